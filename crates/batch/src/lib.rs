@@ -1,0 +1,49 @@
+//! How a night gets done: the rules of runs, chunks, attempts, leases, retries and deadlines.
+//!
+//! This crate is for deciding. It knows no clock, socket, random source, async or wire format: everything it
+//! needs comes in as a value, and what should happen goes out as a value. Look first at [`plan`] (how a base is
+//! cut into chunks) and [`supervise`] (what the coordinator does about what it sees).
+//!
+//! # Words
+//!
+//! One word per thing, everywhere: code, SQL, log, metric, page.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | run | one execution over a set of customers, for one `as_of` |
+//! | chunk | a set of customers; the unit of work, retry and commit |
+//! | plan | the chunks of a run |
+//! | attempt | one try at a chunk, numbered from 1; the number is the fencing token |
+//! | lease | until when an attempt is believed to be alive |
+//! | rescue | another attempt for a chunk whose lease expired |
+//! | verdict | what follows a failed or lost attempt: a retry at a time, or a dead letter |
+//! | pass, snapshot | one look of the coordinator, and what it saw |
+//! | rejection | a customer that could not be valued, and why |
+//! | outlook | on track, at risk, infeasible, missed |
+
+mod forecast;
+mod identity;
+mod plan;
+mod priority;
+mod retry;
+mod snapshot;
+mod state;
+mod supervise;
+
+pub use forecast::{Forecast, Outlook, forecast};
+pub use identity::{Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, RunId};
+pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
+pub use priority::{PerPriority, Priority, UnknownPriority};
+pub use retry::{RetryPolicy, Verdict};
+pub use snapshot::{ChunkSnapshot, Progress, RunSnapshot, Snapshot};
+pub use state::{ChunkState, RunState, UnknownState};
+pub use supervise::{Action, PublishCause, SupervisePolicy, supervise};
+
+/// A message on a queue: the identity of a chunk, never its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkMessage {
+    /// The chunk to be done.
+    pub chunk: ChunkRef,
+    /// How many attempts the sender knew of. A hint for logs alone: attempts are counted in the store.
+    pub attempt_hint: Attempt,
+}

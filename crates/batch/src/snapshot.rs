@@ -1,0 +1,90 @@
+//! What a pass of the coordinator sees: rows of the store, lengths of the queues, and when.
+
+use jiff::Timestamp;
+
+use crate::{Attempt, ChunkId, ChunkState, PerPriority, Priority, RunId, RunState};
+
+/// Everything that a pass decides from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// When it was taken, by the store's clock.
+    pub taken_at: Timestamp,
+    /// When the store last started. While it was down no lease could be renewed, so none counts as expired
+    /// until its worker has had a full lease of time to come back.
+    pub store_started_at: Timestamp,
+    /// Messages waiting on each queue; `None` where the broker did not say.
+    pub waiting: PerPriority<Option<u64>>,
+    /// The runs that are not over.
+    pub runs: Vec<RunSnapshot>,
+}
+
+/// One run as a pass sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSnapshot {
+    /// The run.
+    pub run: RunId,
+    /// Where it stands.
+    pub state: RunState,
+    /// The queue that its chunks are on.
+    pub priority: Priority,
+    /// When it was planned.
+    pub planned_at: Timestamp,
+    /// When it has to be finished.
+    pub deadline_at: Timestamp,
+    /// Sums over its chunks.
+    pub progress: Progress,
+    /// Its chunks that are not settled.
+    pub open_chunks: Vec<ChunkSnapshot>,
+}
+
+/// One chunk that is not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkSnapshot {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Where it stands.
+    pub state: ChunkState,
+    /// Its latest attempt, 0 if none.
+    pub attempt: Attempt,
+    /// Its attempts that failed or were lost.
+    pub failures: u32,
+    /// When the broker last confirmed a message for it.
+    pub published_at: Option<Timestamp>,
+    /// Until when its attempt is believed to be alive.
+    pub leased_until: Option<Timestamp>,
+    /// When its retry is due.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// How far a run is: sums over committed rows, never a counter that somebody increments.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// All chunks.
+    pub chunks: u64,
+    /// Chunks whose values are committed.
+    pub done: u64,
+    /// Chunks that used up their attempts.
+    pub dead: u64,
+    /// All customers.
+    pub customers: u64,
+    /// Customers with a committed value.
+    pub values: u64,
+    /// Customers with a committed rejection.
+    pub rejections: u64,
+    /// The expected work of all chunks.
+    pub work: f64,
+    /// The expected work of settled chunks.
+    pub work_settled: f64,
+}
+
+impl Progress {
+    /// The settled share of the work, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        if self.work > 0.0 { (self.work_settled / self.work).clamp(0.0, 1.0) } else { 0.0 }
+    }
+
+    /// Whether every chunk is done or dead.
+    pub fn is_settled(&self) -> bool {
+        self.done + self.dead == self.chunks
+    }
+}

@@ -1,0 +1,124 @@
+//! The states of runs and chunks, and who moves each one on.
+//!
+//! ```text
+//! run:    planned ──► running ──► finished
+//!             └──────────┴──────► cancelled
+//!
+//! chunk:  pending ──► published ──► leased ──► done
+//!                          ▲          │
+//!                          │          ├──► retryable ──► published …
+//!                          └──────────┘          │
+//!                        (given back)            └──► dead
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a chunk stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChunkState {
+    /// Planned, but no broker has confirmed a message for it. The dispatcher publishes it; if the dispatcher
+    /// died, the coordinator does.
+    Pending,
+    /// The broker has confirmed a message for it. The worker that receives the message begins an attempt; if
+    /// the message was lost, the coordinator publishes it again.
+    Published,
+    /// An attempt is at work on it. Its worker moves it to done, retryable or dead, or gives it back; if the
+    /// worker is gone, the coordinator rescues it once the lease has expired.
+    Leased,
+    /// An attempt failed or was lost. The coordinator publishes it again when its retry is due.
+    Retryable,
+    /// Its values and rejections are committed. Nobody moves it on.
+    Done,
+    /// It used up its attempts. A person may redrive or discard it while the run goes on.
+    Dead,
+}
+
+impl ChunkState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Published, Self::Leased, Self::Retryable, Self::Done, Self::Dead];
+
+    /// The word for it, everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Published => "published",
+            Self::Leased => "leased",
+            Self::Retryable => "retryable",
+            Self::Done => "done",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Whether nothing more will happen to the chunk by itself.
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Done | Self::Dead)
+    }
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Its chunks are recorded; not all of them are published yet.
+    Planned,
+    /// Its chunks are on the queues.
+    Running,
+    /// Its counts were checked and its values became visible, all at once.
+    Finished,
+    /// A person stopped it; its values never become visible.
+    Cancelled,
+}
+
+impl RunState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Planned, Self::Running, Self::Finished, Self::Cancelled];
+
+    /// The word for it, everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the run is over.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Cancelled)
+    }
+}
+
+/// A word that is not a state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown state {0:?}")]
+pub struct UnknownState(String);
+
+macro_rules! word_of {
+    ($state:ty) => {
+        impl fmt::Display for $state {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $state {
+            type Err = UnknownState;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL
+                    .into_iter()
+                    .find(|state| state.as_str() == text)
+                    .ok_or_else(|| UnknownState(text.to_owned()))
+            }
+        }
+    };
+}
+
+word_of!(ChunkState);
+word_of!(RunState);

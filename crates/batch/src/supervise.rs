@@ -1,0 +1,262 @@
+//! What the coordinator does about what it sees.
+//!
+//! # Failure by failure
+//!
+//! * **The dispatcher died before it had published everything.** Its chunks are still pending some time after
+//!   the plan: publish them.
+//! * **A message was lost** (queue purged, broker wiped, confirm for a message that never arrived). The chunk
+//!   is published, nobody has begun it, and nothing waits on its queue any more: publish it again. While
+//!   messages wait there it may be one of them, so nothing is done. A message that was only slow becomes a
+//!   duplicate, which costs its receiver one query.
+//! * **A worker died or hangs.** Its lease expires: rescue the chunk. The rescue is guarded by the attempt's
+//!   number, so that two coordinators rescue once. The lost attempt counts, since a chunk that kills its worker
+//!   looks just like this; a worker that comes back and says so takes the count back.
+//! * **The store was down.** Nobody could renew a lease: all of them get a full lease of grace from its start.
+//! * **An attempt failed.** The worker has recorded when the retry is due: publish it then.
+//! * **Everything is settled.** Finish the run.
+//!
+//! Each action is idempotent in the store, so a pass that died half-way is simply repeated.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    AttemptId, ChunkRef, ChunkSnapshot, ChunkState, RetryPolicy, RunId, RunSnapshot, RunState, Snapshot,
+    Verdict,
+};
+
+/// Something the coordinator should do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Publish a message for a chunk.
+    Publish {
+        /// The chunk and the attempt that is known.
+        attempt: AttemptId,
+        /// Why.
+        cause: PublishCause,
+    },
+    /// Take a chunk from an attempt whose lease has expired.
+    Rescue {
+        /// The attempt that was lost.
+        attempt: AttemptId,
+        /// What follows for the chunk.
+        verdict: Verdict,
+    },
+    /// Check the counts of a settled run and make its values visible.
+    Finish(RunId),
+}
+
+/// Why a chunk is published by the coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishCause {
+    /// The dispatcher has not done it.
+    Unpublished,
+    /// The message was lost.
+    Lost,
+    /// A retry is due.
+    RetryDue,
+}
+
+impl PublishCause {
+    /// The word for it in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unpublished => "unpublished",
+            Self::Lost => "lost",
+            Self::RetryDue => "retry_due",
+        }
+    }
+}
+
+/// How patient the coordinator is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SupervisePolicy {
+    /// How long the dispatcher may take to publish a chunk after the plan.
+    pub publish_grace: Duration,
+    /// How long a published chunk may be with nobody while nothing waits on its queue.
+    pub lost_after: Duration,
+    /// How long a lease lasts; the grace that every lease gets when the store has restarted.
+    pub lease_duration: Duration,
+    /// How often and how soon a chunk is tried again.
+    pub retry: RetryPolicy,
+}
+
+impl Default for SupervisePolicy {
+    fn default() -> Self {
+        Self {
+            publish_grace: Duration::from_secs(10),
+            lost_after: Duration::from_secs(10),
+            lease_duration: Duration::from_secs(20),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// Decides what to do about a snapshot.
+///
+/// At most one action for each chunk, and none twice for the same cause: what an action changes is what its
+/// condition looks at.
+pub fn supervise(snapshot: &Snapshot, policy: &SupervisePolicy) -> Vec<Action> {
+    snapshot.runs.iter().flat_map(|run| supervise_run(snapshot, run, policy)).collect()
+}
+
+fn supervise_run(snapshot: &Snapshot, run: &RunSnapshot, policy: &SupervisePolicy) -> Vec<Action> {
+    if run.state.is_over() {
+        return Vec::new();
+    }
+    if run.progress.is_settled() && run.open_chunks.is_empty() && run.state != RunState::Finished {
+        return vec![Action::Finish(run.run)];
+    }
+    run.open_chunks.iter().filter_map(|chunk| supervise_chunk(snapshot, run, chunk, policy)).collect()
+}
+
+fn supervise_chunk(
+    snapshot: &Snapshot,
+    run: &RunSnapshot,
+    chunk: &ChunkSnapshot,
+    policy: &SupervisePolicy,
+) -> Option<Action> {
+    let now = snapshot.taken_at;
+    let id = ChunkRef { run: run.run, chunk: chunk.chunk };
+    let attempt = AttemptId { chunk: id, attempt: chunk.attempt };
+    let publish = |cause| Some(Action::Publish { attempt, cause });
+
+    match chunk.state {
+        ChunkState::Pending if now >= after(run.planned_at, policy.publish_grace) => {
+            publish(PublishCause::Unpublished)
+        }
+        ChunkState::Published => {
+            let is_alone = snapshot.waiting[run.priority] == Some(0);
+            let published_at = chunk.published_at.unwrap_or(run.planned_at);
+            (is_alone && now >= after(published_at, policy.lost_after))
+                .then_some(Action::Publish { attempt, cause: PublishCause::Lost })
+        }
+        ChunkState::Leased => {
+            let grace_until = after(snapshot.store_started_at, policy.lease_duration);
+            let expires_at = chunk.leased_until.unwrap_or(run.planned_at).max(grace_until);
+            (now >= expires_at).then(|| Action::Rescue {
+                attempt,
+                verdict: policy.retry.verdict(id, chunk.failures + 1, now),
+            })
+        }
+        ChunkState::Retryable if chunk.retry_at.is_none_or(|due| now >= due) => {
+            publish(PublishCause::RetryDue)
+        }
+        ChunkState::Pending | ChunkState::Retryable | ChunkState::Done | ChunkState::Dead => None,
+    }
+}
+
+fn after(moment: Timestamp, duration: Duration) -> Timestamp {
+    moment.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Attempt, ChunkId, PerPriority, Priority, Progress};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn chunk(state: ChunkState) -> ChunkSnapshot {
+        ChunkSnapshot {
+            chunk: ChunkId(3),
+            state,
+            attempt: Attempt(2),
+            failures: 1,
+            published_at: Some(at(100)),
+            leased_until: Some(at(120)),
+            retry_at: Some(at(120)),
+        }
+    }
+
+    fn snapshot(now: i64, chunks: &[ChunkSnapshot]) -> Snapshot {
+        let run = RunSnapshot {
+            run: RunId(1),
+            state: RunState::Running,
+            priority: Priority::Normal,
+            planned_at: at(100),
+            deadline_at: at(1_900),
+            progress: Progress { chunks: 5, done: 5 - chunks.len() as u64, ..Progress::default() },
+            open_chunks: chunks.to_vec(),
+        };
+        Snapshot {
+            taken_at: at(now),
+            store_started_at: at(0),
+            waiting: PerPriority::from_fn(|_| Some(0)),
+            runs: vec![run],
+        }
+    }
+
+    fn check(snapshot: &Snapshot, expected: &[Action]) {
+        assert_eq!(supervise(snapshot, &SupervisePolicy::default()), expected);
+    }
+
+    const ATTEMPT: AttemptId =
+        AttemptId { chunk: ChunkRef { run: RunId(1), chunk: ChunkId(3) }, attempt: Attempt(2) };
+
+    fn publish(cause: PublishCause) -> Action {
+        Action::Publish { attempt: ATTEMPT, cause }
+    }
+
+    #[test]
+    fn a_chunk_that_the_dispatcher_left_pending_is_published() {
+        check(&snapshot(109, &[chunk(ChunkState::Pending)]), &[]);
+        check(&snapshot(110, &[chunk(ChunkState::Pending)]), &[publish(PublishCause::Unpublished)]);
+    }
+
+    #[test]
+    fn a_message_is_lost_when_nothing_waits_on_its_queue() {
+        let mut waits = snapshot(110, &[chunk(ChunkState::Published)]);
+        check(&waits, &[publish(PublishCause::Lost)]);
+
+        waits.waiting[Priority::Normal] = Some(1);
+        check(&waits, &[]);
+        waits.waiting[Priority::Normal] = None;
+        check(&waits, &[]);
+    }
+
+    #[test]
+    fn a_retry_is_published_when_it_is_due() {
+        check(&snapshot(119, &[chunk(ChunkState::Retryable)]), &[]);
+        check(&snapshot(120, &[chunk(ChunkState::Retryable)]), &[publish(PublishCause::RetryDue)]);
+    }
+
+    #[test]
+    fn an_expired_lease_is_rescued_and_the_lost_attempt_counts() {
+        let lost_for_the_last_time = ChunkSnapshot { failures: 4, ..chunk(ChunkState::Leased) };
+
+        check(&snapshot(119, &[chunk(ChunkState::Leased)]), &[]);
+        let retry = SupervisePolicy::default().retry.verdict(ATTEMPT.chunk, 2, at(120));
+        check(
+            &snapshot(120, &[chunk(ChunkState::Leased)]),
+            &[Action::Rescue { attempt: ATTEMPT, verdict: retry }],
+        );
+        check(
+            &snapshot(120, &[lost_for_the_last_time]),
+            &[Action::Rescue { attempt: ATTEMPT, verdict: Verdict::DeadLetter }],
+        );
+    }
+
+    #[test]
+    fn leases_get_a_full_lease_of_grace_after_the_store_restarted() {
+        let mut restarted = snapshot(130, &[chunk(ChunkState::Leased)]);
+        restarted.store_started_at = at(115);
+
+        check(&restarted, &[]);
+
+        restarted.taken_at = at(135);
+        assert_eq!(supervise(&restarted, &SupervisePolicy::default()).len(), 1);
+    }
+
+    #[test]
+    fn a_settled_run_is_finished_and_a_run_that_is_over_is_left_alone() {
+        let mut settled = snapshot(130, &[]);
+        check(&settled, &[Action::Finish(RunId(1))]);
+
+        settled.runs[0].state = RunState::Cancelled;
+        check(&settled, &[]);
+    }
+}

@@ -1,0 +1,83 @@
+//! What may be lost: values near the reader, and the live progress of runs.
+//!
+//! # What is this for?
+//!
+//! A reader of one value should not ask Postgres, and a dashboard that is looked at every second should not
+//! either. So a worker writes the values of a chunk here after it has committed them, the coordinator says which
+//! runs readers may see, and both say how far a run is.
+//!
+//! # What does it not know?
+//!
+//! The truth. Everything in here may be gone at any moment, and nothing that decides the result of a run is read
+//! from here: `None` and every [`Error`] mean "ask the store". Which run is complete, which customer is in it and
+//! who may read it are the store's to say; this crate repeats what it was told.
+//!
+//! # Which type to look at first?
+//!
+//! [`Cache`], the seam. [`Redis`] is the backend that a fleet uses; Redis commands are known nowhere else.
+
+mod error;
+pub mod metrics;
+mod packed;
+mod redis;
+
+use batch::{CustomerId, Progress, RunId};
+
+pub use error::Error;
+pub use redis::{Redis, RedisConfig};
+
+/// Keeps values and progress near the reader.
+///
+/// Every call answers within a limit, whatever the backend does, and may be repeated without harm.
+pub trait Cache: Clone + Send + Sync + 'static {
+    /// Writes the values of a chunk of a run. Call it after the commit, with the values that were committed.
+    ///
+    /// A part of the chunk may have been written when it fails. Nobody sees the values before
+    /// [`put_visible`](Self::put_visible) names the run.
+    fn put_values(&self, run: RunId, values: &[Valued]) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Makes runs visible to readers, unless the same or a newer version already is; tells whether it did.
+    ///
+    /// A run that lacks a customer here falls back to the next older one. The values of a *partial* run must
+    /// therefore have been written completely before it is made visible, or readers of the customers that were
+    /// lost would see their older values. Repeating the call for the newest version is cheap and is how a cache
+    /// that was emptied, or away while a run was published, comes up to date again.
+    fn put_visible(&self, visible: &VisibleRuns) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Returns the runs that readers may see; `None` if nobody has said so.
+    fn visible(&self) -> impl Future<Output = Result<Option<VisibleRuns>, Error>> + Send;
+
+    /// Returns the value of a customer in the newest visible run that holds one; `None` means "ask the store".
+    fn value(
+        &self,
+        customer: CustomerId,
+    ) -> impl Future<Output = Result<Option<(RunId, model::Value)>, Error>> + Send;
+
+    /// Writes how far a run is. The last writer wins.
+    fn put_progress(&self, run: RunId, progress: &Progress)
+    -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Returns how far a run is, as of the last time somebody wrote it; `None` means "ask the store".
+    fn progress(&self, run: RunId) -> impl Future<Output = Result<Option<Progress>, Error>> + Send;
+
+    /// Asks whether the backend answers. For a readiness probe.
+    fn check(&self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// The value of a customer, as it was committed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Valued {
+    /// The customer.
+    pub customer: CustomerId,
+    /// What the customer is worth.
+    pub value: model::Value,
+}
+
+/// The runs that readers may see, and since which change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VisibleRuns {
+    /// Grows with every change; from the store's sequence.
+    pub version: i64,
+    /// Newest first: the partial runs that are newer than the last run over the whole base, then that one.
+    pub runs: Vec<RunId>,
+}

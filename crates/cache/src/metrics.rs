@@ -1,0 +1,34 @@
+//! What the cache tells the outside: how its calls ended and how long they took. The breaker tells its own state.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+use crate::Error;
+
+const CALLS: &str = "ltv_cache_calls_total";
+const CALL_SECONDS: &str = "ltv_cache_call_seconds";
+const LOOKUPS: &str = "ltv_cache_lookups_total";
+
+/// Describes the metrics to the recorder. Called once, after the recorder is installed.
+pub fn describe() {
+    describe_counter!(CALLS, Unit::Count, "calls to the cache, by how they ended");
+    describe_histogram!(CALL_SECONDS, Unit::Seconds, "how long calls to the cache took");
+    describe_counter!(LOOKUPS, Unit::Count, "values asked of the cache that answered: hit or miss");
+}
+
+pub(crate) fn call<T>(call: &'static str, result: &Result<T, Error>, took: Duration) {
+    let outcome = match result {
+        Ok(_) => "ok",
+        Err(Error::Unavailable(_)) => "unavailable",
+        Err(Error::TimedOut(_)) => "timed_out",
+        Err(Error::Malformed(_)) => "malformed",
+        Err(Error::Misconfigured(_)) => "misconfigured",
+    };
+    counter!(CALLS, "call" => call, "outcome" => outcome).increment(1);
+    histogram!(CALL_SECONDS, "call" => call).record(took);
+}
+
+pub(crate) fn lookup(is_hit: bool) {
+    counter!(LOOKUPS, "result" => if is_hit { "hit" } else { "miss" }).increment(1);
+}

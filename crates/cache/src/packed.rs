@@ -1,0 +1,244 @@
+//! How values and progress look as bytes. Any bytes give a value or an error, never a panic.
+//!
+//! **A value** is 25 bytes: the version of this format, then `value_minor`, `expected_purchases` and `p_alive`,
+//! each in eight bytes, little-endian. Every bit survives, also those of a NaN.
+//!
+//! **A bucket** holds the hundred customers whose numbers differ in the last two digits alone; a customer's *slot*
+//! is those two digits. Redis keeps a small hash in one flat block (a *listpack*) as long as it has at most 128
+//! fields of at most 64 bytes, which a bucket never exceeds. A slot is one byte, so that a customer costs about
+//! thirty bytes instead of the two hundred that a key of its own would.
+//!
+//! **Progress** is a JSON object, because people look at it with `redis-cli`.
+
+use batch::{CustomerId, Progress};
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::json;
+
+/// How many customers a bucket has.
+pub(crate) const BUCKET_SIZE: i64 = 100;
+
+/// How long a packed value is.
+pub(crate) const VALUE_LEN: usize = 1 + 3 * 8;
+
+const VALUE_VERSION: u8 = 1;
+
+/// The hundred customers that share a hash, as in "customers 1200 to 1299".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bucket(pub(crate) i64);
+
+impl Bucket {
+    /// Tells a customer's bucket and the slot within it. Euclidean, so that -1 is slot 99 of bucket -1.
+    pub(crate) fn of(customer: CustomerId) -> (Self, Slot) {
+        let CustomerId(number) = customer;
+        (Self(number.div_euclid(BUCKET_SIZE)), Slot(number.rem_euclid(BUCKET_SIZE) as u8))
+    }
+}
+
+/// A customer's place in its bucket, from 0 to 99.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(u8);
+
+impl Slot {
+    /// Returns the slot as a field of a hash, without allocating.
+    pub(crate) fn field(self) -> Bytes {
+        static FIELDS: [u8; BUCKET_SIZE as usize] = {
+            let mut fields = [0; BUCKET_SIZE as usize];
+            let mut slot = 0;
+            while slot < fields.len() {
+                fields[slot] = slot as u8;
+                slot += 1;
+            }
+            fields
+        };
+        let slot = usize::from(self.0);
+        Bytes::from_static(&FIELDS[slot..=slot])
+    }
+}
+
+/// Says what is wrong with bytes from the cache.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreadable(String);
+
+/// Appends a value.
+pub(crate) fn put_value(bytes: &mut BytesMut, value: &model::Value) {
+    bytes.put_u8(VALUE_VERSION);
+    bytes.put_i64_le(value.value_minor);
+    bytes.put_f64_le(value.expected_purchases);
+    bytes.put_f64_le(value.p_alive);
+}
+
+/// Reads a value.
+pub(crate) fn read_value(bytes: &[u8]) -> Result<model::Value, Unreadable> {
+    let Some((version, numbers)) = bytes.split_first() else {
+        return Err(Unreadable("a value of no bytes".into()));
+    };
+    if *version != VALUE_VERSION {
+        return Err(Unreadable(format!("format version {version} instead of {VALUE_VERSION}")));
+    }
+    let ([value_minor, expected_purchases, p_alive], []) = numbers.as_chunks::<8>() else {
+        return Err(Unreadable(format!("{} bytes instead of {VALUE_LEN}", bytes.len())));
+    };
+    Ok(model::Value {
+        value_minor: i64::from_le_bytes(*value_minor),
+        expected_purchases: f64::from_le_bytes(*expected_purchases),
+        p_alive: f64::from_le_bytes(*p_alive),
+    })
+}
+
+/// Writes progress as JSON.
+pub(crate) fn progress_json(progress: &Progress) -> String {
+    // Taken apart, so that a new field cannot be forgotten here.
+    let Progress { chunks, done, dead, customers, values, rejections, work, work_settled } = *progress;
+    json!({
+        "chunks": chunks,
+        "done": done,
+        "dead": dead,
+        "customers": customers,
+        "values": values,
+        "rejections": rejections,
+        "work": work,
+        "work_settled": work_settled,
+    })
+    .to_string()
+}
+
+/// Reads progress from JSON. Fields that a newer release added are ignored.
+pub(crate) fn read_progress(json: &[u8]) -> Result<Progress, Unreadable> {
+    let fields: serde_json::Value =
+        serde_json::from_slice(json).map_err(|error| Unreadable(format!("progress: {error}")))?;
+    let missing = |name: &str| Unreadable(format!("progress: {name} is missing, or is no number"));
+    let count = |name: &str| fields[name].as_u64().ok_or_else(|| missing(name));
+    let amount = |name: &str| fields[name].as_f64().ok_or_else(|| missing(name));
+    Ok(Progress {
+        chunks: count("chunks")?,
+        done: count("done")?,
+        dead: count("dead")?,
+        customers: count("customers")?,
+        values: count("values")?,
+        rejections: count("rejections")?,
+        work: amount("work")?,
+        work_settled: amount("work_settled")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const VALUE: model::Value = model::Value { value_minor: -12_345, expected_purchases: 2.5, p_alive: 0.75 };
+
+    #[test]
+    fn neighbours_share_a_bucket_on_both_sides_of_zero() {
+        let check = |customer, bucket, slot| {
+            assert_eq!(Bucket::of(CustomerId(customer)), (Bucket(bucket), Slot(slot)), "{customer}");
+        };
+
+        check(0, 0, 0);
+        check(99, 0, 99);
+        check(100, 1, 0);
+        check(-1, -1, 99);
+        check(-100, -1, 0);
+        check(-101, -2, 99);
+        check(i64::MAX, 92_233_720_368_547_758, 7);
+        check(i64::MIN, -92_233_720_368_547_759, 92);
+    }
+
+    #[test]
+    fn a_packed_value_is_short_enough_for_a_listpack() {
+        let mut bytes = BytesMut::new();
+
+        put_value(&mut bytes, &VALUE);
+
+        assert_eq!(bytes.len(), VALUE_LEN);
+        assert_eq!(bytes[..9], [1, 0xc7, 0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    }
+
+    #[test]
+    fn a_value_that_is_cut_or_of_another_version_is_unreadable() {
+        let check = |bytes: &[u8], expected: &str| {
+            assert_eq!(read_value(bytes).unwrap_err().to_string(), expected);
+        };
+
+        check(b"", "a value of no bytes");
+        check(&[1; 24], "24 bytes instead of 25");
+        check(&[1; 26], "26 bytes instead of 25");
+        check(&[1; 33], "33 bytes instead of 25");
+        check(&[2; 25], "format version 2 instead of 1");
+    }
+
+    #[test]
+    fn progress_without_a_field_is_unreadable_and_with_one_more_is_not() {
+        let json = progress_json(&Progress { chunks: 3, ..Progress::default() });
+
+        let cut = json.replace("\"done\"", "\"gone\"");
+        let longer = json.replace('{', "{\"added\":[1],");
+
+        let error = read_progress(cut.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "progress: done is missing, or is no number");
+        assert_eq!(read_progress(longer.as_bytes()).unwrap().chunks, 3);
+        assert!(read_progress(b"[]").is_err());
+        assert!(read_progress(b"{").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_comes_back_to_the_bit(
+            value_minor: i64,
+            expected_purchases in any::<u64>().prop_map(f64::from_bits),
+            p_alive in any::<u64>().prop_map(f64::from_bits),
+        ) {
+            let mut bytes = BytesMut::new();
+
+            put_value(&mut bytes, &model::Value { value_minor, expected_purchases, p_alive });
+            let read = read_value(&bytes).unwrap();
+
+            prop_assert_eq!(read.value_minor, value_minor);
+            prop_assert_eq!(read.expected_purchases.to_bits(), expected_purchases.to_bits());
+            prop_assert_eq!(read.p_alive.to_bits(), p_alive.to_bits());
+        }
+
+        #[test]
+        fn any_bytes_give_a_value_or_an_error(bytes: Vec<u8>) {
+            let _ = read_value(&bytes);
+            let _ = read_progress(&bytes);
+        }
+
+        #[test]
+        fn any_bytes_after_the_version_give_a_value(numbers: [u8; 24]) {
+            let mut bytes = vec![VALUE_VERSION];
+            bytes.extend(numbers);
+
+            prop_assert!(read_value(&bytes).is_ok());
+        }
+
+        #[test]
+        fn a_bucket_and_a_slot_are_one_customer(customer: i64) {
+            let (Bucket(bucket), slot) = Bucket::of(CustomerId(customer));
+
+            let field = slot.field();
+
+            prop_assert_eq!(field.len(), 1);
+            prop_assert_eq!(i128::from(bucket) * 100 + i128::from(field[0]), i128::from(customer));
+        }
+
+        #[test]
+        fn progress_comes_back(
+            counts: [u64; 6],
+            work in 0.0..1e15_f64,
+            work_settled in 0.0..1e15_f64,
+        ) {
+            let [chunks, done, dead, customers, values, rejections] = counts;
+            let progress = Progress { chunks, done, dead, customers, values, rejections, work, work_settled };
+
+            let read = read_progress(progress_json(&progress).as_bytes()).unwrap();
+
+            // The JSON reader may be off in the last bit of a fraction.
+            prop_assert!((read.work - work).abs() <= work * 1e-15);
+            prop_assert!((read.work_settled - work_settled).abs() <= work_settled * 1e-15);
+            prop_assert_eq!(Progress { work, work_settled, ..read }, progress);
+        }
+    }
+}

@@ -1,0 +1,644 @@
+//! The cache in one Redis server, and the only place that knows its commands.
+//!
+//! # What stands where
+//!
+//! | key | type | holds |
+//! |---|---|---|
+//! | `ltv:values:{run}:{bucket}` | hash | slot → packed value, of up to a hundred neighbouring customers |
+//! | `ltv:visible` | hash | `version` and `runs`, the runs that readers may see, newest first |
+//! | `ltv:progress:{run}` | string | JSON |
+//!
+//! Every key expires `time_to_live` after its last write. No key is read before it is written again whole or
+//! compared by version, so every call can be repeated, and a write that arrives late does no harm.
+//!
+//! # Failure by failure
+//!
+//! - *Redis is down, at the start or later*: [`Redis::connect`] returns all the same, and goes on connecting for as
+//!   long as a handle lives. Until it is connected, each call fails at once without being queued, so nothing piles
+//!   up and nothing is sent late; enough of them open the breaker. The error says why the last connection failed.
+//! - *The connection breaks under a call*: the call fails; fred does not send it again (`max_command_attempts` is
+//!   1). The caller may.
+//! - *Redis is slow*: each call has a limit, ours around fred's. What became of a write is then unknown. fred's own
+//!   limit is a little shorter, because only then does it drop a command that still waits in its queue.
+//! - *Redis hangs, or the network swallows packets*: calls time out, the breaker opens. [`link`] replaces a client
+//!   from which nothing but time-outs comes, because fred does not always notice.
+//! - *Redis restarts, or is flushed*: it is empty. `visible`, `value` and `progress` give `None`, never an error.
+//!   The values of a run do not come back; it is published again by repeating `put_visible`, and until the next
+//!   night readers ask the store. Scripts are sent as text each time, so there is none to lose.
+//! - *Redis is full* (`OOM`), read-only, loading, or refuses the password: `Unavailable`, with what it said. It
+//!   counts against the breaker: a server that refuses to serve is sick.
+//! - *A chunk is written in part*: the rest of its customers miss, and the chunk may be written again. A customer
+//!   who is in no hash of a *partial* run falls back to the whole run; see [`Cache::put_visible`].
+//! - *A chunk is written twice, by two attempts*: both write the same bits, since both computed from the same
+//!   inputs, and the second renews the expiry.
+//! - *`put_visible` arrives out of order, or twice*: a script compares versions in Redis; the older one changes
+//!   nothing and is told so, the same one renews the expiry. Lua compares in floating point, which is exact up to
+//!   version 2^53 and beyond that may take a newer version for the same one, never an older for a newer.
+//! - *`put_progress` arrives out of order*: the older one shows until the next is written, some seconds.
+//! - *Bytes that are not ours* (another release's, another program's): `Malformed`; nothing is overwritten.
+
+mod link;
+
+use std::fmt::{self, Display, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use batch::{CustomerId, Progress, RunId};
+use bytes::{Bytes, BytesMut};
+use fred::clients::Client;
+use fred::error::ErrorKind;
+use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, LuaInterface};
+use fred::types::config::{Blocking, Config, Options, ReconnectPolicy, UnresponsiveConfig};
+use fred::types::{Builder, ClusterHash, CustomCommand, Expiration, Key, RespVersion, Value};
+use resilience::{Blame, Breaker, BreakerConfig, Elapsed, Name, within};
+use tokio::time::Instant;
+
+use self::link::Link;
+use crate::packed::{self, Bucket, VALUE_LEN};
+use crate::{Cache, Error, Valued, VisibleRuns, metrics};
+
+/// How long a socket may stay without an answer that is due.
+const UNRESPONSIVE: Duration = Duration::from_secs(5);
+
+/// How long one try to connect may take, and how long the start waits for the first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many commands may wait in fred's queue. More are refused at once, which the breaker counts.
+const QUEUE: usize = 4_096;
+
+/// How many hashes go into one pipeline: a dense chunk of 5,000 is one, a sparse one is several.
+const HASHES_PER_PIPELINE: usize = 256;
+
+/// Writes the visible runs unless the same or a newer version is there.
+const PUT_VISIBLE: &str = "
+    local held = tonumber(redis.call('HGET', KEYS[1], 'version'))
+    local offered = tonumber(ARGV[1])
+    if held == nil or held < offered then
+        redis.call('HSET', KEYS[1], 'version', ARGV[1], 'runs', ARGV[2])
+        redis.call('EXPIRE', KEYS[1], ARGV[3])
+        return 1
+    end
+    if held == offered then
+        redis.call('EXPIRE', KEYS[1], ARGV[3])
+    end
+    return 0";
+
+/// Looks a customer up in the visible runs, newest first, in one round trip.
+const VALUE: &str = "
+    local runs = redis.call('HGET', KEYS[1], 'runs')
+    if not runs then
+        return false
+    end
+    for run in string.gmatch(runs, '%S+') do
+        local packed = redis.call('HGET', ARGV[1] .. run .. ':' .. ARGV[2], ARGV[3])
+        if packed then
+            return {run, packed}
+        end
+    end
+    return false";
+
+/// Says which Redis, and how it is treated.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://[[user]:password@]host[:port][/database]`, with special characters percent-encoded.
+    pub url: String,
+    /// What every key begins with.
+    pub prefix: String,
+    /// How long a call may take, but for the writing of a chunk.
+    pub call_timeout: Duration,
+    /// How long the writing of a chunk may take.
+    pub chunk_timeout: Duration,
+    /// How long anything stays after it was last written.
+    pub time_to_live: Duration,
+    /// Who calls; the breaker's metrics are labelled with it.
+    pub role: &'static str,
+    /// When the breaker opens, and for how long.
+    pub breaker: BreakerConfig,
+}
+
+impl RedisConfig {
+    /// Takes the defaults that suit a Redis on the same network.
+    pub fn new(url: impl Into<String>, role: &'static str) -> Self {
+        Self {
+            url: url.into(),
+            prefix: "ltv".into(),
+            call_timeout: Duration::from_millis(250),
+            chunk_timeout: Duration::from_secs(1),
+            time_to_live: Duration::from_hours(72),
+            role,
+            // A cache is missed less than a database: give it up sooner. And a probe costs it less: ask more often.
+            breaker: BreakerConfig {
+                minimum_calls: 5,
+                open_max: Duration::from_secs(5),
+                ..BreakerConfig::default()
+            },
+        }
+    }
+
+    fn expiry_seconds(&self) -> i64 {
+        self.time_to_live.as_secs() as i64 // at most a year's
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let wrong = |rule: &str| Err(Error::Misconfigured(format!("redis: {rule}")));
+        if self.call_timeout.is_zero() || self.chunk_timeout.is_zero() {
+            return wrong("call_timeout and chunk_timeout must be longer than zero");
+        }
+        let year = Duration::from_hours(365 * 24);
+        if !(Duration::from_secs(1)..=year).contains(&self.time_to_live) {
+            return wrong("time_to_live must be from a second to a year");
+        }
+        Ok(())
+    }
+}
+
+/// Leaves the URL out, which may hold a password.
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, prefix, call_timeout, chunk_timeout, time_to_live, role, breaker } = self;
+        f.debug_struct("RedisConfig")
+            .field("prefix", prefix)
+            .field("call_timeout", call_timeout)
+            .field("chunk_timeout", chunk_timeout)
+            .field("time_to_live", time_to_live)
+            .field("role", role)
+            .field("breaker", breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps what may be lost in Redis. A clone shares the connection and the breaker.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    config: Arc<RedisConfig>,
+    breaker: Breaker,
+    link: Link,
+}
+
+impl Redis {
+    /// Starts to connect, and waits for it a moment. Only a configuration that can never work is an error: a Redis
+    /// that is down is logged, and connected to as soon as it is up.
+    pub async fn connect(config: RedisConfig) -> Result<Self, Error> {
+        config.validate()?;
+        let name = Name { dependency: "redis", role: config.role };
+        let breaker = Breaker::new(name, config.breaker)
+            .map_err(|error| Error::Misconfigured(format!("redis: breaker: {error}")))?;
+        let link = Link::open(client_builder(&config)?)
+            .map_err(|error| Error::Misconfigured(format!("redis: {}", error.details())))?;
+
+        let _ = within(CONNECT_TIMEOUT, "connect", link.connected()).await;
+        if let Err(reason) = link.client() {
+            tracing::warn!(reason, "redis is not there yet; connecting goes on");
+        }
+        Ok(Self { config: Arc::new(config), breaker, link })
+    }
+
+    /// The breaker that every call goes through: its state, and where to wait until Redis is back.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Sends a request under the breaker and within the call's limit, and counts how it ended.
+    async fn request<T, Request>(
+        &self,
+        call: Call,
+        request: impl FnOnce(Client) -> Request,
+    ) -> Result<T, Error>
+    where
+        Request: Future<Output = Result<T, fred::error::Error>>,
+    {
+        let start = Instant::now();
+        let limit = call.limit(&self.config);
+        let guarded = async {
+            let client = self
+                .link
+                .client()
+                .map_err(|why| Error::Unavailable(format!("{call}: not connected: {why}")))?;
+            // Boxed, because fred's futures are some seven kilobytes, and each layer of ours would hold them again.
+            let answer = Box::pin(request(client));
+            let result = match within(limit, call, answer).await {
+                Ok(answer) => answer.map_err(|error| failure(call, limit, &error)),
+                Err(elapsed) => Err(Error::TimedOut(elapsed)),
+            };
+            match result {
+                Err(Error::TimedOut(_)) => self.link.timed_out(),
+                _ => self.link.answered(),
+            }
+            result
+        };
+        let result = self.breaker.call(guarded, blame).await;
+        metrics::call(call.label(), &result, start.elapsed());
+        result
+    }
+
+    fn values_key_start(&self) -> String {
+        format!("{}:values:", self.config.prefix)
+    }
+
+    fn visible_key(&self) -> String {
+        format!("{}:visible", self.config.prefix)
+    }
+
+    fn progress_key(&self, run: RunId) -> String {
+        format!("{}:progress:{run}", self.config.prefix)
+    }
+}
+
+impl Cache for Redis {
+    async fn put_values(&self, run: RunId, values: &[Valued]) -> Result<(), Error> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let call = Call::PutValues { run, count: values.len() };
+        self.request(call, |client| async move {
+            let key_start = format!("{}{run}:", self.values_key_start());
+            let mut hashes = Hashes::pack(&key_start, values).peekable();
+            let options = Options {
+                timeout: Some(inner_limit(self.config.chunk_timeout)),
+                max_attempts: Some(1),
+                ..Options::default()
+            };
+            while hashes.peek().is_some() {
+                let pipeline = client.pipeline().with_options(&options);
+                for (key, fields) in hashes.by_ref().take(HASHES_PER_PIPELINE) {
+                    let hset = CustomCommand::new_static("HSET", ClusterHash::FirstKey, false);
+                    let () = pipeline.custom(hset, fields).await?;
+                    let () = pipeline.expire(key, self.config.expiry_seconds(), None).await?;
+                }
+                let () = pipeline.all::<Value>().await.map(drop)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {
+        let VisibleRuns { version, runs } = visible;
+        let runs: Vec<String> = runs.iter().map(RunId::to_string).collect();
+        let arguments = vec![
+            Value::from(version.to_string()),
+            Value::from(runs.join(" ")),
+            Value::from(self.config.expiry_seconds()),
+        ];
+        let was_newer: i64 = self
+            .request(Call::PutVisible(*version), |client| async move {
+                client.eval(PUT_VISIBLE, self.visible_key(), arguments).await
+            })
+            .await?;
+        Ok(was_newer == 1)
+    }
+
+    async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {
+        let (version, runs): (Option<Bytes>, Option<Bytes>) = self
+            .request(Call::Visible, |client| async move {
+                client.hmget(self.visible_key(), vec!["version", "runs"]).await
+            })
+            .await?;
+        let (Some(version), Some(runs)) = (version, runs) else {
+            return Ok(None);
+        };
+        read_visible(&version, &runs)
+            .map(Some)
+            .ok_or_else(|| Error::Malformed(format!("{}: not a version and runs", Call::Visible)))
+    }
+
+    async fn value(&self, customer: CustomerId) -> Result<Option<(RunId, model::Value)>, Error> {
+        let call = Call::Value(customer);
+        let (Bucket(bucket), slot) = Bucket::of(customer);
+        let arguments = vec![
+            Value::from(self.values_key_start()),
+            Value::from(bucket.to_string()),
+            Value::Bytes(slot.field()),
+        ];
+        let found: Option<(Bytes, Bytes)> = self
+            .request(call, |client| async move { client.eval(VALUE, self.visible_key(), arguments).await })
+            .await?;
+        metrics::lookup(found.is_some());
+
+        let Some((run, packed)) = found else {
+            return Ok(None);
+        };
+        let run = read_number(&run).ok_or_else(|| Error::Malformed(format!("{call}: not a run")))?;
+        let value = packed::read_value(&packed)
+            .map_err(|why| Error::Malformed(format!("{call}: run {run}: {why}")))?;
+        Ok(Some((RunId(run), value)))
+    }
+
+    async fn put_progress(&self, run: RunId, progress: &Progress) -> Result<(), Error> {
+        let json = packed::progress_json(progress);
+        let expiry = Some(Expiration::EX(self.config.expiry_seconds()));
+        self.request(Call::PutProgress(run), |client| async move {
+            client.set(self.progress_key(run), json, expiry, None, false).await
+        })
+        .await
+    }
+
+    async fn progress(&self, run: RunId) -> Result<Option<Progress>, Error> {
+        let call = Call::Progress(run);
+        let json: Option<Bytes> =
+            self.request(call, |client| async move { client.get(self.progress_key(run)).await }).await?;
+        json.map(|json| packed::read_progress(&json))
+            .transpose()
+            .map_err(|why| Error::Malformed(format!("{call}: {why}")))
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.request(Call::Check, |client| async move { client.ping::<Value>(None).await.map(drop) }).await
+    }
+}
+
+/// Cuts a chunk into hashes: the key, and the arguments of its `HSET`.
+///
+/// Customers that follow one another and share a bucket go into one hash; a chunk in any other order is written
+/// just as well, in more commands. All values are slices of one allocation and all keys of another, because a
+/// chunk has thousands of customers and the night has millions.
+struct Hashes<'a> {
+    values: &'a [Valued],
+    packed: Bytes,
+    keys: BytesMut,
+    key_start: &'a str,
+}
+
+impl<'a> Hashes<'a> {
+    fn pack(key_start: &'a str, values: &'a [Valued]) -> Self {
+        let mut packed = BytesMut::with_capacity(values.len() * VALUE_LEN);
+        for Valued { value, .. } in values {
+            packed::put_value(&mut packed, value);
+        }
+        Self { values, packed: packed.freeze(), keys: BytesMut::new(), key_start }
+    }
+}
+
+impl Iterator for Hashes<'_> {
+    type Item = (Key, Vec<Value>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (bucket, _) = Bucket::of(self.values.first()?.customer);
+        let is_here = |valued: &&Valued| Bucket::of(valued.customer).0 == bucket;
+        let size = self.values.iter().take_while(is_here).count();
+        let (here, rest) = self.values.split_at(size);
+        self.values = rest;
+
+        let Bucket(number) = bucket;
+        write!(self.keys, "{}{number}", self.key_start).expect("a buffer grows");
+        let key = self.keys.split().freeze();
+        let mut arguments = Vec::with_capacity(1 + 2 * size);
+        arguments.push(Value::Bytes(key.clone()));
+        for Valued { customer, .. } in here {
+            let (_, slot) = Bucket::of(*customer);
+            arguments.push(Value::Bytes(slot.field()));
+            arguments.push(Value::Bytes(self.packed.split_to(VALUE_LEN)));
+        }
+        Some((Key::from(key), arguments))
+    }
+}
+
+/// Names a call in errors, and says how long it may take.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    PutValues { run: RunId, count: usize },
+    PutVisible(i64),
+    Visible,
+    Value(CustomerId),
+    PutProgress(RunId),
+    Progress(RunId),
+    Check,
+}
+
+impl Call {
+    fn label(self) -> &'static str {
+        match self {
+            Self::PutValues { .. } => "put_values",
+            Self::PutVisible(_) => "put_visible",
+            Self::Visible => "visible",
+            Self::Value(_) => "value",
+            Self::PutProgress(_) => "put_progress",
+            Self::Progress(_) => "progress",
+            Self::Check => "check",
+        }
+    }
+
+    fn limit(self, config: &RedisConfig) -> Duration {
+        match self {
+            Self::PutValues { .. } => config.chunk_timeout,
+            _ => config.call_timeout,
+        }
+    }
+}
+
+impl Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PutValues { run, count } => write!(f, "redis: put {count} values of run {run}"),
+            Self::PutVisible(version) => write!(f, "redis: make version {version} visible"),
+            Self::Visible => write!(f, "redis: read the visible runs"),
+            Self::Value(customer) => write!(f, "redis: read the value of customer {customer}"),
+            Self::PutProgress(run) => write!(f, "redis: put the progress of run {run}"),
+            Self::Progress(run) => write!(f, "redis: read the progress of run {run}"),
+            Self::Check => write!(f, "redis: ping"),
+        }
+    }
+}
+
+/// Turns fred's error into ours.
+fn failure(call: Call, limit: Duration, error: &fred::error::Error) -> Error {
+    match error.kind() {
+        ErrorKind::Timeout => Error::TimedOut(Elapsed { what: call.to_string(), limit }),
+        // WRONGTYPE, or an answer of another shape than asked for.
+        ErrorKind::InvalidArgument | ErrorKind::Parse | ErrorKind::NotFound => {
+            Error::Malformed(format!("{call}: {}", error.details()))
+        }
+        _ => Error::Unavailable(format!("{call}: {}", error.details())),
+    }
+}
+
+/// Whoever does not answer, or refuses to serve, is to blame; what it holds is not its fault.
+fn blame(error: &Error) -> Blame {
+    if error.is_transient() { Blame::Dependency } else { Blame::Caller }
+}
+
+fn read_visible(version: &[u8], runs: &[u8]) -> Option<VisibleRuns> {
+    let runs = str::from_utf8(runs).ok()?;
+    let runs = runs.split_whitespace().map(|run| run.parse().ok());
+    Some(VisibleRuns { version: read_number(version)?, runs: runs.collect::<Option<_>>()? })
+}
+
+fn read_number(digits: &[u8]) -> Option<i64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Gives fred a limit that is a little shorter than ours. fred takes a command out of its queue when its own limit
+/// is over, but not when the caller has stopped listening.
+fn inner_limit(limit: Duration) -> Duration {
+    limit.mul_f64(0.95)
+}
+
+/// Sets everything that matters about fred, whatever its defaults are in the next version.
+fn client_builder(config: &RedisConfig) -> Result<Builder, Error> {
+    let mut builder = Builder::from_config(server(&config.url)?);
+    builder
+        .set_policy(ReconnectPolicy::new_exponential(0, 100, 2_000, 2))
+        .with_config(|client| {
+            client.fail_fast = false;
+            client.blocking = Blocking::Block;
+            client.version = RespVersion::RESP2;
+        })
+        .with_performance_config(|performance| {
+            performance.default_command_timeout = inner_limit(config.call_timeout);
+            performance.max_feed_count = 200;
+            performance.broadcast_channel_capacity = 32;
+        })
+        .with_connection_config(|connection| {
+            connection.connection_timeout = CONNECT_TIMEOUT;
+            connection.internal_command_timeout = CONNECT_TIMEOUT;
+            connection.max_command_attempts = 1;
+            connection.max_command_buffer_len = QUEUE;
+            connection.unresponsive =
+                UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE), interval: Duration::from_secs(1) };
+            connection.reconnect_on_auth_error = true;
+            connection.auto_client_setname = false;
+            connection.disable_cluster_health_check = true;
+            connection.tcp.nodelay = Some(true);
+        });
+    Ok(builder)
+}
+
+/// Reads the URL. No error says more of it than its scheme, for it may hold a password.
+fn server(url: &str) -> Result<Config, Error> {
+    let wrong = |rule: &str| {
+        Error::Misconfigured(format!(
+            "redis url: {rule}; expected redis://[[user:]password@]host[:port][/database]"
+        ))
+    };
+    // fred takes `rediss:` without TLS compiled in, and then talks in the clear.
+    if url.starts_with("rediss:") {
+        return Err(wrong("TLS is not supported"));
+    }
+    if !url.starts_with("redis://") {
+        return Err(wrong("the scheme must be redis"));
+    }
+    // A bare # or ? in a password ends the URL for the parser, which takes what is before it for a host and
+    // would show it in errors.
+    if url.contains(['#', '?']) {
+        return Err(wrong("# and ? must be percent-encoded"));
+    }
+    Config::from_url_centralized(url).map_err(|_| wrong("the host, port or database cannot be read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_url_is_one_clear_error_without_the_password() {
+        let check = |url: &str, expected: &str| {
+            let error = server(url).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("redis url: {expected}; expected redis://[[user:]password@]host[:port][/database]")
+            );
+            assert!(!error.is_transient() && !format!("{error:?}").contains("sesame"));
+        };
+
+        let unreadable = "the host, port or database cannot be read";
+        check("", "the scheme must be redis");
+        check("sesame", "the scheme must be redis");
+        check("http://:sesame@host", "the scheme must be redis");
+        check("redis-cluster://:sesame@host", "the scheme must be redis");
+        check("rediss://:sesame@host", "TLS is not supported");
+        check("redis://:sesame@", unreadable);
+        check("redis://:sesame@host:port", unreadable);
+        check("redis://:sesame@host:6379/cache", unreadable);
+        check("redis://:sesame@host:6379/999", unreadable);
+        check("redis://:ses#ame@host", "# and ? must be percent-encoded");
+        check("redis://:sesame@host?database=1", "# and ? must be percent-encoded");
+    }
+
+    #[test]
+    fn a_url_gives_host_port_database_and_decoded_login() {
+        let config = server("redis://app:s%23same@cache.internal:7000/3").unwrap();
+
+        let host = &config.server.hosts()[0];
+        assert_eq!((host.host.to_string(), host.port), ("cache.internal".into(), 7000));
+        assert_eq!((config.username.as_deref(), config.password.as_deref()), (Some("app"), Some("s#same")));
+        assert_eq!(config.database, Some(3));
+        assert_eq!(server("redis://localhost").unwrap().server.hosts()[0].port, 6379);
+    }
+
+    #[test]
+    fn a_configuration_never_shows_its_url() {
+        let config = RedisConfig::new("redis://:sesame@host", "worker");
+
+        let shown = format!("{config:?}");
+
+        assert!(shown.contains("worker") && !shown.contains("sesame"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_configuration_that_can_never_work_is_refused_at_once() {
+        let good = RedisConfig::new("redis://127.0.0.1", "worker");
+        let check = async |config: RedisConfig, expected: &str| {
+            let error = Redis::connect(config).await.unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        };
+
+        let limits = "redis: call_timeout and chunk_timeout must be longer than zero";
+        check(RedisConfig { call_timeout: Duration::ZERO, ..good.clone() }, limits).await;
+        check(RedisConfig { chunk_timeout: Duration::ZERO, ..good.clone() }, limits).await;
+        let expiry = "redis: time_to_live must be from a second to a year";
+        check(RedisConfig { time_to_live: Duration::from_millis(999), ..good.clone() }, expiry).await;
+        check(RedisConfig { time_to_live: Duration::MAX, ..good.clone() }, expiry).await;
+        let breaker = BreakerConfig { probes: 0, ..good.breaker };
+        check(RedisConfig { breaker, ..good }, "redis: breaker: probes must be at least 1").await;
+    }
+
+    #[test]
+    fn neighbours_go_into_one_hash_and_every_value_to_its_own_slot() {
+        let values: Vec<Valued> = [98, 99, 100, -1, -100, 101].map(valued).to_vec();
+
+        let hashes: Vec<(String, Vec<(u8, i64)>)> =
+            Hashes::pack("ltv:values:7:", &values).map(|(_, arguments)| read_back(arguments)).collect();
+
+        assert_eq!(
+            hashes,
+            [
+                ("ltv:values:7:0".into(), vec![(98, 98), (99, 99)]),
+                ("ltv:values:7:1".into(), vec![(0, 100)]),
+                ("ltv:values:7:-1".into(), vec![(99, -1), (0, -100)]),
+                ("ltv:values:7:1".into(), vec![(1, 101)]),
+            ]
+        );
+    }
+
+    #[test]
+    fn visible_runs_are_read_or_refused() {
+        let check = |version: &str, runs: &str, expected: Option<(i64, &[i64])>| {
+            let read = read_visible(version.as_bytes(), runs.as_bytes());
+            let expected = expected.map(|(version, runs)| VisibleRuns {
+                version,
+                runs: runs.iter().copied().map(RunId).collect(),
+            });
+            assert_eq!(read, expected, "{version} {runs}");
+        };
+
+        check("7", "3 2 1", Some((7, &[3, 2, 1])));
+        check("7", "", Some((7, &[])));
+        check("", "1", None);
+        check("7", "3,2", None);
+        check("7.0", "1", None);
+        assert_eq!(read_visible(b"7", b"\xff"), None);
+    }
+
+    fn valued(number: i64) -> Valued {
+        let value = model::Value { value_minor: number, expected_purchases: 1.0, p_alive: 0.5 };
+        Valued { customer: CustomerId(number), value }
+    }
+
+    /// Takes the arguments of an `HSET` apart: the key, then slots and the values' minor units.
+    fn read_back(arguments: Vec<Value>) -> (String, Vec<(u8, i64)>) {
+        let arguments: Vec<Bytes> = arguments.into_iter().map(|it| it.convert().unwrap()).collect();
+        let (key, fields) = arguments.split_first().unwrap();
+        let pair = |pair: &[Bytes]| (pair[0][0], packed::read_value(&pair[1]).unwrap().value_minor);
+        (String::from_utf8(key.to_vec()).unwrap(), fields.chunks(2).map(pair).collect())
+    }
+}

@@ -1,0 +1,300 @@
+//! Watches runs: publishes what was lost, rescues, retries, finishes.
+//!
+//! A coordinator is a loop around [`Coordinator::pass`]: take a snapshot, ask [`batch::supervise`] what to do
+//! about it, do it. It keeps nothing that matters between passes, so it may be killed at any moment and another
+//! one goes on from the store.
+//!
+//! # Leadership
+//!
+//! Any number of coordinators may run; one leads, under a term that the store issues and that only grows. The
+//! lease is renewed beside the passes, because finishing a large run takes longer than a lease.
+//!
+//! # Failure by failure
+//!
+//! * **The leader dies.** Its lease runs out and another takes a new term.
+//! * **The leader is stopped, and comes back when another leads.** What it does then is guarded by its old term,
+//!   or harmless: publishing twice makes a duplicate. Its next renewal tells it that it leads no more.
+//! * **Two lead for a moment.** Every action is guarded by the state that it expects; one of them finds nothing
+//!   left to do.
+//! * **The store is away.** The pass fails and the next one tries again. Nobody is rescued on the strength of
+//!   what is not known.
+//! * **The broker is away.** Queue lengths are unknown, which is not empty: no message counts as lost. What
+//!   could not be published stays as it is, for the next pass.
+//! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the
+//!   values of partial runs have been written to it again: a value that is missing there must not let an older
+//!   one through.
+
+mod metrics;
+mod publication;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use batch::{
+    Action, AttemptId, ChunkId, ChunkMessage, Forecast, Outlook, RunId, RunSnapshot, Snapshot,
+    SupervisePolicy, Verdict, forecast, supervise,
+};
+use cache::Cache;
+use queue::{Outgoing, Queue, TraceContext};
+use store::{FinishedRun, Planning, Supervision, Term};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use publication::Publication;
+
+pub use metrics::describe as describe_metrics;
+
+/// How a coordinator works.
+#[derive(Clone)]
+pub struct CoordinatorConfig {
+    /// Its name in the store and the logs; unique for each process that ever lived.
+    pub name: String,
+    /// How patient it is.
+    pub policy: SupervisePolicy,
+    /// The longest pause between two passes. As a run's end comes near, passes come closer together.
+    pub pass_interval: Duration,
+    /// How long it leads without renewing.
+    pub leadership_lease: Duration,
+    /// The trace that published chunks belong to, as pairs for their messages.
+    pub trace_context: fn() -> Vec<(String, String)>,
+    /// Called after each pass, and at least once a second while it is alive.
+    pub alive: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// A coordinator with its seams.
+pub struct Coordinator<S, Q, C> {
+    /// Where runs are recorded.
+    pub store: S,
+    /// Where chunks are published.
+    pub queue: Q,
+    /// Where visible runs and progress are put near the reader.
+    pub cache: C,
+    /// How it works.
+    pub config: CoordinatorConfig,
+}
+
+/// What a pass saw and did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PassReport {
+    /// Runs that are not over.
+    pub open_runs: usize,
+    /// Chunks published.
+    pub published: usize,
+    /// Chunks taken from attempts whose lease had expired.
+    pub rescued: usize,
+    /// Runs finished.
+    pub finished: Vec<FinishedRun>,
+    /// How the open runs stand.
+    pub forecasts: Vec<(RunId, Forecast)>,
+    /// When another look is worth while, at the latest.
+    pub pause: Duration,
+}
+
+/// The shortest pause between two passes.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
+    /// Leads, or waits to lead, until `shutdown` resolves.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let (led, term) = watch::channel(None);
+        let leadership = tokio::spawn(keep_leading(self.store.clone(), self.config.clone(), led));
+        let mut publication = Publication::default();
+        let mut outlooks = HashMap::new();
+
+        tokio::pin!(shutdown);
+        loop {
+            (self.config.alive)();
+            let leads = *term.borrow();
+            let turn = async {
+                let Some(leads) = leads else { return self.config.pass_interval };
+                match self.pass(leads, &mut publication).await {
+                    Ok(report) => {
+                        note(&report, &mut outlooks);
+                        report.pause
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a pass failed");
+                        self.config.pass_interval
+                    }
+                }
+            };
+            // A pass that is under way is finished: it is short, and its actions are not to be torn.
+            let pause = turn.await;
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = sleep(pause.min(Duration::from_secs(1))) => {}
+            }
+        }
+
+        leadership.abort();
+        let leads = *term.borrow();
+        if let Some(leads) = leads {
+            // The next one need not wait for the end of our lease.
+            let _ = self.store.abdicate(&self.config.name, leads).await;
+        }
+    }
+
+    /// Looks once, and does what is to be done.
+    async fn pass(&self, term: Term, publication: &mut Publication) -> Result<PassReport, store::Error> {
+        let began = Instant::now();
+        let waiting = self.queue.waiting().await;
+        let snapshot = self.store.snapshot(waiting).await?;
+        let mut report = PassReport { open_runs: snapshot.runs.len(), ..PassReport::default() };
+        let mut to_publish = Vec::new();
+        for action in supervise(&snapshot, &self.config.policy) {
+            match action {
+                Action::Publish { attempt, cause } => {
+                    metrics::republished(cause);
+                    to_publish.push(attempt);
+                }
+                Action::Rescue { attempt, verdict } => {
+                    report.rescued += usize::from(self.rescue(term, attempt, verdict).await?);
+                }
+                Action::Finish(run) => report.finished.extend(self.finish(term, run).await?),
+            }
+        }
+        report.published = self.publish(&snapshot, &to_publish).await?;
+        for run in &snapshot.runs {
+            let seen = forecast(&run.progress, run.planned_at, run.deadline_at, snapshot.taken_at);
+            metrics::run(run, &seen);
+            report.forecasts.push((run.run, seen));
+            if let Err(error) = self.cache.put_progress(run.run, &run.progress).await {
+                tracing::debug!(%error, "progress not cached");
+            }
+        }
+        publication.bring_up_to_date(&self.store, &self.cache, !report.finished.is_empty()).await;
+        report.pause = pause(&report, &snapshot, self.config.pass_interval);
+        metrics::passed(began.elapsed());
+        Ok(report)
+    }
+
+    async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool, store::Error> {
+        let is_rescued = self.store.rescue(term, attempt, verdict).await?;
+        if is_rescued {
+            metrics::rescued(verdict);
+            tracing::warn!(
+                run.id = %attempt.chunk.run,
+                chunk.id = %attempt.chunk.chunk,
+                attempt = attempt.attempt.0,
+                ?verdict,
+                "rescued a chunk whose lease had expired"
+            );
+        }
+        Ok(is_rescued)
+    }
+
+    async fn finish(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>, store::Error> {
+        let finished = self.store.finish_run(term, run).await.inspect_err(|error| {
+            if !error.is_transient() {
+                tracing::error!(run.id = %run, %error, "a settled run cannot be finished");
+            }
+        })?;
+        if let Some(finished) = &finished {
+            metrics::finished(finished);
+            tracing::info!(
+                run.id = %run,
+                customers = finished.progress.customers,
+                values = finished.progress.values,
+                rejections = finished.progress.rejections,
+                dead_chunks = finished.progress.dead,
+                took = ?finished.took,
+                "finished"
+            );
+        }
+        Ok(finished)
+    }
+
+    /// Publishes chunks and records what was confirmed; returns how many that were.
+    async fn publish(&self, snapshot: &Snapshot, attempts: &[AttemptId]) -> Result<usize, store::Error> {
+        let mut published = 0;
+        let trace = TraceContext((self.config.trace_context)());
+        for run in &snapshot.runs {
+            let due: Vec<&AttemptId> = attempts.iter().filter(|due| due.chunk.run == run.run).collect();
+            if due.is_empty() {
+                continue;
+            }
+            let messages = due.iter().map(|due| message(run, **due, &trace)).collect();
+            let results = self.queue.publish(messages).await;
+            let confirmed: Vec<ChunkId> = due
+                .iter()
+                .zip(&results)
+                .filter(|(_, result)| result.is_ok())
+                .map(|(due, _)| due.chunk.chunk)
+                .collect();
+            if let Some(Err(error)) = results.iter().find(|result| result.is_err()) {
+                let unconfirmed = due.len() - confirmed.len();
+                tracing::warn!(run.id = %run.run, unconfirmed, %error, "chunks not published, trying again");
+            }
+            self.store.mark_published(run.run, &confirmed).await?;
+            published += confirmed.len();
+        }
+        Ok(published)
+    }
+}
+
+fn message(run: &RunSnapshot, due: AttemptId, trace: &TraceContext) -> Outgoing {
+    Outgoing {
+        priority: run.priority,
+        message: ChunkMessage { chunk: due.chunk, attempt_hint: due.attempt },
+        trace: trace.clone(),
+    }
+}
+
+/// How long the next pass may wait: half the time to the next predicted end, so that a run which is done is
+/// seen to be done at once.
+fn pause(report: &PassReport, snapshot: &Snapshot, longest: Duration) -> Duration {
+    let next_end = report
+        .forecasts
+        .iter()
+        .filter_map(|(_, seen)| seen.finish_at)
+        .map(|end| end.duration_since(snapshot.taken_at).unsigned_abs() / 2)
+        .min();
+    next_end.map_or(longest, |half| half.clamp(SHORTEST_PAUSE.min(longest), longest))
+}
+
+/// Tells a person what changed.
+fn note(report: &PassReport, outlooks: &mut HashMap<RunId, Outlook>) {
+    if report.published > 0 {
+        tracing::info!(chunks = report.published, "published again");
+    }
+    for &(run, Forecast { finish_at, outlook }) in &report.forecasts {
+        let before = outlooks.insert(run, outlook).unwrap_or(Outlook::OnTrack);
+        if before == outlook {
+            continue;
+        }
+        let finish_at = finish_at.map(|at| at.to_string());
+        if outlook == Outlook::OnTrack {
+            tracing::info!(run.id = %run, finish_at, outlook = outlook.as_str(), "the outlook changed");
+        } else {
+            tracing::warn!(run.id = %run, finish_at, outlook = outlook.as_str(), "the outlook changed");
+        }
+    }
+    outlooks.retain(|run, _| report.forecasts.iter().any(|(open, _)| open == run));
+}
+
+/// Takes the leadership when it is free and renews it, three times in a lease, for ever.
+async fn keep_leading<S: Supervision>(store: S, config: CoordinatorConfig, led: watch::Sender<Option<Term>>) {
+    let mut renewal = interval(config.leadership_lease / 3);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        renewal.tick().await;
+        let term = match store.lead(&config.name, config.leadership_lease).await {
+            Ok(term) => term,
+            // The store's guard decides; keep what we believe until it answers.
+            Err(error) => {
+                tracing::debug!(%error, "leadership not renewed");
+                continue;
+            }
+        };
+        led.send_if_modified(|before| {
+            let is_changed = *before != term;
+            if is_changed {
+                tracing::info!(coordinator = %config.name, ?term, "leadership changed");
+            }
+            *before = term;
+            is_changed
+        });
+    }
+}

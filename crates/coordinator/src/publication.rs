@@ -1,0 +1,68 @@
+//! Keeps the cache told which runs readers may see.
+
+use std::time::Duration;
+
+use cache::{Cache, Valued, VisibleRuns};
+use store::{Planning, Supervision};
+use tokio::time::Instant;
+
+/// How often the cache is asked whether it still knows.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+/// Customers read from the store at a time.
+const PAGE: u32 = 20_000;
+
+/// What the cache was last seen to know.
+#[derive(Debug, Default)]
+pub(crate) struct Publication {
+    checked_at: Option<Instant>,
+}
+
+impl Publication {
+    /// Tells the cache about the visible runs if it does not know them: when a run has finished, and every few
+    /// seconds, in case it was emptied or away.
+    pub(crate) async fn bring_up_to_date<S: Planning + Supervision, C: Cache>(
+        &mut self,
+        store: &S,
+        cache: &C,
+        has_finished: bool,
+    ) {
+        let is_due = self.checked_at.is_none_or(|checked| checked.elapsed() >= CHECK_EVERY);
+        if !is_due && !has_finished {
+            return;
+        }
+        self.checked_at = Some(Instant::now());
+        if let Err(error) = tell(store, cache).await {
+            tracing::debug!(error, "the cache was not told which runs are visible");
+        }
+    }
+}
+
+async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let known = cache.visible().await.map_err(|error| text(&error))?;
+    let visible = store.visible_runs().await.map_err(|error| text(&error))?;
+    if visible.runs.is_empty() || known.is_some_and(|known| known.version >= visible.version) {
+        return Ok(());
+    }
+    // All but the last are partial. A customer that the cache lacks in one of them would be looked for in an
+    // older run, and found there with an older value: so they are complete in the cache before they are named.
+    // In the last one a customer that is missing is looked for in the store.
+    let (_, partial) = visible.runs.split_last().expect("there is a visible run");
+    for &run in partial {
+        let mut after = None;
+        loop {
+            let page = store.values_after(run, after, PAGE).await.map_err(|error| text(&error))?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.customer);
+            let values: Vec<Valued> = page
+                .iter()
+                .map(|valued| Valued { customer: valued.customer, value: valued.value })
+                .collect();
+            cache.put_values(run, &values).await.map_err(|error| text(&error))?;
+        }
+    }
+    let visible = VisibleRuns { version: visible.version, runs: visible.runs };
+    cache.put_visible(&visible).await.map_err(|error| text(&error))?;
+    Ok(())
+}

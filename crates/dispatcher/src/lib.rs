@@ -1,0 +1,285 @@
+//! Plans a run, records its chunks, publishes them.
+//!
+//! Look first at [`Dispatcher::dispatch`].
+//!
+//! # Failure by failure
+//!
+//! * **Two dispatchers for one night.** The night's name is unique in the store: the second finds the first
+//!   one's run, publishes what of it is not published yet, and reports the same run.
+//! * **The dispatcher dies before the run is recorded.** Nothing happened: run and chunks are one transaction.
+//! * **It dies while it publishes, or the broker goes away.** The chunks that were not confirmed stay pending,
+//!   and the coordinator publishes them. A message that did arrive becomes a duplicate, which costs a query.
+//! * **The store goes away.** An error; dispatching again is always right.
+
+mod metrics;
+
+use std::time::Duration;
+
+use batch::{
+    Attempt, ChunkId, ChunkMessage, ChunkRef, CustomerId, PlanError, PlanPolicy, Priority, RunId, WorkSample,
+    plan,
+};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use queue::{Outgoing, Queue, TraceContext};
+use store::{CreatedRun, ModelVersionId, NewRun, Planning, Selection, Terms};
+use tokio::time::Instant;
+
+pub use metrics::describe as describe_metrics;
+
+/// What somebody wants valued.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Whom.
+    pub selection: Selection,
+    /// How urgently.
+    pub priority: Priority,
+    /// For which moment; the store's present one unless said.
+    pub as_of: Option<Timestamp>,
+    /// How long it may take.
+    pub deadline: Duration,
+    /// With which model; the latest unless said.
+    pub model_version: Option<ModelVersionId>,
+    /// Over which horizon, discounted how.
+    pub terms: Terms,
+    /// Whether a night that has a run already gets one more.
+    pub again: bool,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatched {
+    /// The run.
+    pub run: RunId,
+    /// Whether this order made it, or the night had it already.
+    pub is_new: bool,
+    /// Its customers, if this order made it.
+    pub customers: u64,
+    /// Its chunks that this order published.
+    pub published: u64,
+    /// Its chunks whose messages were not confirmed; the coordinator publishes them.
+    pub unconfirmed: u64,
+    /// How long the plan took, recording included.
+    pub plan_took: Duration,
+    /// How long publishing took, confirms included.
+    pub publish_took: Duration,
+}
+
+/// Why nothing was dispatched.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// No plan can be made.
+    #[error("{selection}: {source}")]
+    Plan {
+        /// Whom it was for.
+        selection: String,
+        /// What is wrong.
+        source: PlanError,
+    },
+    /// There is nothing to value with.
+    #[error("there is no model version yet: run `ltv fit` first")]
+    NoModel,
+    /// Some of the customers named do not exist.
+    #[error(
+        "{missing} of the named customers are not in source.customers at {as_of}, the first is {first}: \
+         take them out, or load them"
+    )]
+    UnknownCustomers {
+        /// How many.
+        missing: usize,
+        /// One of them.
+        first: CustomerId,
+        /// When they were looked for.
+        as_of: Timestamp,
+    },
+}
+
+/// A dispatcher with its seams.
+#[derive(Clone, Debug)]
+pub struct Dispatcher<S, Q> {
+    /// Where runs are recorded.
+    pub store: S,
+    /// Where chunks are published.
+    pub queue: Q,
+    /// How runs are cut.
+    pub policy: PlanPolicy,
+    /// The trace that the chunks belong to, as pairs for their messages.
+    pub trace_context: fn() -> Vec<(String, String)>,
+}
+
+impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
+    /// Plans and publishes what is ordered; finds the run if the night has one already.
+    pub async fn dispatch(&self, order: &Order) -> Result<Dispatched, DispatchError> {
+        let began = Instant::now();
+        let as_of = match order.as_of {
+            Some(as_of) => as_of,
+            None => self.store.now().await?,
+        };
+        let night = (!order.again).then(|| night(&order.selection, as_of));
+        let found = match &night {
+            Some(night) => self.store.run_of_night(night).await?,
+            None => None,
+        };
+        let (created, customers) = match found {
+            Some(found) => (found, 0),
+            None => self.plan(order, as_of, night).await?,
+        };
+        let plan_took = began.elapsed();
+        metrics::planned(created.is_new, plan_took);
+
+        let began = Instant::now();
+        let published = self.publish(&created).await?;
+        let publish_took = began.elapsed();
+        metrics::published(publish_took);
+        let dispatched = Dispatched {
+            run: created.run,
+            is_new: created.is_new,
+            customers,
+            published,
+            unconfirmed: created.unpublished.len() as u64 - published,
+            plan_took,
+            publish_took,
+        };
+        tracing::info!(
+            run.id = %dispatched.run,
+            is_new = dispatched.is_new,
+            customers,
+            published,
+            unconfirmed = dispatched.unconfirmed,
+            ?plan_took,
+            ?publish_took,
+            "dispatched"
+        );
+        Ok(dispatched)
+    }
+
+    async fn plan(
+        &self,
+        order: &Order,
+        as_of: Timestamp,
+        night: Option<String>,
+    ) -> Result<(CreatedRun, u64), DispatchError> {
+        let latest = match order.model_version {
+            Some(version) => Some(version),
+            None => self.store.latest_model_version().await?,
+        };
+        let model_version = latest.ok_or(DispatchError::NoModel)?;
+        let customers = self.store.selected(&order.selection, as_of).await?;
+        all_found(&order.selection, &customers, as_of)?;
+        // What fits one chunk needs no knowledge of where the work is.
+        let sample = if customers.len() > self.policy.chunk_customers as usize {
+            self.store.work_sample().await?
+        } else {
+            WorkSample::none()
+        };
+        let plan = plan(&customers, &sample, &self.policy).map_err(|source| DispatchError::Plan {
+            selection: order.selection.to_string(),
+            source,
+        })?;
+        let new = NewRun {
+            night,
+            selection: order.selection.clone(),
+            priority: order.priority,
+            as_of,
+            deadline: order.deadline,
+            model_version,
+            terms: order.terms,
+            plan,
+        };
+        Ok((self.store.create_run(&new).await?, customers.len() as u64))
+    }
+
+    /// Publishes what is left to publish and records what was confirmed; returns how many that were.
+    async fn publish(&self, created: &CreatedRun) -> Result<u64, DispatchError> {
+        let trace = TraceContext((self.trace_context)());
+        let messages = created
+            .unpublished
+            .iter()
+            .map(|&chunk| Outgoing {
+                priority: created.priority,
+                message: ChunkMessage {
+                    chunk: ChunkRef { run: created.run, chunk },
+                    attempt_hint: Attempt(0),
+                },
+                trace: trace.clone(),
+            })
+            .collect();
+        let results = self.queue.publish(messages).await;
+        let mut confirmed: Vec<ChunkId> = Vec::with_capacity(results.len());
+        let mut failure = None;
+        for (&chunk, result) in created.unpublished.iter().zip(results) {
+            match result {
+                Ok(()) => confirmed.push(chunk),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        if let Some(error) = failure {
+            let unconfirmed = created.unpublished.len() - confirmed.len();
+            tracing::warn!(run.id = %created.run, unconfirmed, %error, "the coordinator publishes the rest");
+        }
+        self.store.mark_published(created.run, &confirmed).await?;
+        Ok(confirmed.len() as u64)
+    }
+}
+
+/// The night's name: one for each selection and day.
+fn night(selection: &Selection, as_of: Timestamp) -> String {
+    let day = as_of.to_zoned(TimeZone::UTC).date();
+    match selection {
+        // Two sets of the same size are not the same set.
+        Selection::Customers(customers) => {
+            format!("{day} {selection} {:016x}", fingerprint(customers))
+        }
+        Selection::All | Selection::Segment(_) => format!("{day} {selection}"),
+    }
+}
+
+/// FNV-1a over the customers' numbers.
+fn fingerprint(customers: &[CustomerId]) -> u64 {
+    customers
+        .iter()
+        .flat_map(|customer| customer.0.to_le_bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn all_found(selection: &Selection, found: &[CustomerId], as_of: Timestamp) -> Result<(), DispatchError> {
+    let Selection::Customers(named) = selection else { return Ok(()) };
+    let mut missing = named.iter().filter(|customer| found.binary_search(customer).is_err());
+    match missing.next() {
+        None => Ok(()),
+        Some(&first) => Err(DispatchError::UnknownCustomers { missing: 1 + missing.count(), first, as_of }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_night_is_one_selection_on_one_day() {
+        let late = at("2026-11-23T23:59:59Z");
+        let named = |ids: &[i64]| Selection::Customers(ids.iter().copied().map(CustomerId).collect());
+
+        assert_eq!(night(&Selection::All, late), night(&Selection::All, at("2026-11-23T00:00:00Z")));
+        assert_ne!(night(&Selection::All, late), night(&Selection::All, at("2026-11-24T00:00:00Z")));
+        assert_ne!(night(&Selection::All, late), night(&Selection::Segment("venue".into()), late));
+        assert_ne!(night(&named(&[1, 2]), late), night(&named(&[1, 3]), late));
+    }
+
+    #[test]
+    fn a_named_customer_who_is_missing_is_named() {
+        let named = Selection::Customers([1, 5, 9].map(CustomerId).into());
+
+        let error = all_found(&named, &[CustomerId(1)], at("2026-11-23T00:00:00Z")).unwrap_err();
+
+        assert!(error.to_string().starts_with("2 of the named customers"), "{error}");
+        assert!(error.to_string().contains("the first is 5"), "{error}");
+    }
+}

@@ -1,0 +1,608 @@
+//! The command line: what the user typed, and nothing about what it means. `--help` is the reference.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use batch::{Priority, RunId};
+use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use model::Currency;
+use store::postgres::DatabaseUrl;
+use worker::FaultPlan;
+
+use crate::telemetry::LogFormat;
+
+/// Recalculates the customer lifetime value of a whole customer base every night.
+#[derive(Debug, Parser)]
+#[command(name = "ltv", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How it tells about itself.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create or update the schema
+    Migrate(MigrateArgs),
+    /// Load customers and transactions from CSV files, gzipped or not
+    Load(LoadArgs),
+    /// Generate customers and transactions from the models' own generative process
+    Generate(GenerateArgs),
+    /// Fit the models to the histories and store a model version
+    Fit(FitArgs),
+    /// Plan a run and publish its chunks
+    Dispatch(DispatchArgs),
+    /// Take chunks, compute their values, commit them
+    Worker(WorkerArgs),
+    /// Watch runs: publish what was lost, rescue, retry, finish
+    Coordinator(CoordinatorArgs),
+    /// Look at runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Look at what could not be done, and put it back to work
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Look at model versions
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Measure a night against the floor under it
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// How a process tells about itself.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Telemetry")]
+pub struct TelemetryArgs {
+    /// How log lines look, on standard error
+    #[arg(long, env = "LTV_LOG_FORMAT", value_enum, default_value_t, global = true)]
+    pub log_format: LogFormat,
+
+    /// Which log lines: a level, or directives such as `info,store=debug`
+    #[arg(long, env = "LTV_LOG", default_value = "info", global = true)]
+    pub log: String,
+
+    /// Where traces go, by OTLP over gRPC; nowhere unless set
+    #[arg(long, env = "LTV_OTLP_ENDPOINT", value_name = "URL", global = true)]
+    pub otlp_endpoint: Option<String>,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseArgs {
+    /// PostgreSQL, as postgres://user:password@host:port/database
+    #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: DatabaseUrl,
+}
+
+/// Where the broker is.
+#[derive(Clone, Debug, Args)]
+pub struct BrokerArgs {
+    /// RabbitMQ, as amqp://user:password@host:port/vhost
+    #[arg(long, env = "LTV_AMQP_URL", value_name = "URL", hide_env_values = true)]
+    pub amqp_url: String,
+
+    /// What the names of queues begin with
+    #[arg(long, env = "LTV_QUEUE_PREFIX", value_name = "NAME", default_value = "ltv")]
+    pub queue_prefix: String,
+}
+
+/// Where the cache is.
+#[derive(Clone, Debug, Args)]
+pub struct CacheArgs {
+    /// Redis, as redis://user:password@host:port
+    #[arg(long, env = "LTV_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub redis_url: String,
+
+    /// What the names of keys begin with
+    #[arg(long, env = "LTV_CACHE_PREFIX", value_name = "NAME", default_value = "ltv")]
+    pub cache_prefix: String,
+}
+
+/// What every role has.
+#[derive(Clone, Debug, Args)]
+pub struct RoleArgs {
+    /// Its name in logs and in the store; made up from host and process unless given
+    #[arg(long, env = "LTV_INSTANCE", value_name = "NAME")]
+    pub instance: Option<String>,
+
+    /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one
+    #[arg(long, env = "LTV_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+}
+
+/// `ltv migrate`
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented by its type")]
+    pub database: DatabaseArgs,
+}
+
+/// `ltv load`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("files").required(true).multiple(true))]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct LoadArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// CSV with the columns customer_id, external_id, segment, acquired_at
+    #[arg(long, value_name = "FILE", group = "files")]
+    pub customers: Option<PathBuf>,
+
+    /// CSV with the columns transaction_id, customer_id, occurred_at, currency, and amount or amount_minor
+    #[arg(long, value_name = "FILE", group = "files")]
+    pub transactions: Option<PathBuf>,
+
+    /// Where rejected rows go, with line number and reason
+    #[arg(long, value_name = "FILE", default_value = "rejects.csv")]
+    pub rejects: PathBuf,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv generate`
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// How many customers
+    #[arg(long, value_name = "N", default_value_t = 250_000)]
+    pub customers: u32,
+
+    /// Transactions of a customer, on average; as the CDNOW parameters have it unless given
+    #[arg(long, value_name = "M")]
+    pub transactions: Option<f64>,
+
+    /// The same seed gives the same base, on every machine
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// The moment up to which histories go
+    #[arg(long, value_name = "TIME", value_parser = moment, default_value = "1998-07-01")]
+    pub as_of: Timestamp,
+
+    /// How many weeks before that the first customer comes
+    #[arg(long, value_name = "N", default_value_t = 78)]
+    pub weeks: u32,
+
+    /// The first customer's number
+    #[arg(long, value_name = "ID", default_value_t = 1_000_001)]
+    pub first_customer: i64,
+
+    /// The first transaction's number
+    #[arg(long, value_name = "ID", default_value_t = 1_000_001)]
+    pub first_transaction: i64,
+
+    /// Write customers.csv and transactions.csv into this folder
+    #[arg(long, value_name = "FOLDER", required_unless_present = "into")]
+    pub out: Option<PathBuf>,
+
+    /// Copy straight into the source tables of this database instead
+    #[arg(long, value_name = "URL", conflicts_with = "out")]
+    pub into: Option<DatabaseUrl>,
+}
+
+/// `ltv fit`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct FitArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// Look at nothing at or after this moment; the present one unless given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub as_of: Option<Timestamp>,
+
+    /// The currency of the transactions; customers with another one are left out
+    #[arg(long, value_parser = currency, default_value = "USD")]
+    pub currency: Currency,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv dispatch`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("selection").required(true))]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct DispatchArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+
+    /// Value the whole base
+    #[arg(long, group = "selection")]
+    pub all: bool,
+
+    /// Value everybody in a segment
+    #[arg(long, value_name = "NAME", group = "selection")]
+    pub segment: Option<String>,
+
+    /// Value the customers whose numbers are in this file, one a line
+    #[arg(long, value_name = "FILE", group = "selection")]
+    pub customers: Option<PathBuf>,
+
+    /// How urgently: critical, high or normal
+    #[arg(long, default_value = "normal")]
+    pub priority: Priority,
+
+    /// How long it may take
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30m")]
+    pub deadline: Duration,
+
+    /// Value the customers as of this moment; the present one unless given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub as_of: Option<Timestamp>,
+
+    /// Value with this model version; the latest unless given
+    #[arg(long, value_name = "N")]
+    pub model_version: Option<i64>,
+
+    /// How many weeks of the future count
+    #[arg(long, value_name = "N", default_value_t = model::Terms::default().horizon_weeks())]
+    pub horizon_weeks: f64,
+
+    /// The yearly discount rate: 0.15 is 15 %
+    #[arg(long, value_name = "RATE", default_value_t = model::Terms::default().annual_discount_rate())]
+    pub discount_rate: f64,
+
+    /// Customers in a chunk of average work
+    #[arg(long, value_name = "N", default_value_t = batch::PlanPolicy::default().chunk_customers)]
+    pub chunk_customers: u32,
+
+    /// Make another run even if the night has one
+    #[arg(long)]
+    pub again: bool,
+
+    /// Wait until the run is finished, with a progress bar on a terminal
+    #[arg(long)]
+    pub wait: bool,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv worker`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+
+    #[command(flatten)]
+    pub cache: CacheArgs,
+
+    #[command(flatten)]
+    pub role: RoleArgs,
+
+    /// Chunks at work at a time
+    #[arg(long, env = "LTV_SLOTS", value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub slots: u16,
+
+    /// Threads that compute
+    #[arg(long, env = "LTV_COMPUTE_THREADS", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub compute_threads: u16,
+
+    /// How long a chunk is believed to be at work without a sign of life
+    #[arg(long, env = "LTV_LEASE", value_name = "TIME", value_parser = lease, default_value = "20s")]
+    pub lease: Duration,
+
+    /// Failures after which a chunk is dead
+    #[arg(long, env = "LTV_MAX_FAILURES", value_name = "N", default_value_t = batch::RetryPolicy::default().max_failures,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_failures: u32,
+
+    /// How long it may take to finish what it holds after SIGTERM
+    #[arg(long, env = "LTV_GRACE_PERIOD", value_name = "TIME", value_parser = duration, default_value = "25s")]
+    pub grace_period: Duration,
+
+    /// Break the protocol on purpose, for tests
+    #[arg(long, env = "LTV_FAULT", hide = true)]
+    pub fault: Option<FaultPlan>,
+
+    /// Ignore the fencing token, for tests
+    #[cfg(feature = "faults")]
+    #[arg(long, hide = true)]
+    pub no_fence: bool,
+}
+
+/// `ltv coordinator`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct CoordinatorArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+
+    #[command(flatten)]
+    pub cache: CacheArgs,
+
+    #[command(flatten)]
+    pub role: RoleArgs,
+
+    /// The longest pause between two passes
+    #[arg(long, env = "LTV_PASS_INTERVAL", value_name = "TIME", value_parser = duration, default_value = "1s")]
+    pub pass_interval: Duration,
+
+    /// How long it leads without renewing
+    #[arg(long, env = "LTV_LEADERSHIP_LEASE", value_name = "TIME", value_parser = lease, default_value = "10s")]
+    pub leadership_lease: Duration,
+
+    /// How long the workers' leases last
+    #[arg(long, env = "LTV_LEASE", value_name = "TIME", value_parser = lease, default_value = "20s")]
+    pub lease: Duration,
+
+    /// How long a dispatcher may take to publish a chunk
+    #[arg(long, env = "LTV_PUBLISH_GRACE", value_name = "TIME", value_parser = duration, default_value = "10s")]
+    pub publish_grace: Duration,
+
+    /// How long a published chunk may be with nobody while its queue is empty
+    #[arg(long, env = "LTV_LOST_AFTER", value_name = "TIME", value_parser = duration, default_value = "10s")]
+    pub lost_after: Duration,
+
+    /// Failures after which a chunk is dead
+    #[arg(long, env = "LTV_MAX_FAILURES", value_name = "N", default_value_t = batch::RetryPolicy::default().max_failures,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_failures: u32,
+}
+
+/// `ltv runs …`
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// List the latest runs
+    List(ListArgs),
+    /// Show a run, or explain one customer's value in it
+    Show(ShowArgs),
+    /// Follow a run until it is over
+    Watch(WatchArgs),
+    /// Stop a run; its values never become visible
+    Cancel(RunArgs),
+}
+
+/// A listing.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv runs show`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// The run; the latest finished one unless given
+    pub run: Option<RunId>,
+
+    /// Explain this customer's value, by its number or its external id
+    #[arg(long, value_name = "ID")]
+    pub customer: Option<String>,
+
+    /// How many of the most valuable customers
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv runs watch`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct WatchArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// The run; the latest one unless given
+    pub run: Option<RunId>,
+}
+
+/// A run.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// The run
+    pub run: RunId,
+}
+
+/// `ltv dead-letters …`
+#[derive(Debug, Subcommand)]
+pub enum DeadLettersCommand {
+    /// List dead chunks, and messages that made no sense
+    List(DeadLettersArgs),
+    /// Put a run's dead chunks back to work; those of a finished run as a run of their own
+    Redrive(RedriveArgs),
+    /// Throw away the messages that made no sense
+    Discard(DiscardArgs),
+}
+
+/// `ltv dead-letters list`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct DeadLettersArgs {
+    #[command(flatten)]
+    pub list: ListArgs,
+
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// `ltv dead-letters redrive`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct RedriveArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// `ltv dead-letters discard`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct DiscardArgs {
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// `ltv models …`
+#[derive(Debug, Subcommand)]
+pub enum ModelsCommand {
+    /// List model versions
+    List(ListArgs),
+}
+
+/// `ltv bench …`
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Measure the floor, then full nights, in one run on one stack
+    Night(BenchNightArgs),
+}
+
+/// `ltv bench night`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct BenchNightArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+
+    #[command(flatten)]
+    pub cache: CacheArgs,
+
+    /// Customers of the generated base
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub customers: u32,
+
+    /// Transactions of a customer, on average
+    #[arg(long, value_name = "M", default_value_t = 10.0)]
+    pub transactions: f64,
+
+    /// Worker processes, and lanes of the floor
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
+
+    /// Chunks at work at a time in a worker
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub slots: u16,
+
+    /// Customers in a chunk of average work
+    #[arg(long, value_name = "N", default_value_t = batch::PlanPolicy::default().chunk_customers)]
+    pub chunk_customers: u32,
+
+    /// Measured nights, after one to warm up
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub nights: u16,
+
+    /// A server process to account for, as name=pid; may be given more than once
+    #[arg(long, value_name = "NAME=PID", value_parser = server)]
+    pub server: Vec<(String, u32)>,
+
+    /// Print one JSON document and nothing else on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Parses a moment: a date, at midnight UTC, or RFC 3339.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(date) = text.parse::<jiff::civil::Date>()
+        && text.len() == 10
+    {
+        let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|error| error.to_string())?;
+        return Ok(midnight.timestamp());
+    }
+    text.parse().map_err(|_| "expected a date such as 2026-11-23, or 2026-11-23T02:00:00Z".into())
+}
+
+/// Parses a duration above zero, such as `30m` or `1h 30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: SignedDuration =
+        text.parse().map_err(|_| "expected a time such as 500ms, 20s, 30m or 1h 30m".to_owned())?;
+    match Duration::try_from(parsed) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("it must be longer than zero".into()),
+    }
+}
+
+/// Parses a lease. One shorter than a second would be lost by an ordinary hiccup.
+fn lease(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < Duration::from_secs(1) => Err("it must be at least 1s".into()),
+        lease => Ok(lease),
+    }
+}
+
+fn currency(text: &str) -> Result<Currency, String> {
+    Currency::parse(text).map_err(|error| error.to_string())
+}
+
+fn server(text: &str) -> Result<(String, u32), String> {
+    let (name, pid) = text.split_once('=').ok_or("expected name=pid")?;
+    Ok((name.to_owned(), pid.parse().map_err(|_| "expected a process id after the =")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn moments_are_dates_or_rfc_3339() {
+        assert_eq!(moment("1998-07-01").unwrap().to_string(), "1998-07-01T00:00:00Z");
+        assert_eq!(moment("1998-07-01T02:00:00+02:00").unwrap().to_string(), "1998-07-01T00:00:00Z");
+        assert!(moment("yesterday").is_err());
+        assert!(moment("1998-02-30").is_err());
+    }
+
+    #[test]
+    fn durations_are_positive_and_leases_not_too_short() {
+        assert_eq!(duration("1h 30m"), Ok(Duration::from_mins(90)));
+        assert!(duration("-5s").is_err());
+        assert!(duration("0s").is_err());
+        assert!(lease("999ms").is_err());
+    }
+}

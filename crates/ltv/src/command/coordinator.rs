@@ -1,0 +1,63 @@
+//! `ltv coordinator`
+
+use std::time::Duration;
+
+use batch::{RetryPolicy, SupervisePolicy};
+use cache::Cache;
+use coordinator::{Coordinator, CoordinatorConfig};
+use queue::Queue;
+
+use super::role;
+use crate::cli::CoordinatorArgs;
+use crate::config;
+use crate::http::Check;
+use crate::telemetry::{self, Metrics};
+
+pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
+    let store = config::store(&args.database, "coordinator", 4);
+    let queue = config::queue(&args.broker, "coordinator").await?;
+    let cache = config::cache(&args.cache, "coordinator").await?;
+
+    let checks = vec![
+        Check::required("postgres", {
+            let store = store.clone();
+            move || {
+                let store = store.clone();
+                async move { store.check().await.map_err(|error| error.to_string()) }
+            }
+        }),
+        Check::required("rabbitmq", {
+            let queue = queue.clone();
+            move || {
+                let is_ready = queue.ready();
+                async move { is_ready.then_some(()).ok_or_else(|| "not connected".to_owned()) }
+            }
+        }),
+        Check::optional("redis", {
+            let cache = cache.clone();
+            move || {
+                let cache = cache.clone();
+                async move { cache.check().await.map_err(|error| error.to_string()) }
+            }
+        }),
+    ];
+    let surroundings = role::surround("coordinator", args.role.listen, checks, metrics).await?;
+    let config = CoordinatorConfig {
+        name,
+        policy: SupervisePolicy {
+            publish_grace: args.publish_grace,
+            lost_after: args.lost_after,
+            lease_duration: args.lease,
+            retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },
+        },
+        pass_interval: args.pass_interval,
+        leadership_lease: args.leadership_lease,
+        trace_context: telemetry::inject_current,
+        alive: surroundings.alive.ticker(),
+    };
+    let stop = surroundings.stop.clone();
+    let coordinator = Coordinator { store, queue: queue.clone(), cache, config };
+    coordinator.run(stop.cancelled_owned()).await;
+    let _ = tokio::time::timeout(Duration::from_secs(5), queue.close()).await;
+    surroundings.end().await
+}

@@ -1,0 +1,122 @@
+//! `ltv dead-letters`
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use batch::{PlanPolicy, Priority};
+use dispatcher::{Dispatcher, Order};
+use queue::Queue;
+use serde_json::json;
+use store::Selection;
+
+use crate::cli::{DeadLettersArgs, DiscardArgs, RedriveArgs};
+use crate::output::{count, table};
+use crate::{config, telemetry};
+
+pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
+    let store = config::store_now(&args.list.database, "command").await?;
+    let queue = config::queue_now(&args.broker, "command").await?;
+    let chunks = store.dead_chunks(args.list.limit).await?;
+    let messages = queue.dead_letters(args.list.limit as usize).await?;
+    queue.close().await;
+
+    if args.list.json {
+        let chunks: Vec<_> = chunks
+            .iter()
+            .map(|dead| {
+                json!({
+                    "run": dead.chunk.run,
+                    "chunk": dead.chunk.chunk,
+                    "customers": dead.customers,
+                    "died_at": dead.died_at,
+                    "reason": dead.reason,
+                    "run_is_open": dead.is_open,
+                })
+            })
+            .collect();
+        let messages: Vec<_> = messages
+            .iter()
+            .map(|dead| json!({ "reason": dead.reason, "queue": dead.origin, "what": dead.to_string() }))
+            .collect();
+        println!("{}", json!({ "chunks": chunks, "messages": messages }));
+        return Ok(());
+    }
+    if chunks.is_empty() && messages.is_empty() {
+        println!("there are no dead letters");
+    }
+    if !chunks.is_empty() {
+        println!("Chunks that used up their attempts\n");
+        let rows: Vec<_> = chunks
+            .iter()
+            .map(|dead| {
+                vec![
+                    dead.chunk.run.to_string(),
+                    dead.chunk.chunk.to_string(),
+                    count(dead.customers),
+                    dead.reason.clone().unwrap_or_default(),
+                ]
+            })
+            .collect();
+        print!("{}", table(&["run", "chunk", "customers", "reason"], &[3], &rows));
+        println!("\n  `ltv dead-letters redrive RUN` puts them back to work");
+    }
+    if !messages.is_empty() {
+        println!("Messages that made no sense\n");
+        let rows: Vec<_> = messages
+            .iter()
+            .map(|dead| vec![dead.origin.clone().unwrap_or_default(), dead.reason.clone()])
+            .collect();
+        print!("{}", table(&["queue", "reason"], &[1], &rows));
+        println!("\n  `ltv dead-letters discard` throws them away");
+    }
+    Ok(())
+}
+
+/// Puts a run's dead chunks back to work: within the run while it goes on; after that as a run of their own for
+/// the same moment and model, whose values take the place of those that are missing.
+pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
+    let store = config::store_now(&args.run.database, "dispatcher").await?;
+    let id = args.run.run;
+    let run = store.run(id).await?.with_context(|| format!("there is no run {id}"))?;
+    if !run.state.is_over() {
+        let chunks = store.redrive(id).await?;
+        println!("{} chunks of run {id} are back; the coordinator publishes them", count(chunks));
+        return Ok(());
+    }
+    let customers = store.dead_customers(id).await?;
+    if customers.is_empty() {
+        bail!("run {id} has no dead chunks");
+    }
+    let queue = config::queue_now(&args.broker, "dispatcher").await?;
+    let dispatcher = Dispatcher {
+        store,
+        queue: queue.clone(),
+        policy: PlanPolicy::default(),
+        trace_context: telemetry::inject_current,
+    };
+    let order = Order {
+        selection: Selection::Customers(customers),
+        priority: Priority::High,
+        as_of: Some(run.as_of),
+        deadline: Duration::from_mins(30),
+        model_version: Some(run.model_version),
+        terms: run.terms,
+        again: true,
+    };
+    let dispatched = dispatcher.dispatch(&order).await?;
+    queue.close().await;
+    println!(
+        "run {} values the {} customers of run {id}'s dead chunks",
+        dispatched.run,
+        count(dispatched.customers)
+    );
+    Ok(())
+}
+
+pub(crate) async fn discard(args: &DiscardArgs) -> anyhow::Result<()> {
+    let queue = config::queue_now(&args.broker, "command").await?;
+    let discarded = queue.discard_dead_letters().await?;
+    queue.close().await;
+    println!("{} messages thrown away", count(u64::from(discarded)));
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! `ltv dispatch`
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use batch::{CustomerId, PlanPolicy};
+use dispatcher::{Dispatched, Dispatcher, Order};
+use model::Terms;
+use queue::Queue;
+use serde_json::json;
+use store::{ModelVersionId, Selection};
+use tracing::Instrument;
+
+use super::runs;
+use crate::cli::DispatchArgs;
+use crate::output::{count, duration};
+use crate::{config, telemetry};
+
+pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
+    let order = order(args)?;
+    let policy = PlanPolicy {
+        chunk_customers: args.chunk_customers,
+        max_chunk_customers: args.chunk_customers.saturating_mul(4),
+        ..PlanPolicy::default()
+    };
+    let store = config::store_now(&args.database, "dispatcher").await?;
+    let queue = config::queue_now(&args.broker, "dispatcher").await?;
+    let dispatcher = Dispatcher {
+        store: store.clone(),
+        queue: queue.clone(),
+        policy,
+        trace_context: telemetry::inject_current,
+    };
+    let span = tracing::info_span!("dispatch");
+    let dispatched = dispatcher.dispatch(&order).instrument(span).await?;
+    queue.close().await;
+
+    if !args.json {
+        tell(&dispatched);
+    }
+    if args.wait {
+        runs::follow(&store, dispatched.run, args.json).await?;
+    }
+    if args.json {
+        println!("{}", document(&dispatched));
+    }
+    Ok(())
+}
+
+fn order(args: &DispatchArgs) -> anyhow::Result<Order> {
+    let selection = match (&args.segment, &args.customers) {
+        (Some(segment), _) => Selection::Segment(segment.clone()),
+        (_, Some(file)) => Selection::Customers(read_customers(file)?),
+        _ => Selection::All,
+    };
+    Ok(Order {
+        selection,
+        priority: args.priority,
+        as_of: args.as_of,
+        deadline: args.deadline,
+        model_version: args.model_version.map(ModelVersionId),
+        terms: Terms::new(args.horizon_weeks, args.discount_rate)?,
+        again: args.again,
+    })
+}
+
+fn read_customers(file: &Path) -> anyhow::Result<Vec<CustomerId>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut customers = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        let customer = line.parse().with_context(|| {
+            format!("{}, line {}: {line:?} is not a customer's number", file.display(), index + 1)
+        })?;
+        customers.push(customer);
+    }
+    customers.sort_unstable();
+    customers.dedup();
+    if customers.is_empty() {
+        bail!("{} names no customers", file.display());
+    }
+    Ok(customers)
+}
+
+fn tell(dispatched: &Dispatched) {
+    let Dispatched { run, is_new, customers, published, unconfirmed, plan_took, publish_took } = dispatched;
+    if *is_new {
+        println!(
+            "run {run}: {} customers in {} chunks, planned in {}, published in {}",
+            count(*customers),
+            count(published + unconfirmed),
+            duration(*plan_took),
+            duration(*publish_took)
+        );
+    } else {
+        println!("run {run} is this night's run already, {} more chunks published", count(*published));
+    }
+    if *unconfirmed > 0 {
+        println!("{} chunks were not confirmed; the coordinator publishes them", count(*unconfirmed));
+    }
+}
+
+fn document(dispatched: &Dispatched) -> serde_json::Value {
+    json!({
+        "run": dispatched.run,
+        "is_new": dispatched.is_new,
+        "customers": dispatched.customers,
+        "published": dispatched.published,
+        "unconfirmed": dispatched.unconfirmed,
+        "plan_seconds": dispatched.plan_took.as_secs_f64(),
+        "publish_seconds": dispatched.publish_took.as_secs_f64(),
+    })
+}

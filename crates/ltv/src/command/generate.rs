@@ -1,0 +1,47 @@
+//! `ltv generate`
+
+use anyhow::Context;
+
+use crate::cli::{DatabaseArgs, GenerateArgs};
+use crate::config;
+use crate::generate::{GenerateSpec, Packing, generate, generate_into};
+use crate::output::count;
+
+pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+    let spec = GenerateSpec {
+        customers: args.customers,
+        transactions_per_customer: args.transactions,
+        first_customer_id: args.first_customer,
+        first_transaction_id: args.first_transaction,
+        seed: args.seed,
+        as_of: args.as_of,
+        weeks: args.weeks,
+    };
+    if let Some(url) = &args.into {
+        let database = DatabaseArgs { database_url: url.clone() };
+        let store = config::store_now(&database, "generate").await?;
+        let mut client = store.connect_alone().await?;
+        let report = generate_into(&mut client, &spec, |_| {}).await?;
+        println!(
+            "{} customers with {} transactions are in {url}",
+            count(report.customers),
+            count(report.transactions)
+        );
+        return Ok(());
+    }
+    let folder = args.out.clone().context("--out or --into is required")?;
+    let (files, customers, transactions) = tokio::task::spawn_blocking(move || {
+        let generated = generate(&spec)?;
+        let files = generated.write_csv(&folder, Packing::Plain)?;
+        anyhow::Ok((files, generated.customer_count(), generated.transaction_count()))
+    })
+    .await??;
+    println!(
+        "{} customers are in {}, their {} transactions in {}",
+        count(customers),
+        files.customers.display(),
+        count(transactions),
+        files.transactions.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! One file for each subcommand, under its name.
+
+mod coordinator;
+mod dead_letters;
+mod dispatch;
+mod fit;
+mod generate;
+mod load;
+mod migrate;
+mod models;
+mod role;
+mod runs;
+mod worker;
+
+use crate::cli::{BenchCommand, Cli, Command, DeadLettersCommand, ModelsCommand, RunsCommand};
+use crate::telemetry::{self, TelemetryConfig};
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
+    let role = match &cli.command {
+        Command::Worker(_) => "worker",
+        Command::Coordinator(_) => "coordinator",
+        Command::Dispatch(_) => "dispatcher",
+        _ => "command",
+    };
+    let is_service = matches!(cli.command, Command::Worker(_) | Command::Coordinator(_));
+    let instance = role::instance(match &cli.command {
+        Command::Worker(args) => args.role.instance.as_deref(),
+        Command::Coordinator(args) => args.role.instance.as_deref(),
+        _ => None,
+    });
+    // A command answers its caller; what it logs by the way is for those who ask for it.
+    let log_filter = match cli.telemetry.log.as_str() {
+        "info" if !is_service => "warn".into(),
+        given => given.to_owned(),
+    };
+    let telemetry = telemetry::start(TelemetryConfig {
+        log_format: cli.telemetry.log_format,
+        log_filter,
+        otlp_endpoint: cli.telemetry.otlp_endpoint,
+        role,
+        instance: instance.clone(),
+    })?;
+    describe_metrics();
+
+    let result = match cli.command {
+        Command::Migrate(args) => migrate::run(&args).await,
+        Command::Load(args) => load::run(&args).await,
+        Command::Generate(args) => generate::run(&args).await,
+        Command::Fit(args) => fit::run(&args).await,
+        Command::Dispatch(args) => dispatch::run(&args).await,
+        Command::Worker(args) => worker::run(args, instance, telemetry.metrics()).await,
+        Command::Coordinator(args) => coordinator::run(args, instance, telemetry.metrics()).await,
+        Command::Runs(RunsCommand::List(args)) => runs::list(&args).await,
+        Command::Runs(RunsCommand::Show(args)) => runs::show(&args).await,
+        Command::Runs(RunsCommand::Watch(args)) => runs::watch(&args).await,
+        Command::Runs(RunsCommand::Cancel(args)) => runs::cancel(&args).await,
+        Command::DeadLetters(DeadLettersCommand::List(args)) => dead_letters::list(&args).await,
+        Command::DeadLetters(DeadLettersCommand::Redrive(args)) => dead_letters::redrive(&args).await,
+        Command::DeadLetters(DeadLettersCommand::Discard(args)) => dead_letters::discard(&args).await,
+        Command::Models(ModelsCommand::List(args)) => models::list(&args).await,
+        Command::Bench(BenchCommand::Night(_)) => anyhow::bail!("x"),
+    };
+    telemetry.shutdown().await;
+    result
+}
+
+fn describe_metrics() {
+    resilience::metrics::describe();
+    store::describe_metrics();
+    queue::metrics::describe();
+    cache::metrics::describe();
+    ::dispatcher::describe_metrics();
+    ::worker::describe_metrics();
+    ::coordinator::describe_metrics();
+}

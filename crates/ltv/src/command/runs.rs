@@ -1,0 +1,396 @@
+//! `ltv runs`
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use batch::{CustomerId, RunId, RunState, forecast};
+use jiff::Timestamp;
+use model::{Rejection, Scorer, Summary};
+use serde_json::{Value as Json, json};
+use store::postgres::{Explained, Postgres, RunSummary};
+use store::{ModelVersion, Planning, RunRecord, Valued, Values};
+use tokio::time::sleep;
+
+use crate::cli::{ListArgs, RunArgs, ShowArgs, WatchArgs};
+use crate::config;
+use crate::output::{RunBar, count, duration, money, table};
+
+/// How often a run that is followed is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Attempts that are told of.
+const TOLD_ATTEMPTS: u32 = 40;
+
+pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
+    let store = config::store_now(&args.database, "command").await?;
+    let runs = store.runs(args.limit).await?;
+    if args.json {
+        println!("{}", Json::from_iter(runs.iter().map(document)));
+        return Ok(());
+    }
+    if runs.is_empty() {
+        println!("there are no runs yet: `ltv dispatch --all` makes one");
+        return Ok(());
+    }
+    let now = store::Planning::now(&store).await?;
+    let rows: Vec<_> = runs.iter().map(|run| row(run, now)).collect();
+    let heads = ["run", "what", "as of", "state", "priority", "done", "customers", "rejected", "dead", "took"];
+    print!("{}", table(&heads, &[1, 2, 3, 4], &rows));
+    Ok(())
+}
+
+pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
+    let store = config::store_now(&args.database, "command").await?;
+    let run = match args.run {
+        Some(run) => store.run(run).await?.with_context(|| format!("there is no run {run}"))?,
+        None => store
+            .runs(1_000)
+            .await?
+            .into_iter()
+            .find(|run| run.state == RunState::Finished)
+            .context("no run is finished yet; `ltv runs list` lists those that are not")?,
+    };
+    let model = store
+        .model_version(run.model_version)
+        .await?
+        .with_context(|| format!("model version {} of run {} is missing", run.model_version, run.run))?;
+    if let Some(customer) = &args.customer {
+        return explain(&store, &run, &model, customer, args.json).await;
+    }
+    let summary = store.summary(run.run, args.top).await?;
+    let story = store.troubled_attempts(run.run, TOLD_ATTEMPTS).await?;
+    if args.json {
+        let mut document = document(&run);
+        document["model"] = model_document(&model);
+        document["segments"] = summary.segments.iter().map(segment_document).collect();
+        document["top"] = summary.top.iter().map(top_document).collect();
+        document["rejection_reasons"] = summary.rejections.iter().cloned().collect();
+        println!("{document}");
+        return Ok(());
+    }
+    tell(&run, &model, &summary);
+    if !story.is_empty() {
+        println!("\nAttempts of chunks that did not go through at once\n");
+        let rows: Vec<_> = story
+            .iter()
+            .map(|(id, record)| {
+                vec![
+                    id.chunk.chunk.to_string(),
+                    record.attempt.to_string(),
+                    record.outcome.clone().unwrap_or_else(|| "at work".into()),
+                    record.worker.clone(),
+                    record.reason.clone().unwrap_or_default(),
+                ]
+            })
+            .collect();
+        print!("{}", table(&["chunk", "attempt", "outcome", "worker", "reason"], &[2, 3, 4], &rows));
+    }
+    Ok(())
+}
+
+pub(crate) async fn watch(args: &WatchArgs) -> anyhow::Result<()> {
+    let store = config::store_now(&args.database, "command").await?;
+    let run = match args.run {
+        Some(run) => run,
+        None => store.runs(1).await?.first().context("there are no runs yet")?.run,
+    };
+    follow(&store, run, false).await
+}
+
+pub(crate) async fn cancel(args: &RunArgs) -> anyhow::Result<()> {
+    let store = config::store_now(&args.database, "command").await?;
+    let run = args.run;
+    store.run(run).await?.with_context(|| format!("there is no run {run}"))?;
+    if !store.cancel_run(run).await? {
+        bail!("run {run} is over already");
+    }
+    println!("run {run} is cancelled");
+    Ok(())
+}
+
+/// Follows a run until it is over, and fails unless it is finished.
+pub(crate) async fn follow(store: &Postgres, run: RunId, is_quiet: bool) -> anyhow::Result<()> {
+    let mut bar = (!is_quiet).then(RunBar::new);
+    let record = loop {
+        let record = match store.run(run).await {
+            Ok(record) => record.with_context(|| format!("there is no run {run}"))?,
+            // The run goes on without us; so do we when the store is back.
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "waiting for the store");
+                sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if record.state.is_over() {
+            break record;
+        }
+        if let (Some(bar), Ok(now)) = (&mut bar, Planning::now(store).await) {
+            let seen = forecast(&record.progress, record.planned_at, record.deadline_at, now);
+            let elapsed = now.duration_since(record.planned_at).unsigned_abs();
+            bar.show(&record.progress, &seen, now, elapsed);
+        }
+        sleep(LOOK_EVERY).await;
+    };
+    if let Some(bar) = bar {
+        bar.finish();
+        println!("run {run} is {} after {}", record.state, duration(took(&record, record.planned_at)));
+    }
+    if record.state == RunState::Cancelled {
+        bail!("run {run} was cancelled");
+    }
+    Ok(())
+}
+
+/// How long a run took, or has taken by now.
+fn took(run: &RunRecord, now: Timestamp) -> Duration {
+    run.finished_at.unwrap_or(now).duration_since(run.planned_at).unsigned_abs()
+}
+
+fn row(run: &RunRecord, now: Timestamp) -> Vec<String> {
+    let progress = &run.progress;
+    vec![
+        run.run.to_string(),
+        run.selection.clone(),
+        run.as_of.strftime("%Y-%m-%d %H:%M").to_string(),
+        run.state.to_string(),
+        run.priority.to_string(),
+        format!("{:.0} %", 100.0 * progress.share()),
+        count(progress.customers),
+        count(progress.rejections),
+        count(progress.dead),
+        duration(took(run, now)),
+    ]
+}
+
+fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
+    let progress = &run.progress;
+    let took = took(run, run.planned_at);
+    let allowed = run.deadline_at.duration_since(run.planned_at).unsigned_abs();
+    let settled = progress.values + progress.rejections;
+    println!("\nRun {}: {}, {}, as of {}\n", run.run, run.selection, run.state, run.as_of);
+    if run.finished_at.is_some() {
+        println!("  duration            {}", duration(took));
+        println!("  customers a second  {}", count((settled as f64 / took.as_secs_f64()) as u64));
+        let share = 100.0 * took.as_secs_f64() / allowed.as_secs_f64();
+        println!("  deadline used       {share:.1} % of {}", duration(allowed));
+    }
+    println!("  customers           {}", count(progress.customers));
+    println!("  values              {}", count(progress.values));
+    println!("  rejections          {}", count(progress.rejections));
+    println!("  chunks              {} done, {} dead, of {}", progress.done, progress.dead, progress.chunks);
+    let terms = run.terms;
+    println!(
+        "  value               future spend over {:.0} weeks in {}, discounted at {:.0} % a year",
+        terms.horizon_weeks(),
+        model.currency,
+        100.0 * terms.annual_discount_rate()
+    );
+    println!("  model version       {}", model.version);
+
+    if !summary.segments.is_empty() {
+        println!("\nValue by segment\n");
+        let rows: Vec<_> = summary
+            .segments
+            .iter()
+            .map(|segment| {
+                let mean = segment.value_minor as f64 / segment.customers as f64;
+                vec![
+                    segment.segment.clone(),
+                    count(segment.customers),
+                    money(segment.value_minor),
+                    money(mean as i64),
+                ]
+            })
+            .collect();
+        print!("{}", table(&["segment", "customers", "value", "a customer"], &[], &rows));
+    }
+    if !summary.top.is_empty() {
+        println!("\nThe most valuable customers\n");
+        let rows: Vec<_> = summary
+            .top
+            .iter()
+            .map(|top| {
+                vec![
+                    top.external_id.clone(),
+                    top.segment.clone(),
+                    money(top.valued.value.value_minor),
+                    format!("{:.1}", top.valued.value.expected_purchases),
+                    format!("{:.0} %", 100.0 * top.valued.value.p_alive),
+                    count(top.valued.summary.frequency),
+                ]
+            })
+            .collect();
+        let heads = ["customer", "segment", "value", "purchases to come", "alive", "repeat purchases so far"];
+        print!("{}", table(&heads, &[1], &rows));
+    }
+    if !summary.rejections.is_empty() {
+        println!("\nRejections\n");
+        let rows: Vec<_> = summary
+            .rejections
+            .iter()
+            .map(|(code, customers)| vec![count(*customers), meaning(code)])
+            .collect();
+        print!("{}", table(&["customers", "reason"], &[1], &rows));
+    }
+}
+
+/// What a rejection's code means.
+fn meaning(code: &str) -> String {
+    match Rejection::from_code(code) {
+        Some(rejection) => rejection.to_string(),
+        None if code == "dead_chunk" => "its chunk used up its attempts; `ltv dead-letters list`".into(),
+        None => code.to_owned(),
+    }
+}
+
+/// Explains a value: where it stands, what it was computed from, and that computing it again gives the same
+/// bits.
+async fn explain(
+    store: &Postgres,
+    run: &RunRecord,
+    model: &ModelVersion,
+    customer: &str,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let by_name = store.customer_named(customer).await?;
+    let id = by_name
+        .or_else(|| customer.parse().ok())
+        .with_context(|| format!("there is no customer {customer}"))?;
+    let valued = match store.explain(run.run, id).await? {
+        Explained::Valued(valued) => valued,
+        Explained::Rejected(code) => {
+            bail!("customer {id} was rejected in run {}: {}", run.run, meaning(&code))
+        }
+        Explained::Absent => {
+            bail!("run {} ({}, {}) holds no value for customer {id}", run.run, run.selection, run.state)
+        }
+    };
+    let again = Scorer::new(model.parameters, run.terms).value(&valued.summary);
+    let is_same = again.is_ok_and(|again| {
+        again.value_minor == valued.value.value_minor
+            && again.p_alive.to_bits() == valued.value.p_alive.to_bits()
+            && again.expected_purchases.to_bits() == valued.value.expected_purchases.to_bits()
+    });
+    if as_json {
+        println!("{}", explanation(run, model, &valued, is_same));
+    } else {
+        tell_explanation(run, model, id, &valued, is_same);
+    }
+    if !is_same {
+        bail!("computing the value of customer {id} again gives other bits");
+    }
+    Ok(())
+}
+
+fn tell_explanation(run: &RunRecord, model: &ModelVersion, id: CustomerId, valued: &Valued, is_same: bool) {
+    let (value, Summary { frequency, recency_days, age_days, repeat_spend_minor }) =
+        (valued.value, valued.summary);
+    let (bg_nbd, gamma_gamma) = (model.parameters.bg_nbd, model.parameters.gamma_gamma);
+    println!("\nCustomer {id} in run {}, as of {}\n", run.run, run.as_of);
+    println!("  value               {} {}", money(value.value_minor), model.currency);
+    println!("  purchases to come   {}", value.expected_purchases);
+    println!("  probability alive   {}", value.p_alive);
+    println!("\n  from\n");
+    println!("  repeat purchases    {frequency}");
+    println!("  recency             {recency_days} days from the first purchase to the last");
+    println!("  age                 {age_days} days from the first purchase to the last observed day");
+    println!("  repeat spend        {} {}", money(repeat_spend_minor), model.currency);
+    println!(
+        "  terms               {} weeks, {} a year",
+        run.terms.horizon_weeks(),
+        run.terms.annual_discount_rate()
+    );
+    println!("  model version       {} of {}, by ltv {}", model.version, model.created_at, model.code_version);
+    println!(
+        "  BG/NBD              r {}, alpha {}, a {}, b {}",
+        bg_nbd.r(),
+        bg_nbd.alpha(),
+        bg_nbd.a(),
+        bg_nbd.b()
+    );
+    println!("  Gamma-Gamma         p {}, q {}, v {}", gamma_gamma.p(), gamma_gamma.q(), gamma_gamma.v());
+    println!("\n  computed again: {}", if is_same { "the same bits" } else { "OTHER BITS" });
+}
+
+fn explanation(run: &RunRecord, model: &ModelVersion, valued: &Valued, is_same: bool) -> Json {
+    json!({
+        "run": run.run,
+        "as_of": run.as_of,
+        "customer": valued.customer,
+        "value_minor": valued.value.value_minor,
+        "currency": model.currency.to_string(),
+        "expected_purchases": valued.value.expected_purchases,
+        "p_alive": valued.value.p_alive,
+        "inputs": inputs(&valued.summary),
+        "terms": run.terms,
+        "model": model_document(model),
+        "recomputed_to_the_same_bits": is_same,
+    })
+}
+
+fn inputs(summary: &Summary) -> Json {
+    json!({
+        "frequency": summary.frequency,
+        "recency_days": summary.recency_days,
+        "age_days": summary.age_days,
+        "repeat_spend_minor": summary.repeat_spend_minor,
+    })
+}
+
+pub(crate) fn model_document(model: &ModelVersion) -> Json {
+    json!({
+        "version": model.version,
+        "created_at": model.created_at,
+        "currency": model.currency.to_string(),
+        "parameters": model.parameters,
+        "fit": model.fit,
+        "data_fingerprint": model.data_fingerprint,
+        "code_version": model.code_version,
+    })
+}
+
+fn segment_document(segment: &store::postgres::SegmentValue) -> Json {
+    json!({
+        "segment": segment.segment,
+        "customers": segment.customers,
+        "value_minor": segment.value_minor,
+    })
+}
+
+fn top_document(top: &store::postgres::TopCustomer) -> Json {
+    json!({
+        "external_id": top.external_id,
+        "segment": top.segment,
+        "customer": top.valued.customer,
+        "value_minor": top.valued.value.value_minor,
+        "expected_purchases": top.valued.value.expected_purchases,
+        "p_alive": top.valued.value.p_alive,
+        "inputs": inputs(&top.valued.summary),
+    })
+}
+
+fn document(run: &RunRecord) -> Json {
+    let progress = &run.progress;
+    json!({
+        "run": run.run,
+        "night": run.night,
+        "selection": run.selection,
+        "is_whole": run.is_whole,
+        "priority": run.priority,
+        "state": run.state,
+        "as_of": run.as_of,
+        "model_version": run.model_version,
+        "terms": run.terms,
+        "planned_at": run.planned_at,
+        "deadline_at": run.deadline_at,
+        "finished_at": run.finished_at,
+        "seconds": run.finished_at.map(|end| end.duration_since(run.planned_at).as_secs_f64()),
+        "chunks": progress.chunks,
+        "chunks_done": progress.done,
+        "chunks_dead": progress.dead,
+        "customers": progress.customers,
+        "values": progress.values,
+        "rejections": progress.rejections,
+    })
+}

@@ -1,0 +1,65 @@
+//! `ltv worker`
+
+use std::time::Duration;
+
+use batch::RetryPolicy;
+use cache::Cache;
+use queue::Queue;
+use worker::{FaultPlan, Worker, WorkerConfig};
+
+use super::role;
+use crate::cli::WorkerArgs;
+use crate::config;
+use crate::http::Check;
+use crate::telemetry::{self, Metrics};
+
+pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
+    // One connection for each slot, and one each for the heartbeat, a check, and a failure to record.
+    let store = config::store(&args.database, "worker", usize::from(args.slots) + 3);
+    #[cfg(feature = "faults")]
+    let store = if args.no_fence { store.without_fence() } else { store };
+    let queue = config::queue(&args.broker, "worker").await?;
+    let cache = config::cache(&args.cache, "worker").await?;
+
+    let checks = vec![
+        Check::required("postgres", {
+            let store = store.clone();
+            move || {
+                let store = store.clone();
+                async move { store.check().await.map_err(|error| error.to_string()) }
+            }
+        }),
+        Check::required("rabbitmq", {
+            let queue = queue.clone();
+            move || {
+                let is_ready = queue.ready();
+                async move { is_ready.then_some(()).ok_or_else(|| "not connected".to_owned()) }
+            }
+        }),
+        Check::optional("redis", {
+            let cache = cache.clone();
+            move || {
+                let cache = cache.clone();
+                async move { cache.check().await.map_err(|error| error.to_string()) }
+            }
+        }),
+    ];
+    let surroundings = role::surround("worker", args.role.listen, checks, metrics).await?;
+    let config = WorkerConfig {
+        name,
+        slots: args.slots.into(),
+        lease: args.lease,
+        retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },
+        compute_threads: args.compute_threads.into(),
+        grace_period: args.grace_period,
+        alive: surroundings.alive.ticker(),
+        link: telemetry::link,
+        faults: args.fault.unwrap_or_else(FaultPlan::default),
+    };
+    let stop = surroundings.stop.clone();
+    let worker = Worker { store, queue: queue.clone(), cache, config };
+    worker.run(stop.cancelled_owned()).await?;
+    // What was acknowledged last must leave the process before it ends.
+    let _ = tokio::time::timeout(Duration::from_secs(5), queue.close()).await;
+    surroundings.end().await
+}

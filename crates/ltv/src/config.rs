@@ -1,0 +1,93 @@
+//! From what was typed to what it means: the seams of a process, each behind its breaker.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use cache::{Redis, RedisConfig};
+use queue::{RabbitMq, RabbitMqConfig, redacted};
+use resilience::{Breaker, BreakerConfig, Name};
+use store::postgres::{Postgres, PostgresConfig};
+
+use crate::cli::{BrokerArgs, CacheArgs, DatabaseArgs};
+
+/// Makes the store for a role that goes on while it is away.
+pub(crate) fn store(args: &DatabaseArgs, role: &'static str, connections: usize) -> Postgres {
+    let mut config = PostgresConfig::new(args.database_url.clone(), format!("ltv {role}"));
+    config.connections = connections;
+    let bulk_limit = config.bulk_limit;
+    let breaker = BreakerConfig {
+        // Reading or committing a chunk may take its time; a slow call is one that is close to its limit.
+        slow_after: bulk_limit / 2,
+        open_max: Duration::from_secs(5),
+        ..BreakerConfig::default()
+    };
+    let breaker = Breaker::new(Name { dependency: "postgres", role }, breaker)
+        .expect("the settings are constants that a test covers");
+    Postgres::new(config, breaker)
+}
+
+/// Makes the store for a command that needs it now, with the schema it was made for.
+pub(crate) async fn store_now(args: &DatabaseArgs, role: &'static str) -> anyhow::Result<Postgres> {
+    let store = store(args, role, 4);
+    reach(&store, args).await?;
+    store.check_schema().await?;
+    Ok(store)
+}
+
+/// Makes the store for the command that creates the schema.
+pub(crate) async fn store_without_schema(
+    args: &DatabaseArgs,
+    role: &'static str,
+) -> anyhow::Result<Postgres> {
+    let store = store(args, role, 2);
+    reach(&store, args).await?;
+    Ok(store)
+}
+
+async fn reach(store: &Postgres, args: &DatabaseArgs) -> anyhow::Result<()> {
+    store.check().await.map(drop).with_context(|| {
+        format!(
+            "PostgreSQL at {} cannot be used: start it (`scripts/stack up`), or set LTV_DATABASE_URL",
+            args.database_url
+        )
+    })
+}
+
+fn queue_config(args: &BrokerArgs, role: &'static str) -> RabbitMqConfig {
+    RabbitMqConfig { prefix: args.queue_prefix.clone(), ..RabbitMqConfig::new(&args.amqp_url, role) }
+}
+
+/// Makes the queue for a role that goes on while the broker is away.
+pub(crate) async fn queue(args: &BrokerArgs, role: &'static str) -> anyhow::Result<RabbitMq> {
+    Ok(RabbitMq::connect(queue_config(args, role)).await?)
+}
+
+/// Makes the queue for a command that needs it now.
+pub(crate) async fn queue_now(args: &BrokerArgs, role: &'static str) -> anyhow::Result<RabbitMq> {
+    RabbitMq::connect_now(queue_config(args, role)).await.with_context(|| {
+        format!(
+            "RabbitMQ at {} cannot be used: start it (`scripts/stack up`), or set LTV_AMQP_URL",
+            redacted(&args.amqp_url)
+        )
+    })
+}
+
+/// Makes the cache, which may be away.
+pub(crate) async fn cache(args: &CacheArgs, role: &'static str) -> anyhow::Result<Redis> {
+    let config = RedisConfig { prefix: args.cache_prefix.clone(), ..RedisConfig::new(&args.redis_url, role) };
+    Ok(Redis::connect(config).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_settings_of_the_breaker_are_valid() {
+        let database_url = "postgres://ltv@localhost/ltv".parse().unwrap();
+
+        let store = store(&DatabaseArgs { database_url }, "test", 1);
+
+        assert_eq!(store.breaker().name().dependency, "postgres");
+    }
+}

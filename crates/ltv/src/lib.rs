@@ -1,0 +1,38 @@
+//! The one binary: configuration, telemetry, shutdown, and a subcommand for each role and question.
+//!
+//! Look first at [`cli`] (what can be typed) and then at the file of the same name in `command/`.
+
+pub mod cli;
+pub mod generate;
+pub mod http;
+pub mod load;
+pub mod telemetry;
+
+mod command;
+mod config;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+
+/// Parses the command line, does what it says, and turns the result into an exit code: 0 done, 1 failed,
+/// 2 wrong use.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(command::run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("ltv: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,388 @@
+//! `ltv load`: customers and transactions from CSV files into the database.
+//!
+//! One database transaction for both files: either every good row is loaded, or nothing is. A bad row is no reason
+//! to stop; it goes into the file of rejects, with its line and the reason. A file that is no such table, or that
+//! breaks off, is.
+//!
+//! A file is read once for its rows, on a thread of its own, and sent to the database as it is read, so that memory
+//! does not grow with it. The database finds the rows that are at odds with others. If any row was bad, the file is
+//! read again to write the bad ones down.
+
+mod currency;
+mod input;
+mod records;
+mod rejects;
+mod row;
+mod table;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+use store::postgres::source::{self, Batch, Numbering, SourceWriter};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio_postgres::Client;
+
+pub use row::Reason;
+
+use rejects::{Rejected, RejectsFile, write_rejects};
+use row::{Columns, CustomerColumns, TransactionColumns};
+use table::{Outcome, Table};
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct LoadInput {
+    /// CSV with `customer_id,external_id,segment,acquired_at`, in any order; further columns are ignored.
+    pub customers: Option<PathBuf>,
+    /// CSV with `transaction_id,customer_id,occurred_at,currency` and `amount` (major units, such as 29.33) or
+    /// `amount_minor` (2933).
+    pub transactions: Option<PathBuf>,
+    /// Where the rejected rows go. Written whenever the load succeeds, so that it is never that of another load.
+    pub rejects: PathBuf,
+}
+
+/// What the load is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the customers.
+    ReadingCustomers,
+    /// Checking and inserting them.
+    InsertingCustomers,
+    /// Reading the transactions.
+    ReadingTransactions,
+    /// Checking and inserting them.
+    InsertingTransactions,
+    /// Writing the rejected rows down.
+    WritingRejects,
+    /// Building the index for reading histories, and committing.
+    Committing,
+    /// Bringing the statistics up to date. What was loaded is committed already.
+    Tidying,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ReadingCustomers => "reading customers",
+            Self::InsertingCustomers => "inserting customers",
+            Self::ReadingTransactions => "reading transactions",
+            Self::InsertingTransactions => "inserting transactions",
+            Self::WritingRejects => "writing rejects",
+            Self::Committing => "committing",
+            Self::Tidying => "updating statistics",
+        })
+    }
+}
+
+/// How far the load is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is doing.
+    pub stage: Stage,
+    /// Rows of the file so far, good and bad.
+    pub rows: u64,
+    /// Bytes of the file read so far, as it is on disk; 0 where no file is being read.
+    pub bytes: u64,
+    /// The size of the file on disk; 0 where no file is being read.
+    pub total_bytes: u64,
+}
+
+/// What was loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoadReport {
+    /// Of the customers file, if there was one.
+    pub customers: Option<FileReport>,
+    /// Of the transactions file, if there was one.
+    pub transactions: Option<FileReport>,
+    /// Where the rejected rows are.
+    pub rejects: PathBuf,
+}
+
+/// What became of a file's rows: each was either loaded or rejected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FileReport {
+    /// Rows in the file.
+    pub rows: u64,
+    /// Rows that are in the database now.
+    pub loaded: u64,
+    /// Rows that are not, by [`Reason::code`].
+    pub rejected: BTreeMap<&'static str, u64>,
+}
+
+impl FileReport {
+    /// How many rows were rejected.
+    pub fn rejected_rows(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+}
+
+impl LoadReport {
+    /// How many rows of both files were rejected.
+    pub fn rejected_rows(&self) -> u64 {
+        [&self.customers, &self.transactions].into_iter().flatten().map(FileReport::rejected_rows).sum()
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, file) in [("customers", &self.customers), ("transactions", &self.transactions)] {
+            let Some(file) = file else { continue };
+            write!(f, "{name}: {} loaded, {} rejected", file.loaded, file.rejected_rows())?;
+            for (index, (reason, rows)) in file.rejected.iter().enumerate() {
+                write!(f, "{}{rows} {reason}", if index == 0 { " (" } else { ", " })?;
+            }
+            writeln!(f, "{}", if file.rejected.is_empty() { "" } else { ")" })?;
+        }
+        match self.rejected_rows() {
+            0 => Ok(()),
+            _ => writeln!(f, "the rejected rows are in {}", self.rejects.display()),
+        }
+    }
+}
+
+/// Loads customers, transactions or both. The connection is its own for as long as it takes.
+pub async fn load(
+    client: &mut Client,
+    input: &LoadInput,
+    progress: impl Fn(Progress),
+) -> Result<LoadReport> {
+    if input.customers.is_none() && input.transactions.is_none() {
+        bail!("there is nothing to load; name a file of customers, of transactions, or both");
+    }
+    // Both headers are read before anything is begun: a wrong file should not cost the time of a right one.
+    let customers = open::<CustomerColumns>(input.customers.as_deref()).await?;
+    let transactions = open::<TransactionColumns>(input.transactions.as_deref()).await?;
+    let rejects = RejectsFile::create(&input.rejects)?;
+
+    let writer = SourceWriter::begin(client).await?;
+    let loading = Loading { writer: &writer, progress: &progress };
+    let (customers, transactions) = loading.insert_both(customers, transactions).await?;
+    let (customers, rejects) = loading.report::<CustomerColumns>(customers, rejects).await?;
+    let (transactions, mut rejects) = loading.report::<TransactionColumns>(transactions, rejects).await?;
+    loading.report_stage(Stage::Committing);
+    rejects.flush()?;
+    writer.commit().await.context("nothing was loaded")?;
+
+    rejects.finish()?;
+    progress(Progress { stage: Stage::Tidying, rows: 0, bytes: 0, total_bytes: 0 });
+    tidy(client).await;
+    Ok(LoadReport { customers, transactions, rejects: input.rejects.clone() })
+}
+
+/// Vacuums and analyses after a commit. That it fails makes reading slower, not wrong.
+pub(crate) async fn tidy(client: &Client) {
+    if let Err(error) = source::tidy(client).await {
+        tracing::warn!(%error, "the rows are loaded, but reading them will be slow until the tables are vacuumed");
+    }
+}
+
+async fn open<C: Columns>(path: Option<&Path>) -> Result<Option<Table<C>>> {
+    let Some(path) = path.map(Path::to_owned) else { return Ok(None) };
+    run_blocking(move || Table::open(&path)).await.map(Some)
+}
+
+/// Runs what reads or writes files off the asynchronous threads.
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn_blocking(work).await.context("a thread that reads or writes files has panicked")?
+}
+
+/// A load under way.
+struct Loading<'a, 'c, P> {
+    writer: &'a SourceWriter<'c>,
+    progress: &'a P,
+}
+
+/// A file whose good rows are inserted.
+struct Inserted {
+    path: PathBuf,
+    scan: Scan,
+    conflicts: u64,
+    rows: u64,
+}
+
+/// What was seen while a file was read for the first time.
+#[derive(Clone, Copy, Debug)]
+struct Scan {
+    rows: u64,
+    unreadable: u64,
+    numbering: Numbering,
+}
+
+impl<P: Fn(Progress)> Loading<'_, '_, P> {
+    async fn insert_both(
+        &self,
+        customers: Option<Table<CustomerColumns>>,
+        transactions: Option<Table<TransactionColumns>>,
+    ) -> Result<(Option<Inserted>, Option<Inserted>)> {
+        let customers = match customers {
+            Some(table) => Some(self.insert_customers(table).await?),
+            None => None,
+        };
+        let transactions = match transactions {
+            Some(table) => Some(self.insert_transactions(table).await?),
+            None => None,
+        };
+        Ok((customers, transactions))
+    }
+
+    async fn insert_customers(&self, table: Table<CustomerColumns>) -> Result<Inserted> {
+        let path = table.path().to_owned();
+        let (batches, reading) = self.read(table, Stage::ReadingCustomers);
+        let staged = self.writer.stage_customers(batches).await;
+        let scan = reading.await??;
+        staged.with_context(|| not_loaded(&path))?;
+        self.report_stage(Stage::InsertingCustomers);
+        let conflicts = self.writer.check_customers().await?;
+        let rows = self.writer.insert_customers().await?;
+        Inserted { path, scan, conflicts, rows }.checked()
+    }
+
+    async fn insert_transactions(&self, table: Table<TransactionColumns>) -> Result<Inserted> {
+        let path = table.path().to_owned();
+        let (batches, reading) = self.read(table, Stage::ReadingTransactions);
+        let staged = self.writer.stage_transactions(batches).await;
+        let scan = reading.await??;
+        staged.with_context(|| not_loaded(&path))?;
+        self.report_stage(Stage::InsertingTransactions);
+        let conflicts = self.writer.check_transactions(scan.numbering).await?;
+        let rows = self.writer.insert_transactions().await?;
+        Inserted { path, scan, conflicts, rows }.checked()
+    }
+
+    /// Starts reading a file on a thread of its own; its batches come out as a stream, at the reader's pace.
+    fn read<C: Columns>(
+        &self,
+        table: Table<C>,
+        stage: Stage,
+    ) -> (impl Stream<Item = Batch>, tokio::task::JoinHandle<Result<Scan>>) {
+        let (sender, mut receiver) = mpsc::channel(8);
+        let now = self.writer.now();
+        let total_bytes = table.total_bytes();
+        let reading = spawn_blocking(move || send_rows(table, now, &sender));
+        let batches = stream::poll_fn(move |context| receiver.poll_recv(context)).map(move |read: ReadBatch| {
+            (self.progress)(Progress { stage, rows: read.rows, bytes: read.bytes, total_bytes });
+            read.batch
+        });
+        (batches, reading)
+    }
+
+    /// Writes down what was rejected of a file, and sums up what became of it.
+    async fn report<C: Columns>(
+        &self,
+        inserted: Option<Inserted>,
+        rejects: RejectsFile,
+    ) -> Result<(Option<FileReport>, RejectsFile)> {
+        let Some(inserted) = inserted else { return Ok((None, rejects)) };
+        let (rejected, rejects) = if inserted.rejected() == 0 {
+            (Rejected::new(), rejects)
+        } else {
+            self.write_rejects::<C>(&inserted, rejects).await?
+        };
+        ensure!(
+            rejected.values().sum::<u64>() == inserted.rejected(),
+            "{}: the file was changed while it was being loaded; nothing was loaded, try again",
+            inserted.path.display()
+        );
+        let rejected = rejected.into_iter().map(|(reason, rows)| (reason.code(), rows)).collect();
+        let report = FileReport { rows: inserted.scan.rows, loaded: inserted.rows, rejected };
+        Ok((Some(report), rejects))
+    }
+
+    async fn write_rejects<C: Columns>(
+        &self,
+        inserted: &Inserted,
+        mut rejects: RejectsFile,
+    ) -> Result<(Rejected, RejectsFile)> {
+        self.report_stage(Stage::WritingRejects);
+        let (path, now) = (inserted.path.clone(), self.writer.now());
+        let (sender, receiver) = mpsc::channel(1024);
+        let writing = spawn_blocking(move || {
+            let table = Table::<C>::open(&path)?;
+            let rejected = write_rejects(table, now, receiver, &mut rejects)?;
+            Ok((rejected, rejects))
+        });
+        let mut conflicts = std::pin::pin!(self.writer.conflicts(C::RELATION).await?);
+        while let Some(conflict) = conflicts.try_next().await? {
+            if sender.send(conflict).await.is_err() {
+                break; // The writing has failed, and says why.
+            }
+        }
+        drop(sender);
+        writing.await?
+    }
+
+    fn report_stage(&self, stage: Stage) {
+        (self.progress)(Progress { stage, rows: 0, bytes: 0, total_bytes: 0 });
+    }
+}
+
+fn not_loaded(path: &Path) -> String {
+    format!("{}: nothing was loaded", path.display())
+}
+
+impl Inserted {
+    fn rejected(&self) -> u64 {
+        self.scan.unreadable + self.conflicts
+    }
+
+    /// Every row is either in the database or rejected.
+    fn checked(self) -> Result<Self> {
+        let (rows, inserted, rejected) = (self.scan.rows, self.rows, self.rejected());
+        ensure!(
+            rows == inserted + rejected,
+            "{}: of {rows} rows {inserted} were inserted and {rejected} rejected; does a trigger or rule on the \
+             table keep rows away? Nothing was loaded",
+            self.path.display()
+        );
+        Ok(self)
+    }
+}
+
+/// Encoded rows, and how far in the file they reach.
+struct ReadBatch {
+    batch: Batch,
+    rows: u64,
+    bytes: u64,
+}
+
+/// How many rows may pass without a sign of life, where all of them are bad.
+const ROWS_BETWEEN_SIGNS: u64 = 100_000;
+
+/// Reads a file to its end and sends its good rows away in batches.
+fn send_rows<C: Columns>(
+    mut table: Table<C>,
+    now: Timestamp,
+    sender: &mpsc::Sender<ReadBatch>,
+) -> Result<Scan> {
+    let mut scan = Scan { rows: 0, unreadable: 0, numbering: Numbering::Ascending };
+    let mut last_number = None;
+    let mut batch = Batch::default();
+    while let Some(outcome) = table.next(now, &mut batch)? {
+        scan.rows += 1;
+        match outcome {
+            Outcome::Rejected(_) => scan.unreadable += 1,
+            Outcome::Read { number } => {
+                if last_number.is_some_and(|last| last >= number) {
+                    scan.numbering = Numbering::Arbitrary;
+                }
+                last_number = Some(number);
+            }
+        }
+        if batch.is_full() || scan.rows.is_multiple_of(ROWS_BETWEEN_SIGNS) {
+            let batch = std::mem::take(&mut batch);
+            let read = ReadBatch { batch, rows: scan.rows, bytes: table.bytes_read() };
+            if sender.blocking_send(read).is_err() {
+                return Ok(scan); // The database no longer listens, and says why.
+            }
+        }
+    }
+    let read = ReadBatch { batch, rows: scan.rows, bytes: table.bytes_read() };
+    // Nobody listening means the same as above.
+    let _ = sender.blocking_send(read);
+    Ok(scan)
+}

@@ -1,0 +1,108 @@
+//! The file of rejected rows.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use store::postgres::source::{Batch, ConflictingRow};
+use tokio::sync::mpsc;
+
+use super::row::{Columns, Problem, Reason};
+use super::table::{Outcome, Table};
+
+/// How many rows were rejected for which reason.
+pub(super) type Rejected = BTreeMap<Reason, u64>;
+
+/// Writes the rejected rows. Under another name until [`finish`](Self::finish), so that a load that fails leaves
+/// the rejects of an earlier one alone.
+#[derive(Debug)]
+pub(super) struct RejectsFile {
+    path: PathBuf,
+    partial: PathBuf,
+    writer: csv::Writer<File>,
+    is_finished: bool,
+}
+
+impl RejectsFile {
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        let mut name = path.file_name().context("the rejects file needs a name")?.to_owned();
+        name.push(".partial");
+        let partial = path.with_file_name(name);
+        let file = File::create(&partial).with_context(|| format!("create {}", partial.display()))?;
+        let writer = csv::Writer::from_writer(file);
+        let mut rejects = Self { path: path.to_owned(), partial, writer, is_finished: false };
+        rejects.write(["file", "line", "reason", "detail", "row"].map(str::as_bytes))?;
+        Ok(rejects)
+    }
+
+    fn reject(&mut self, file: &Path, line: u64, problem: &Problem, row: &[u8]) -> Result<()> {
+        let file = file.to_string_lossy();
+        let line = line.to_string();
+        let reason = problem.reason.code();
+        let row = String::from_utf8_lossy(row);
+        self.write([file.as_bytes(), line.as_bytes(), reason.as_bytes(), problem.detail.as_bytes(), row.as_bytes()])
+    }
+
+    fn write(&mut self, fields: [&[u8]; 5]) -> Result<()> {
+        self.writer.write_record(fields).with_context(|| format!("write {}", self.partial.display()))
+    }
+
+    /// Makes sure that everything is on its way to the disk.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.writer.flush().with_context(|| format!("write {}", self.partial.display()))
+    }
+
+    /// Gives the file its name.
+    pub(super) fn finish(mut self) -> Result<()> {
+        fs::rename(&self.partial, &self.path).with_context(|| {
+            format!("rename {} to {}; the good rows are loaded", self.partial.display(), self.path.display())
+        })?;
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for RejectsFile {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // The load has failed; an empty file more or less is not worth another error.
+            let _ = fs::remove_file(&self.partial);
+        }
+    }
+}
+
+/// Reads a file for the second time and writes down what cannot be loaded of it, in the order of its lines: what
+/// cannot be read, and what the database found at odds with other rows.
+///
+/// Reading twice keeps the text of the rows, and a list of the bad ones, out of memory and out of the database.
+pub(super) fn write_rejects<C: Columns>(
+    mut table: Table<C>,
+    now: Timestamp,
+    mut conflicts: mpsc::Receiver<ConflictingRow>,
+    rejects: &mut RejectsFile,
+) -> Result<Rejected> {
+    let mut rejected = Rejected::new();
+    let mut batch = Batch::default();
+    let mut conflict = conflicts.blocking_recv();
+    while let Some(outcome) = table.next(now, &mut batch)? {
+        let problem = match outcome {
+            Outcome::Rejected(problem) => problem,
+            Outcome::Read { .. } => {
+                let Some(found) = conflict.take_if(|found| found.line == table.line()) else { continue };
+                conflict = conflicts.blocking_recv();
+                Problem::new(Reason::Conflict(found.conflict), found.detail)
+            }
+        };
+        rejects.reject(table.path(), table.line(), &problem, table.text())?;
+        *rejected.entry(problem.reason).or_default() += 1;
+        if batch.is_full() {
+            batch = Batch::default();
+        }
+    }
+    if let Some(missed) = conflict {
+        bail!("{}, line {}: the file was changed while it was being loaded", table.path().display(), missed.line);
+    }
+    Ok(rejected)
+}

@@ -1,0 +1,433 @@
+//! Reads typed rows from the fields of a record, or says what is wrong with it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use store::postgres::source::{Batch, Conflict, Customer, Relation, Transaction};
+
+use super::currency;
+use super::records::Fields;
+
+/// Why a row is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// More or fewer fields than the header has columns.
+    WrongColumnCount,
+    /// A quotation mark that is never closed.
+    UnclosedQuote,
+    /// Longer than 64 KiB.
+    RowTooLong,
+    /// Bytes that are not UTF-8.
+    InvalidUtf8,
+    /// An empty field where there must be something.
+    MissingValue,
+    /// A text that is too long or holds a NUL.
+    BadText,
+    /// Not a whole number that fits 64 bits.
+    BadNumber,
+    /// Not an amount of its currency.
+    BadAmount,
+    /// Neither an RFC 3339 time nor a date.
+    BadTime,
+    /// Before 1970.
+    ImpossibleTime,
+    /// Later than the database's clock.
+    FutureTime,
+    /// No currency of ISO 4217.
+    UnknownCurrency,
+    /// At odds with another row.
+    Conflict(Conflict),
+}
+
+impl Reason {
+    /// The name under which the reason is reported and counted.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::WrongColumnCount => "wrong_column_count",
+            Self::UnclosedQuote => "unclosed_quote",
+            Self::RowTooLong => "row_too_long",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::MissingValue => "missing_value",
+            Self::BadText => "bad_text",
+            Self::BadNumber => "bad_number",
+            Self::BadAmount => "bad_amount",
+            Self::BadTime => "bad_time",
+            Self::ImpossibleTime => "impossible_time",
+            Self::FutureTime => "future_time",
+            Self::UnknownCurrency => "unknown_currency",
+            Self::Conflict(conflict) => conflict.code(),
+        }
+    }
+}
+
+/// What is wrong with a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    pub(super) reason: Reason,
+    /// The same for a person to read.
+    pub(super) detail: String,
+}
+
+impl Problem {
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// A header that lacks a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MissingColumn {
+    pub(super) wanted: &'static str,
+    pub(super) appears_twice: bool,
+}
+
+/// The names in a header line.
+#[derive(Debug)]
+pub(super) struct Header(Vec<String>);
+
+impl Header {
+    pub(super) fn read(fields: &Fields<'_>) -> Self {
+        let name = |index| String::from_utf8_lossy(&fields.get(index)).trim().to_ascii_lowercase();
+        Self((0..fields.len()).map(name).collect())
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.0.len()
+    }
+
+    fn find(&self, wanted: &'static str) -> Result<usize, MissingColumn> {
+        let mut found = self.0.iter().enumerate().filter(|(_, name)| *name == wanted);
+        let first = found.next().ok_or(MissingColumn { wanted, appears_twice: false })?;
+        match found.next() {
+            None => Ok(first.0),
+            Some(_) => Err(MissingColumn { wanted, appears_twice: true }),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|column| column == name)
+    }
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+/// Where the columns of one kind of file are: how to read its rows and send them on.
+pub(super) trait Columns: Sized + Send + 'static {
+    /// What the file fills.
+    const RELATION: Relation;
+    /// What it must hold.
+    const NEEDED: &'static str;
+
+    fn find(header: &Header) -> Result<Self, MissingColumn>;
+
+    /// Reads a row, adds it to the batch and returns its number.
+    fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem>;
+}
+
+/// The fields of a row, and what is needed to judge them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row<'a> {
+    pub(super) line: u64,
+    pub(super) fields: Fields<'a>,
+    /// The database's clock: what is later has not happened.
+    pub(super) now: Timestamp,
+}
+
+/// The columns of a customers file.
+#[derive(Debug)]
+pub(super) struct CustomerColumns {
+    customer_id: usize,
+    external_id: usize,
+    segment: usize,
+    acquired_at: usize,
+}
+
+impl Columns for CustomerColumns {
+    const RELATION: Relation = Relation::Customers;
+    const NEEDED: &'static str = "customer_id, external_id, segment, acquired_at";
+
+    fn find(header: &Header) -> Result<Self, MissingColumn> {
+        Ok(Self {
+            customer_id: header.find("customer_id")?,
+            external_id: header.find("external_id")?,
+            segment: header.find("segment")?,
+            acquired_at: header.find("acquired_at")?,
+        })
+    }
+
+    fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem> {
+        let customer_id = row.number("customer_id", self.customer_id)?;
+        let customer = Customer {
+            customer_id,
+            external_id: &row.text("external_id", self.external_id)?,
+            segment: &row.text("segment", self.segment)?,
+            acquired_at: row.time("acquired_at", self.acquired_at)?,
+        };
+        batch.push_staged_customer(row.line, &customer);
+        Ok(customer_id)
+    }
+}
+
+/// The columns of a transactions file.
+#[derive(Debug)]
+pub(super) struct TransactionColumns {
+    transaction_id: usize,
+    customer_id: usize,
+    occurred_at: usize,
+    amount: AmountColumn,
+    currency: usize,
+}
+
+#[derive(Debug)]
+enum AmountColumn {
+    /// `amount_minor`, a whole number. Taken where a file has both, because nothing can be lost in it.
+    Minor(usize),
+    /// `amount`, a decimal number of major units.
+    Major(usize),
+}
+
+impl Columns for TransactionColumns {
+    const RELATION: Relation = Relation::Transactions;
+    const NEEDED: &'static str =
+        "transaction_id, customer_id, occurred_at, amount (such as 29.33) or amount_minor (such as 2933), currency";
+
+    fn find(header: &Header) -> Result<Self, MissingColumn> {
+        let amount = if header.has("amount_minor") {
+            AmountColumn::Minor(header.find("amount_minor")?)
+        } else {
+            AmountColumn::Major(header.find("amount")?)
+        };
+        Ok(Self {
+            transaction_id: header.find("transaction_id")?,
+            customer_id: header.find("customer_id")?,
+            occurred_at: header.find("occurred_at")?,
+            amount,
+            currency: header.find("currency")?,
+        })
+    }
+
+    fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem> {
+        let transaction_id = row.number("transaction_id", self.transaction_id)?;
+        let currency = row.currency("currency", self.currency)?;
+        let transaction = Transaction {
+            transaction_id,
+            customer_id: row.number("customer_id", self.customer_id)?,
+            occurred_at: row.time("occurred_at", self.occurred_at)?,
+            amount_minor: match self.amount {
+                AmountColumn::Minor(column) => row.amount_minor("amount_minor", column)?,
+                AmountColumn::Major(column) => row.amount("amount", column, currency)?,
+            },
+            currency: currency.currency,
+        };
+        batch.push_staged_transaction(row.line, &transaction);
+        Ok(transaction_id)
+    }
+}
+
+/// An index on each text column must hold it, and no name of a customer is longer.
+const LONGEST_TEXT: usize = 255;
+
+/// The largest amount that is believed, in minor units: beyond it a float no longer holds every integer.
+const LARGEST_AMOUNT_MINOR: i64 = 1 << 53;
+
+impl<'a> Row<'a> {
+    /// A field that must not be empty, without the blanks around it.
+    fn value(&self, name: &str, column: usize) -> Result<Cow<'a, str>, Problem> {
+        let value = match self.fields.get(column) {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(|text| Cow::Borrowed(text.trim_ascii())),
+            Cow::Owned(bytes) => {
+                std::str::from_utf8(&bytes).map(|text| Cow::Owned(text.trim_ascii().to_owned()))
+            }
+        };
+        let value = value.map_err(|error| {
+            let place = error.valid_up_to() + 1;
+            Problem::new(Reason::InvalidUtf8, format!("{name} is not UTF-8 from its byte {place} on"))
+        })?;
+        if value.is_empty() {
+            return Err(Problem::new(Reason::MissingValue, format!("{name} is empty")));
+        }
+        Ok(value)
+    }
+
+    fn text(&self, name: &str, column: usize) -> Result<Cow<'a, str>, Problem> {
+        let text = self.value(name, column)?;
+        if text.len() > LONGEST_TEXT {
+            let detail = format!("{name} has {} bytes, more than {LONGEST_TEXT}", text.len());
+            return Err(Problem::new(Reason::BadText, detail));
+        }
+        if text.contains('\0') {
+            return Err(Problem::new(Reason::BadText, format!("{name} holds a NUL, which no text may")));
+        }
+        Ok(text)
+    }
+
+    fn number(&self, name: &str, column: usize) -> Result<i64, Problem> {
+        let text = self.value(name, column)?;
+        text.parse().map_err(|_| {
+            let detail = format!("{name} {text:?} is not a whole number of at most 64 bits");
+            Problem::new(Reason::BadNumber, detail)
+        })
+    }
+
+    fn time(&self, name: &str, column: usize) -> Result<Timestamp, Problem> {
+        let text = self.value(name, column)?;
+        let time = read_time(&text).ok_or_else(|| {
+            let detail = format!(
+                "{name} {text:?} is neither a time such as 1997-01-18T14:05:00Z, with its offset, nor a date such as \
+                 1997-01-18"
+            );
+            Problem::new(Reason::BadTime, detail)
+        })?;
+        if time < Timestamp::UNIX_EPOCH {
+            let detail = format!("{name} {text} is before 1970");
+            return Err(Problem::new(Reason::ImpossibleTime, detail));
+        }
+        if time > self.now {
+            let now = self.now.round(jiff::Unit::Second).unwrap_or(self.now);
+            let detail = format!("{name} {text} is in the future: the database's clock says {now}");
+            return Err(Problem::new(Reason::FutureTime, detail));
+        }
+        Ok(time)
+    }
+
+    fn currency(&self, name: &str, column: usize) -> Result<currency::Known, Problem> {
+        let code = self.value(name, column)?;
+        currency::find(&code).ok_or_else(|| {
+            let detail = format!("{name} {code:?} is not a currency of ISO 4217, such as USD");
+            Problem::new(Reason::UnknownCurrency, detail)
+        })
+    }
+
+    fn amount_minor(&self, name: &str, column: usize) -> Result<i64, Problem> {
+        let amount = self.number(name, column)?;
+        believe(amount).ok_or_else(|| {
+            let detail = format!("{name} {amount} is beyond 2^53 minor units");
+            Problem::new(Reason::BadAmount, detail)
+        })
+    }
+
+    fn amount(&self, name: &str, column: usize, currency: currency::Known) -> Result<i64, Problem> {
+        let text = self.value(name, column)?;
+        read_amount(&text, currency.exponent).and_then(believe).ok_or_else(|| {
+            let (code, places) = (currency.currency, currency.exponent);
+            let detail = format!(
+                "{name} {text:?} is not an amount of {code}: digits, a point and at most {places} decimal places, \
+                 below 2^53 minor units"
+            );
+            Problem::new(Reason::BadAmount, detail)
+        })
+    }
+}
+
+fn believe(amount_minor: i64) -> Option<i64> {
+    (-LARGEST_AMOUNT_MINOR..=LARGEST_AMOUNT_MINOR).contains(&amount_minor).then_some(amount_minor)
+}
+
+/// Reads an RFC 3339 time, or a date as its midnight in UTC.
+fn read_time(text: &str) -> Option<Timestamp> {
+    // A `Date` would also be read from the front of a time without an offset.
+    if let &[_, _, _, _, b'-', _, _, b'-', _, _] = text.as_bytes() {
+        let date: Date = text.parse().ok()?;
+        return date.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|midnight| midnight.timestamp());
+    }
+    text.parse().ok()
+}
+
+/// Reads a decimal number of major units as minor units, exactly. Places beyond the currency's must be zeros.
+fn read_amount(text: &str, exponent: u32) -> Option<i64> {
+    let (sign, digits) = match text.as_bytes() {
+        [b'-', digits @ ..] => (-1, digits),
+        [b'+', digits @ ..] | digits => (1, digits),
+    };
+    let point = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
+    let (major, fraction) = (&digits[..point], digits.get(point + 1..).unwrap_or_default());
+    if major.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let places = fraction.len().min(exponent as usize);
+    let (minor, beyond) = fraction.split_at(places);
+    if beyond.iter().any(|&digit| digit != b'0') {
+        return None;
+    }
+    let mut amount: i64 = 0;
+    for &digit in major.iter().chain(minor) {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
+        amount = amount.checked_mul(10)?.checked_add(digit)?;
+    }
+    let missing_places = exponent - places as u32;
+    Some(sign * amount.checked_mul(10_i64.pow(missing_places))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::records::FieldEnds;
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_exactly() {
+        let check = |text: &str, exponent, expected| assert_eq!(read_amount(text, exponent), expected, "{text}");
+        check("29.33", 2, Some(2933));
+        check("29.3", 2, Some(2930));
+        check("29", 2, Some(2900));
+        check("29.", 2, Some(2900));
+        check(".5", 2, Some(50));
+        check("-0.01", 2, Some(-1));
+        check("+7", 0, Some(7));
+        check("29.3300", 2, Some(2933));
+        check("1200", 0, Some(1200));
+        check("1.234", 3, Some(1234));
+        check("90071992547409.93", 2, Some((1 << 53) + 1));
+        check("92233720368547758.07", 2, Some(i64::MAX));
+        check("92233720368547758.08", 2, None);
+        for wrong in ["", "-", ".", "+.", "1,234", "1e3", "29.335", "0x10", "--1", "1.2.3", "$5", "NaN", "1 000"] {
+            check(wrong, 2, None);
+        }
+        check("29.5", 0, None);
+    }
+
+    #[test]
+    fn times_are_rfc_3339_or_dates() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(read_time(text), expected.map(|time| time.parse().unwrap()), "{text}");
+        };
+        check("1997-01-18", Some("1997-01-18T00:00:00Z"));
+        check("1997-01-18T14:05:00Z", Some("1997-01-18T14:05:00Z"));
+        check("1997-01-18T14:05:00.123456+02:00", Some("1997-01-18T12:05:00.123456Z"));
+        check("1997-01-18 14:05:00+00", Some("1997-01-18T14:05:00Z"));
+        check("1997-02-30", None);
+        check("1997-01-18T14:05:00", None);
+        check("19970118", None);
+        check("18.01.1997", None);
+        check("yesterday", None);
+    }
+
+    fn problem(header: &str, row: &str) -> Reason {
+        let now = "2026-11-23T00:00:00Z".parse().unwrap();
+        let mut ends = FieldEnds::default();
+        let columns = TransactionColumns::find(&Header::read(&ends.split(header.as_bytes()))).unwrap();
+        let row = Row { line: 2, fields: ends.split(row.as_bytes()), now };
+        columns.read(&row, &mut Batch::default()).unwrap_err().reason
+    }
+
+    #[test]
+    fn each_mistake_has_its_reason() {
+        let header = "transaction_id,customer_id,occurred_at,amount,currency";
+        let check = |row: &str, expected| assert_eq!(problem(header, row), expected, "{row}");
+        check("x,2,1997-01-18,29.33,USD", Reason::BadNumber);
+        check("1,,1997-01-18,29.33,USD", Reason::MissingValue);
+        check("1,2,1997-1-18,29.33,USD", Reason::BadTime);
+        check("1,2,1969-12-31,29.33,USD", Reason::ImpossibleTime);
+        check("1,2,2026-11-24,29.33,USD", Reason::FutureTime);
+        check("1,2,1997-01-18,29.333,USD", Reason::BadAmount);
+        check("1,2,1997-01-18,29.33,JPY", Reason::BadAmount);
+        check("1,2,1997-01-18,90071992547409.93,USD", Reason::BadAmount);
+        check("1,2,1997-01-18,29.33,usd", Reason::UnknownCurrency);
+        check("99999999999999999999,2,1997-01-18,29.33,USD", Reason::BadNumber);
+    }
+}

@@ -1,0 +1,5 @@
+//! The `ltv` binary.
+
+fn main() -> std::process::ExitCode {
+    ltv::main()
+}

@@ -1,0 +1,205 @@
+//! The likelihood of BG/NBD and its gradient over many customers.
+
+use super::{FEWEST_CUSTOMERS, Fit, FitError, conclude, optimum, sum};
+use crate::BgNbd;
+use crate::kernel::gamma::{digamma, ln_gamma_ratio};
+
+/// Customers with the same purchases; times in weeks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PurchaseRow {
+    /// Repeat purchases.
+    pub x: u32,
+    /// Time of the last one, from the first purchase; 0 when `x = 0`.
+    pub t_x: f64,
+    /// Age: time from the first purchase to the end of the observation (`T`).
+    pub age: f64,
+    /// How many customers are like this.
+    pub customers: u64,
+}
+
+/// Fits BG/NBD by maximum likelihood (Fader, Hardie & Lee 2005, eq. 6).
+pub fn bg_nbd(rows: &[PurchaseRow]) -> Result<Fit<BgNbd>, FitError> {
+    const MODEL: &str = "bg_nbd";
+    if let Some(row) = rows.iter().position(|row| !row.is_possible()) {
+        return Err(FitError::ImpossibleRow { model: MODEL, row });
+    }
+    let customers: u64 = rows.iter().map(|row| row.customers).sum();
+    if customers < FEWEST_CUSTOMERS {
+        return Err(FitError::TooFewCustomers { model: MODEL, found: customers, needed: FEWEST_CUSTOMERS });
+    }
+    if rows.iter().all(|row| row.x == 0) {
+        return Err(FitError::NoRepeatPurchases);
+    }
+
+    let likelihood = Likelihood::new(rows);
+    let found = optimum::maximise(likelihood.start(), |ln_parameters| {
+        likelihood.mean_at(ln_parameters.map(libm::exp))
+    });
+    conclude(MODEL, customers, &found, |[r, alpha, a, b]| BgNbd::new(r, alpha, a, b))
+}
+
+impl PurchaseRow {
+    fn is_possible(&self) -> bool {
+        let ordered = 0.0 <= self.t_x && self.t_x <= self.age && self.age.is_finite();
+        ordered && (self.x > 0 || self.t_x == 0.0)
+    }
+}
+
+struct Likelihood {
+    rows: Vec<Row>,
+    /// The distinct `x`, ascending.
+    frequencies: Vec<f64>,
+    customers: f64,
+}
+
+struct Row {
+    /// Place of `x` among the frequencies.
+    frequency: usize,
+    t_x: f64,
+    age: f64,
+    customers: f64,
+}
+
+/// What of a customer's log-likelihood and gradient depends on `x` alone.
+struct ByFrequency {
+    k: f64,
+    ln_likelihood: f64,
+    by_r: f64,
+    by_a: f64,
+    by_b: f64,
+    /// `ln(a / (b + x - 1))`; minus infinity for `x = 0`: he cannot be dead.
+    ln_odds: f64,
+    odds_by_b: f64,
+}
+
+impl Likelihood {
+    fn new(rows: &[PurchaseRow]) -> Self {
+        let mut frequencies: Vec<u32> = rows.iter().map(|row| row.x).collect();
+        frequencies.sort_unstable();
+        frequencies.dedup();
+        let row = |row: &PurchaseRow| Row {
+            frequency: frequencies.binary_search(&row.x).expect("every x was collected"),
+            t_x: row.t_x,
+            age: row.age,
+            customers: row.customers as f64,
+        };
+        let rows: Vec<Row> = rows.iter().map(row).collect();
+        let customers = sum::over_rows(&rows, |row| [row.customers])[0];
+        Self { rows, frequencies: frequencies.into_iter().map(f64::from).collect(), customers }
+    }
+
+    /// Where the search begins: the observed rate, and a dropout that is neither rare nor common.
+    fn start(&self) -> [f64; 4] {
+        let [purchases, weeks] = sum::over_rows(&self.rows, |row| {
+            [row.customers * self.frequencies[row.frequency], row.customers * row.age]
+        });
+        let r = 0.5;
+        let alpha = f64::max(r * weeks / purchases, 1e-3);
+        [r, alpha, 1.0, 3.0].map(libm::log)
+    }
+
+    /// The mean log-likelihood per customer, and its gradient by the logarithms of the parameters.
+    ///
+    /// With `p_d` the probability of being dead and `l = ln(A / (alpha + t_x))`:
+    ///
+    /// ```text
+    /// d/dr     = psi(k) - psi(r) + ln alpha - ln A + p_d l
+    /// d/dalpha = r/alpha - k/A + p_d k (1/A - 1/(alpha + t_x))
+    /// d/da     = psi(a+b) - psi(a+b+x) + p_d / a
+    /// d/db     = psi(a+b) - psi(b) + psi(b+x) - psi(a+b+x) - p_d / (b+x-1)
+    /// ```
+    fn mean_at(&self, parameters: [f64; 4]) -> (f64, [f64; 4]) {
+        let [r, alpha, a, b] = parameters;
+        let table: Vec<ByFrequency> =
+            self.frequencies.iter().map(|&x| ByFrequency::new(parameters, x)).collect();
+        let [value, by_r, by_alpha, by_a, by_b] = sum::over_rows(&self.rows, |row| {
+            let of = &table[row.frequency];
+            let at_age = alpha + row.age;
+            let ln_growth = libm::log1p(row.age / alpha);
+            let silence = libm::log1p((row.age - row.t_x) / (alpha + row.t_x));
+            let odds = libm::exp(of.ln_odds + of.k * silence);
+            // Beyond the range of exp the customer is dead for certain, and ln(1 + O) = ln O.
+            let (p_dead, ln_1p_odds) = if odds < 1e300 {
+                (odds / (1.0 + odds), libm::log1p(odds))
+            } else {
+                (1.0, of.ln_odds + of.k * silence)
+            };
+            let x = of.k - r;
+            let ln_likelihood = of.ln_likelihood - of.k * ln_growth - x * libm::log(alpha) + ln_1p_odds;
+            [
+                row.customers * ln_likelihood,
+                row.customers * (of.by_r - ln_growth + p_dead * silence),
+                row.customers
+                    * (r / alpha - of.k / at_age + p_dead * of.k * (1.0 / at_age - 1.0 / (alpha + row.t_x))),
+                row.customers * (of.by_a + p_dead / a),
+                row.customers * (of.by_b - p_dead * of.odds_by_b),
+            ]
+        });
+        let gradient = [r * by_r, alpha * by_alpha, a * by_a, b * by_b];
+        (value / self.customers, gradient.map(|slope| slope / self.customers))
+    }
+}
+
+impl ByFrequency {
+    fn new([r, _, a, b]: [f64; 4], x: f64) -> Self {
+        if x == 0.0 {
+            return Self {
+                k: r,
+                ln_likelihood: 0.0,
+                by_r: 0.0,
+                by_a: 0.0,
+                by_b: 0.0,
+                ln_odds: f64::NEG_INFINITY,
+                odds_by_b: 0.0,
+            };
+        }
+        let left = digamma(a + b) - digamma(a + b + x);
+        Self {
+            k: r + x,
+            ln_likelihood: ln_gamma_ratio(r, x) + ln_gamma_ratio(b, a) - ln_gamma_ratio(b + x, a),
+            by_r: digamma(r + x) - digamma(r),
+            by_a: left,
+            by_b: left + digamma(b + x) - digamma(b),
+            ln_odds: libm::log(a / (b + (x - 1.0))),
+            odds_by_b: 1.0 / (b + (x - 1.0)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<PurchaseRow> {
+        [(0, 0.0, 38.86, 3), (2, 30.43, 38.86, 1), (1, 1.71, 30.0, 2), (26, 25.0, 31.0, 1), (7, 0.5, 39.0, 1)]
+            .map(|(x, t_x, age, customers)| PurchaseRow { x, t_x, age, customers })
+            .to_vec()
+    }
+
+    #[test]
+    fn the_sum_is_the_models_log_likelihood() {
+        let model = BgNbd::new(0.243, 4.414, 0.793, 2.426).unwrap();
+        let each = |row: &PurchaseRow| row.customers as f64 * model.log_likelihood(row.x, row.t_x, row.age);
+
+        let (mean, _) = Likelihood::new(&rows()).mean_at([0.243, 4.414, 0.793, 2.426]);
+
+        assert!((mean * 8.0 - rows().iter().map(each).sum::<f64>()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_gradient_is_the_slope_of_the_sum() {
+        let likelihood = Likelihood::new(&rows());
+        let at = [0.243_f64, 4.414, 0.793, 2.426].map(libm::log);
+        let (_, gradient) = likelihood.mean_at(at.map(libm::exp));
+
+        for i in 0..4 {
+            let shifted = |by: f64| {
+                let mut at = at;
+                at[i] += by;
+                likelihood.mean_at(at.map(libm::exp)).0
+            };
+            let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+            assert!((slope - gradient[i]).abs() < 1e-9, "{i}: {slope} is not {}", gradient[i]);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The maximum of a smooth function of a few variables whose gradient is known.
+//!
+//! BFGS climbs from the start to near the top; Newton's method, with a Hessian of differenced gradients, takes the
+//! last digits, and the Hessian tells how flat the top is. The variables are logarithms of parameters; a box around
+//! the start keeps the search from running away along a ridge that rises for ever.
+
+/// Where the function is largest, as far as it was found.
+pub(super) struct Optimum<const N: usize> {
+    pub(super) at: [f64; N],
+    pub(super) value: f64,
+    /// The gradient's largest component.
+    pub(super) gradient_norm: f64,
+    /// The diagonal of the inverse of the negative Hessian; none where the function is not strictly concave.
+    pub(super) variances: Option<[f64; N]>,
+    pub(super) evaluations: u32,
+}
+
+type Vector<const N: usize> = [f64; N];
+type Matrix<const N: usize> = [[f64; N]; N];
+
+/// How far a logarithm may move from the start: a factor of three million.
+const FARTHEST: f64 = 15.0;
+const LONGEST_STEP: f64 = 2.0;
+const MOST_CLIMBS: u32 = 100;
+const MOST_NEWTON_STEPS: u32 = 20;
+const NEAR_THE_TOP: f64 = 1e-6;
+const AT_THE_TOP: f64 = 1e-12;
+
+/// Climbs from `start` to the maximum of `f`, which gives the value and the gradient at a point.
+pub(super) fn maximise<const N: usize>(
+    start: Vector<N>,
+    f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
+) -> Optimum<N> {
+    let mut search = Search { f, start, evaluations: 0 };
+    let near = search.climb();
+    let (top, variances) = search.refine(near);
+    Optimum {
+        at: top.at,
+        value: top.value,
+        gradient_norm: norm(&top.gradient),
+        variances,
+        evaluations: search.evaluations,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Point<const N: usize> {
+    at: Vector<N>,
+    value: f64,
+    gradient: Vector<N>,
+}
+
+struct Search<const N: usize, F> {
+    f: F,
+    start: Vector<N>,
+    evaluations: u32,
+}
+
+impl<const N: usize, F: FnMut(&Vector<N>) -> (f64, Vector<N>)> Search<N, F> {
+    fn evaluate(&mut self, at: Vector<N>) -> Point<N> {
+        self.evaluations += 1;
+        let (value, gradient) = (self.f)(&at);
+        Point { at, value, gradient }
+    }
+
+    /// BFGS with a backtracking line search (Nocedal & Wright, algorithm 6.1), until the top is near or no step helps.
+    fn climb(&mut self) -> Point<N> {
+        let mut here = self.evaluate(self.start);
+        let mut inverse = identity();
+        for _ in 0..MOST_CLIMBS {
+            if norm(&here.gradient) < NEAR_THE_TOP {
+                break;
+            }
+            let quasi_newton = times(&inverse, &here.gradient);
+            let Some(next) = self.step(&here, quasi_newton).or_else(|| {
+                // The curvature learned so far misleads: forget it, and stop if the slope itself is of no use.
+                inverse = identity();
+                self.step(&here, here.gradient)
+            }) else {
+                break;
+            };
+            update(&mut inverse, &minus(&next.at, &here.at), &minus(&here.gradient, &next.gradient));
+            here = next;
+        }
+        here
+    }
+
+    /// The first of ever shorter steps in the direction that climbs enough (Armijo).
+    fn step(&mut self, here: &Point<N>, direction: Vector<N>) -> Option<Point<N>> {
+        let mut length = f64::min(1.0, LONGEST_STEP / norm(&direction));
+        for _ in 0..40 {
+            let at = self.within_reach(std::array::from_fn(|i| here.at[i] + length * direction[i]));
+            let next = self.evaluate(at);
+            let promised = dot(&here.gradient, &minus(&next.at, &here.at));
+            if promised > 0.0 && next.value >= here.value + 1e-4 * promised && is_finite(&next) {
+                return Some(next);
+            }
+            length *= 0.5;
+        }
+        None
+    }
+
+    /// Newton's method while it flattens the gradient, and the variances at its end.
+    fn refine(&mut self, mut here: Point<N>) -> (Point<N>, Option<Vector<N>>) {
+        let mut factor = cholesky(&self.negative_hessian(&here));
+        for _ in 0..MOST_NEWTON_STEPS {
+            let Some(lower) = &factor else { break };
+            if norm(&here.gradient) < AT_THE_TOP {
+                break;
+            }
+            let step = solve(lower, &here.gradient);
+            let next = self.evaluate(self.within_reach(std::array::from_fn(|i| here.at[i] + step[i])));
+            if !is_finite(&next) || norm(&next.gradient) >= norm(&here.gradient) {
+                break;
+            }
+            let came_far = norm(&step) > 1e-6;
+            here = next;
+            if came_far {
+                factor = cholesky(&self.negative_hessian(&here));
+            }
+        }
+        let unit = |i: usize| -> Vector<N> { std::array::from_fn(|j| f64::from(u8::from(i == j))) };
+        (here, factor.map(|lower| std::array::from_fn(|i| solve(&lower, &unit(i))[i])))
+    }
+
+    /// Central differences of the gradient, made symmetric.
+    fn negative_hessian(&mut self, here: &Point<N>) -> Matrix<N> {
+        const SHIFT: f64 = 1e-4;
+        let columns: Matrix<N> = std::array::from_fn(|i| {
+            let mut shifted = |by: f64| {
+                let mut at = here.at;
+                at[i] += by;
+                self.evaluate(at).gradient
+            };
+            let (up, down) = (shifted(SHIFT), shifted(-SHIFT));
+            std::array::from_fn(|j| (down[j] - up[j]) / (2.0 * SHIFT))
+        });
+        std::array::from_fn(|i| std::array::from_fn(|j| 0.5 * (columns[i][j] + columns[j][i])))
+    }
+
+    fn within_reach(&self, at: Vector<N>) -> Vector<N> {
+        std::array::from_fn(|i| at[i].clamp(self.start[i] - FARTHEST, self.start[i] + FARTHEST))
+    }
+}
+
+/// The BFGS update of the inverse Hessian by a step and the fall of the gradient along it.
+fn update<const N: usize>(inverse: &mut Matrix<N>, step: &Vector<N>, fall: &Vector<N>) {
+    let curvature = dot(step, fall);
+    if curvature <= 1e-12 * norm(step) * norm(fall) {
+        return;
+    }
+    let moved = times(inverse, fall);
+    let scale = (1.0 + dot(fall, &moved) / curvature) / curvature;
+    for i in 0..N {
+        for j in 0..N {
+            inverse[i][j] +=
+                scale * step[i] * step[j] - (moved[i] * step[j] + step[i] * moved[j]) / curvature;
+        }
+    }
+}
+
+/// The lower triangle whose square the matrix is; none if it is not positive definite.
+fn cholesky<const N: usize>(matrix: &Matrix<N>) -> Option<Matrix<N>> {
+    let mut lower = [[0.0; N]; N];
+    for i in 0..N {
+        for j in 0..=i {
+            let rest = matrix[i][j] - (0..j).map(|k| lower[i][k] * lower[j][k]).sum::<f64>();
+            if i > j {
+                lower[i][j] = rest / lower[j][j];
+            } else if rest > 1e-12 * matrix[i][i].abs() {
+                lower[i][i] = libm::sqrt(rest);
+            } else {
+                return None;
+            }
+        }
+    }
+    Some(lower)
+}
+
+/// The solution of `lower lower' solution = right`.
+fn solve<const N: usize>(lower: &Matrix<N>, right: &Vector<N>) -> Vector<N> {
+    let mut solution = *right;
+    for i in 0..N {
+        let known: f64 = (0..i).map(|j| lower[i][j] * solution[j]).sum();
+        solution[i] = (solution[i] - known) / lower[i][i];
+    }
+    for i in (0..N).rev() {
+        let known: f64 = (i + 1..N).map(|j| lower[j][i] * solution[j]).sum();
+        solution[i] = (solution[i] - known) / lower[i][i];
+    }
+    solution
+}
+
+fn identity<const N: usize>() -> Matrix<N> {
+    std::array::from_fn(|i| std::array::from_fn(|j| f64::from(u8::from(i == j))))
+}
+
+fn times<const N: usize>(matrix: &Matrix<N>, vector: &Vector<N>) -> Vector<N> {
+    std::array::from_fn(|i| dot(&matrix[i], vector))
+}
+
+fn dot<const N: usize>(a: &Vector<N>, b: &Vector<N>) -> f64 {
+    (0..N).map(|i| a[i] * b[i]).sum()
+}
+
+fn minus<const N: usize>(a: &Vector<N>, b: &Vector<N>) -> Vector<N> {
+    std::array::from_fn(|i| a[i] - b[i])
+}
+
+fn norm<const N: usize>(vector: &Vector<N>) -> f64 {
+    let larger =
+        |largest: f64, z: &f64| if z.is_nan() || largest.is_nan() { f64::NAN } else { largest.max(z.abs()) };
+    vector.iter().fold(0.0, larger)
+}
+
+fn is_finite<const N: usize>(point: &Point<N>) -> bool {
+    point.value.is_finite() && point.gradient.iter().all(|slope| slope.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bent_ridge_is_climbed_to_its_top() {
+        // Rosenbrock's valley, upside down: the top is at (1, 1).
+        let optimum = maximise([-1.2, 1.0], |&[x, y]| {
+            let bend = y - x * x;
+            let value = -(1.0 - x) * (1.0 - x) - 100.0 * bend * bend;
+            (value, [2.0 * (1.0 - x) + 400.0 * x * bend, -200.0 * bend])
+        });
+
+        assert!(minus(&optimum.at, &[1.0, 1.0]).iter().all(|off| off.abs() < 1e-10));
+        // The inverse of the Hessian (802, -400; -400, 200).
+        let variances = optimum.variances.unwrap();
+        assert!((variances[0] - 0.5).abs() < 1e-4 && (variances[1] - 2.005).abs() < 1e-4, "{variances:?}");
+    }
+
+    #[test]
+    fn a_slope_without_a_top_has_no_variances_or_a_gradient() {
+        let optimum = maximise([0.0], |&[x]| (x, [1.0]));
+
+        assert!(optimum.variances.is_none());
+        assert!(optimum.gradient_norm > 0.5);
+    }
+}

@@ -1,0 +1,6 @@
+//! The special functions and sums that the models are made of, each with its domain and error bound.
+
+pub(crate) mod beta_expectation;
+pub(crate) mod chebyshev;
+pub(crate) mod gamma;
+pub(crate) mod gauss_legendre;

@@ -1,0 +1,178 @@
+//! What a model run is told: the parameters of the models, and the terms of the valuation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BgNbd, GammaGamma, WEEKS_PER_YEAR};
+
+/// The parameters of both models: together they are a model version.
+///
+/// Serialised, every number is a decimal text that reads back to the same bits whatever parser is used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// How often customers buy, and when they stop.
+    pub bg_nbd: BgNbd,
+    /// How much they spend each time, in minor units.
+    pub gamma_gamma: GammaGamma,
+}
+
+/// Over how long, and at which discount, future purchases are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "TermsText", try_from = "TermsText")]
+pub struct Terms {
+    horizon_weeks: f64,
+    annual_discount_rate: f64,
+}
+
+impl Terms {
+    /// Sets the horizon in weeks (more than 0, at most 100 years) and the effective annual discount rate (0 to 10).
+    pub fn new(horizon_weeks: f64, annual_discount_rate: f64) -> Result<Self, ParameterError> {
+        let longest = 100.0 * WEEKS_PER_YEAR;
+        let horizon_weeks =
+            ParameterError::check("horizon_weeks", horizon_weeks, f64::MIN_POSITIVE, longest)?;
+        let annual_discount_rate =
+            ParameterError::check("annual_discount_rate", annual_discount_rate, 0.0, 10.0)?;
+        Ok(Self { horizon_weeks, annual_discount_rate })
+    }
+
+    /// The period whose purchases are counted, in weeks from the end of the observation.
+    pub fn horizon_weeks(&self) -> f64 {
+        self.horizon_weeks
+    }
+
+    /// The effective annual discount rate: 0.15 is 15 % a year.
+    pub fn annual_discount_rate(&self) -> f64 {
+        self.annual_discount_rate
+    }
+
+    /// The continuous discount rate per week: `delta = ln(1 + d) / 52.1775`.
+    pub fn delta(&self) -> f64 {
+        libm::log1p(self.annual_discount_rate) / WEEKS_PER_YEAR
+    }
+}
+
+impl Default for Terms {
+    /// Twelve months at 15 % a year, as in Fader, Hardie & Lee (2005b).
+    fn default() -> Self {
+        Self { horizon_weeks: WEEKS_PER_YEAR, annual_discount_rate: 0.15 }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TermsText {
+    horizon_weeks: ExactNumber,
+    annual_discount_rate: ExactNumber,
+}
+
+impl From<Terms> for TermsText {
+    fn from(terms: Terms) -> Self {
+        Self {
+            horizon_weeks: ExactNumber(terms.horizon_weeks),
+            annual_discount_rate: ExactNumber(terms.annual_discount_rate),
+        }
+    }
+}
+
+impl TryFrom<TermsText> for Terms {
+    type Error = ParameterError;
+
+    fn try_from(text: TermsText) -> Result<Self, ParameterError> {
+        Self::new(text.horizon_weeks.0, text.annual_discount_rate.0)
+    }
+}
+
+/// A parameter outside its domain.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("parameter {name} = {value}: must be from {least} to {most}")]
+pub struct ParameterError {
+    /// Which parameter.
+    pub name: &'static str,
+    /// What it was to be.
+    pub value: f64,
+    /// The least that is allowed.
+    pub least: f64,
+    /// The most that is allowed.
+    pub most: f64,
+}
+
+impl ParameterError {
+    /// Lets a value pass that lies in `least..=most`; not a number never does.
+    pub(crate) fn check(name: &'static str, value: f64, least: f64, most: f64) -> Result<f64, Self> {
+        if (least..=most).contains(&value) { Ok(value) } else { Err(Self { name, value, least, most }) }
+    }
+}
+
+/// A number that is written as the shortest decimal text that reads back to the same bits.
+///
+/// As a text, not as a JSON number: serde_json reads numbers with an error of one unit in the last place unless a
+/// feature is on that this crate cannot switch on for everybody, and other readers of JSON make no promise at all.
+/// A plain number, as people write, is understood too.
+#[derive(Clone, Copy)]
+pub(crate) struct ExactNumber(pub(crate) f64);
+
+impl Serialize for ExactNumber {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ExactNumber {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(f64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(number) => Ok(Self(number)),
+            Written::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn parameters_survive_json_to_the_bit(r in 1e-3..10.0, alpha in 1e-3..1e3, a in 1e-3..10.0, b in 1e-3..10.0) {
+            let parameters = Parameters {
+                bg_nbd: BgNbd::new(r, alpha, a, b).unwrap(),
+                gamma_gamma: GammaGamma::new(r, a + 1.0, alpha).unwrap(),
+            };
+
+            let json = serde_json::to_string(&parameters).unwrap();
+
+            prop_assert_eq!(serde_json::from_str::<Parameters>(&json).unwrap(), parameters);
+        }
+    }
+
+    #[test]
+    fn numbers_written_by_hand_are_understood() {
+        let terms: Terms =
+            serde_json::from_str(r#"{"horizon_weeks": 52, "annual_discount_rate": "0.15"}"#).unwrap();
+
+        assert_eq!(terms, Terms::new(52.0, 0.15).unwrap());
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        let message = |json: &str| serde_json::from_str::<Terms>(json).unwrap_err().to_string();
+
+        let wrong = message(r#"{"horizon_weeks": -1, "annual_discount_rate": 0.15}"#);
+
+        assert!(wrong.contains("parameter horizon_weeks = -1: must be from"), "{wrong}");
+        assert!(BgNbd::new(0.2, f64::NAN, 1.0, 1.0).unwrap_err().to_string().contains("alpha"));
+        assert!(GammaGamma::new(1.0, 2.0, 0.0).unwrap_err().to_string().contains('v'));
+    }
+
+    #[test]
+    fn a_year_at_fifteen_percent_discounts_by_fifteen_percent() {
+        let terms = Terms::default();
+
+        assert!((libm::exp(terms.delta() * terms.horizon_weeks()) - 1.15).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,130 @@
+//! The models against values computed with 40 digits, and against the papers.
+
+#![expect(clippy::unwrap_used, reason = "in a test, what cannot be read or built has failed")]
+
+mod csv;
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use csv::{Row, Table};
+use model::{BgNbd, GammaGamma, MeanUndefined};
+
+/// Worst relative error of each quantity, and where.
+#[derive(Default)]
+struct Worst(BTreeMap<&'static str, (f64, String)>);
+
+impl Worst {
+    fn compare(&mut self, quantity: &'static str, row: Row<'_>, actual: f64, expected: f64) {
+        let equal = actual.partial_cmp(&expected) == Some(Ordering::Equal); // infinities and zeros too
+        let error = if equal { 0.0 } else { (actual / expected - 1.0).abs() };
+        let worst = self.0.entry(quantity).or_default();
+        assert!(!error.is_nan(), "{quantity} of {}: {actual} is not {expected}", row.text("id"));
+        if error > worst.0 {
+            *worst = (error, row.text("id").to_owned());
+        }
+    }
+
+    fn check(self, bound: f64) {
+        for (quantity, (error, id)) in &self.0 {
+            println!("{quantity}: worst relative error {error:.1e} at {id}");
+        }
+        for (quantity, (error, id)) in self.0 {
+            assert!(error < bound, "{quantity}: {error:e} at {id}");
+        }
+    }
+}
+
+#[test]
+fn bg_nbd_is_right_to_eleven_digits_in_every_corner() {
+    let table = Table::read("ref_transaction_models.csv");
+    let mut worst = Worst::default();
+    let mut rows = 0;
+
+    for row in table.rows().filter(|row| row.text("model") == "bgnbd") {
+        let of = |column| row.number(column);
+        let model = BgNbd::new(of("r"), of("alpha"), of("a_or_s"), of("b_or_beta")).unwrap();
+        let (x, t_x, age) = (of("x") as u32, of("t_x"), of("T"));
+        rows += 1;
+
+        worst.compare("log_lik", row, model.log_likelihood(x, t_x, age), of("log_lik"));
+        worst.compare("ln_p_alive", row, model.ln_p_alive(x, t_x, age), of("ln_p_alive"));
+        if of("ln_p_alive") < -700.0 {
+            // Below the range of full precision the file holds zeros.
+            assert!(model.p_alive(x, t_x, age) < 1e-300);
+            continue;
+        }
+        if of("ln_p_dead") == 0.0 {
+            // Below the reference's 40 digits beside 1.
+            assert!(model.ln_p_dead(x, t_x, age).abs() < 1e-38);
+        } else {
+            worst.compare("ln_p_dead", row, model.ln_p_dead(x, t_x, age), of("ln_p_dead"));
+        }
+        worst.compare("p_alive", row, model.p_alive(x, t_x, age), of("p_alive"));
+        worst.compare("cet", row, model.expected_purchases(x, t_x, age, of("t")), of("cet"));
+        worst.compare("det", row, model.discounted_purchases(x, t_x, age, of("t"), of("delta")), of("det"));
+    }
+
+    assert_eq!(rows, 99);
+    worst.check(1e-11);
+}
+
+#[test]
+fn gamma_gamma_is_right_to_eleven_digits_in_every_corner() {
+    let table = Table::read("ref_gamma_gamma.csv");
+    let mut worst = Worst::default();
+
+    for row in table.rows() {
+        let of = |column| row.number(column);
+        let model = GammaGamma::new(of("p"), of("q"), of("v")).unwrap();
+        let (x, zbar) = (of("x") as u32, of("zbar"));
+
+        match model.mean_spend(x, zbar) {
+            Ok(mean) => worst.compare("mean", row, mean, of("mean_spend")),
+            Err(MeanUndefined) => assert!(of("mean_spend").is_infinite()),
+        }
+        worst.compare("log_lik", row, model.log_likelihood(x, zbar), of("log_lik"));
+    }
+
+    assert_eq!(table.rows().count(), 40);
+    worst.check(1e-11);
+}
+
+#[test]
+fn the_published_values_of_given_parameters_come_out() {
+    let cdnow = BgNbd::new(0.242_592_907_2, 4.413_531_561_2, 0.792_886_148_1, 2.425_753_436_5).unwrap();
+    let rounded = BgNbd::new(0.243, 4.414, 0.793, 2.426).unwrap();
+    let note_027 = BgNbd::new(0.25, 4.0, 0.8, 2.5).unwrap();
+    let mut found = 0;
+
+    for row in Table::read("published_values.csv").rows().filter(|row| row.text("model") == "bgnbd") {
+        let setting = row.text("dataset_or_params");
+        let new_customer =
+            row.text("quantity").strip_prefix("E[X(").and_then(|t| t.strip_suffix(")] new customer"));
+        let (actual, relative) = match (setting, new_customer, row.text("quantity")) {
+            // The spreadsheet rounds the parameters here, and not in the next rows.
+            ("cdnow MLE", None, "CET(t=39|x=2,tx=30.43,T=38.86)") => {
+                (rounded.expected_purchases(2, 30.43, 38.86, 39.0), 1e-9)
+            }
+            ("cdnow MLE", Some(t), _) => (cdnow.expected_purchases(0, 0.0, 0.0, t.parse().unwrap()), 1e-9),
+            (_, Some(t), _) => (rounded.expected_purchases(0, 0.0, 0.0, t.parse().unwrap()), 1e-12),
+            (_, _, "log_lik") if setting.contains("x=200") => {
+                (note_027.log_likelihood(200, 38.0, 40.0), 1e-11)
+            }
+            (_, _, "log_lik") if setting.contains("x=0") => (note_027.log_likelihood(0, 0.0, 40.0), 1e-9),
+            _ => continue,
+        };
+        found += 1;
+        let computed = row.number("computed_here");
+        assert!(
+            (actual / computed - 1.0).abs() < relative,
+            "{}: {actual} is not {computed}",
+            row.text("quantity")
+        );
+        if let Ok(published) = row.text("published").parse::<f64>() {
+            assert!((actual - published).abs() <= row.number("abs_tolerance"), "{}", row.text("quantity"));
+        }
+    }
+
+    assert_eq!(found, 12);
+}

@@ -1,0 +1,145 @@
+//! The wire format of a message, version 1: `{"v":1,"run":7,"chunk":118,"attempt":0}`.
+//!
+//! Strict, because what is not understood must be seen: an unknown version, a missing, doubled or unknown field,
+//! a number outside its range and bytes behind the end are all malformed. A later version gets a number of its
+//! own; workers that know it are rolled out before those who send it.
+
+use batch::{Attempt, ChunkId, ChunkMessage, ChunkRef, RunId};
+use serde::{Deserialize, Serialize};
+
+const VERSION: u64 = 1;
+
+/// Is a message that cannot be understood, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {reason}")]
+pub struct Malformed {
+    /// What is wrong, and where in the message.
+    pub reason: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    v: u64,
+    run: i64,
+    chunk: i32,
+    attempt: i32,
+}
+
+/// Is read first: only the version says what the other fields mean.
+#[derive(Deserialize)]
+struct Version {
+    v: u64,
+}
+
+/// Writes a message.
+pub(crate) fn encode(message: ChunkMessage) -> Vec<u8> {
+    let wire = Wire {
+        v: VERSION,
+        run: message.chunk.run.0,
+        chunk: message.chunk.chunk.0,
+        attempt: message.attempt_hint.0,
+    };
+    serde_json::to_vec(&wire).expect("four numbers can always be written as JSON")
+}
+
+/// Reads a message.
+pub(crate) fn decode(body: &[u8]) -> Result<ChunkMessage, Malformed> {
+    let Version { v } = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    if v != VERSION {
+        return Err(Malformed { reason: format!("v: version {v} is not known here, only {VERSION} is") });
+    }
+    let wire: Wire = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    require(wire.run >= 1, "run", wire.run)?;
+    require(wire.chunk >= 1, "chunk", wire.chunk.into())?;
+    require(wire.attempt >= 0, "attempt", wire.attempt.into())?;
+
+    Ok(ChunkMessage {
+        chunk: ChunkRef { run: RunId(wire.run), chunk: ChunkId(wire.chunk) },
+        attempt_hint: Attempt(wire.attempt),
+    })
+}
+
+fn require(holds: bool, field: &str, value: i64) -> Result<(), Malformed> {
+    if holds { Ok(()) } else { Err(Malformed { reason: format!("{field}: {value} is out of range") }) }
+}
+
+/// Keeps the parser's words short: they may quote the message, and nobody knows what is in it.
+fn malformed(error: &serde_json::Error) -> Malformed {
+    const LONGEST: usize = 160;
+    let text = error.to_string();
+    let reason = match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => {
+            format!("{} … at line {} column {}", &text[..end], error.line(), error.column())
+        }
+        None => text,
+    };
+    Malformed { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: ChunkMessage =
+        ChunkMessage { chunk: ChunkRef { run: RunId(7), chunk: ChunkId(118) }, attempt_hint: Attempt(2) };
+
+    #[test]
+    fn a_message_is_written_as_documented_and_read_back() {
+        let body = encode(MESSAGE);
+
+        assert_eq!(std::str::from_utf8(&body), Ok(r#"{"v":1,"run":7,"chunk":118,"attempt":2}"#));
+        assert_eq!(decode(&body), Ok(MESSAGE));
+    }
+
+    #[test]
+    fn the_largest_numbers_survive() {
+        let largest = ChunkMessage {
+            chunk: ChunkRef { run: RunId(i64::MAX), chunk: ChunkId(i32::MAX) },
+            attempt_hint: Attempt(i32::MAX),
+        };
+
+        assert_eq!(decode(&encode(largest)), Ok(largest));
+    }
+
+    #[test]
+    fn what_is_not_exactly_a_message_is_malformed_and_the_reason_names_the_place() {
+        let check = |body: &str, expected: &str| {
+            let reason = decode(body.as_bytes()).unwrap_err().reason;
+            assert!(reason.contains(expected), "{body}: {reason}");
+        };
+
+        check("", "line 1 column 0");
+        check("garbage", "line 1 column 1");
+        check("[1,7,118,2,5]", "line 1 column");
+        check("{}", "missing field `v`");
+        check(r#"{"run":7,"chunk":118,"attempt":2}"#, "missing field `v`");
+        check(r#"{"v":2,"somebody":"else"}"#, "v: version 2 is not known here");
+        check(r#"{"v":1,"run":7,"attempt":2}"#, "missing field `chunk`");
+        check(r#"{"v":1,"run":7,"chunk":"118","attempt":2}"#, "invalid type: string \"118\", expected i32");
+        check(r#"{"v":1,"run":7,"chunk":118.5,"attempt":2}"#, "line 1 column");
+        check(r#"{"v":1,"run":7,"run":8,"chunk":118,"attempt":2}"#, "duplicate field `run`");
+        check(r#"{"v":1,"run":7,"chunk":118,"attempt":2,"customer":5}"#, "unknown field `customer`");
+        check(r#"{"v":1,"run":7,"chunk":118,"attempt":2} {}"#, "trailing characters");
+        check(r#"{"v":1,"run":0,"chunk":118,"attempt":2}"#, "run: 0 is out of range");
+        check(r#"{"v":1,"run":7,"chunk":-1,"attempt":2}"#, "chunk: -1 is out of range");
+        check(r#"{"v":1,"run":7,"chunk":118,"attempt":-2}"#, "attempt: -2 is out of range");
+        check(r#"{"v":1,"run":7,"chunk":2147483648,"attempt":2}"#, "expected i32");
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_malformed() {
+        assert!(decode(&[0xff, 0x00, 0xfe]).is_err());
+        assert!(decode(b"{\"v\":1,\"\xff\":1}").is_err());
+    }
+
+    #[test]
+    fn a_reason_stays_short_and_keeps_its_place_whatever_the_message_holds() {
+        let body = format!(r#"{{"v":1,"run":"{}"}}"#, "ä".repeat(10_000));
+
+        let reason = decode(body.as_bytes()).unwrap_err().reason;
+
+        assert!(reason.len() < 500, "{} bytes", reason.len());
+        assert!(reason.contains("line 1 column"), "{reason}");
+    }
+}

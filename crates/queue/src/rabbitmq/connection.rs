@@ -1,0 +1,187 @@
+//! One connection to the broker: how it is made, which state it is in, and what lapin's errors mean here.
+//!
+//! **Failure by failure.**
+//!
+//! - *The broker refuses the port*: the connect fails at once, and whoever owns the connection tries again.
+//! - *It accepts and says nothing* (a frozen broker, a proxy without a backend): the connect ends at its limit.
+//!   lapin's thread stays until that socket ends, which nothing in its interface can force; tries come at most
+//!   every few seconds, so these threads are few.
+//! - *It vanishes without a word* (power, network): heartbeats. Nothing heard for twice the interval is a loss.
+//! - *A login, a right, a virtual host is wrong*: [`Error::Refused`], which a person must mend. The owner goes on
+//!   trying all the same, because the mending may happen at the broker.
+
+use std::fmt::Write as _;
+
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
+use resilience::within;
+use tokio::sync::watch;
+
+use super::Settings;
+use crate::{Error, metrics};
+
+/// Hangs up with this code when nothing is wrong.
+const NORMAL_CLOSE: u16 = 200;
+
+/// The state of a connection, as its owner reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// The first attempt is under way.
+    Connecting,
+    /// It works.
+    Up,
+    /// It works, but the broker takes no messages on it, for this reason.
+    Blocked(String),
+    /// It does not, and is being made again.
+    Down(Error),
+    /// It was closed on purpose.
+    Closed,
+}
+
+impl Link {
+    /// Why nothing can be published now, if so. `call` names what was asked.
+    pub(super) fn refusal(&self, call: &str) -> Option<Error> {
+        let unavailable = |reason: &str| Error::Unavailable { what: call.into(), reason: reason.into() };
+        match self {
+            Self::Up => None,
+            Self::Blocked(reason) => Some(Error::Blocked { what: call.into(), reason: reason.clone() }),
+            Self::Connecting => Some(unavailable("still connecting to RabbitMQ")),
+            Self::Down(error) => Some(error.clone().of(call)),
+            Self::Closed => Some(unavailable("the queue was closed")),
+        }
+    }
+}
+
+/// Tells the others and the metrics which state the publishing connection is in.
+pub(super) fn report(link: &watch::Sender<Link>, state: Link) {
+    metrics::connected("publish", matches!(state, Link::Up | Link::Blocked(_)));
+    metrics::blocked(matches!(state, Link::Blocked(_)));
+    link.send_replace(state);
+}
+
+/// Connects once, within the limit. `purpose` is what an operator sees in the list of connections.
+pub(super) async fn open(settings: &Settings, purpose: &str) -> Result<Connection, Error> {
+    let what = format!("connect to RabbitMQ at {}", settings.shown_url);
+    let name = format!("ltv {} {purpose}", settings.role);
+    // No recovery by lapin: it would keep what belongs to the old connection, and gives up after a while.
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    let connecting = Connection::connect_uri(settings.uri.clone(), properties);
+
+    match within(settings.connect_timeout, &what, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(translate(&what, &error)),
+        Err(elapsed) => {
+            let reason = format!("no answer within {} s", elapsed.limit.as_secs_f64());
+            Err(Error::Unavailable { what, reason })
+        }
+    }
+}
+
+/// Hangs up and waits for it, not for long.
+pub(super) async fn close(settings: &Settings, connection: &Connection) {
+    let closing = connection.close(NORMAL_CLOSE, "OK".into());
+    if let Ok(Err(error)) = within(settings.call_timeout, "close", closing).await {
+        tracing::debug!(%error, "connection to RabbitMQ was gone before it was closed");
+    }
+}
+
+/// Runs one call to the broker within the limit.
+pub(super) async fn call<T>(
+    settings: &Settings,
+    what: &str,
+    call: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Error> {
+    match within(settings.call_timeout, what, call).await {
+        Ok(answer) => answer.map_err(|error| translate(what, &error)),
+        Err(elapsed) => Err(Error::Unavailable {
+            what: elapsed.what,
+            reason: format!("no answer from RabbitMQ within {} s", elapsed.limit.as_secs_f64()),
+        }),
+    }
+}
+
+/// Says what an error of lapin's means to us.
+pub(super) fn translate(what: &str, error: &lapin::Error) -> Error {
+    let what = what.to_owned();
+    let reason = explain(error);
+    match error.kind() {
+        ErrorKind::ProtocolError(protocol) => match protocol.kind() {
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED | AMQPSoftError::PRECONDITIONFAILED)
+            | AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Error::Refused { what, reason },
+            _ => Error::Unavailable { what, reason },
+        },
+        _ => Error::Unavailable { what, reason },
+    }
+}
+
+/// Says in a few words what went wrong, the broker's own where it gave any.
+pub(super) fn explain(error: &lapin::Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(protocol) => format!("RabbitMQ said: {}", protocol.get_message()),
+        ErrorKind::IOError(io) => {
+            // "Connection refused (os error 111)": the number helps nobody.
+            let text = io.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default();
+            let mut chars = text.chars();
+            let mut lower = String::with_capacity(text.len());
+            if let Some(first) = chars.next() {
+                let _ = write!(lower, "{}{}", first.to_lowercase(), chars.as_str());
+            }
+            lower
+        }
+        ErrorKind::InvalidConnectionState(_)
+        | ErrorKind::InvalidChannelState(..)
+        | ErrorKind::InvalidChannel(_) => "the connection to RabbitMQ is gone".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Says whether a call failed before anything of it was sent.
+pub(super) fn is_unsent(error: &lapin::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidConnectionState(_)
+            | ErrorKind::InvalidChannelState(..)
+            | ErrorKind::InvalidChannel(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_cannot_publish_says_why_and_names_the_call() {
+        let check = |link: &Link, expected: Option<&str>| {
+            let refusal = link.refusal("publish chunk 3 of run 7").map(|error| error.to_string());
+            assert_eq!(refusal.as_deref(), expected);
+        };
+        let down = Error::Unavailable { what: "connect".into(), reason: "connection refused".into() };
+
+        check(&Link::Up, None);
+        check(&Link::Connecting, Some("publish chunk 3 of run 7: still connecting to RabbitMQ"));
+        check(&Link::Down(down), Some("publish chunk 3 of run 7: connection refused"));
+        check(&Link::Closed, Some("publish chunk 3 of run 7: the queue was closed"));
+        check(
+            &Link::Blocked("low on memory".into()),
+            Some("publish chunk 3 of run 7: RabbitMQ takes no messages at present: low on memory"),
+        );
+    }
+
+    #[test]
+    fn every_refusal_but_a_broker_that_refuses_us_is_transient() {
+        let refused = Error::Refused { what: "connect".into(), reason: "login refused".into() };
+        let is_transient = |link: Link| link.refusal("publish").unwrap().is_transient();
+
+        assert!(is_transient(Link::Connecting));
+        assert!(is_transient(Link::Blocked("low on disk".into())));
+        assert!(!is_transient(Link::Down(refused)));
+    }
+
+    #[test]
+    fn an_io_error_reads_like_a_sentence_of_ours() {
+        let refused = std::io::Error::from_raw_os_error(111);
+
+        assert_eq!(explain(&lapin::Error::from(refused)), "connection refused");
+    }
+}

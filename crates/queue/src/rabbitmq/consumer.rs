@@ -1,0 +1,425 @@
+//! Consuming: three lanes, one for each priority, into one inbox from which the most urgent is taken.
+//!
+//! **Terms.** A *lane* is a channel with a prefetch and one consumer. The *inbox* holds what has come and was not
+//! taken. A delivery is *stale* when the channel it came on is gone.
+//!
+//! **One task owns the connection**, sets up the lanes, and does so again whatever ends. The prefetch is set on
+//! the new channel before it consumes: forgotten once, one worker would swallow a whole queue. It counts what is
+//! in the inbox or taken and not settled, for each priority.
+//!
+//! **Failure by failure.**
+//!
+//! - *The connection is lost* (also when the broker restarts, or heartbeats stop): the inbox is emptied, all of it
+//!   is stale and comes again. What was taken is stale as well: its ack is not sent, the chunk is found settled
+//!   when it comes again. The connection is made again for ever, with growing, jittered pauses.
+//! - *A channel is closed by the broker* (an ack that took longer than its time-out, 406): only this lane is set
+//!   up again, the others go on.
+//! - *The stream ends on a healthy connection* (the queue was deleted, or its leader moved): as before, and the
+//!   topology is declared again first. Without this the worker would live on and never get another message.
+//! - *The queue was deleted and declared again within milliseconds*: the broker (seen with 3.10) takes the new
+//!   queue for the old one, does not cancel our consumer, and hands it messages that never leave the broker. Two
+//!   answers: nobody here declares a queue again before [`DELETION_SETTLES`] has passed, and a lane that has been
+//!   silent for [`RENEW_AFTER`] is set up afresh although nothing seems wrong, which frees such messages.
+//! - *The broker is away when consuming begins*: the same as when it is lost later.
+//! - *A taker stops waiting* ([`next`](crate::Consumer::next) is dropped): what comes stays in the inbox.
+//! - *Stop*: each lane cancels its consumer, hears out what was on its way, and the inbox is given back. Channels
+//!   live until the last delivery taken from them is settled; then they close, and the connection with them.
+//! - *The consumer is dropped without stop*: the same, in the background.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use batch::{PerPriority, Priority};
+use futures_util::StreamExt;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Connection, Event};
+use resilience::{Delays, within};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::connection::{self, call, explain};
+use super::delivery::RabbitMqDelivery;
+use super::publisher::Publisher;
+use super::topology::{self, short};
+use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
+use crate::{Consumer, Delivery, Error, metrics};
+
+/// A lane to which nothing came for so long, and with nothing to settle, is set up afresh.
+const RENEW_AFTER: Duration = Duration::from_secs(30);
+
+/// Consumes the three priorities from RabbitMQ.
+#[derive(Debug)]
+pub struct RabbitMqConsumer {
+    inbox: Arc<Inbox>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl RabbitMqConsumer {
+    /// Starts the task.
+    pub(super) fn start(settings: Arc<Settings>, publisher: Publisher, prefetch: u16) -> (Self, Arc<Lanes>) {
+        let inbox = Arc::new(Inbox::default());
+        let lanes = Arc::new(Lanes::default());
+        let (stop, stopping) = watch::channel(false);
+        let task = Task {
+            closing: publisher.closing(),
+            settings,
+            publisher,
+            // 0 would mean no bound at all.
+            prefetch: prefetch.max(1),
+            inbox: Arc::clone(&inbox),
+            lanes: Arc::clone(&lanes),
+            stopping,
+        };
+        let task = tokio::spawn(task.run());
+        (Self { inbox, stop, task }, lanes)
+    }
+
+    /// Counts what has come and was not taken: for tests.
+    #[doc(hidden)]
+    pub fn arrived(&self) -> PerPriority<usize> {
+        let state = self.inbox.lock();
+        PerPriority::from_fn(|priority| state.waiting[priority].len())
+    }
+}
+
+impl Consumer for RabbitMqConsumer {
+    type Delivery = RabbitMqDelivery;
+
+    async fn next(&mut self) -> Option<RabbitMqDelivery> {
+        self.inbox.take().await
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "consuming ended badly");
+        }
+    }
+}
+
+/// Says which priorities are being consumed at present.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    consuming: [AtomicBool; Priority::ALL.len()],
+    /// Stopped on purpose, so that nobody waits for it.
+    is_over: AtomicBool,
+}
+
+impl Lanes {
+    /// Says whether all is as it should be.
+    pub(super) fn are_well(&self) -> bool {
+        self.is_over() || self.consuming.iter().all(|lane| lane.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Marks a lane as consuming until the mark is dropped.
+    fn mark(&self, priority: Priority) -> LaneMark<'_> {
+        let lane = &self.consuming[priority as usize];
+        lane.store(true, Ordering::Relaxed);
+        LaneMark(lane)
+    }
+}
+
+struct LaneMark<'a>(&'a AtomicBool);
+
+impl Drop for LaneMark<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Holds what has come and was not taken.
+#[derive(Debug)]
+struct Inbox {
+    state: Mutex<InboxState>,
+    arrived: Notify,
+}
+
+#[derive(Debug)]
+struct InboxState {
+    waiting: PerPriority<VecDeque<RabbitMqDelivery>>,
+    is_closed: bool,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        let waiting = PerPriority::from_fn(|_| VecDeque::new());
+        Self { state: Mutex::new(InboxState { waiting, is_closed: false }), arrived: Notify::new() }
+    }
+}
+
+impl Inbox {
+    fn put(&self, delivery: RabbitMqDelivery) {
+        let priority = delivery.priority();
+        self.lock().waiting[priority].push_back(delivery);
+        self.arrived.notify_one();
+    }
+
+    /// Takes the most urgent one. Nothing is awaited between taking it and returning it.
+    async fn take(&self) -> Option<RabbitMqDelivery> {
+        loop {
+            {
+                let mut state = self.lock();
+                let found = Priority::ALL.into_iter().find_map(|p| state.waiting[p].pop_front());
+                if found.is_some() || state.is_closed {
+                    return found;
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Gives back everything of these priorities. What is stale is only dropped.
+    async fn give_back(&self, priorities: &[Priority]) {
+        let mut given_back = Vec::new();
+        {
+            let mut state = self.lock();
+            for &priority in priorities {
+                given_back.extend(state.waiting[priority].drain(..));
+            }
+        }
+        for delivery in given_back {
+            let _ = delivery.requeue().await;
+        }
+    }
+
+    fn close(&self) {
+        self.lock().is_closed = true;
+        self.arrived.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Is the one task that owns the consuming connection.
+struct Task {
+    settings: Arc<Settings>,
+    publisher: Publisher,
+    prefetch: u16,
+    inbox: Arc<Inbox>,
+    lanes: Arc<Lanes>,
+    stopping: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Task {
+    async fn run(self) {
+        let mut delays = Delays::reconnect();
+        let mut last_error = None;
+        loop {
+            let established = tokio::select! {
+                established = establish(&self.settings) => established,
+                () = self.is_stopping() => break,
+            };
+            let error = match established {
+                Err(error) => error,
+                Ok(connection) => {
+                    tracing::info!(url = self.settings.shown_url, "connected to RabbitMQ for consuming");
+                    metrics::connected("consume", true);
+                    let since = Instant::now();
+                    let served = self.serve(&connection).await;
+                    metrics::connected("consume", false);
+                    self.inbox.give_back(&Priority::ALL).await;
+                    match served {
+                        Ok(()) => break,
+                        Err(error) => {
+                            metrics::reconnect("consume");
+                            if since.elapsed() >= PROVEN_AFTER {
+                                delays.reset();
+                            }
+                            error
+                        }
+                    }
+                }
+            };
+
+            log_down(last_error.as_ref(), &error);
+            last_error = Some(error);
+            tokio::select! {
+                () = delays.pause() => {}
+                () = self.is_stopping() => break,
+            }
+        }
+        self.lanes.is_over.store(true, Ordering::Relaxed);
+        self.inbox.close();
+    }
+
+    /// Keeps all lanes going. Ends well when it is stopped, and with an error when the connection is lost.
+    async fn serve(&self, connection: &Connection) -> Result<(), Error> {
+        let [critical, high, normal] = Priority::ALL.map(|priority| self.lane(connection, priority));
+        tokio::try_join!(critical, high, normal, self.watch(connection)).map(|_| ())
+    }
+
+    /// Hears when the connection is lost; the lanes would hear it as well, but not while they pause.
+    async fn watch(&self, connection: &Connection) -> Result<(), Error> {
+        let mut events = std::pin::pin!(connection.events_listener());
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = self.is_stopping() => return Ok(()),
+            };
+            match event {
+                Some(Event::Error(error)) if !connection.status().connected() => {
+                    return Err(lost(&explain(&error)));
+                }
+                Some(_) => {}
+                None => return Err(lost("the connection ended")),
+            }
+        }
+    }
+
+    /// Keeps one lane going, with as many channels one after another as it takes.
+    async fn lane(&self, connection: &Connection, priority: Priority) -> Result<(), Error> {
+        let mut delays = Delays::reconnect();
+        loop {
+            let since = Instant::now();
+            let end = match self.open_lane(connection, priority).await {
+                Ok(lane) => match self.forward(lane, priority).await {
+                    LaneEnd::Stopped => return Ok(()),
+                    LaneEnd::Silent => continue,
+                    LaneEnd::Lost(reason) => reason,
+                },
+                Err(error) => error.to_string(),
+            };
+            if !connection.status().connected() {
+                return Err(lost(&end));
+            }
+
+            let queue = self.settings.names.queue(priority);
+            tracing::warn!(queue, reason = end, "no longer consuming, beginning again");
+            metrics::reconnect("consume");
+            // Of a channel that died they are stale; of a queue that went away they may be given back.
+            self.inbox.give_back(&[priority]).await;
+            if since.elapsed() >= PROVEN_AFTER {
+                delays.reset();
+            }
+            let pause = async {
+                tokio::time::sleep(DELETION_SETTLES).await;
+                delays.pause().await;
+            };
+            tokio::select! {
+                () = pause => {}
+                () = self.is_stopping() => return Ok(()),
+            }
+            topology::declare(&self.settings, connection).await?;
+        }
+    }
+
+    async fn open_lane(&self, connection: &Connection, priority: Priority) -> Result<Lane, Error> {
+        let settings = &self.settings;
+        let queue = settings.names.queue(priority);
+        let channel = call(settings, "open a channel", connection.create_channel()).await?;
+        // For each consumer, not for the channel, which quorum queues do not know; so it comes before `consume`.
+        let qos = channel.basic_qos(self.prefetch, BasicQosOptions { global: false });
+        call(settings, &format!("set the prefetch of {queue}"), qos).await?;
+        let consume = channel.basic_consume(
+            short(&queue),
+            ShortString::default(), // the broker makes up a tag
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let stream = call(settings, &format!("consume {queue}"), consume).await?;
+        Ok(Lane { channel: Arc::new(channel), stream })
+    }
+
+    /// Puts what comes into the inbox until nothing can come any more.
+    async fn forward(&self, mut lane: Lane, priority: Priority) -> LaneEnd {
+        let _consuming = self.lanes.mark(priority);
+        let end = loop {
+            let next = tokio::select! {
+                next = lane.stream.next() => next,
+                () = self.is_stopping() => break LaneEnd::Stopped,
+                () = tokio::time::sleep(RENEW_AFTER) => {
+                    // Every other holder of the channel is a delivery that is not settled. It would come on top of
+                    // the prefetch of a new channel.
+                    if Arc::strong_count(&lane.channel) == 1 {
+                        break LaneEnd::Silent;
+                    }
+                    continue;
+                }
+            };
+            match next {
+                Some(Ok(delivery)) => self.put(delivery, priority, &lane),
+                Some(Err(error)) => return LaneEnd::Lost(explain(&error)),
+                None => return LaneEnd::Lost("RabbitMQ cancelled the consumer".into()),
+            }
+        };
+
+        let cancel = lane.channel.basic_cancel(lane.stream.tag(), BasicCancelOptions::default());
+        if let Err(error) = call(&self.settings, "cancel a consumer", cancel).await {
+            return LaneEnd::Lost(error.to_string());
+        }
+        let hear_out = async {
+            while let Some(Ok(delivery)) = lane.stream.next().await {
+                self.put(delivery, priority, &lane);
+            }
+        };
+        // The end of the stream is already on its way with the answer to the cancel.
+        let _ = within(self.settings.call_timeout, "hear out a consumer", hear_out).await;
+        end
+    }
+
+    fn put(&self, delivery: lapin::message::Delivery, priority: Priority, lane: &Lane) {
+        metrics::delivered(priority);
+        self.inbox.put(RabbitMqDelivery::new(
+            delivery,
+            priority,
+            Arc::clone(&lane.channel),
+            self.publisher.clone(),
+            Arc::clone(&self.settings),
+        ));
+    }
+
+    async fn is_stopping(&self) {
+        let (mut stopping, mut closing) = (self.stopping.clone(), self.closing.clone());
+        tokio::select! {
+            () = is_closing(&mut stopping) => {}
+            () = is_closing(&mut closing) => {}
+        }
+    }
+}
+
+struct Lane {
+    /// Shared with every delivery that came on it and is not settled.
+    channel: Arc<Channel>,
+    stream: lapin::Consumer,
+}
+
+/// Why a lane's channel is no longer listened to.
+enum LaneEnd {
+    Stopped,
+    /// Nothing came for long; nothing seems wrong.
+    Silent,
+    Lost(String),
+}
+
+async fn establish(settings: &Settings) -> Result<Connection, Error> {
+    let connection = connection::open(settings, "consume").await?;
+    topology::declare(settings, &connection).await?;
+    Ok(connection)
+}
+
+fn lost(reason: &str) -> Error {
+    Error::Unavailable { what: "consume".into(), reason: reason.to_owned() }
+}
+
+/// Logs a loss once, not every attempt to mend it.
+fn log_down(before: Option<&Error>, error: &Error) {
+    if before == Some(error) {
+        tracing::debug!(%error, "still cannot consume from RabbitMQ");
+    } else if error.is_transient() {
+        tracing::warn!(%error, "cannot consume from RabbitMQ, trying again");
+    } else {
+        tracing::error!(%error, "cannot consume from RabbitMQ until somebody mends this, trying again");
+    }
+}

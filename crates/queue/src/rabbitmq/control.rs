@@ -1,0 +1,125 @@
+//! Looking at the queues: how many messages wait, and what the dead letters are.
+//!
+//! On a connection of its own, made when it is first needed: on a blocked publishing connection no question would
+//! be sent, and that is when somebody looks. Each question has a channel of its own, because asking for a queue
+//! that is not there closes the channel.
+//!
+//! **Failure by failure.**
+//!
+//! - *The broker is away*: known from the publishing link, so the answer comes at once.
+//! - *It does not answer*: every call has its limit, and the next question makes a new connection if this one
+//!   is gone.
+//! - *A queue is missing*: its count is `None`, the others are counted.
+//! - *We die while peeking*: the broker takes back what was read and not acked.
+
+use std::sync::Arc;
+
+use batch::{PerPriority, Priority};
+use futures_util::future::join_all;
+use lapin::options::{BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection};
+use tokio::sync::Mutex;
+
+use super::Settings;
+use super::connection::{self, call};
+use super::delivery::{ORIGIN, REASON, header, trace_of};
+use super::topology::short;
+use crate::{DeadMessage, Error, message};
+
+#[derive(Debug)]
+pub(super) struct Control {
+    settings: Arc<Settings>,
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+impl Control {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings, connection: Mutex::new(None) }
+    }
+
+    pub(super) async fn waiting(&self) -> PerPriority<Option<u64>> {
+        let counts = join_all(Priority::ALL.map(async |priority| {
+            let queue = self.settings.names.queue(priority);
+            self.count(&queue)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, queue, "messages not counted"))
+                .ok()
+        }))
+        .await;
+        PerPriority::from_fn(|priority| counts[priority as usize])
+    }
+
+    async fn count(&self, queue: &str) -> Result<u64, Error> {
+        let channel = self.channel().await?;
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let declaring = channel.queue_declare(short(queue), options, FieldTable::default());
+        let declared = call(&self.settings, &format!("count the messages of {queue}"), declaring).await?;
+        Ok(declared.message_count().into())
+    }
+
+    pub(super) async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadMessage>, Error> {
+        let queue = self.settings.names.dead_letter();
+        let what = format!("look into {queue}");
+        let channel = self.channel().await?;
+
+        let mut found = Vec::new();
+        let mut last_tag = None;
+        while found.len() < limit {
+            let get = channel.basic_get(short(&queue), BasicGetOptions { no_ack: false });
+            let Some(message) = call(&self.settings, &what, get).await? else { break };
+            last_tag = Some(message.delivery.delivery_tag);
+            found.push(dead_message(&message.delivery.data, &message.delivery.properties));
+        }
+
+        // All at once, so that they return in their order.
+        if let Some(tag) = last_tag {
+            let options = BasicNackOptions { multiple: true, requeue: true };
+            call(&self.settings, &what, channel.basic_nack(tag, options)).await?;
+        }
+        call(&self.settings, &what, channel.close(200, "OK".into())).await?;
+        Ok(found)
+    }
+
+    pub(super) async fn discard_dead_letters(&self) -> Result<u32, Error> {
+        let queue = self.settings.names.dead_letter();
+        let channel = self.channel().await?;
+        let purging = channel.queue_purge(short(&queue), QueuePurgeOptions::default());
+        call(&self.settings, &format!("empty {queue}"), purging).await
+    }
+
+    /// The connection, made again if it is gone.
+    pub(super) async fn connection(&self) -> Result<Arc<Connection>, Error> {
+        let mut held = self.connection.lock().await;
+        if let Some(connection) = held.as_ref().filter(|connection| connection.status().connected()) {
+            return Ok(Arc::clone(connection));
+        }
+        let connection = Arc::new(connection::open(&self.settings, "control").await?);
+        *held = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    pub(super) async fn close(&self) {
+        let held = self.connection.lock().await.take();
+        if let Some(connection) = held {
+            connection::close(&self.settings, &connection).await;
+        }
+    }
+
+    async fn channel(&self) -> Result<Channel, Error> {
+        let connection = self.connection().await?;
+        call(&self.settings, "open a channel", connection.create_channel()).await
+    }
+}
+
+fn dead_message(body: &[u8], properties: &BasicProperties) -> DeadMessage {
+    DeadMessage {
+        message: message::decode(body),
+        // What the broker put here itself carries its own headers.
+        reason: header(properties, REASON)
+            .or_else(|| header(properties, "x-first-death-reason"))
+            .unwrap_or_else(|| "unknown".to_owned()),
+        origin: header(properties, ORIGIN).or_else(|| header(properties, "x-first-death-queue")),
+        trace: trace_of(properties),
+    }
+}

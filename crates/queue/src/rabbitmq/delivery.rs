@@ -1,0 +1,251 @@
+//! One message that is here, and the three ways to be done with it.
+//!
+//! **Failure by failure.**
+//!
+//! - *The connection it came from is gone*: lapin knows the channel's death by the delivery itself, so nothing is
+//!   sent, and above all not on another channel, where the same tag is another message. [`Acked::NotSent`].
+//! - *A dead letter cannot be published*: the message is requeued, after a pause, because it would otherwise come
+//!   back at once, again and again, for as long as the broker takes no messages.
+//! - *A dead letter is published and its ack is lost*: the message comes again and is put there twice.
+//! - *A delivery is dropped* (a panic, a cancelled task): it is requeued, so that it does not count against the
+//!   prefetch for as long as the connection lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batch::{ChunkMessage, Priority};
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Acker, BasicProperties, Channel};
+use resilience::within;
+
+use super::Settings;
+use super::connection::explain;
+use super::publisher::{Frame, Publisher};
+use crate::metrics::{self, Target};
+use crate::{Acked, Delivery, Error, Malformed, TraceContext, message};
+
+pub(super) const REASON: &str = "ltv-reason";
+pub(super) const ORIGIN: &str = "ltv-origin";
+/// The longest reason that is kept.
+const REASON_BYTES: usize = 1_000;
+/// How long a dead letter that could not be published is held before it goes round again.
+const PAUSE: Duration = Duration::from_secs(1);
+const TRACE_KEYS: [&str; 2] = ["traceparent", "tracestate"];
+
+/// Is a message from RabbitMQ that has to be settled.
+#[derive(Debug)]
+pub struct RabbitMqDelivery {
+    message: Result<ChunkMessage, Malformed>,
+    priority: Priority,
+    redelivered: bool,
+    trace: TraceContext,
+    body: Vec<u8>,
+    /// Taken when it is settled.
+    acker: Option<Acker>,
+    /// Keeps the channel open until the last of its deliveries is settled.
+    channel: Arc<Channel>,
+    publisher: Publisher,
+    settings: Arc<Settings>,
+}
+
+impl RabbitMqDelivery {
+    pub(super) fn new(
+        delivery: lapin::message::Delivery,
+        priority: Priority,
+        channel: Arc<Channel>,
+        publisher: Publisher,
+        settings: Arc<Settings>,
+    ) -> Self {
+        Self {
+            message: message::decode(&delivery.data),
+            priority,
+            redelivered: delivery.redelivered,
+            trace: trace_of(&delivery.properties),
+            body: delivery.data,
+            acker: Some(delivery.acker),
+            channel,
+            publisher,
+            settings,
+        }
+    }
+
+    async fn settle(&mut self, end: End) -> Acked {
+        let Some(acker) = self.acker.take() else { return Acked::NotSent };
+        settle(&acker, end, self.settings.call_timeout).await
+    }
+}
+
+impl Delivery for RabbitMqDelivery {
+    fn message(&self) -> Result<ChunkMessage, &Malformed> {
+        self.message.as_ref().copied()
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    fn redelivered(&self) -> bool {
+        self.redelivered
+    }
+
+    fn trace(&self) -> &TraceContext {
+        &self.trace
+    }
+
+    async fn ack(mut self) -> Acked {
+        self.settle(End::Ack).await
+    }
+
+    async fn requeue(mut self) -> Acked {
+        self.settle(End::Requeue).await
+    }
+
+    async fn dead_letter(mut self, reason: &str) -> Result<Acked, Error> {
+        let origin = self.settings.names.queue(self.priority);
+        let mut headers = headers(&self.trace);
+        headers.insert(REASON.into(), text(shortened(reason)));
+        headers.insert(ORIGIN.into(), text(&origin));
+        let frame = Frame {
+            what: match &self.message {
+                Ok(message) => format!("dead-letter {}", message.chunk),
+                Err(_) => format!("dead-letter a malformed message of {origin}"),
+            },
+            target: Target::DeadLetter,
+            body: self.body.clone(),
+            properties: BasicProperties::default().with_headers(headers),
+        };
+
+        // Ack only once it is safe among the dead letters.
+        match self.publisher.publish_one(frame).await {
+            Ok(()) => Ok(self.settle(End::DeadLetter).await),
+            Err(error) => {
+                tokio::time::sleep(PAUSE).await;
+                let _ = self.settle(End::Requeue).await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for RabbitMqDelivery {
+    fn drop(&mut self) {
+        let Some(acker) = self.acker.take().filter(Acker::usable) else { return };
+        // Outside of a runtime nothing can be sent; the broker takes the message back with the connection.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (limit, channel) = (self.settings.call_timeout, Arc::clone(&self.channel));
+            runtime.spawn(async move {
+                let _ = settle(&acker, End::Requeue, limit).await;
+                drop(channel);
+            });
+        }
+    }
+}
+
+/// How a delivery ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Ack,
+    Requeue,
+    DeadLetter,
+}
+
+async fn settle(acker: &Acker, end: End, limit: Duration) -> Acked {
+    let sending = async {
+        match end {
+            End::Ack | End::DeadLetter => acker.ack(BasicAckOptions::default()).await,
+            End::Requeue => acker.nack(BasicNackOptions { requeue: true, ..Default::default() }).await,
+        }
+    };
+    let (acked, problem) = match within(limit, "settle a delivery", sending).await {
+        Ok(Ok(true)) => (Acked::Sent, None),
+        Ok(Ok(false)) => (Acked::NotSent, None),
+        Ok(Err(error)) => (Acked::NotSent, Some(explain(&error))),
+        Err(elapsed) => (Acked::NotSent, Some(elapsed.to_string())),
+    };
+
+    let name = match end {
+        End::Ack => "ack",
+        End::Requeue => "requeue",
+        End::DeadLetter => "dead_letter",
+    };
+    metrics::settled(name, acked == Acked::Sent);
+    if acked == Acked::NotSent {
+        tracing::debug!(end = name, problem, "delivery is stale: its connection is gone");
+    }
+    acked
+}
+
+/// The trace context as headers.
+pub(super) fn headers(trace: &TraceContext) -> FieldTable {
+    let mut headers = FieldTable::default();
+    for (key, value) in &trace.0 {
+        // A key too long for AMQP is not one of W3C's.
+        if let Ok(key) = ShortString::try_new(key.as_str()) {
+            headers.insert(key, text(value));
+        }
+    }
+    headers
+}
+
+pub(super) fn trace_of(properties: &BasicProperties) -> TraceContext {
+    let find = |key: &str| Some((key.to_owned(), header(properties, key)?));
+    TraceContext(TRACE_KEYS.into_iter().filter_map(find).collect())
+}
+
+/// A header's text.
+pub(super) fn header(properties: &BasicProperties, key: &str) -> Option<String> {
+    match properties.headers().as_ref()?.inner().get(key)? {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(text))
+}
+
+/// The reason, cut at the end of a character.
+fn shortened(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_context_comes_back_from_headers_and_nothing_else_does() {
+        let trace = TraceContext(vec![
+            ("traceparent".into(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            ("tracestate".into(), "rojo=00f067aa0ba902b7".into()),
+        ]);
+        let mut table = headers(&trace);
+        table.insert("x-death".into(), AMQPValue::LongInt(3));
+        table.insert(REASON.into(), text("poison"));
+
+        let properties = BasicProperties::default().with_headers(table);
+
+        assert_eq!(trace_of(&properties), trace);
+        assert_eq!(trace_of(&BasicProperties::default()), TraceContext::default());
+        assert_eq!(header(&properties, REASON).as_deref(), Some("poison"));
+    }
+
+    #[test]
+    fn a_key_too_long_for_amqp_is_left_out() {
+        let trace = TraceContext(vec![("k".repeat(300), "v".into())]);
+
+        assert!(headers(&trace).inner().is_empty());
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let reason = "ä".repeat(REASON_BYTES);
+
+        let cut = shortened(&reason);
+
+        assert_eq!(cut.len(), REASON_BYTES);
+        assert_eq!(shortened("poison"), "poison");
+    }
+}

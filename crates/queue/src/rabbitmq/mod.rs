@@ -1,0 +1,356 @@
+//! The backend on RabbitMQ. AMQP is known here and nowhere else.
+//!
+//! Three connections, because what ails one must not ail the others: one to publish (the broker may block it),
+//! one to consume for each consumer, and one to look at the queues. Each is made again when it is lost, by us and
+//! not by lapin, whose recovery keeps what belongs to the old connection and gives up after a while.
+//!
+//! | file | what it tells |
+//! |---|---|
+//! | `topology` | the queues |
+//! | `publisher`, `ledger` | how a message gets to them, and how we know |
+//! | `consumer`, `delivery` | how it comes from them, and how it ends |
+//! | `control` | looking at them |
+//! | `connection`, `url` | the broker, its address, its errors |
+
+mod connection;
+mod consumer;
+mod control;
+mod delivery;
+mod ledger;
+mod publisher;
+mod topology;
+mod url;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use batch::{PerPriority, Priority};
+use lapin::BasicProperties;
+use lapin::uri::AMQPUri;
+use resilience::{Breaker, BreakerConfig, Name};
+use tokio::sync::watch;
+
+pub use consumer::RabbitMqConsumer;
+pub use delivery::RabbitMqDelivery;
+pub use url::redacted;
+
+use self::connection::Link;
+use self::consumer::Lanes;
+use self::control::Control;
+use self::publisher::{Frame, Publisher};
+use self::topology::Names;
+use crate::metrics::Target;
+use crate::{DeadMessage, Error, Outgoing, Queue, message};
+
+/// A connection that lasted this long has proved itself: the next pause is the shortest again.
+const PROVEN_AFTER: Duration = Duration::from_secs(10);
+
+/// A queue that seems deleted is declared again no sooner: until the broker has told its consumers, a new queue of
+/// the same name leaves them hanging.
+const DELETION_SETTLES: Duration = Duration::from_secs(1);
+
+/// Holds where the broker is and how long it is waited for. Its debug form hides the password.
+#[derive(Clone)]
+pub struct RabbitMqConfig {
+    /// `amqp://user:password@host:port/vhost`, the vhost percent-encoded; without one it is `/`.
+    pub url: String,
+    /// Who we are, for the breaker, the metrics and the broker's list of connections.
+    pub role: &'static str,
+    /// What the names of the queues begin with.
+    pub prefix: String,
+    /// How long a confirmation is waited for.
+    pub confirm_timeout: Duration,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long any other call to the broker may take.
+    pub call_timeout: Duration,
+    /// How often both sides give a sign of life. The URL's `heartbeat` wins.
+    pub heartbeat: Duration,
+    /// How many confirmations are awaited at once.
+    pub in_flight: usize,
+    /// When publishing is given up for a while.
+    pub breaker: BreakerConfig,
+}
+
+impl RabbitMqConfig {
+    /// Takes the URL and the role, and the defaults for everything else.
+    pub fn new(url: impl Into<String>, role: &'static str) -> Self {
+        Self {
+            url: url.into(),
+            role,
+            prefix: "ltv".into(),
+            confirm_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(10),
+            in_flight: 256,
+            breaker: BreakerConfig {
+                // A call is as long as its plan; each confirmation has its own limit.
+                slow_after: Duration::MAX,
+                // The link knows at once when the broker is back, so nothing is gained by long rests.
+                open_max: Duration::from_secs(5),
+                ..BreakerConfig::default()
+            },
+        }
+    }
+}
+
+impl fmt::Debug for RabbitMqConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitMqConfig")
+            .field("url", &redacted(&self.url))
+            .field("role", &self.role)
+            .field("prefix", &self.prefix)
+            .field("confirm_timeout", &self.confirm_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("call_timeout", &self.call_timeout)
+            .field("heartbeat", &self.heartbeat)
+            .field("in_flight", &self.in_flight)
+            .field("breaker", &self.breaker)
+            .finish()
+    }
+}
+
+/// The configuration, read and checked.
+struct Settings {
+    uri: AMQPUri,
+    shown_url: String,
+    role: &'static str,
+    names: Names,
+    confirm_timeout: Duration,
+    connect_timeout: Duration,
+    call_timeout: Duration,
+    in_flight: usize,
+}
+
+impl Settings {
+    fn read(config: &RabbitMqConfig) -> Result<Self, Error> {
+        Ok(Self {
+            uri: url::parse(&config.url, config.heartbeat, config.connect_timeout)?,
+            shown_url: redacted(&config.url),
+            role: config.role,
+            names: Names::new(&config.prefix)?,
+            confirm_timeout: config.confirm_timeout,
+            connect_timeout: config.connect_timeout,
+            call_timeout: config.call_timeout,
+            in_flight: config.in_flight.max(1),
+        })
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("url", &self.shown_url).finish_non_exhaustive()
+    }
+}
+
+/// Is the queues on RabbitMQ. A clone is another handle to the same connections.
+#[derive(Clone, Debug)]
+pub struct RabbitMq {
+    settings: Arc<Settings>,
+    publisher: Publisher,
+    control: Arc<Control>,
+    consumers: Arc<Mutex<Vec<Weak<Lanes>>>>,
+}
+
+impl RabbitMq {
+    /// Begins to connect, and returns when the first attempt has ended, well or not.
+    ///
+    /// A broker that is away is no error here: it is tried again in the background, and calls answer
+    /// [`Error::Unavailable`] until it is there. Only a configuration that cannot work is an error.
+    pub async fn connect(config: RabbitMqConfig) -> Result<Self, Error> {
+        let settings = Arc::new(Settings::read(&config)?);
+        let name = Name { dependency: "rabbitmq", role: config.role };
+        let breaker = Breaker::new(name, config.breaker)
+            .map_err(|error| Error::Configuration(format!("breaker of RabbitMQ: {error}")))?;
+        let publisher = Publisher::start(Arc::clone(&settings), breaker);
+        publisher.first_attempt().await;
+
+        let control = Arc::new(Control::new(Arc::clone(&settings)));
+        Ok(Self { settings, publisher, control, consumers: Arc::default() })
+    }
+
+    /// Connects, or says in one line why not: for commands, which would rather end than wait.
+    pub async fn connect_now(config: RabbitMqConfig) -> Result<Self, Error> {
+        let queue = Self::connect(config).await?;
+        match queue.publisher.link() {
+            Link::Down(Error::Unavailable { reason, .. }) => {
+                let what = format!("RabbitMQ at {} is not reachable", queue.settings.shown_url);
+                let reason = format!("{reason}; start it, or correct its URL");
+                Err(Error::Unavailable { what, reason })
+            }
+            Link::Down(error) => Err(error),
+            Link::Connecting | Link::Up | Link::Blocked(_) | Link::Closed => Ok(queue),
+        }
+    }
+
+    /// The breaker in front of publishing.
+    pub fn breaker(&self) -> &Breaker {
+        self.publisher.breaker()
+    }
+
+    /// Publishes any bytes to a queue: for tests and drills that need garbage.
+    #[doc(hidden)]
+    pub async fn publish_raw(&self, priority: Priority, body: Vec<u8>) -> Result<(), Error> {
+        let target = Target::Queue(priority);
+        let what = format!("publish raw bytes to {priority}");
+        self.publisher.publish_one(Frame { what, target, body, properties: BasicProperties::default() }).await
+    }
+
+    /// Deletes all queues and exchanges of the prefix with what is in them: for tests.
+    #[doc(hidden)]
+    pub async fn delete_topology(&self) -> Result<(), Error> {
+        topology::delete(&self.settings, &*self.control.connection().await?).await
+    }
+
+    /// Deletes one queue with what is in it: for tests and drills.
+    #[doc(hidden)]
+    pub async fn delete_queue(&self, priority: Priority) -> Result<(), Error> {
+        let queue = self.settings.names.queue(priority);
+        topology::delete_queue(&self.settings, &*self.control.connection().await?, &queue).await
+    }
+
+    /// Why nothing can be asked of the broker now, if so.
+    fn outage(&self, call: &str) -> Option<Error> {
+        match self.publisher.link() {
+            Link::Blocked(_) => None,
+            link => link.refusal(call),
+        }
+    }
+}
+
+impl Queue for RabbitMq {
+    type Consumer = RabbitMqConsumer;
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
+        if messages.is_empty() {
+            return Vec::new();
+        }
+        self.publisher.publish(messages.iter().map(frame).collect()).await
+    }
+
+    async fn consume(&self, prefetch: u16) -> Result<RabbitMqConsumer, Error> {
+        if let Link::Closed = self.publisher.link() {
+            return Err(Link::Closed.refusal("consume").expect("a closed link refuses everything"));
+        }
+        let (consumer, lanes) =
+            RabbitMqConsumer::start(Arc::clone(&self.settings), self.publisher.clone(), prefetch);
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|lanes| lanes.upgrade().is_some_and(|lanes| !lanes.is_over()));
+        consumers.push(Arc::downgrade(&lanes));
+        Ok(consumer)
+    }
+
+    async fn waiting(&self) -> PerPriority<Option<u64>> {
+        match self.outage("count messages") {
+            Some(_) => PerPriority::from_fn(|_| None),
+            None => self.control.waiting().await,
+        }
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadMessage>, Error> {
+        match self.outage("look at the dead letters") {
+            Some(error) => Err(error),
+            None => self.control.dead_letters(limit).await,
+        }
+    }
+
+    async fn discard_dead_letters(&self) -> Result<u32, Error> {
+        match self.outage("discard the dead letters") {
+            Some(error) => Err(error),
+            None => self.control.discard_dead_letters().await,
+        }
+    }
+
+    fn ready(&self) -> bool {
+        let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publisher.link() == Link::Up
+            && consumers.iter().filter_map(Weak::upgrade).all(|lanes| lanes.are_well())
+    }
+
+    async fn close(&self) {
+        self.publisher.close().await;
+        self.control.close().await;
+    }
+}
+
+fn frame(outgoing: &Outgoing) -> Frame {
+    let Outgoing { priority, message, trace } = outgoing;
+    let batch::ChunkRef { run, chunk } = message.chunk;
+    // Names it for people who look into a queue; duplicates are the store's to recognise.
+    let id = format!("{run}/{chunk}/{}", message.attempt_hint);
+    Frame {
+        what: format!("publish {}", message.chunk),
+        target: Target::Queue(*priority),
+        body: message::encode(*message),
+        properties: BasicProperties::default()
+            .with_message_id(id.into())
+            .with_headers(delivery::headers(trace)),
+    }
+}
+
+/// Waits until somebody says so, or nobody is left to say it.
+async fn is_closing(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|is_set| *is_set).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_debug_form_shows_the_password() {
+        let config = RabbitMqConfig::new("amqp://ltv:secret@broker:5672", "worker");
+        let settings = Settings::read(&config).unwrap();
+
+        for shown in [format!("{config:?}"), format!("{settings:?}")] {
+            assert!(shown.contains("broker") && !shown.contains("secret"), "{shown}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_url_that_would_be_misread_is_refused_at_once() {
+        let refused = RabbitMq::connect(RabbitMqConfig::new("amqp://u:secret@[::1]", "test")).await;
+
+        assert!(matches!(refused, Err(Error::Configuration(_))));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_is_away_is_no_error_at_the_start_but_calls_fail_at_once() {
+        // Nothing listens on port 1.
+        let queue =
+            RabbitMq::connect(RabbitMqConfig::new("amqp://u:secret@127.0.0.1:1", "test")).await.unwrap();
+
+        let result = queue.publisher.publish_one(frame(&outgoing())).await;
+
+        let error = result.unwrap_err();
+        assert!(error.is_transient());
+        assert_eq!(error.to_string(), "publish chunk 1 of run 1: connection refused");
+        assert!(!queue.ready());
+        assert_eq!(queue.waiting().await, PerPriority::from_fn(|_| None));
+        queue.close().await;
+        assert!(queue.consume(1).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_command_hears_in_one_line_what_is_wrong() {
+        let config = RabbitMqConfig::new("amqp://u:secret@127.0.0.1:1", "test");
+
+        let error = RabbitMq::connect_now(config).await.unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            "RabbitMQ at amqp://u:***@127.0.0.1:1 is not reachable: connection refused; start it, or correct its URL"
+        );
+    }
+
+    fn outgoing() -> Outgoing {
+        let chunk = batch::ChunkRef { run: batch::RunId(1), chunk: batch::ChunkId(1) };
+        Outgoing {
+            priority: Priority::Normal,
+            message: batch::ChunkMessage { chunk, attempt_hint: batch::Attempt(0) },
+            trace: crate::TraceContext::default(),
+        }
+    }
+}

@@ -1,0 +1,558 @@
+//! Publishing: every message persistent, mandatory and confirmed, each confirmation within a time limit.
+//!
+//! **Terms.** A *job* is one message to publish and somebody waiting for what becomes of it. It is *under way*
+//! from when it is given to lapin until its confirmation; at most `in_flight` are. The *link* is the state of
+//! the connection ([`Link`]).
+//!
+//! **One task owns the connection** and is the only one to publish on its channel, because lapin numbers a
+//! message and queues its frames under two different locks: two tasks on one channel can swap the numbers, and
+//! a returned message is then pinned on the wrong one. Throughput comes from many jobs under way, not from
+//! sharing. The same task makes the connection again when it is lost, and answers jobs while it does.
+//!
+//! **Failure by failure.**
+//!
+//! - *No connection*: jobs are answered [`Error::Unavailable`] at once; nobody waits for a reconnect, which is
+//!   tried for ever with growing, jittered pauses. The breaker in front counts it and spares even the asking.
+//! - *The connection or channel is lost with jobs under way*: [`Error::Unconfirmed`] for each, unless lapin says
+//!   that nothing of it was sent. The broker may have them.
+//! - *A confirmation does not come in time*: `Unconfirmed` for that job, and the connection is given up: lapin
+//!   would otherwise keep the confirmation for ever, and could pin somebody's returned message on it.
+//! - *The broker blocks publishers* (memory or disk alarm): new jobs are answered [`Error::Blocked`] at once.
+//!   Those under way run into their limit, because lapin then writes nothing at all on this connection; the
+//!   connection is kept until the broker unblocks it, since a new one would only be blocked in its turn.
+//!   Consuming has a connection of its own and goes on.
+//! - *No queue takes the message*: it comes back, the [`Ledger`](super::ledger::Ledger) finds out which it was,
+//!   that job is [`Error::Unroutable`], and a second later the topology is declared again (why not at once:
+//!   see `consumer`).
+//! - *The broker answers no* (a queue's leader just died): `Unavailable`, nothing was kept.
+//! - *The exchange was deleted*: the broker closes the channel, the connection is made again, and the topology
+//!   with it.
+//! - *A caller stops waiting*: its job is published all the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::BasicReturnMessage;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, Event};
+use resilience::{Blame, Breaker, Delays};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::connection::{self, Link, call, explain, is_unsent, report};
+use super::ledger::{Ledger, Settled};
+use super::topology::{self, short};
+use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
+use crate::Error;
+use crate::metrics::{self, Target};
+
+const PERSISTENT: u8 = 2;
+
+/// Is a message on its way out.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// Names the call in errors: "publish chunk 3 of run 7".
+    pub(super) what: String,
+    pub(super) target: Target,
+    pub(super) body: Vec<u8>,
+    pub(super) properties: BasicProperties,
+}
+
+/// Is the way to the publishing task. A clone is another handle to it; the task ends with the last one.
+#[derive(Clone, Debug)]
+pub(super) struct Publisher {
+    jobs: mpsc::Sender<Job>,
+    link: watch::Receiver<Link>,
+    breaker: Breaker,
+    closing: Arc<watch::Sender<bool>>,
+}
+
+impl Publisher {
+    /// Starts the task.
+    pub(super) fn start(settings: Arc<Settings>, breaker: Breaker) -> Self {
+        let (jobs, queued) = mpsc::channel(settings.in_flight);
+        let (link, seen_link) = watch::channel(Link::Connecting);
+        let closing = Arc::new(watch::Sender::new(false));
+        let task = Task { settings, jobs: queued, link, closing: closing.subscribe() };
+        tokio::spawn(task.run());
+        Self { jobs, link: seen_link, breaker, closing }
+    }
+
+    /// Publishes all of them. The breaker takes them as one call: half open, a whole plan is its probe.
+    pub(super) async fn publish(&self, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
+        let targets: Vec<Target> = frames.iter().map(|frame| frame.target).collect();
+
+        let results = match self.breaker.try_acquire() {
+            Err(open) => frames
+                .into_iter()
+                .map(|frame| Err(Error::Unavailable { what: frame.what, reason: open.to_string() }))
+                .collect(),
+            Ok(permit) => {
+                let results = self.hand_over(frames).await;
+                permit.record(results.iter().any(|result| blame(result) == Blame::Dependency));
+                results
+            }
+        };
+
+        for (target, result) in targets.into_iter().zip(&results) {
+            metrics::published(target, result);
+        }
+        results
+    }
+
+    pub(super) async fn publish_one(&self, frame: Frame) -> Result<(), Error> {
+        self.publish(vec![frame]).await.pop().expect("one message has one result")
+    }
+
+    pub(super) fn link(&self) -> Link {
+        self.link.borrow().clone()
+    }
+
+    /// Waits until the first attempt to connect has ended, one way or the other.
+    pub(super) async fn first_attempt(&self) -> Link {
+        let mut link = self.link.clone();
+        match link.wait_for(|link| *link != Link::Connecting).await {
+            Ok(link) => link.clone(),
+            Err(_) => Link::Closed,
+        }
+    }
+
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    pub(super) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Has everything closed: this task finishes what it holds, consumers end.
+    pub(super) async fn close(&self) {
+        self.closing.send_replace(true);
+        let mut link = self.link.clone();
+        // An error means that the task has ended, which is what is waited for.
+        let _ = link.wait_for(|link| *link == Link::Closed).await;
+    }
+
+    async fn hand_over(&self, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
+        let mut waiting = Vec::with_capacity(frames.len());
+        for frame in frames {
+            let what = frame.what.clone();
+            // Looked at here as well as in the task, which could be busy with what is under way.
+            let refusal = self.link.borrow().refusal(&what);
+            let answer = if let Some(error) = refusal {
+                Answer::Now(error)
+            } else {
+                let (reply, answer) = oneshot::channel();
+                match self.jobs.send(Job { frame, reply }).await {
+                    Ok(()) => Answer::Later(answer),
+                    Err(_) => Answer::Now(closed(&what)),
+                }
+            };
+            waiting.push((what, answer));
+        }
+
+        let mut results = Vec::with_capacity(waiting.len());
+        for (what, answer) in waiting {
+            results.push(match answer {
+                Answer::Now(error) => Err(error),
+                Answer::Later(answer) => answer.await.unwrap_or_else(|_| Err(closed(&what))),
+            });
+        }
+        results
+    }
+}
+
+enum Answer {
+    Now(Error),
+    Later(oneshot::Receiver<Result<(), Error>>),
+}
+
+fn closed(what: &str) -> Error {
+    Link::Closed.refusal(what).expect("a closed link refuses everything")
+}
+
+fn blame(result: &Result<(), Error>) -> Blame {
+    match result {
+        Err(Error::Unavailable { .. } | Error::Blocked { .. } | Error::Unconfirmed { .. }) => {
+            Blame::Dependency
+        }
+        Ok(()) | Err(_) => Blame::Caller,
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    frame: Frame,
+    reply: oneshot::Sender<Result<(), Error>>,
+}
+
+impl Job {
+    fn refuse(self, link: &Link) {
+        let error = link.refusal(&self.frame.what).unwrap_or_else(|| closed(&self.frame.what));
+        let _ = self.reply.send(Err(error));
+    }
+}
+
+/// Is the one task that owns the publishing connection.
+struct Task {
+    settings: Arc<Settings>,
+    jobs: mpsc::Receiver<Job>,
+    link: watch::Sender<Link>,
+    closing: watch::Receiver<bool>,
+}
+
+/// Why the task stopped serving a connection.
+enum End {
+    Lost(Error),
+    Closed,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut delays = Delays::reconnect();
+        loop {
+            let settings = Arc::clone(&self.settings);
+            let error = match self.refusing(establish(&settings)).await {
+                None => break,
+                Some(Err(error)) => error,
+                Some(Ok(session)) => {
+                    tracing::info!(url = settings.shown_url, "connected to RabbitMQ for publishing");
+                    report(&self.link, Link::Up);
+                    let since = Instant::now();
+                    match self.serve(session).await {
+                        End::Closed => break,
+                        End::Lost(error) => {
+                            metrics::reconnect("publish");
+                            if since.elapsed() >= PROVEN_AFTER {
+                                delays.reset();
+                            }
+                            error
+                        }
+                    }
+                }
+            };
+
+            log_down(&self.link.borrow(), &error);
+            report(&self.link, Link::Down(error));
+            if self.refusing(delays.pause()).await.is_none() {
+                break;
+            }
+        }
+
+        report(&self.link, Link::Closed);
+        self.jobs.close();
+        while let Some(job) = self.jobs.recv().await {
+            job.refuse(&Link::Closed);
+        }
+    }
+
+    /// Does something else and answers jobs meanwhile. `None` when the queue is closed, or nobody is left.
+    async fn refusing<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return Some(result),
+                () = is_closing(&mut self.closing) => return None,
+                job = self.jobs.recv() => job?.refuse(&self.link.borrow()),
+            }
+        }
+    }
+
+    async fn serve(&mut self, session: Session) -> End {
+        let Session { connection, channel, mut events } = session;
+        let mut flight = Flight::new(&self.settings, channel);
+        let mut is_open = true;
+        let mut is_draining = false;
+        let mut declare_at = None;
+
+        let end = loop {
+            if !is_open && flight.is_empty() {
+                break End::Closed;
+            }
+            let has_room = is_open && flight.has_room();
+            tokio::select! {
+                biased;
+                event = events.next() => match event {
+                    Some(Event::ConnectionBlocked(reason)) => {
+                        tracing::warn!(reason, "RabbitMQ takes no messages at present");
+                        report(&self.link, Link::Blocked(reason));
+                    }
+                    Some(Event::ConnectionUnblocked) => {
+                        tracing::info!("RabbitMQ takes messages again");
+                        report(&self.link, Link::Up);
+                        if flight.is_tainted {
+                            break End::Lost(lost("confirmations were missed while it was blocked"));
+                        }
+                    }
+                    Some(Event::Error(error)) => break End::Lost(lost(&explain(&error))),
+                    Some(_) => {}
+                    None => break End::Lost(lost("the connection ended")),
+                },
+                Some(first) = flight.under_way.next() => {
+                    if let Err(reason) = flight.land(first, *self.link.borrow() == Link::Up) {
+                        break End::Lost(lost(&reason));
+                    }
+                    if std::mem::take(&mut flight.met_unroutable) {
+                        declare_at.get_or_insert(Instant::now() + DELETION_SETTLES);
+                    }
+                }
+                () = at(declare_at) => {
+                    declare_at = None;
+                    if let Err(error) = topology::declare(&self.settings, &connection).await {
+                        break End::Lost(error);
+                    }
+                }
+                job = self.jobs.recv(), if has_room => match job {
+                    None => is_open = false,
+                    Some(job) if *self.link.borrow() == Link::Up => flight.launch(job),
+                    Some(job) => job.refuse(&self.link.borrow()),
+                },
+                () = is_closing(&mut self.closing), if !is_draining => {
+                    // What was handed over before is still published; `recv` ends after that.
+                    is_draining = true;
+                    self.jobs.close();
+                }
+            }
+        };
+
+        match &end {
+            End::Lost(error) => flight.abandon(error),
+            End::Closed => connection::close(&self.settings, &connection).await,
+        }
+        end
+    }
+}
+
+/// Is a connection ready to publish on.
+struct Session {
+    connection: Connection,
+    channel: Channel,
+    events: BoxStream<'static, Event>,
+}
+
+async fn establish(settings: &Settings) -> Result<Session, Error> {
+    let connection = connection::open(settings, "publish").await?;
+    let events = connection.events_listener().boxed();
+    topology::declare(settings, &connection).await?;
+    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+    let confirm_select = channel.confirm_select(ConfirmSelectOptions::default());
+    call(settings, "ask for confirmations", confirm_select).await?;
+    Ok(Session { connection, channel, events })
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lost(reason: &str) -> Error {
+    Error::Unavailable { what: "publish".into(), reason: reason.to_owned() }
+}
+
+/// Logs a loss once, not every attempt to mend it.
+fn log_down(before: &Link, error: &Error) {
+    if *before == Link::Down(error.clone()) {
+        tracing::debug!(%error, "still cannot publish to RabbitMQ");
+    } else if error.is_transient() {
+        tracing::warn!(%error, "cannot publish to RabbitMQ, trying again");
+    } else {
+        tracing::error!(%error, "cannot publish to RabbitMQ until somebody mends this, trying again");
+    }
+}
+
+/// Is what is under way on one channel.
+struct Flight {
+    channel: Channel,
+    exchange: ShortString,
+    dead_letter_exchange: ShortString,
+    limit: std::time::Duration,
+    most: usize,
+    under_way: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
+    jobs: HashMap<u64, Waiting>,
+    ledger: Ledger,
+    last_number: u64,
+    /// A confirmation was given up, so returned messages can no longer be told apart on this channel.
+    is_tainted: bool,
+    met_unroutable: bool,
+}
+
+struct Waiting {
+    what: String,
+    reply: oneshot::Sender<Result<(), Error>>,
+}
+
+/// How lapin ended one publish.
+#[derive(Debug)]
+enum Outcome {
+    Confirmed { returned: Option<u64> },
+    Refused { returned: Option<u64> },
+    Unsent(String),
+    Unknown(String),
+    TimedOut,
+}
+
+impl Flight {
+    fn new(settings: &Settings, channel: Channel) -> Self {
+        Self {
+            channel,
+            exchange: short(&settings.names.exchange()),
+            dead_letter_exchange: short(&settings.names.dead_letter()),
+            limit: settings.confirm_timeout,
+            most: settings.in_flight,
+            under_way: FuturesUnordered::new(),
+            jobs: HashMap::new(),
+            ledger: Ledger::default(),
+            last_number: 0,
+            is_tainted: false,
+            met_unroutable: false,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way.len() < self.most && !self.ledger.is_holding()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Publishes a job. Its first poll, which numbers and sends it, is by the task like every other.
+    fn launch(&mut self, job: Job) {
+        let Job { frame, reply } = job;
+        self.last_number += 1;
+        let number = self.last_number;
+        let (exchange, key) = match frame.target {
+            Target::Queue(priority) => (self.exchange.clone(), priority.as_str()),
+            Target::DeadLetter => (self.dead_letter_exchange.clone(), ""),
+        };
+        let properties = frame
+            .properties
+            .with_delivery_mode(PERSISTENT)
+            .with_content_type("application/json".into())
+            .with_correlation_id(number.to_string().into());
+        let publish = publish(self.channel.clone(), exchange, key.into(), frame.body, properties);
+
+        let limit = self.limit;
+        self.jobs.insert(number, Waiting { what: frame.what, reply });
+        self.under_way.push(
+            async move {
+                let outcome = tokio::time::timeout(limit, publish).await;
+                (number, outcome.unwrap_or(Outcome::TimedOut))
+            }
+            .boxed(),
+        );
+    }
+
+    /// Takes an end, and with it all others that have come, and answers those that are certain.
+    ///
+    /// Fails when the connection is no longer worth keeping.
+    fn land(&mut self, first: (u64, Outcome), may_give_up: bool) -> Result<(), String> {
+        let mut loss = None;
+        let mut next = Some(first);
+        while let Some((number, outcome)) = next {
+            match outcome {
+                Outcome::Confirmed { returned } => self.ledger.confirm(number, returned),
+                Outcome::Refused { returned } => {
+                    if let Some(other) = returned {
+                        self.ledger.returned(other);
+                    }
+                    self.answer(number, |what| {
+                        Err(Error::Unavailable { what, reason: "RabbitMQ could not keep it".into() })
+                    });
+                }
+                Outcome::Unsent(reason) => {
+                    loss = Some(reason.clone());
+                    self.answer(number, |what| Err(Error::Unavailable { what, reason }));
+                }
+                Outcome::Unknown(reason) => {
+                    loss = Some(reason.clone());
+                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
+                }
+                Outcome::TimedOut => {
+                    self.is_tainted = true;
+                    let reason = format!("no confirmation within {} s", self.limit.as_secs_f64());
+                    if may_give_up {
+                        loss = Some(reason.clone());
+                    }
+                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
+                }
+            }
+            next = self.under_way.next().now_or_never().flatten();
+        }
+
+        let under_way = if self.is_tainted { 0 } else { self.under_way.len() };
+        for settled in self.ledger.settle(under_way) {
+            match settled {
+                Settled::Routed(number) if self.is_tainted => {
+                    let reason = "a returned message may have gone astray".to_owned();
+                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
+                }
+                Settled::Routed(number) => self.answer(number, |_| Ok(())),
+                Settled::Unroutable(number) => {
+                    self.met_unroutable = true;
+                    self.answer(number, |what| Err(Error::Unroutable { what }));
+                }
+            }
+        }
+        loss.map_or(Ok(()), Err)
+    }
+
+    /// Answers everybody who still waits, because the connection is given up.
+    fn abandon(self, error: &Error) {
+        let reason = match error {
+            Error::Unavailable { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        for waiting in self.jobs.into_values() {
+            let _ =
+                waiting.reply.send(Err(Error::Unconfirmed { what: waiting.what, reason: reason.clone() }));
+        }
+    }
+
+    fn answer(&mut self, number: u64, result: impl FnOnce(String) -> Result<(), Error>) {
+        if let Some(waiting) = self.jobs.remove(&number) {
+            // Nobody waits any more: nothing to do, it is published all the same.
+            let _ = waiting.reply.send(result(waiting.what));
+        }
+    }
+}
+
+async fn publish(
+    channel: Channel,
+    exchange: ShortString,
+    key: ShortString,
+    body: Vec<u8>,
+    properties: BasicProperties,
+) -> Outcome {
+    let start = Instant::now();
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let confirm = match channel.basic_publish(exchange, key, options, &body, properties).await {
+        Ok(confirm) => confirm,
+        Err(error) if is_unsent(&error) => return Outcome::Unsent(explain(&error)),
+        Err(error) => return Outcome::Unknown(explain(&error)),
+    };
+    match confirm.await {
+        Ok(Confirmation::Ack(returned)) => {
+            metrics::confirmed_after(start.elapsed());
+            Outcome::Confirmed { returned: number_of(returned) }
+        }
+        Ok(Confirmation::Nack(returned)) => Outcome::Refused { returned: number_of(returned) },
+        // Success without a confirmation would be a lie.
+        Ok(Confirmation::NotRequested) => Outcome::Unknown("the channel does not confirm".into()),
+        Err(error) => Outcome::Unknown(explain(&error)),
+    }
+}
+
+/// The number of a returned message; 0, which is nobody's, if it carries none.
+fn number_of(returned: Option<BasicReturnMessage>) -> Option<u64> {
+    returned.map(|message| {
+        let number = message.properties.correlation_id().as_ref();
+        number.and_then(|number| number.as_str().parse().ok()).unwrap_or(0)
+    })
+}

@@ -1,0 +1,197 @@
+//! The exchanges and queues, and how they come about. Declaring them again changes nothing.
+//!
+//! ```text
+//!   <prefix>.chunks ─critical─▶ <prefix>.critical ┐
+//!      (direct)     ─high─────▶ <prefix>.high     ├─ delivered x-delivery-limit times ─▶ <prefix>.dead-letter
+//!                   ─normal───▶ <prefix>.normal   ┘                                      (exchange and queue)
+//! ```
+//!
+//! Three queues and not message priorities, because those mean something else on every RabbitMQ version. All are
+//! quorum queues: durable, and replicated where there is more than one broker.
+//!
+//! **The delivery limit** is a backstop against a message that circles for ever. Attempts are counted in
+//! Postgres, which decides long before; left out, the limit would be 20 on some versions. The dead-letter queue
+//! has a limit nobody reaches, because each look at it counts as a delivery on some versions as well, and what
+//! reaches the limit there is deleted.
+//!
+//! **Dead-lettering by the broker** is at most once, its default. At least once would pin messages in the work
+//! queues while the dead-letter queue is away, for a backstop behind the truth in Postgres.
+//!
+//! **Failure by failure.**
+//!
+//! - *A queue was deleted*: every connection that is made declares everything, and so do a publisher that met an
+//!   unroutable message and a consumer whose queue went away.
+//! - *A queue exists with other settings*: nothing can mend that from here without deleting messages.
+//!   [`Error::Refused`] names the queue, what differs, and the command.
+
+use batch::Priority;
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Connection, ExchangeKind};
+
+use super::Settings;
+use super::connection::call;
+use crate::Error;
+
+const DELIVERY_LIMIT: i32 = 1_000;
+const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
+
+/// The names, made from the prefix.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    /// Takes a prefix, unless no queue could be named with it.
+    pub(super) fn new(prefix: &str) -> Result<Self, Error> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if prefix.is_empty() || prefix.len() > 100 || !prefix.chars().all(fits) {
+            return Err(Error::Configuration(format!(
+                "queue prefix {prefix:?}: use 1 to 100 letters, digits, dots, dashes or underscores"
+            )));
+        }
+        Ok(Self { prefix: prefix.to_owned() })
+    }
+
+    pub(super) fn queue(&self, priority: Priority) -> String {
+        format!("{}.{priority}", self.prefix)
+    }
+
+    pub(super) fn exchange(&self) -> String {
+        format!("{}.chunks", self.prefix)
+    }
+
+    /// The dead-letter exchange, and the queue behind it.
+    pub(super) fn dead_letter(&self) -> String {
+        format!("{}.dead-letter", self.prefix)
+    }
+
+    fn queues(&self) -> impl Iterator<Item = String> {
+        Priority::ALL.map(|priority| self.queue(priority)).into_iter().chain([self.dead_letter()])
+    }
+}
+
+/// Declares everything, on a channel of its own, which an error would close.
+pub(super) async fn declare(settings: &Settings, connection: &Connection) -> Result<(), Error> {
+    let names = &settings.names;
+    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+
+    for (exchange, kind) in
+        [(names.exchange(), ExchangeKind::Direct), (names.dead_letter(), ExchangeKind::Fanout)]
+    {
+        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let declaring = channel.exchange_declare(short(&exchange), kind, options, FieldTable::default());
+        call(settings, &format!("declare exchange {exchange}"), declaring)
+            .await
+            .map_err(|error| with_mend(error, "delete that exchange"))?;
+    }
+
+    for queue in names.queues() {
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let arguments = queue_arguments(names, &queue);
+        call(
+            settings,
+            &format!("declare queue {queue}"),
+            channel.queue_declare(short(&queue), options, arguments),
+        )
+        .await
+        .map_err(|error| with_mend(error, &format!("delete it with `rabbitmqctl delete_queue {queue}`")))?;
+
+        let (exchange, key) = match Priority::ALL.into_iter().find(|&p| names.queue(p) == queue) {
+            Some(priority) => (names.exchange(), priority.as_str()),
+            None => (names.dead_letter(), ""),
+        };
+        let binding = channel.queue_bind(
+            short(&queue),
+            short(&exchange),
+            key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        call(settings, &format!("bind queue {queue}"), binding).await?;
+    }
+
+    call(settings, "close a channel", channel.close(200, "OK".into())).await
+}
+
+/// Deletes everything, with what is in it.
+pub(super) async fn delete(settings: &Settings, connection: &Connection) -> Result<(), Error> {
+    for queue in settings.names.queues() {
+        delete_queue(settings, connection, &queue).await?;
+    }
+    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+    for exchange in [settings.names.exchange(), settings.names.dead_letter()] {
+        let deleting = channel.exchange_delete(short(&exchange), ExchangeDeleteOptions::default());
+        call(settings, &format!("delete exchange {exchange}"), deleting).await?;
+    }
+    Ok(())
+}
+
+/// Deletes one queue, with what is in it.
+pub(super) async fn delete_queue(
+    settings: &Settings,
+    connection: &Connection,
+    queue: &str,
+) -> Result<(), Error> {
+    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+    let deleting = channel.queue_delete(short(queue), QueueDeleteOptions::default());
+    call(settings, &format!("delete queue {queue}"), deleting).await?;
+    Ok(())
+}
+
+fn queue_arguments(names: &Names, queue: &str) -> FieldTable {
+    let text = |text: &str| AMQPValue::LongString(LongString::from(text));
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    if queue == names.dead_letter() {
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DEAD_LETTER_DELIVERY_LIMIT));
+    } else {
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+        arguments.insert("x-dead-letter-exchange".into(), text(&names.dead_letter()));
+    }
+    arguments
+}
+
+/// Adds to a refusal what a person can do about it.
+fn with_mend(error: Error, mend: &str) -> Error {
+    match error {
+        Error::Refused { what, reason } => Error::Refused {
+            what,
+            reason: format!(
+                "{reason}. If it exists with other settings, {mend}; the coordinator publishes again what is \
+                 lost with it"
+            ),
+        },
+        other => other,
+    }
+}
+
+/// A name of ours as lapin wants it; it panics beyond 255 bytes.
+pub(super) fn short(name: &str) -> ShortString {
+    ShortString::try_new(name).expect("a prefix has at most 100 bytes, so no name reaches 255")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_made_from_the_prefix() {
+        let names = Names::new("ltv").unwrap();
+
+        let queues: Vec<String> = names.queues().collect();
+
+        assert_eq!(queues, ["ltv.critical", "ltv.high", "ltv.normal", "ltv.dead-letter"]);
+        assert_eq!(names.exchange(), "ltv.chunks");
+    }
+
+    #[test]
+    fn a_prefix_that_would_not_make_a_name_is_refused() {
+        for prefix in ["", "ltv fleet", "ltv/1", "lätv", &"l".repeat(101)] {
+            assert!(matches!(Names::new(prefix), Err(Error::Configuration(_))), "{prefix}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What can go wrong with the store, for those who must act on it.
+
+/// Why a call to the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be reached or is not well: its breaker is open, a connection failed or was lost, an
+    /// answer did not come in time, the server is starting, stopping or read-only. The call may have taken
+    /// effect. It passes, and it is nobody's fault but the store's.
+    #[error("{what}: {why}")]
+    Unavailable {
+        /// What was tried.
+        what: String,
+        /// What stood in the way.
+        why: String,
+    },
+    /// The store refused the statement, or holds something that cannot be understood. It will not pass.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// What was tried.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}

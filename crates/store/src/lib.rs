@@ -1,0 +1,161 @@
+//! The truth: runs, chunks, attempts, histories and values.
+//!
+//! A seam. Each role knows the traits that it needs: [`Planning`], [`Attempts`], [`Values`], [`Supervision`].
+//! [`postgres::Postgres`] is the backend. Whatever the broker or the cache lose, what is here decides.
+//!
+//! It does not know in which order the roles do things, nor what a customer is worth: it folds the rows of a
+//! customer's history with [`model::HistoryFold`] as they stream past and hands on summaries.
+
+mod error;
+mod members;
+mod metrics;
+mod record;
+
+pub mod postgres;
+
+use std::future::Future;
+use std::time::Duration;
+
+use batch::{
+    AttemptId, ChunkId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict, WorkSample,
+};
+use jiff::Timestamp;
+
+pub use error::Error;
+pub use model::Terms;
+pub use metrics::describe as describe_metrics;
+pub use record::{
+    Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, FinishedRun, History, ModelVersion,
+    ModelVersionId, NewModelVersion, NewRun, Reading, Rejected, ResultRows, RunRecord, Selection, Standing,
+    Term, Valued, VisibleRuns,
+};
+
+/// The result of a call to the store.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The plan of a run, and the publishing of its chunks. The dispatcher's side.
+pub trait Planning: Clone + Send + Sync + 'static {
+    /// The store's clock: the only wall clock there is.
+    fn now(&self) -> impl Future<Output = Result<Timestamp>> + Send;
+
+    /// The customers of a selection who were there at `as_of`, ascending.
+    fn selected(
+        &self,
+        selection: &Selection,
+        as_of: Timestamp,
+    ) -> impl Future<Output = Result<Vec<CustomerId>>> + Send;
+
+    /// A random sample of the transactions, to estimate each customer range's work.
+    fn work_sample(&self) -> impl Future<Output = Result<WorkSample>> + Send;
+
+    /// The latest model version, if there is one.
+    fn latest_model_version(&self) -> impl Future<Output = Result<Option<ModelVersionId>>> + Send;
+
+    /// The run of a night that is not cancelled, if there is one, with what is left to publish of it.
+    fn run_of_night(&self, night: &str) -> impl Future<Output = Result<Option<CreatedRun>>> + Send;
+
+    /// Records a run with all its chunks in one transaction. If the night has a run already, that one is found
+    /// and nothing is recorded.
+    fn create_run(&self, new: &NewRun) -> impl Future<Output = Result<CreatedRun>> + Send;
+
+    /// Records that the broker confirmed messages for these chunks. Chunks that have moved on are left alone,
+    /// so that a repeat, or a worker that was faster, does no harm. A planned run is running from then on.
+    fn mark_published(&self, run: RunId, chunks: &[ChunkId]) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Attempts at chunks. The worker's side.
+pub trait Attempts: Clone + Send + Sync + 'static {
+    /// Begins an attempt: counts it, before any work, and leases the chunk; or says why there is nothing to do.
+    fn begin_attempt(
+        &self,
+        chunk: ChunkRef,
+        worker: &str,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Begin>> + Send;
+
+    /// Renews leases; returns the attempts that still hold theirs. The others were superseded.
+    fn renew_leases(
+        &self,
+        held: &[AttemptId],
+        lease: Duration,
+    ) -> impl Future<Output = Result<Vec<AttemptId>>> + Send;
+
+    /// Asks where an attempt stands after the store was away, and renews its lease if it is still the latest.
+    /// An attempt that was taken for lost is excused: its worker did come back.
+    fn resume_attempt(
+        &self,
+        attempt: AttemptId,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Standing>> + Send;
+
+    /// Records that an attempt failed through the chunk's own fault, and decides what follows; `None` if the
+    /// attempt was not the latest any more.
+    fn fail_attempt(
+        &self,
+        attempt: AttemptId,
+        reason: &str,
+        policy: &RetryPolicy,
+    ) -> impl Future<Output = Result<Option<Verdict>>> + Send;
+
+    /// Gives a chunk back unfinished because its worker is draining. It costs the chunk nothing.
+    fn give_back(&self, attempt: AttemptId) -> impl Future<Output = Result<()>> + Send;
+
+    /// Waits until the store is believed to be well: at once, unless its breaker is open.
+    fn wait_until_available(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Histories in, values out. The worker's side, and where the bytes are.
+pub trait Values: Clone + Send + Sync + 'static {
+    /// Reads the histories of a chunk's customers, each folded into a summary or a rejection. Every planned
+    /// customer is answered, in the order of the plan, and nobody else.
+    fn read_histories(&self, reading: &Reading<'_>) -> impl Future<Output = Result<Vec<History>>> + Send;
+
+    /// Commits an attempt: its values, its rejections and the chunk's `done` in one transaction, or nothing at
+    /// all if the attempt is no longer the latest.
+    fn commit_attempt(
+        &self,
+        attempt: AttemptId,
+        rows: &ResultRows,
+    ) -> impl Future<Output = Result<CommitOutcome>> + Send;
+
+    /// A model version, parameters and all.
+    fn model_version(
+        &self,
+        version: ModelVersionId,
+    ) -> impl Future<Output = Result<Option<ModelVersion>>> + Send;
+}
+
+/// What a pass looks at, and what it does. The coordinator's side.
+pub trait Supervision: Clone + Send + Sync + 'static {
+    /// Takes or renews the leadership of the coordinators; `None` while somebody else leads.
+    fn lead(&self, leader: &str, lease: Duration) -> impl Future<Output = Result<Option<Term>>> + Send;
+
+    /// Gives the leadership up, so that the next coordinator need not wait for its end.
+    fn abdicate(&self, leader: &str, term: Term) -> impl Future<Output = Result<()>> + Send;
+
+    /// The store's part of a snapshot; `waiting` are the queue lengths that go into it.
+    fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> impl Future<Output = Result<Snapshot>> + Send;
+
+    /// Takes a chunk from an attempt whose lease has expired; false if there was nothing to take.
+    fn rescue(
+        &self,
+        term: Term,
+        attempt: AttemptId,
+        verdict: Verdict,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Checks the counts of a settled run and makes its values visible, all at once; `None` if another
+    /// coordinator has done it.
+    fn finish_run(&self, term: Term, run: RunId) -> impl Future<Output = Result<Option<FinishedRun>>> + Send;
+
+    /// A page of a finished run's values, by customer, after one; empty at the end.
+    fn values_after(
+        &self,
+        run: RunId,
+        after: Option<CustomerId>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Valued>>> + Send;
+
+    /// The runs that readers see, the newest first.
+    fn visible_runs(&self) -> impl Future<Output = Result<VisibleRuns>> + Send;
+}

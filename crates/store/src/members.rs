@@ -1,0 +1,91 @@
+//! The planned customers of a chunk, as they are stored: ascending, the first as a number of its own, then the
+//! differences as little-endian base-128 integers. Neighbouring customers take one byte each.
+
+use batch::CustomerId;
+
+/// Why stored members cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("members of a chunk: {0}")]
+pub(crate) struct Malformed(&'static str);
+
+/// Encodes the customers after the first one.
+pub(crate) fn encode(customers: &[CustomerId]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(customers.len());
+    for pair in customers.windows(2) {
+        let mut rest = pair[1].0.wrapping_sub(pair[0].0) as u64;
+        while rest >= 0x80 {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+    }
+    bytes
+}
+
+/// Decodes `count` customers, the first of them given.
+pub(crate) fn decode(first: CustomerId, count: usize, bytes: &[u8]) -> Result<Vec<CustomerId>, Malformed> {
+    if count == 0 || count > bytes.len() + 1 {
+        return Err(Malformed("more customers than bytes"));
+    }
+    let mut customers = Vec::with_capacity(count);
+    customers.push(first);
+    let (mut difference, mut shift) = (0_u64, 0_u32);
+    for &byte in bytes {
+        if shift > 63 {
+            return Err(Malformed("a difference does not fit 64 bits"));
+        }
+        difference |= u64::from(byte & 0x7F) << shift;
+        if byte & 0x80 != 0 {
+            shift += 7;
+            continue;
+        }
+        let last = customers[customers.len() - 1];
+        let next = CustomerId(last.0.wrapping_add(difference as i64));
+        if next <= last {
+            return Err(Malformed("they do not ascend"));
+        }
+        customers.push(next);
+        (difference, shift) = (0, 0);
+    }
+    if shift != 0 || customers.len() != count {
+        return Err(Malformed("their number is not the planned one"));
+    }
+    Ok(customers)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn neighbours_take_one_byte_each() {
+        let customers: Vec<_> = (10..20).map(CustomerId).collect();
+
+        assert_eq!(encode(&customers).len(), 9);
+    }
+
+    #[test]
+    fn extremes_survive() {
+        let customers = [CustomerId(i64::MIN), CustomerId(0), CustomerId(i64::MAX)];
+
+        assert_eq!(decode(customers[0], 3, &encode(&customers)).unwrap(), customers);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(ids in proptest::collection::btree_set(any::<i64>(), 1..200)) {
+            let customers: Vec<_> = ids.into_iter().map(CustomerId).collect();
+
+            let decoded = decode(customers[0], customers.len(), &encode(&customers));
+
+            prop_assert_eq!(decoded.unwrap(), customers);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(first: i64, count in 0_usize..10_000, bytes: Vec<u8>) {
+            let _ = decode(CustomerId(first), count, &bytes);
+        }
+    }
+}

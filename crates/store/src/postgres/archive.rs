@@ -1,0 +1,387 @@
+//! What a person asks about: runs, their story, their values, dead chunks, model versions.
+
+use batch::{AttemptId, ChunkId, ChunkRef, CustomerId, Progress, RunId};
+use jiff::Timestamp;
+use model::{Summary, Value};
+use tokio_postgres::Row;
+
+use super::attempts::{attempt_id, customers};
+use super::row::{get, json, word};
+use super::supervision::progress;
+use super::values::model_version;
+use super::{Fault, Postgres};
+use crate::Result;
+use crate::record::{
+    AttemptRecord, ModelVersion, ModelVersionId, NewModelVersion, RunRecord, Valued,
+};
+
+/// The value of a segment in a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentValue {
+    /// The segment.
+    pub segment: String,
+    /// Its customers with a value.
+    pub customers: u64,
+    /// The sum of their values, in minor units.
+    pub value_minor: i64,
+}
+
+/// One of a run's most valuable customers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopCustomer {
+    /// The customer, as the business knows it.
+    pub external_id: String,
+    /// Its segment.
+    pub segment: String,
+    /// Its value and what it was computed from.
+    pub valued: Valued,
+}
+
+/// A run in figures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    /// Value by segment, the most valuable first.
+    pub segments: Vec<SegmentValue>,
+    /// The most valuable customers.
+    pub top: Vec<TopCustomer>,
+    /// Rejections by reason, the most frequent first.
+    pub rejections: Vec<(String, u64)>,
+}
+
+/// What a run holds about one customer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Explained {
+    /// A value, with the inputs that it was computed from.
+    Valued(Valued),
+    /// A rejection: the reason's code.
+    Rejected(String),
+    /// Nothing: the customer is not in the run, or its chunk is not done.
+    Absent,
+}
+
+impl Postgres {
+    /// A run as it is recorded.
+    pub async fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
+        const FIND: &str = "select * from fleet.runs where run_id = $1";
+        self.short("read a run", async |client| {
+            let Some(row) = client.query_opt(FIND, &[&run.0]).await? else { return Ok(None) };
+            Ok(Some(run_record(&row, progress(client, run).await?)?))
+        })
+        .await
+    }
+
+    /// The latest runs, the newest first.
+    pub async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
+        const LIST: &str = "select * from fleet.runs order by run_id desc limit $1";
+        self.short("list runs", async |client| {
+            let mut runs = Vec::new();
+            for row in client.query(LIST, &[&i64::from(limit)]).await? {
+                let run = RunId(get(&row, "run_id")?);
+                runs.push(run_record(&row, progress(client, run).await?)?);
+            }
+            Ok(runs)
+        })
+        .await
+    }
+
+    /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
+    pub async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
+        const SEGMENTS: &str = "
+            select c.segment, count(*) as customers, sum(v.value_minor)::bigint as value_minor
+              from fleet.values v
+              join source.customers c using (customer_id)
+             where v.run_id = $1
+             group by c.segment
+             order by 3 desc, 1";
+        const TOP: &str = "
+            select c.external_id, c.segment, v.*
+              from (select * from fleet.values
+                     where run_id = $1
+                     order by value_minor desc, customer_id
+                     limit $2) v
+              join source.customers c using (customer_id)
+             order by v.value_minor desc, v.customer_id";
+        const REJECTIONS: &str = "
+            select reason, count(*) as customers
+              from fleet.rejections
+             where run_id = $1
+             group by reason
+             order by 2 desc, 1";
+        self.call("summarise a run", self.config.bulk_limit, async |client| {
+            let segments = client.query(SEGMENTS, &[&run.0]).await?;
+            let top = client.query(TOP, &[&run.0, &i64::from(top)]).await?;
+            let rejections = client.query(REJECTIONS, &[&run.0]).await?;
+            Ok(RunSummary {
+                segments: segments.iter().map(segment_value).collect::<Result<_, _>>()?,
+                top: top.iter().map(top_customer).collect::<Result<_, _>>()?,
+                rejections: rejections
+                    .iter()
+                    .map(|row| Ok((get(row, "reason")?, get::<i64>(row, "customers")? as u64)))
+                    .collect::<Result<_, Fault>>()?,
+            })
+        })
+        .await
+    }
+
+    /// What a finished run holds about a customer.
+    pub async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
+        const VALUE: &str = "select * from fleet.values where run_id = $1 and customer_id = $2";
+        const REJECTION: &str = "select reason from fleet.rejections where run_id = $1 and customer_id = $2";
+        self.short("explain a value", async |client| {
+            if let Some(row) = client.query_opt(VALUE, &[&run.0, &customer.0]).await? {
+                return Ok(Explained::Valued(valued(&row)?));
+            }
+            Ok(match client.query_opt(REJECTION, &[&run.0, &customer.0]).await? {
+                Some(row) => Explained::Rejected(get(&row, "reason")?),
+                None => Explained::Absent,
+            })
+        })
+        .await
+    }
+
+    /// The customer whom the business knows by this name.
+    pub async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
+        const FIND: &str = "select customer_id from source.customers where external_id = $1";
+        self.short("find a customer", async |client| {
+            let row = client.query_opt(FIND, &[&external_id]).await?;
+            row.map(|row| Ok(CustomerId(get(&row, "customer_id")?))).transpose()
+        })
+        .await
+    }
+
+    /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
+    /// needed more than one or is dead, in order.
+    pub async fn troubled_attempts(
+        &self,
+        run: RunId,
+        limit: u32,
+    ) -> Result<Vec<(AttemptId, AttemptRecord)>> {
+        const STORY: &str = "
+            select a.*
+              from fleet.attempts a
+             where a.run_id = $1
+               and exists (select from fleet.attempts b
+                            where b.run_id = a.run_id
+                              and b.chunk_id = a.chunk_id
+                              and b.outcome is not null
+                              and b.outcome <> 'done')
+             order by a.chunk_id, a.attempt
+             limit $2";
+        self.short("read the story of a run", async |client| {
+            let rows = client.query(STORY, &[&run.0, &i64::from(limit)]).await?;
+            rows.iter().map(|row| Ok((attempt_id(row)?, attempt_record(row)?))).collect()
+        })
+        .await
+    }
+
+    /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
+    pub async fn cancel_run(&self, run: RunId) -> Result<bool> {
+        const CANCEL: &str = "
+            update fleet.runs
+               set state = 'cancelled',
+                   finished_at = now(),
+                   night = night || ' (cancelled run ' || run_id || ')'
+             where run_id = $1
+               and state in ('planned', 'running')";
+        self.short("cancel a run", async |client| {
+            client.batch_execute("begin").await?;
+            let is_cancelled = client.execute(CANCEL, &[&run.0]).await? == 1;
+            if is_cancelled {
+                client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
+            }
+            client.batch_execute("commit").await?;
+            Ok(is_cancelled)
+        })
+        .await
+    }
+
+    /// The dead chunks of the latest runs, with the reason of their last failure.
+    pub async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
+        const DEAD: &str = "
+            select c.run_id, c.chunk_id, c.customers, c.settled_at, a.reason,
+                   r.state in ('planned', 'running') as is_open
+              from fleet.chunks c
+              join fleet.runs r using (run_id)
+              left join fleet.attempts a using (run_id, chunk_id, attempt)
+             where c.state = 'dead'
+             order by c.run_id desc, c.chunk_id
+             limit $1";
+        self.short("list dead chunks", async |client| {
+            client.query(DEAD, &[&i64::from(limit)]).await?.iter().map(dead_chunk).collect()
+        })
+        .await
+    }
+
+    /// The planned customers of a run's dead chunks, ascending.
+    pub async fn dead_customers(&self, run: RunId) -> Result<Vec<CustomerId>> {
+        const DEAD: &str = "
+            select first_customer, customers, members
+              from fleet.chunks
+             where run_id = $1 and state = 'dead'
+             order by first_customer";
+        self.short("read dead chunks", async |client| {
+            let mut all = Vec::new();
+            for row in client.query(DEAD, &[&run.0]).await? {
+                all.extend(customers(&row)?);
+            }
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Puts the dead chunks of a run that is going on back to work, with their failures forgiven. Returns how
+    /// many; the coordinator publishes them.
+    pub async fn redrive(&self, run: RunId) -> Result<u64> {
+        const REDRIVE: &str = "
+            with redriven as (
+                update fleet.chunks c
+                   set state = 'retryable', retry_at = now(), settled_at = null
+                  from fleet.runs r
+                 where c.run_id = $1
+                   and c.state = 'dead'
+                   and r.run_id = c.run_id
+                   and r.state in ('planned', 'running')
+             returning c.run_id, c.chunk_id
+            ), forgiven as (
+                update fleet.attempts a
+                   set outcome = 'excused', reason = 'redriven after: ' || coalesce(a.reason, a.outcome)
+                  from redriven d
+                 where a.run_id = d.run_id
+                   and a.chunk_id = d.chunk_id
+                   and a.outcome in ('failed', 'lost')
+            )
+            select count(*) as chunks from redriven";
+        self.short("redrive dead chunks", async |client| {
+            client.batch_execute("begin").await?;
+            // Not while the run is being finished.
+            client.query_opt("select from fleet.runs where run_id = $1 for update", &[&run.0]).await?;
+            let redriven = client.query_one(REDRIVE, &[&run.0]).await?;
+            client.batch_execute("commit").await?;
+            Ok(get::<i64>(&redriven, "chunks")? as u64)
+        })
+        .await
+    }
+
+    /// Stores parameters as a new model version.
+    pub async fn save_model_version(&self, new: &NewModelVersion) -> Result<ModelVersionId> {
+        const INSERT: &str = "
+            insert into fleet.model_versions (currency, parameters, fit, data_fingerprint, code_version)
+            values ($1, $2, $3, $4, $5)
+         returning model_version";
+        let parameters = serde_json::to_value(new.parameters);
+        self.short("store a model version", async |client| {
+            let parameters = parameters.map_err(Fault::nonsense)?;
+            let row = client
+                .query_one(
+                    INSERT,
+                    &[
+                        &new.currency.to_string(),
+                        &parameters,
+                        &new.fit,
+                        &new.data_fingerprint,
+                        &new.code_version,
+                    ],
+                )
+                .await?;
+            Ok(ModelVersionId(get(&row, "model_version")?))
+        })
+        .await
+    }
+
+    /// The model versions, the newest first.
+    pub async fn model_versions(&self, limit: u32) -> Result<Vec<ModelVersion>> {
+        const LIST: &str = "select * from fleet.model_versions order by model_version desc limit $1";
+        self.short("list model versions", async |client| {
+            client.query(LIST, &[&i64::from(limit)]).await?.iter().map(model_version).collect()
+        })
+        .await
+    }
+}
+
+/// A chunk that used up its attempts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadChunk {
+    /// The chunk.
+    pub chunk: ChunkRef,
+    /// How many customers it holds.
+    pub customers: u64,
+    /// When it died.
+    pub died_at: Option<Timestamp>,
+    /// Why its last attempt failed.
+    pub reason: Option<String>,
+    /// Whether its run is still going on, so that it can be put back to work.
+    pub is_open: bool,
+}
+
+fn dead_chunk(row: &Row) -> Result<DeadChunk, Fault> {
+    Ok(DeadChunk {
+        chunk: ChunkRef { run: RunId(get(row, "run_id")?), chunk: ChunkId(get(row, "chunk_id")?) },
+        customers: get::<i32>(row, "customers")? as u64,
+        died_at: get(row, "settled_at")?,
+        reason: get(row, "reason")?,
+        is_open: get(row, "is_open")?,
+    })
+}
+
+fn run_record(row: &Row, progress: Progress) -> Result<RunRecord, Fault> {
+    Ok(RunRecord {
+        run: RunId(get(row, "run_id")?),
+        night: get(row, "night")?,
+        selection: get(row, "selection")?,
+        is_whole: get(row, "is_whole")?,
+        priority: word(row, "priority")?,
+        state: word(row, "state")?,
+        as_of: get(row, "as_of")?,
+        model_version: ModelVersionId(get(row, "model_version")?),
+        terms: json(row, "terms")?,
+        planned_at: get(row, "planned_at")?,
+        deadline_at: get(row, "deadline_at")?,
+        finished_at: get(row, "finished_at")?,
+        progress,
+    })
+}
+
+fn attempt_record(row: &Row) -> Result<AttemptRecord, Fault> {
+    Ok(AttemptRecord {
+        attempt: batch::Attempt(get(row, "attempt")?),
+        worker: get(row, "worker")?,
+        began_at: get(row, "began_at")?,
+        ended_at: get(row, "ended_at")?,
+        outcome: get(row, "outcome")?,
+        reason: get(row, "reason")?,
+    })
+}
+
+fn segment_value(row: &Row) -> Result<SegmentValue, Fault> {
+    Ok(SegmentValue {
+        segment: get(row, "segment")?,
+        customers: get::<i64>(row, "customers")? as u64,
+        value_minor: get(row, "value_minor")?,
+    })
+}
+
+fn top_customer(row: &Row) -> Result<TopCustomer, Fault> {
+    Ok(TopCustomer {
+        external_id: get(row, "external_id")?,
+        segment: get(row, "segment")?,
+        valued: valued(row)?,
+    })
+}
+
+pub(super) fn valued(row: &Row) -> Result<Valued, Fault> {
+    let count = |column| get::<i32>(row, column).map(|count| count as u32);
+    Ok(Valued {
+        customer: CustomerId(get(row, "customer_id")?),
+        value: Value {
+            value_minor: get(row, "value_minor")?,
+            expected_purchases: get(row, "expected_purchases")?,
+            p_alive: get(row, "p_alive")?,
+        },
+        summary: Summary {
+            frequency: count("frequency")?,
+            recency_days: count("recency_days")?,
+            age_days: count("age_days")?,
+            repeat_spend_minor: get(row, "repeat_spend_minor")?,
+        },
+    })
+}

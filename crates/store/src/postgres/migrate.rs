@@ -1,0 +1,109 @@
+//! The schema: embedded, checksummed migrations, applied under a lock.
+
+use tokio_postgres::Client;
+
+use super::{Fault, Postgres, with_causes};
+use crate::{Error, Result};
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// Any number that nobody else locks: two migrations at once wait for each other.
+const LOCK: i64 = 0x6c74_765f_666c_6565;
+
+/// What a migration did and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Migrated {
+    /// The migrations that were applied, by name.
+    pub applied: Vec<String>,
+    /// What a person should know about the source relations, in sentences.
+    pub advice: Vec<String>,
+}
+
+impl Postgres {
+    /// Creates or updates the schema. Migrations at once wait for each other; a changed or missing one that was
+    /// applied before is an error.
+    pub async fn migrate(&self) -> Result<Migrated> {
+        let mut client = self.connect_alone().await?;
+        let name = |fault: Fault| fault.into_error("migrate");
+        // The driver of the migrations takes no lock of its own. This one ends with the connection.
+        client.execute("select pg_advisory_lock($1)", &[&LOCK]).await.map_err(|e| name(e.into()))?;
+        let report = embedded::migrations::runner()
+            .run_async(&mut client)
+            .await
+            .map_err(|error| Error::Invalid { what: "migrate".into(), why: with_causes(&error) })?;
+        let advice = advise(&client).await.map_err(name)?;
+        let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
+        Ok(Migrated { applied, advice })
+    }
+
+    /// Fails unless the schema is the one that this program was made for.
+    pub async fn check_schema(&self) -> Result<()> {
+        let expected = embedded::migrations::runner().get_migrations().len() as i64;
+        let found = self
+            .short("check the schema", async |client| {
+                let exists = client
+                    .query_one("select to_regclass('public.refinery_schema_history') is not null", &[])
+                    .await?;
+                if !exists.try_get::<_, bool>(0)? {
+                    return Ok(0);
+                }
+                let row = client.query_one("select count(*) from public.refinery_schema_history", &[]).await?;
+                Ok(row.try_get::<_, i64>(0)?)
+            })
+            .await?;
+        if found < expected {
+            return Err(Error::Invalid {
+                what: "check the schema".into(),
+                why: format!(
+                    "{} has {found} of {expected} migrations; run `ltv migrate`",
+                    self.config.url
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the source relations and says what would make a night faster, or keep it from working.
+async fn advise(client: &Client) -> Result<Vec<String>, Fault> {
+    const RELATIONS: &str = "
+        select c.relname, c.relkind::text
+          from pg_class c
+          join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = 'source' and c.relname in ('customers', 'transactions')";
+    const COVERING_INDEX: &str = "
+        select exists (
+            select 1
+              from pg_index i
+             where i.indrelid = 'source.transactions'::regclass
+               and i.indisvalid
+               and i.indpred is null
+               and (select array_agg(a.attname::text order by k.position)
+                      from unnest(i.indkey::smallint[]) with ordinality as k(attribute, position)
+                      join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attribute)
+                   @> array['customer_id', 'occurred_at', 'amount_minor', 'currency']
+               and (select a.attname from pg_attribute a
+                     where a.attrelid = i.indrelid and a.attnum = i.indkey[0]) = 'customer_id')";
+
+    let mut advice = Vec::new();
+    for row in client.query(RELATIONS, &[]).await? {
+        let (name, kind): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        if kind != "r" && kind != "p" {
+            advice.push(format!(
+                "source.{name} is not a table: its chunks are cut by customer count, and reading it costs \
+                 what the relations behind it cost"
+            ));
+        } else if name == "transactions" && !client.query_one(COVERING_INDEX, &[]).await?.try_get::<_, bool>(0)?
+        {
+            advice.push(
+                "source.transactions has no covering index, a night reads it four times slower: \
+                 create index on source.transactions (customer_id, occurred_at) \
+                 include (amount_minor, currency)"
+                    .into(),
+            );
+        }
+    }
+    Ok(advice)
+}

@@ -1,0 +1,353 @@
+//! The store on PostgreSQL.
+//!
+//! # Failure by failure
+//!
+//! Every call has a time limit and goes through the role's circuit breaker; none is retried here, because only
+//! the caller knows what a repeat would mean. Each says what it is safe to repeat:
+//!
+//! * **No connection, or it was lost, or no answer in time.** [`Error::Unavailable`]. The connection is thrown
+//!   away: a query may still be running on it. What was asked may have taken effect, so every statement that
+//!   changes something is guarded by what it expects to find (`where attempt = $2 and state = 'leased'`), and
+//!   doing it twice changes nothing the second time. A begun attempt whose answer was lost stays leased until
+//!   its lease expires.
+//! * **A commit whose answer was lost.** The worker asks where its attempt stands ([`Attempts::resume_attempt`]):
+//!   committed, still held (it does the work again), or superseded.
+//! * **The server restarts, or fails over to a read-only standby.** The same, and the breaker opens after a few
+//!   calls. `25006`, `57P0x`, `08xxx`, `53xxx` are the server's state, not the statement's fault.
+//! * **Deadlock or serialization failure.** Unavailable too: the transaction left nothing behind.
+//! * **A worker's future is dropped in the middle of a call.** The session goes with it, connection included, so
+//!   that nobody inherits a half-finished transaction.
+//! * **The statement is wrong or a stored row makes no sense.** [`Error::Invalid`]: no retry helps.
+//!
+//! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
+
+mod archive;
+mod attempts;
+mod copy;
+mod migrate;
+mod planning;
+mod row;
+pub mod source;
+mod supervision;
+mod values;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use resilience::{Breaker, Elapsed, Permit, within};
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls};
+
+use crate::{Error, Result, metrics};
+
+pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+pub use migrate::Migrated;
+
+/// Where the database is. Its display names it without the password.
+#[derive(Clone)]
+pub struct DatabaseUrl(tokio_postgres::Config);
+
+/// A database URL that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("database URL: {0}; expected postgres://user:password@host:port/database")]
+pub struct BadUrl(String);
+
+impl FromStr for DatabaseUrl {
+    type Err = BadUrl;
+
+    fn from_str(url: &str) -> std::result::Result<Self, BadUrl> {
+        let config: tokio_postgres::Config = url.parse().map_err(|error| BadUrl(with_causes(&error)))?;
+        if config.get_hosts().is_empty() {
+            return Err(BadUrl("it names no host".into()));
+        }
+        Ok(Self(config))
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use tokio_postgres::config::Host;
+
+        let host = match self.0.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => String::new(),
+        };
+        let port = self.0.get_ports().first().copied().unwrap_or(5432);
+        let user = self.0.get_user().unwrap_or_default();
+        write!(f, "postgres://{user}@{host}:{port}/{}", self.0.get_dbname().unwrap_or(user))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How the store is to be reached.
+#[derive(Clone, Debug)]
+pub struct PostgresConfig {
+    /// The database.
+    pub url: DatabaseUrl,
+    /// The most connections. Over all processes they must stay below the server's `max_connections`.
+    pub connections: usize,
+    /// How long a short statement may take.
+    pub call_limit: Duration,
+    /// How long reading or committing a chunk, or cutting a plan, may take.
+    pub bulk_limit: Duration,
+    /// How long building a finished run's primary key may take.
+    pub finish_limit: Duration,
+    /// How the connections call themselves in `pg_stat_activity`.
+    pub application_name: String,
+}
+
+impl PostgresConfig {
+    /// The defaults for a database.
+    pub fn new(url: DatabaseUrl, application_name: impl Into<String>) -> Self {
+        Self {
+            url,
+            connections: 8,
+            call_limit: Duration::from_secs(5),
+            bulk_limit: Duration::from_secs(60),
+            finish_limit: Duration::from_secs(600),
+            application_name: application_name.into(),
+        }
+    }
+}
+
+/// The store on PostgreSQL. A clone is another handle to the same connections.
+#[derive(Clone)]
+pub struct Postgres {
+    config: PostgresConfig,
+    pool: Pool,
+    breaker: Breaker,
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    /// Makes the store. Connections are opened when they are needed, so a database that is away is no error yet.
+    pub fn new(config: PostgresConfig, breaker: Breaker) -> Self {
+        let manager = Manager::from_config(
+            config.driver_config(),
+            NoTls,
+            // A query would cost a round trip for each checkout; what is not well is thrown away by `Session`.
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(config.connections)
+            .runtime(Runtime::Tokio1)
+            .timeouts(Timeouts {
+                wait: Some(Duration::from_secs(10)),
+                create: Some(Duration::from_secs(3)),
+                recycle: Some(Duration::from_secs(2)),
+            })
+            .build()
+            .expect("a runtime is given, which is all that the builder checks");
+        Self { config, pool, breaker }
+    }
+
+    /// The breaker in front of the database.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Answers whether the database can be reached.
+    pub async fn check(&self) -> Result<()> {
+        self.short("check", async |client| Ok(client.batch_execute("select 1").await?)).await
+    }
+
+    /// Opens a connection of its own, outside the pool, for work that holds one for long.
+    pub async fn connect_alone(&self) -> Result<Client> {
+        let what = || format!("connect to {}", self.config.url);
+        let mut config = self.config.driver_config();
+        config.options("-c timezone=UTC");
+        let connect = config.connect(NoTls);
+        let (client, connection) = within(Duration::from_secs(5), what(), connect)
+            .await
+            .map_err(|elapsed| Error::Unavailable { what: what(), why: elapsed.to_string() })?
+            .map_err(|error| Fault::Driver(error).into_error(&what()))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %with_causes(&error), "database connection ended");
+            }
+        });
+        Ok(client)
+    }
+
+    /// Takes a connection from the pool, under a permit of the breaker.
+    async fn session(&self, what: &'static str) -> Result<Session> {
+        let unavailable = |why: String| {
+            metrics::failed(what, true);
+            Error::Unavailable { what: what.into(), why }
+        };
+        let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
+        match self.pool.get().await {
+            Ok(client) => {
+                Ok(Session { what, began: Instant::now(), client: Some(client), permit: Some(permit) })
+            }
+            Err(error) => {
+                permit.failure();
+                Err(unavailable(format!("{} at {}", with_causes(&error), self.config.url)))
+            }
+        }
+    }
+
+    /// Does one call: a permit, a connection, a time limit, a verdict.
+    async fn call<T>(
+        &self,
+        what: &'static str,
+        limit: Duration,
+        work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let session = self.session(what).await?;
+        let result = within(limit, what, work(session.client())).await;
+        session.settle(result)
+    }
+
+    /// Does one call that takes a short statement or two.
+    async fn short<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
+    ) -> Result<T> {
+        self.call(what, self.config.call_limit, work).await
+    }
+
+}
+
+impl PostgresConfig {
+    fn driver_config(&self) -> tokio_postgres::Config {
+        let mut config = self.url.0.clone();
+        // The server's own limit is the backstop for a client that was stopped with a statement under way.
+        let backstop = self.finish_limit.max(self.bulk_limit) + Duration::from_secs(5);
+        let given = config.get_options().unwrap_or_default().to_owned();
+        config
+            .application_name(&self.application_name)
+            .connect_timeout(Duration::from_secs(3))
+            .tcp_user_timeout(Duration::from_secs(15))
+            .keepalives_idle(Duration::from_secs(15))
+            .options(format!(
+                "{given} -c timezone=UTC -c statement_timeout={} -c idle_in_transaction_session_timeout=60000",
+                backstop.as_millis()
+            ));
+        config
+    }
+}
+
+/// A connection in use. Unless the work on it ends well it is thrown away, never returned to the pool.
+struct Session {
+    what: &'static str,
+    began: Instant,
+    client: Option<Object>,
+    permit: Option<Permit>,
+}
+
+impl Session {
+    fn client(&self) -> &ClientWrapper {
+        self.client.as_ref().expect("the session holds its connection until it is settled")
+    }
+
+    /// Ends the session: tells the breaker, keeps or discards the connection, names the error.
+    fn settle<T>(mut self, result: std::result::Result<Result<T, Fault>, Elapsed>) -> Result<T> {
+        metrics::called(self.what, self.began.elapsed());
+        let result = match result {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(fault)) => Err(fault.into_error(self.what)),
+            Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), why: elapsed.to_string() }),
+        };
+        let is_transient = result.as_ref().is_err_and(Error::is_transient);
+        if let Some(permit) = self.permit.take() {
+            permit.record(is_transient);
+        }
+        match &result {
+            Ok(_) => drop(self.client.take()),
+            Err(_) => metrics::failed(self.what, is_transient),
+        }
+        result
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// What goes wrong inside a call, before it has a name.
+#[derive(Debug)]
+enum Fault {
+    /// The driver or the server said so.
+    Driver(tokio_postgres::Error),
+    /// What was read or asked makes no sense.
+    Nonsense(String),
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl Fault {
+    fn nonsense(why: impl fmt::Display) -> Self {
+        Self::Nonsense(why.to_string())
+    }
+
+    fn into_error(self, what: &str) -> Error {
+        let what = what.to_owned();
+        match self {
+            Self::Driver(error) if is_transient(&error) => {
+                Error::Unavailable { what, why: with_causes(&error) }
+            }
+            Self::Driver(error) => Error::Invalid { what, why: with_causes(&error) },
+            Self::Nonsense(why) => Error::Invalid { what, why },
+        }
+    }
+}
+
+/// Whether an error is the server's or the network's state rather than the statement's fault.
+fn is_transient(error: &tokio_postgres::Error) -> bool {
+    let Some(state) = error.code() else {
+        // No SQLSTATE: the connection failed, or an answer could not be understood.
+        return error.as_db_error().is_none();
+    };
+    let states = [
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::QUERY_CANCELED,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    ];
+    states.contains(state) || ["08", "53", "58"].iter().any(|class| state.code().starts_with(class))
+}
+
+/// An error with everything that caused it: the driver's own message leaves the server's text out.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,241 @@
+//! The plan of a run, and the publishing of its chunks.
+
+use std::pin::pin;
+
+use batch::{ChunkId, CustomerId, PlannedChunk, RunId, WorkSample};
+use bytes::Bytes;
+use deadpool_postgres::ClientWrapper;
+use futures_util::{SinkExt, TryStreamExt};
+use jiff::Timestamp;
+use tokio_postgres::Row;
+
+use super::copy::{RowReader, RowWriter};
+use super::row::{get, word};
+use super::{Fault, Postgres};
+use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
+use crate::{Planning, Result, members};
+
+/// Transactions to sample: enough to know each of a thousand chunks' work to within a tenth.
+const SAMPLED_TRANSACTIONS: f64 = 100_000.0;
+
+/// What goes into one message of a COPY.
+const COPY_PIECE: usize = 60 * 1024;
+
+impl Planning for Postgres {
+    async fn now(&self) -> Result<Timestamp> {
+        self.short("read the clock", async |client| {
+            Ok(client.query_one("select clock_timestamp()", &[]).await?.try_get(0)?)
+        })
+        .await
+    }
+
+    async fn selected(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
+        const SEGMENT: &str = "
+            select customer_id from source.customers
+             where segment = $1 and acquired_at <= $2
+             order by customer_id";
+        const NAMED: &str = "
+            select customer_id from source.customers
+             where customer_id = any($1) and acquired_at <= $2
+             order by customer_id";
+        self.call("select the customers", self.config.bulk_limit, async |client| match selection {
+            Selection::All => {
+                // A million rows come much faster by COPY, which takes no parameters; sorting them here is
+                // cheaper than on the server.
+                let customers = format!(
+                    "copy (select customer_id from source.customers where acquired_at <= '{as_of}')
+                       to stdout (format binary)"
+                );
+                let mut customers = read_ids(client, &customers).await?;
+                customers.sort_unstable();
+                Ok(customers)
+            }
+            Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
+            Selection::Customers(named) => {
+                let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
+                ids(&client.query(NAMED, &[&named, &as_of]).await?)
+            }
+        })
+        .await
+    }
+
+    async fn work_sample(&self) -> Result<WorkSample> {
+        const SIZE: &str = "
+            select c.relkind in ('r', 'm'), c.reltuples::float8
+              from pg_class c
+             where c.oid = 'source.transactions'::regclass";
+        self.call("sample the transactions", self.config.bulk_limit, async |client| {
+            let size = client.query_one(SIZE, &[]).await?;
+            let (is_table, rows): (bool, f64) = (size.try_get(0)?, size.try_get(1)?);
+            if !is_table || rows < 0.0 {
+                // A view cannot be sampled, and the size of a table that was never analyzed is not known.
+                return Ok(WorkSample::none());
+            }
+            let fraction = (SAMPLED_TRANSACTIONS / rows.max(1.0)).clamp(1e-4, 1.0);
+            // The seed makes the same table give the same plan.
+            let sample = format!(
+                "copy (select customer_id from source.transactions
+                         tablesample system ({}) repeatable (1))
+                   to stdout (format binary)",
+                100.0 * fraction
+            );
+            let mut customers = read_ids(client, &sample).await?;
+            customers.sort_unstable();
+            Ok(WorkSample { customers, fraction })
+        })
+        .await
+    }
+
+    async fn latest_model_version(&self) -> Result<Option<ModelVersionId>> {
+        const LATEST: &str = "select max(model_version) from fleet.model_versions";
+        self.short("find the latest model version", async |client| {
+            let latest: Option<i64> = client.query_one(LATEST, &[]).await?.try_get(0)?;
+            Ok(latest.map(ModelVersionId))
+        })
+        .await
+    }
+
+    async fn run_of_night(&self, night: &str) -> Result<Option<CreatedRun>> {
+        self.short("find the run of the night", async |client| found(client, night).await).await
+    }
+
+    async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
+        self.call("record the run", self.config.bulk_limit, async |client| {
+            client.batch_execute("begin").await?;
+            let Some(run) = insert_run(client, new).await? else {
+                // Somebody else planned this night between our look and our plan.
+                client.batch_execute("rollback").await?;
+                let night = new.night.as_deref().expect("only a night can be taken");
+                return found(client, night).await?.ok_or_else(|| {
+                    Fault::nonsense(format!("night {night} was taken, and then it was not there"))
+                });
+            };
+            insert_chunks(client, run, &new.plan.chunks).await?;
+            client.batch_execute(&values_table(run)).await?;
+            client.batch_execute("commit").await?;
+            let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
+            Ok(CreatedRun { run, is_new: true, unpublished, priority: new.priority })
+        })
+        .await
+    }
+
+    async fn mark_published(&self, run: RunId, chunks: &[ChunkId]) -> Result<()> {
+        const MARK: &str = "
+            with marked as (
+                update fleet.chunks
+                   set state = 'published', published_at = now(), retry_at = null
+                 where run_id = $1
+                   and chunk_id = any($2)
+                   and state in ('pending', 'published', 'retryable')
+            )
+            update fleet.runs
+               set state = 'running', started_at = now()
+             where run_id = $1
+               and state = 'planned'";
+        let chunks: Vec<i32> = chunks.iter().map(|chunk| chunk.0).collect();
+        self.short("mark chunks published", async |client| {
+            let mark = client.prepare_cached(MARK).await?;
+            client.execute(&mark, &[&run.0, &chunks]).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn insert_run(client: &ClientWrapper, new: &NewRun) -> Result<Option<RunId>, Fault> {
+    const INSERT: &str = "
+        insert into fleet.runs
+               (night, selection, is_whole, priority, state, as_of, model_version, terms, deadline_at,
+                customers, chunks)
+        values ($1, $2, $3, $4, 'planned', $5, $6, $7, now() + $8::float8 * interval '1 second', $9, $10)
+            on conflict (night) do nothing
+        returning run_id";
+    let customers: usize = new.plan.chunks.iter().map(|chunk| chunk.customers.len()).sum();
+    let row = client
+        .query_opt(
+            INSERT,
+            &[
+                &new.night,
+                &new.selection.to_string(),
+                &(new.selection == Selection::All),
+                &new.priority.as_str(),
+                &new.as_of,
+                &new.model_version.0,
+                &serde_json::to_value(new.terms).map_err(Fault::nonsense)?,
+                &new.deadline.as_secs_f64(),
+                &(customers as i64),
+                &(new.plan.chunks.len() as i32),
+            ],
+        )
+        .await?;
+    row.map(|row| Ok(RunId(get(&row, "run_id")?))).transpose()
+}
+
+async fn insert_chunks(client: &ClientWrapper, run: RunId, chunks: &[PlannedChunk]) -> Result<(), Fault> {
+    const COPY: &str = "
+        copy fleet.chunks (run_id, chunk_id, first_customer, last_customer, customers, members, work)
+        from stdin (format binary)";
+    let mut sink = pin!(client.copy_in::<_, Bytes>(COPY).await?);
+    let mut rows = RowWriter::with_capacity(COPY_PIECE);
+    for (index, chunk) in chunks.iter().enumerate() {
+        let (first, last) = (chunk.customers[0], chunk.customers[chunk.customers.len() - 1]);
+        rows.row(7)
+            .int8(run.0)
+            .int4(index as i32 + 1)
+            .int8(first.0)
+            .int8(last.0)
+            .int4(chunk.customers.len() as i32)
+            .bytes(&members::encode(&chunk.customers))
+            .float8(chunk.work);
+        if rows.len() >= COPY_PIECE {
+            sink.send(rows.take()).await?;
+        }
+    }
+    sink.send(rows.finish()).await?;
+    sink.finish().await?;
+    Ok(())
+}
+
+/// The table that a run fills: without an index, and not a partition of `fleet.values` before it is checked.
+fn values_table(run: RunId) -> String {
+    format!(
+        "create table fleet.values_{run}
+             (like fleet.values including defaults including constraints, check (run_id = {run}))
+             with (autovacuum_enabled = false)"
+    )
+}
+
+/// The run of a night with what is left to publish.
+async fn found(client: &ClientWrapper, night: &str) -> Result<Option<CreatedRun>, Fault> {
+    const RUN: &str = "select run_id, priority from fleet.runs where night = $1";
+    const PENDING: &str =
+        "select chunk_id from fleet.chunks where run_id = $1 and state = 'pending' order by chunk_id";
+    let Some(row) = client.query_opt(RUN, &[&night]).await? else { return Ok(None) };
+    let run: i64 = get(&row, "run_id")?;
+    let pending = client.query(PENDING, &[&run]).await?;
+    let unpublished =
+        pending.iter().map(|row| Ok(ChunkId(get(row, "chunk_id")?))).collect::<Result<_, Fault>>()?;
+    let priority = word(&row, "priority")?;
+    Ok(Some(CreatedRun { run: RunId(run), is_new: false, unpublished, priority }))
+}
+
+fn ids(rows: &[Row]) -> Result<Vec<CustomerId>, Fault> {
+    rows.iter().map(|row| Ok(CustomerId(get(row, "customer_id")?))).collect()
+}
+
+/// Reads a COPY of one column of customers.
+async fn read_ids(client: &ClientWrapper, copy: &str) -> Result<Vec<CustomerId>, Fault> {
+    let mut stream = pin!(client.copy_out(copy).await?);
+    let mut reader = RowReader::default();
+    let mut customers = Vec::new();
+    while let Some(piece) = stream.try_next().await? {
+        reader
+            .feed(&piece, |fields| {
+                customers.extend(fields.int8()?.map(CustomerId));
+                Ok(())
+            })
+            .map_err(Fault::nonsense)?;
+    }
+    reader.finish().map_err(Fault::nonsense)?;
+    Ok(customers)
+}

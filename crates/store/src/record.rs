@@ -1,0 +1,284 @@
+//! What goes into the store and comes out of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use batch::{Attempt, AttemptId, ChunkId, CustomerId, Plan, Priority, Progress, RunId, RunState};
+use jiff::Timestamp;
+use model::{Currency, Parameters, Rejection, Summary, Terms, Value};
+use serde::{Deserialize, Serialize};
+
+/// The number of a model version, issued by the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelVersionId(pub i64);
+
+impl fmt::Display for ModelVersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A term of leadership: issued by the store, never twice, always growing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Term(pub i64);
+
+/// Which customers a run covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The whole base.
+    All,
+    /// Everybody in a segment.
+    Segment(String),
+    /// These, ascending, each once.
+    Customers(Vec<CustomerId>),
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => write!(f, "all customers"),
+            Self::Segment(segment) => write!(f, "segment {segment}"),
+            Self::Customers(customers) => write!(f, "{} named customers", customers.len()),
+        }
+    }
+}
+
+/// A run to be recorded.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// What makes two dispatchers of one night find the same run; `None` for a run that is wanted once more.
+    pub night: Option<String>,
+    /// Which customers it covers.
+    pub selection: Selection,
+    /// The queue for its chunks.
+    pub priority: Priority,
+    /// The moment that it values the customers for; nothing at or after it is looked at.
+    pub as_of: Timestamp,
+    /// How long it may take, from now.
+    pub deadline: Duration,
+    /// The model version that it pins.
+    pub model_version: ModelVersionId,
+    /// Horizon and discount rate.
+    pub terms: Terms,
+    /// Its chunks.
+    pub plan: Plan,
+}
+
+/// A recorded run: the one that was asked for, or the one that the night had already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedRun {
+    /// Its number.
+    pub run: RunId,
+    /// Whether this call recorded it.
+    pub is_new: bool,
+    /// Its chunks that have not been published, in the order in which they should be.
+    pub unpublished: Vec<ChunkId>,
+    /// The queue for its chunks.
+    pub priority: Priority,
+}
+
+/// A run as it is recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// Its number.
+    pub run: RunId,
+    /// The night it is the run of, if it is one's.
+    pub night: Option<String>,
+    /// Which customers it covers, in words.
+    pub selection: String,
+    /// Whether that is the whole base.
+    pub is_whole: bool,
+    /// The queue for its chunks.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: RunState,
+    /// The moment that it values the customers for.
+    pub as_of: Timestamp,
+    /// The model version that it pins.
+    pub model_version: ModelVersionId,
+    /// Horizon and discount rate.
+    pub terms: Terms,
+    /// When it was planned.
+    pub planned_at: Timestamp,
+    /// When it has to be finished.
+    pub deadline_at: Timestamp,
+    /// When its values became visible.
+    pub finished_at: Option<Timestamp>,
+    /// Sums over its chunks.
+    pub progress: Progress,
+}
+
+/// What `begin_attempt` answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begin {
+    /// Work to do.
+    Assigned(Box<Assignment>),
+    /// The chunk is done or dead: the message is a duplicate.
+    Settled,
+    /// Another attempt is at work on it.
+    Leased,
+    /// Its retry is not due yet; the coordinator will publish it then.
+    NotDue,
+    /// The run is over, or was never there.
+    NoRun,
+}
+
+/// An attempt with all that it needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assignment {
+    /// The attempt, and the fencing token.
+    pub attempt: AttemptId,
+    /// The planned customers, ascending.
+    pub customers: Vec<CustomerId>,
+    /// Whether the run covers the whole base, so that nobody else lives between the first and the last.
+    pub is_whole: bool,
+    /// The moment that the run values the customers for.
+    pub as_of: Timestamp,
+    /// The model version that the run pins.
+    pub model_version: ModelVersionId,
+    /// Horizon and discount rate.
+    pub terms: Terms,
+}
+
+/// Where an attempt stands when its worker comes back to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the latest and holds its lease again.
+    Held,
+    /// Its values are committed.
+    Committed,
+    /// It was superseded, or its run is over; nothing of it may be committed.
+    Superseded,
+}
+
+/// What to read for an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// The planned customers, ascending.
+    pub customers: &'a [CustomerId],
+    /// Whether nobody else lives between the first and the last.
+    pub is_whole: bool,
+    /// Nothing at or after this moment is read.
+    pub as_of: Timestamp,
+    /// The currency that the model was fitted in.
+    pub currency: Currency,
+}
+
+/// A customer's history, folded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct History {
+    /// The customer.
+    pub customer: CustomerId,
+    /// What the models need to know, or why they cannot.
+    pub summary: Result<Summary, Rejection>,
+}
+
+/// A customer's value with the inputs that explain it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Valued {
+    /// The customer.
+    pub customer: CustomerId,
+    /// The value.
+    pub value: Value,
+    /// What it was computed from.
+    pub summary: Summary,
+}
+
+/// A customer that could not be valued.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rejected {
+    /// The customer.
+    pub customer: CustomerId,
+    /// Why.
+    pub reason: Rejection,
+}
+
+/// What an attempt commits. Together they are the planned customers, each once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResultRows {
+    /// The customers with a value.
+    pub values: Vec<Valued>,
+    /// The customers without one.
+    pub rejections: Vec<Rejected>,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// The values and the chunk's `done` are durable.
+    Committed,
+    /// The attempt is not the latest any more; nothing was written.
+    Refused,
+}
+
+/// A run whose values have become visible.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FinishedRun {
+    /// The run.
+    pub run: RunId,
+    /// Its final counts.
+    pub progress: Progress,
+    /// How long it took from the plan on.
+    pub took: Duration,
+}
+
+/// The runs that readers see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VisibleRuns {
+    /// Grows with every run that becomes visible.
+    pub version: i64,
+    /// The newest first: the partial runs newer than the last whole one, then that one.
+    pub runs: Vec<RunId>,
+}
+
+/// Parameters to be stored as a model version.
+#[derive(Clone, Debug)]
+pub struct NewModelVersion {
+    /// The currency that spend was fitted in.
+    pub currency: Currency,
+    /// The parameters.
+    pub parameters: Parameters,
+    /// What the fit says about itself.
+    pub fit: serde_json::Value,
+    /// What the parameters were fitted on.
+    pub data_fingerprint: String,
+    /// The program that fitted them.
+    pub code_version: String,
+}
+
+/// An immutable set of parameters.
+#[derive(Clone, Debug)]
+pub struct ModelVersion {
+    /// Its number.
+    pub version: ModelVersionId,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// The currency that spend was fitted in.
+    pub currency: Currency,
+    /// The parameters.
+    pub parameters: Parameters,
+    /// What the fit says about itself.
+    pub fit: serde_json::Value,
+    /// What the parameters were fitted on.
+    pub data_fingerprint: String,
+    /// The program that fitted them.
+    pub code_version: String,
+}
+
+/// One line of a chunk's story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// The attempt's number.
+    pub attempt: Attempt,
+    /// Who tried.
+    pub worker: String,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended, if it has.
+    pub outcome: Option<String>,
+    /// Why it ended so.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,381 @@
+//! One message, from begin to ack.
+//!
+//! # Failure by failure
+//!
+//! * **The message makes no sense.** It goes to the dead letters with the reason. Nothing was begun.
+//! * **The chunk is settled, leased, not due, or its run is over.** The message has nothing left to do: ack.
+//! * **The store goes away, at any step.** The attempt waits for it, asks where it stands, and goes on with the
+//!   same attempt: the chunk loses none. A commit whose answer was lost may turn out to have happened.
+//! * **The broker goes away.** The attempt goes on. Its ack is not sent; the message comes again and finds the
+//!   chunk settled, or leased to us.
+//! * **The cache is away.** Noted by its breaker, and left at that: the store has the values.
+//! * **The attempt is superseded** (we were stopped for longer than our lease). What it did is dropped; the
+//!   fence would refuse it. Another attempt is at work.
+//! * **The chunk's own fault** (its mathematics panic, its rows make no sense to the store, its model version is
+//!   missing). The failure is recorded with a verdict, then ack: the coordinator publishes the retry when it is
+//!   due. A single customer that cannot be valued is a rejection and fails nothing.
+//! * **We are killed.** Before the commit the lease runs out and the chunk is rescued. Between commit and cache,
+//!   or between commit and ack, the message comes again and finds the chunk done.
+//! * **We must stop and the grace period is over.** The chunk is given back, and the message too.
+
+use std::sync::Arc;
+
+use batch::{AttemptId, ChunkMessage, Priority};
+use cache::Cache;
+use model::Scorer;
+use queue::{Acked, Delivery};
+use resilience::Delays;
+use store::{
+    Assignment, Attempts, Begin, CommitOutcome, History, Reading, Rejected, ResultRows, Standing, Valued,
+    Values,
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::compute::Compute;
+use crate::faults::{FaultPlan, Point};
+use crate::held::{Held, Holding};
+use crate::scorers::Scorers;
+use crate::{WorkerConfig, metrics};
+
+/// Customers computed before a more urgent chunk may step in.
+const SUB_BATCH: usize = 500;
+
+/// What all slots of a worker share.
+pub(crate) struct Slot<S, C> {
+    pub(crate) store: S,
+    pub(crate) cache: C,
+    pub(crate) scorers: Scorers,
+    pub(crate) compute: Compute,
+    pub(crate) held: Held,
+    /// Resolves when the grace period is over.
+    pub(crate) gave_up: CancellationToken,
+    pub(crate) config: WorkerConfig,
+}
+
+/// How an attempt ended.
+enum Ended {
+    /// Its values are committed.
+    Committed,
+    /// Another attempt is the latest, or the run is over.
+    Superseded,
+    /// The chunk's own fault, recorded.
+    Failed,
+    /// The grace period was over first.
+    GaveUp,
+}
+
+/// Why an attempt cannot go on.
+enum Failure {
+    /// The store is away.
+    Away(store::Error),
+    /// The chunk's own fault.
+    Chunk(String),
+    /// It was superseded.
+    Superseded,
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        if error.is_transient() { Self::Away(error) } else { Self::Chunk(error.to_string()) }
+    }
+}
+
+impl<S: Attempts + Values, C: Cache> Slot<S, C> {
+    /// Does what a message asks for, and settles it.
+    pub(crate) async fn take<D: Delivery>(&self, delivery: D) {
+        let message = match delivery.message() {
+            Ok(message) => message,
+            Err(malformed) => {
+                let reason = malformed.to_string();
+                tracing::warn!(%reason, "a message makes no sense");
+                metrics::settled("malformed");
+                if let Err(error) = delivery.dead_letter(&reason).await {
+                    tracing::warn!(%error, "a message that makes no sense was given back");
+                }
+                return;
+            }
+        };
+        let span = tracing::info_span!(
+            "attempt",
+            run.id = %message.chunk.run,
+            chunk.id = %message.chunk.chunk,
+            attempt = tracing::field::Empty
+        );
+        (self.config.link)(&span, &delivery.trace().0);
+        self.take_chunk(delivery, message).instrument(span).await;
+    }
+
+    async fn take_chunk<D: Delivery>(&self, delivery: D, message: ChunkMessage) {
+        if self.held.contains(message.chunk) {
+            return settle(delivery.ack().await, "held");
+        }
+        let Some(begun) = self.begin(message).await else {
+            return settle(delivery.requeue().await, "given_back");
+        };
+        let assignment = match begun {
+            Begin::Assigned(assignment) => assignment,
+            Begin::Settled => return settle(delivery.ack().await, "settled"),
+            Begin::Leased => return settle(delivery.ack().await, "leased"),
+            Begin::NotDue => return settle(delivery.ack().await, "not_due"),
+            Begin::NoRun => return settle(delivery.ack().await, "no_run"),
+        };
+        tracing::Span::current().record("attempt", assignment.attempt.attempt.0);
+
+        if self.config.faults.acks_first() {
+            let priority = delivery.priority();
+            settle(delivery.ack().await, "acked_first");
+            self.attempt(&assignment, priority).await;
+            return;
+        }
+        metrics::busy(1.0);
+        let ended = self.attempt(&assignment, delivery.priority()).await;
+        metrics::busy(-1.0);
+        match ended {
+            // Ack only after the commit: a lost ack repeats a settled chunk, which costs one query; a lost
+            // commit would lose a night's values.
+            Ended::Committed => settle(delivery.ack().await, "committed"),
+            Ended::Superseded => settle(delivery.ack().await, "superseded"),
+            Ended::Failed => settle(delivery.ack().await, "failed"),
+            Ended::GaveUp => settle(delivery.requeue().await, "given_back"),
+        }
+    }
+
+    /// Begins an attempt, however long the store is away; `None` if the grace period was over first.
+    async fn begin(&self, message: ChunkMessage) -> Option<Begin> {
+        let mut delays = Delays::reconnect();
+        loop {
+            let begin =
+                self.store.begin_attempt(message.chunk, &self.config.name, self.config.lease).await;
+            match begin {
+                Ok(begun) => return Some(begun),
+                Err(error) => {
+                    tracing::debug!(%error, "waiting to begin");
+                    self.wait(&mut delays).await?;
+                }
+            }
+        }
+    }
+
+    /// Makes one attempt at a chunk, to whichever end.
+    async fn attempt(&self, assignment: &Assignment, priority: Priority) -> Ended {
+        let attempt = assignment.attempt;
+        let holding = self.held.hold(attempt);
+        let gave_up = self.gave_up.clone();
+        let ended = tokio::select! {
+            biased;
+            () = holding.superseded.cancelled() => Ended::Superseded,
+            () = gave_up.cancelled() => Ended::GaveUp,
+            ended = self.work(assignment, priority) => ended,
+        };
+        match &ended {
+            Ended::Superseded => {
+                tracing::info!("superseded");
+                // Says that we did come back: the chunk is not charged for us.
+                let _ = self.store.resume_attempt(attempt, self.config.lease).await;
+            }
+            Ended::GaveUp => self.give_back(attempt).await,
+            Ended::Committed | Ended::Failed => {}
+        }
+        drop::<Holding>(holding);
+        ended
+    }
+
+    /// Reads, computes, commits; waits for the store as often as it is away.
+    async fn work(&self, assignment: &Assignment, priority: Priority) -> Ended {
+        self.config.faults.reach(Point::Begun).await;
+        let mut delays = Delays::reconnect();
+        let mut rows: Option<ResultRows> = None;
+        loop {
+            let failure = match self.go_on(assignment, priority, &mut rows).await {
+                Ok(()) => break,
+                Err(failure) => failure,
+            };
+            match failure {
+                Failure::Superseded => return Ended::Superseded,
+                Failure::Chunk(reason) => return self.fail(assignment.attempt, &reason).await,
+                Failure::Away(error) => {
+                    metrics::waited();
+                    tracing::warn!(%error, "the attempt waits for the store");
+                    match self.stand(assignment.attempt, &mut delays).await {
+                        Some(Standing::Held) => {}
+                        Some(Standing::Committed) => break,
+                        Some(Standing::Superseded) => return Ended::Superseded,
+                        None => return Ended::GaveUp,
+                    }
+                }
+            }
+        }
+        let rows = rows.expect("only computed rows are committed");
+        self.config.faults.reach(Point::Committed).await;
+        metrics::committed(rows.values.len(), rows.rejections.len());
+        self.cache_values(assignment, &rows).await;
+        self.config.faults.reach(Point::Cached).await;
+        Ended::Committed
+    }
+
+    /// Takes the attempt from where it is to the commit. Rows that are computed are kept for a repeat.
+    async fn go_on(
+        &self,
+        assignment: &Assignment,
+        priority: Priority,
+        rows: &mut Option<ResultRows>,
+    ) -> Result<(), Failure> {
+        let computed = match rows.take() {
+            Some(computed) => computed,
+            None => self.compute_rows(assignment, priority).await?,
+        };
+        let computed = rows.insert(computed);
+        let began = Instant::now();
+        let committed = self.store.commit_attempt(assignment.attempt, computed).await?;
+        metrics::stage("commit", began.elapsed());
+        match committed {
+            CommitOutcome::Committed => Ok(()),
+            CommitOutcome::Refused => Err(Failure::Superseded),
+        }
+    }
+
+    async fn compute_rows(
+        &self,
+        assignment: &Assignment,
+        priority: Priority,
+    ) -> Result<ResultRows, Failure> {
+        let pinned = self.scorers.get(&self.store, assignment.model_version, assignment.terms).await?;
+        let Some(pinned) = pinned else {
+            return Err(Failure::Chunk(format!("model version {} is missing", assignment.model_version)));
+        };
+        let began = Instant::now();
+        let reading = Reading {
+            customers: &assignment.customers,
+            is_whole: assignment.is_whole,
+            as_of: assignment.as_of,
+            currency: pinned.currency,
+        };
+        let histories = self.store.read_histories(&reading).await?;
+        metrics::stage("read", began.elapsed());
+
+        let began = Instant::now();
+        let mut valuing = Valuing::new(histories, pinned.scorer, self.config.faults);
+        while !valuing.is_complete() {
+            let part = move || {
+                valuing.advance(SUB_BATCH);
+                valuing
+            };
+            valuing = self
+                .compute
+                .run(priority, part)
+                .await
+                .map_err(|panicked| Failure::Chunk(panicked.to_string()))?;
+        }
+        metrics::stage("compute", began.elapsed());
+        Ok(valuing.rows)
+    }
+
+    /// Puts committed values near the reader, if the cache is well. What is lost costs a query, never a value.
+    async fn cache_values(&self, assignment: &Assignment, rows: &ResultRows) {
+        let began = Instant::now();
+        let values: Vec<_> = rows
+            .values
+            .iter()
+            .map(|valued| cache::Valued { customer: valued.customer, value: valued.value })
+            .collect();
+        if let Err(error) = self.cache.put_values(assignment.attempt.chunk.run, &values).await {
+            tracing::debug!(%error, "values not cached");
+        }
+        metrics::stage("cache", began.elapsed());
+    }
+
+    /// Records that the chunk itself is at fault.
+    async fn fail(&self, attempt: AttemptId, reason: &str) -> Ended {
+        let mut delays = Delays::reconnect();
+        loop {
+            match self.store.fail_attempt(attempt, reason, &self.config.retry).await {
+                Ok(Some(verdict)) => {
+                    tracing::warn!(reason, ?verdict, "the attempt failed");
+                    return Ended::Failed;
+                }
+                Ok(None) => return Ended::Superseded,
+                Err(error) if error.is_transient() => {
+                    if self.wait(&mut delays).await.is_none() {
+                        return Ended::GaveUp;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, reason, "a failed attempt could not be recorded");
+                    return Ended::Superseded; // Its lease runs out, and the coordinator counts it as lost.
+                }
+            }
+        }
+    }
+
+    /// Waits for the store and asks where the attempt stands; `None` if the grace period was over first.
+    async fn stand(&self, attempt: AttemptId, delays: &mut Delays) -> Option<Standing> {
+        loop {
+            self.wait(delays).await?;
+            match self.store.resume_attempt(attempt, self.config.lease).await {
+                Ok(standing) => return Some(standing),
+                Err(error) => tracing::debug!(%error, "the store is still away"),
+            }
+        }
+    }
+
+    /// Waits until another call to the store makes sense; `None` if the grace period was over first.
+    async fn wait(&self, delays: &mut Delays) -> Option<()> {
+        let better = async {
+            delays.pause().await;
+            self.store.wait_until_available().await;
+        };
+        tokio::select! {
+            biased;
+            () = self.gave_up.cancelled() => None,
+            () = better => Some(()),
+        }
+    }
+
+    async fn give_back(&self, attempt: AttemptId) {
+        if let Err(error) = self.store.give_back(attempt).await {
+            tracing::warn!(%error, lease = ?self.config.lease, "a chunk could not be given back; its lease runs out");
+        }
+    }
+}
+
+fn settle(acked: Acked, outcome: &'static str) {
+    metrics::settled(outcome);
+    if acked == Acked::NotSent {
+        tracing::debug!(outcome, "the message comes again");
+    }
+}
+
+/// A chunk being valued: customer by customer, a part at a time.
+struct Valuing {
+    histories: Vec<History>,
+    next: usize,
+    scorer: Arc<Scorer>,
+    rows: ResultRows,
+    faults: FaultPlan,
+}
+
+impl Valuing {
+    fn new(histories: Vec<History>, scorer: Arc<Scorer>, faults: FaultPlan) -> Self {
+        let rows = ResultRows { values: Vec::with_capacity(histories.len()), rejections: Vec::new() };
+        Self { histories, next: 0, scorer, rows, faults }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.next == self.histories.len()
+    }
+
+    fn advance(&mut self, customers: usize) {
+        let end = self.histories.len().min(self.next + customers);
+        for &History { customer, summary } in &self.histories[self.next..end] {
+            self.faults.compute(customer);
+            match summary.and_then(|summary| Ok((self.scorer.value(&summary)?, summary))) {
+                Ok((value, summary)) => self.rows.values.push(Valued { customer, value, summary }),
+                Err(reason) => self.rows.rejections.push(Rejected { customer, reason }),
+            }
+        }
+        self.next = end;
+    }
+}
+

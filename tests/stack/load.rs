@@ -1,0 +1,383 @@
+//! `ltv load` and the generator, against a real PostgreSQL.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ltv::generate::{GenerateSpec, Packing, generate, generate_into};
+use ltv::load::{LoadInput, LoadReport, Stage, load};
+use tests::{Database, Stack};
+use tokio_postgres::Client;
+
+/// A folder of its own for a test's files, which goes when the test does.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ltv-load-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn input(&self, customers: &Path, transactions: &Path) -> LoadInput {
+        LoadInput {
+            customers: Some(customers.to_owned()),
+            transactions: Some(transactions.to_owned()),
+            rejects: self.path("rejects.csv"),
+        }
+    }
+
+    /// What stands in the file of rejects: file name, line, reason, row.
+    fn rejects(&self) -> Vec<(String, u64, String, String)> {
+        let mut reader = csv::Reader::from_path(self.path("rejects.csv")).unwrap();
+        let rows = reader.records().map(|record| {
+            let record = record.unwrap();
+            let file = Path::new(&record[0]).file_name().unwrap().to_str().unwrap().to_owned();
+            assert!(!record[3].is_empty(), "every reject has a detail: {record:?}");
+            (file, record[1].parse().unwrap(), record[2].to_owned(), record[4].to_owned())
+        });
+        rows.collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn cdnow() -> (PathBuf, PathBuf) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/cdnow");
+    (folder.join("customers.csv"), folder.join("transactions.csv"))
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+async fn database() -> (Database, Client) {
+    let stack = Stack::from_env();
+    let database = Database::create(&stack).await;
+    let client = database.client().await;
+    (database, client)
+}
+
+async fn load_quietly(client: &mut Client, input: &LoadInput) -> anyhow::Result<LoadReport> {
+    load(client, input, |_| {}).await
+}
+
+/// The number of customers, of transactions, and the sum of the amounts.
+async fn totals(client: &Client) -> (i64, i64, i64) {
+    let sql = "
+        select (select count(*) from source.customers), count(*), coalesce(sum(amount_minor), 0)::bigint
+        from source.transactions";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    (row.get(0), row.get(1), row.get(2))
+}
+
+/// A text that changes with any value of any row, and with the order in which the transactions lie in the table.
+async fn fingerprint(client: &Client) -> (String, String) {
+    let sql = "
+        select (select md5(string_agg(c::text, E'\\n' order by customer_id)) from source.customers c),
+               (select md5(string_agg(t::text, E'\\n' order by ctid)) from source.transactions t)";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    (row.get(0), row.get(1))
+}
+
+fn counts(reasons: &[(&'static str, u64)]) -> BTreeMap<&'static str, u64> {
+    reasons.iter().copied().collect()
+}
+
+#[tokio::test]
+async fn cdnow_loads_without_a_reject() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("cdnow");
+    let (customers, transactions) = cdnow();
+
+    let report = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+
+    assert_eq!(report.customers.as_ref().unwrap().loaded, 2_357);
+    assert_eq!(report.transactions.as_ref().unwrap().loaded, 6_919);
+    assert_eq!(report.rejected_rows(), 0);
+    assert_eq!(folder.rejects(), []);
+    assert_eq!(totals(&client).await, (2_357, 6_919, 24_409_194));
+    let sql = "
+        select c.external_id, c.segment, c.acquired_at::text, t.occurred_at::text, t.amount_minor, t.currency::text
+        from source.customers c
+        join source.transactions t using (customer_id)
+        where t.transaction_id = 2";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    let texts: Vec<String> = [0, 1, 2, 3, 5].iter().map(|&column| row.get(column)).collect();
+    let expected = ["cdnow-00004", "cdnow", "1997-01-01 00:00:00+00", "1997-01-18 00:00:00+00", "USD"];
+    assert_eq!((texts.as_slice(), row.get::<_, i64>(4)), (&expected.map(str::to_owned)[..], 2_973));
+}
+
+#[tokio::test]
+async fn each_kind_of_bad_row_is_rejected_with_its_line_and_reason_and_the_rest_is_loaded() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("bad-rows");
+    // Columns in another order, one more than needed, both line ends, blank lines: all of that is fine.
+    let mut customers = b"segment,note,customer_id,external_id,acquired_at\r\n\
+        venue,,1,one,2020-01-01\r\n\
+        \r\n\
+        venue,\"said \"\"yes\"\",\nthen no\",2,two,2020-01-01T10:00:00+02:00\r\n\
+        venue,,1,three,2020-01-01\r\n\
+        venue,,4,one,2020-01-01\r\n\
+        venue,,5,,2020-01-01\r\n\
+        venue,,6,six\r\n\
+        venue,,seven,seven,2020-01-01\r\n"
+        .to_vec();
+    customers.extend_from_slice(b"venue,\xff is fine here,8,eight,2020-01-01\n");
+    customers.extend_from_slice(b"venue,,9,ni\xffne,2020-01-01\n");
+    customers.extend_from_slice(b"venue,,10,t\0en,2020-01-01\n");
+    let customers = folder.write("customers.csv", customers);
+    let transactions = folder.write(
+        "transactions.csv",
+        "transaction_id,customer_id,occurred_at,amount,currency\n\
+         1,1,2020-02-01T12:34:56.789Z,29.33,USD\n\
+         2,2,2020-02-01,3000,JPY\n\
+         3,99,2020-02-01,1.00,USD\n\
+         4,4,2020-02-01,1.00,USD\n\
+         1,2,2020-02-01,1.00,USD\n\
+         6,1,2020-02-01,1.005,USD\n\
+         7,1,2020-02-01,1.5,JPY\n\
+         8,1,2999-01-01,1.00,USD\n\
+         9,1,1969-12-31,1.00,USD\n\
+         10,1,01/02/2020,1.00,USD\n\
+         11,1,2020-02-01,1.00,XXX\n\
+         12,1,2020-02-01,1.00\n\
+         13,1,2020-02-01,\"1.00,USD\n\
+         14,1,2020-02-01,-1.00,USD\n\
+         15,1,2020-02-01,,USD\n",
+    );
+
+    let report = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+
+    let customers = report.customers.unwrap();
+    assert_eq!((customers.rows, customers.loaded), (10, 3));
+    let expected = [
+        ("bad_number", 1),
+        ("bad_text", 1),
+        ("duplicate_customer_id", 1),
+        ("duplicate_external_id", 1),
+        ("invalid_utf8", 1),
+        ("missing_value", 1),
+        ("wrong_column_count", 1),
+    ];
+    assert_eq!(customers.rejected, counts(&expected));
+    let transactions = report.transactions.unwrap();
+    assert_eq!((transactions.rows, transactions.loaded), (15, 3));
+    let rejects: Vec<_> =
+        folder.rejects().into_iter().map(|(file, line, reason, _)| (file, line, reason)).collect();
+    let expected = [
+        ("customers.csv", 6, "duplicate_customer_id"),
+        ("customers.csv", 7, "duplicate_external_id"),
+        ("customers.csv", 8, "missing_value"),
+        ("customers.csv", 9, "wrong_column_count"),
+        ("customers.csv", 10, "bad_number"),
+        ("customers.csv", 12, "invalid_utf8"),
+        ("customers.csv", 13, "bad_text"),
+        ("transactions.csv", 4, "unknown_customer"),
+        ("transactions.csv", 5, "unknown_customer"),
+        ("transactions.csv", 6, "duplicate_transaction_id"),
+        ("transactions.csv", 7, "bad_amount"),
+        ("transactions.csv", 8, "bad_amount"),
+        ("transactions.csv", 9, "future_time"),
+        ("transactions.csv", 10, "impossible_time"),
+        ("transactions.csv", 11, "bad_time"),
+        ("transactions.csv", 12, "unknown_currency"),
+        ("transactions.csv", 13, "wrong_column_count"),
+        ("transactions.csv", 14, "unclosed_quote"),
+        ("transactions.csv", 16, "missing_value"),
+    ];
+    assert_eq!(rejects, expected.map(|(file, line, reason)| (file.to_owned(), line, reason.to_owned())));
+    assert_eq!(folder.rejects()[9].3, "1,2,2020-02-01,1.00,USD");
+    assert_eq!(totals(&client).await, (3, 3, 2_933 + 3_000 - 100));
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_off_leaves_nothing() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("breaks-off");
+    let (customers, transactions) = cdnow();
+    let packed = gzip(&std::fs::read(transactions).unwrap());
+    let transactions = folder.write("transactions.csv", &packed[..packed.len() / 2]);
+
+    let error = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+
+    let text = format!("{error:#}");
+    assert!(text.contains("transactions.csv, line ") && text.contains("breaks off"), "{text}");
+    assert_eq!(totals(&client).await, (0, 0, 0));
+    assert!(!folder.path("rejects.csv").exists() && !folder.path("rejects.csv.partial").exists());
+    // The connection is as good as before.
+    let (customers, transactions) = cdnow();
+    load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_missing_column_is_one_error_before_anything_is_loaded() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("missing-column");
+    let (customers, _) = cdnow();
+    let transactions = folder.write("transactions.csv", "transaction_id,customer_id,occurred_at,currency\n");
+
+    let error = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+
+    let text = format!("{error:#}");
+    assert!(text.contains("transactions.csv, line 1: there is no column amount"), "{text}");
+    assert_eq!(totals(&client).await, (0, 0, 0));
+}
+
+#[tokio::test]
+async fn loading_the_same_files_twice_rejects_every_row_as_a_duplicate() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("twice");
+    let (customers, transactions) = cdnow();
+    let input = folder.input(&customers, &transactions);
+    load_quietly(&mut client, &input).await.unwrap();
+    let before = fingerprint(&client).await;
+
+    let report = load_quietly(&mut client, &input).await.unwrap();
+
+    let (customers, transactions) = (report.customers.unwrap(), report.transactions.unwrap());
+    assert_eq!((customers.loaded, customers.rejected), (0, counts(&[("duplicate_customer_id", 2_357)])));
+    assert_eq!((transactions.loaded, transactions.rejected), (0, counts(&[("duplicate_transaction_id", 6_919)])));
+    let rejects = folder.rejects();
+    assert_eq!(rejects.len(), 2_357 + 6_919);
+    assert_eq!(rejects[2_357].1, 2);
+    assert_eq!(rejects[2_357].3, "1,1,1997-01-01,29.33,USD");
+    assert_eq!(fingerprint(&client).await, before);
+}
+
+#[tokio::test]
+async fn a_compressed_file_loads_like_the_plain_one() {
+    let (_plain_database, mut plain) = database().await;
+    let (_packed_database, mut packed) = database().await;
+    let folder = Folder::new("gzip");
+    let (customers, transactions) = cdnow();
+    load_quietly(&mut plain, &folder.input(&customers, &transactions)).await.unwrap();
+    // Told by its first bytes, not by its name; and it may be several compressed files one after the other.
+    let text = std::fs::read(&transactions).unwrap();
+    let (first, second) = text.split_at(text.len() / 3);
+    let transactions = folder.write("transactions.csv", [gzip(first), gzip(second)].concat());
+
+    load_quietly(&mut packed, &folder.input(&customers, &transactions)).await.unwrap();
+
+    assert_eq!(fingerprint(&packed).await, fingerprint(&plain).await);
+}
+
+#[tokio::test]
+async fn rows_that_come_later_are_added_to_what_is_there() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("later");
+    let (customers, transactions) = cdnow();
+    load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+    let transactions = folder.write(
+        "more.csv",
+        "amount_minor,currency,occurred_at,customer_id,transaction_id\n\
+         -2933,USD,1998-07-01,1,7001\n\
+         100,USD,1998-07-01,1,7000\n",
+    );
+    let input = LoadInput { customers: None, transactions: Some(transactions), rejects: folder.path("rejects.csv") };
+
+    let report = load_quietly(&mut client, &input).await.unwrap();
+
+    assert_eq!(report.customers, None);
+    assert_eq!(report.transactions.unwrap().loaded, 2);
+    assert_eq!(totals(&client).await, (2_357, 6_921, 24_409_194 - 2_833));
+}
+
+#[tokio::test]
+async fn views_are_refused_in_one_sentence() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("views");
+    let sql = "
+        alter table source.transactions rename to elsewhere;
+        create view source.transactions as select * from source.elsewhere";
+    client.batch_execute(sql).await.unwrap();
+    let (customers, transactions) = cdnow();
+
+    let error = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+
+    let text = format!("{error:#}");
+    assert!(text.contains("write to source.transactions: it is not a table but a view"), "{text}");
+}
+
+#[tokio::test]
+async fn the_progress_runs_to_the_end_of_each_file() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("progress");
+    let (customers, transactions) = cdnow();
+    let size = std::fs::metadata(&transactions).unwrap().len();
+    let seen = std::cell::RefCell::new(Vec::new());
+
+    load(&mut client, &folder.input(&customers, &transactions), |progress| seen.borrow_mut().push(progress))
+        .await
+        .unwrap();
+
+    let seen = seen.into_inner();
+    let last = seen.iter().rfind(|progress| progress.stage == Stage::ReadingTransactions).unwrap();
+    assert_eq!((last.rows, last.bytes, last.total_bytes), (6_919, size, size));
+    assert_eq!(seen.last().unwrap().stage, Stage::Tidying);
+}
+
+fn generated_base() -> GenerateSpec {
+    GenerateSpec {
+        customers: 2_000,
+        transactions_per_customer: Some(6.0),
+        first_customer_id: 1_000_001,
+        first_transaction_id: 5_000_001,
+        seed: 42,
+        as_of: "2026-06-01T00:00:00Z".parse().unwrap(),
+        weeks: 104,
+    }
+}
+
+#[tokio::test]
+async fn a_generated_base_is_the_same_through_files_and_straight() {
+    let (_straight_database, mut straight) = database().await;
+    let (_plain_database, mut plain) = database().await;
+    let (_packed_database, mut packed) = database().await;
+    let folder = Folder::new("generated");
+    let spec = generated_base();
+
+    let report = generate_into(&mut straight, &spec, |_| {}).await.unwrap();
+    for (client, packing) in [(&mut plain, Packing::Plain), (&mut packed, Packing::Gzip)] {
+        let files = generate(&spec).unwrap().write_csv(&folder.0, packing).unwrap();
+        let report = load_quietly(client, &folder.input(&files.customers, &files.transactions)).await.unwrap();
+        assert_eq!(report.rejected_rows(), 0, "{report}");
+    }
+
+    assert_eq!(report.customers, 2_000);
+    assert_eq!(totals(&straight).await.1, report.transactions as i64);
+    assert_eq!(fingerprint(&straight).await, fingerprint(&plain).await);
+    assert_eq!(fingerprint(&straight).await, fingerprint(&packed).await);
+    let sql = "select bool_and(occurred_at >= before) from (
+        select occurred_at, lag(occurred_at, 1, '-infinity') over (order by ctid) as before from source.transactions
+    ) rows";
+    assert!(straight.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "the rows lie in the order of time");
+}
+
+#[tokio::test]
+async fn a_filled_table_is_read_by_its_index_alone() {
+    let (_database, mut client) = database().await;
+
+    generate_into(&mut client, &generated_base(), |_| {}).await.unwrap();
+
+    let sql = "select relpages = relallvisible from pg_class where oid = 'source.transactions'::regclass";
+    assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "every page is all-visible");
+    let sql = "select to_regclass('source.transactions_history') is not null";
+    assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "the index is there");
+}
