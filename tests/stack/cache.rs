@@ -92,7 +92,7 @@ async fn a_chunk_of_customers_without_neighbours_is_written_within_its_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hashes_are_packed_tightly_and_expire_as_a_whole() {
     let server = Server::shared();
-    let config = RedisConfig { time_to_live: Duration::from_secs(600), ..config(&server) };
+    let config = RedisConfig { time_to_live: Duration::from_mins(10), ..config(&server) };
     let bucket = |number: i64| format!("{}:values:1:{number}", config.prefix);
     let visible_key = format!("{}:visible", config.prefix);
     let progress_key = format!("{}:progress:1", config.prefix);
@@ -465,7 +465,7 @@ impl Server {
 
     fn locked(lock: fn(&File) -> std::io::Result<()>) -> Self {
         let stack = Stack::from_env();
-        let port = address(&stack.redis_url()).replace([':', '/'], "-");
+        let port = address(stack.redis_url()).replace([':', '/'], "-");
         let path = std::env::temp_dir().join(format!("ltv-tests-redis-{port}.lock"));
         let file = File::options().create(true).append(true).open(path).unwrap();
         lock(&file).unwrap();
@@ -474,13 +474,13 @@ impl Server {
 
     /// `host:port`
     fn address(&self) -> String {
-        address(&self.stack.redis_url())
+        address(self.stack.redis_url())
     }
 
     /// Speaks to the server as `redis-cli` would.
     async fn raw(&self) -> Raw {
         let mut raw = Raw { stream: BufStream::new(TcpStream::connect(self.address()).await.unwrap()) };
-        let url = self.stack.redis_url().to_string();
+        let url = self.stack.redis_url();
         if let Some((login, _)) = url.trim_start_matches("redis://").split_once('@') {
             assert_eq!(raw.ask(&format!("AUTH {}", login.replace(':', " ").trim())).await, "+OK");
         }
@@ -502,7 +502,8 @@ impl Drop for Server {
     }
 }
 
-fn address(url: &str) -> String {
+fn address(url: impl Into<String>) -> String {
+    let url = url.into();
     let place = url.trim_start_matches("redis://").split('/').next().unwrap_or_default();
     place.rsplit('@').next().unwrap_or_default().to_owned()
 }

@@ -1,5 +1,7 @@
 //! `ltv load` and the generator, against a real PostgreSQL.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too, which clippy does not see")]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -74,8 +76,9 @@ async fn database() -> (Database, Client) {
     (database, client)
 }
 
-async fn load_quietly(client: &mut Client, input: &LoadInput) -> anyhow::Result<LoadReport> {
-    load(client, input, |_| {}).await
+/// Loads; an error comes back as the text that `ltv` would print.
+async fn load_quietly(client: &mut Client, input: &LoadInput) -> Result<LoadReport, String> {
+    load(client, input, |_| {}).await.map_err(|error| format!("{error:#}"))
 }
 
 /// The number of customers, of transactions, and the sum of the amounts.
@@ -87,7 +90,8 @@ async fn totals(client: &Client) -> (i64, i64, i64) {
     (row.get(0), row.get(1), row.get(2))
 }
 
-/// A text that changes with any value of any row, and with the order in which the transactions lie in the table.
+/// A text that changes with any value of any row, and with the order in which the transactions lie in the
+/// table.
 async fn fingerprint(client: &Client) -> (String, String) {
     let sql = "
         select (select md5(string_agg(c::text, E'\\n' order by customer_id)) from source.customers c),
@@ -114,7 +118,8 @@ async fn cdnow_loads_without_a_reject() {
     assert_eq!(folder.rejects(), []);
     assert_eq!(totals(&client).await, (2_357, 6_919, 24_409_194));
     let sql = "
-        select c.external_id, c.segment, c.acquired_at::text, t.occurred_at::text, t.amount_minor, t.currency::text
+        select c.external_id, c.segment, c.acquired_at::text, t.occurred_at::text, t.amount_minor,
+               t.currency::text
         from source.customers c
         join source.transactions t using (customer_id)
         where t.transaction_id = 2";
@@ -215,9 +220,8 @@ async fn a_file_that_breaks_off_leaves_nothing() {
     let packed = gzip(&std::fs::read(transactions).unwrap());
     let transactions = folder.write("transactions.csv", &packed[..packed.len() / 2]);
 
-    let error = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+    let text = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
 
-    let text = format!("{error:#}");
     assert!(text.contains("transactions.csv, line ") && text.contains("breaks off"), "{text}");
     assert_eq!(totals(&client).await, (0, 0, 0));
     assert!(!folder.path("rejects.csv").exists() && !folder.path("rejects.csv.partial").exists());
@@ -233,9 +237,8 @@ async fn a_missing_column_is_one_error_before_anything_is_loaded() {
     let (customers, _) = cdnow();
     let transactions = folder.write("transactions.csv", "transaction_id,customer_id,occurred_at,currency\n");
 
-    let error = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+    let text = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
 
-    let text = format!("{error:#}");
     assert!(text.contains("transactions.csv, line 1: there is no column amount"), "{text}");
     assert_eq!(totals(&client).await, (0, 0, 0));
 }
@@ -253,7 +256,10 @@ async fn loading_the_same_files_twice_rejects_every_row_as_a_duplicate() {
 
     let (customers, transactions) = (report.customers.unwrap(), report.transactions.unwrap());
     assert_eq!((customers.loaded, customers.rejected), (0, counts(&[("duplicate_customer_id", 2_357)])));
-    assert_eq!((transactions.loaded, transactions.rejected), (0, counts(&[("duplicate_transaction_id", 6_919)])));
+    assert_eq!(
+        (transactions.loaded, transactions.rejected),
+        (0, counts(&[("duplicate_transaction_id", 6_919)]))
+    );
     let rejects = folder.rejects();
     assert_eq!(rejects.len(), 2_357 + 6_919);
     assert_eq!(rejects[2_357].1, 2);
@@ -290,7 +296,8 @@ async fn rows_that_come_later_are_added_to_what_is_there() {
          -2933,USD,1998-07-01,1,7001\n\
          100,USD,1998-07-01,1,7000\n",
     );
-    let input = LoadInput { customers: None, transactions: Some(transactions), rejects: folder.path("rejects.csv") };
+    let input =
+        LoadInput { customers: None, transactions: Some(transactions), rejects: folder.path("rejects.csv") };
 
     let report = load_quietly(&mut client, &input).await.unwrap();
 
@@ -309,9 +316,8 @@ async fn views_are_refused_in_one_sentence() {
     client.batch_execute(sql).await.unwrap();
     let (customers, transactions) = cdnow();
 
-    let error = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+    let text = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
 
-    let text = format!("{error:#}");
     assert!(text.contains("write to source.transactions: it is not a table but a view"), "{text}");
 }
 
@@ -356,7 +362,8 @@ async fn a_generated_base_is_the_same_through_files_and_straight() {
     let report = generate_into(&mut straight, &spec, |_| {}).await.unwrap();
     for (client, packing) in [(&mut plain, Packing::Plain), (&mut packed, Packing::Gzip)] {
         let files = generate(&spec).unwrap().write_csv(&folder.0, packing).unwrap();
-        let report = load_quietly(client, &folder.input(&files.customers, &files.transactions)).await.unwrap();
+        let report =
+            load_quietly(client, &folder.input(&files.customers, &files.transactions)).await.unwrap();
         assert_eq!(report.rejected_rows(), 0, "{report}");
     }
 
@@ -364,10 +371,16 @@ async fn a_generated_base_is_the_same_through_files_and_straight() {
     assert_eq!(totals(&straight).await.1, report.transactions as i64);
     assert_eq!(fingerprint(&straight).await, fingerprint(&plain).await);
     assert_eq!(fingerprint(&straight).await, fingerprint(&packed).await);
-    let sql = "select bool_and(occurred_at >= before) from (
-        select occurred_at, lag(occurred_at, 1, '-infinity') over (order by ctid) as before from source.transactions
-    ) rows";
-    assert!(straight.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "the rows lie in the order of time");
+    let sql = "
+        select bool_and(occurred_at >= before)
+        from (
+            select occurred_at, lag(occurred_at, 1, '-infinity') over (order by ctid) as before
+            from source.transactions
+        ) rows";
+    assert!(
+        straight.query_one(sql, &[]).await.unwrap().get::<_, bool>(0),
+        "the rows lie in the order of time"
+    );
 }
 
 #[tokio::test]

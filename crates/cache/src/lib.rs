@@ -24,7 +24,7 @@ mod redis;
 use batch::{CustomerId, Progress, RunId};
 
 pub use error::Error;
-pub use redis::{Redis, RedisConfig};
+pub use redis::{Redis, RedisConfig, floor};
 
 /// Keeps values and progress near the reader.
 ///

@@ -8,8 +8,8 @@
 //! | `ltv:visible` | hash | `version` and `runs`, the runs that readers may see, newest first |
 //! | `ltv:progress:{run}` | string | JSON |
 //!
-//! Every key expires `time_to_live` after its last write. No key is read before it is written again whole or
-//! compared by version, so every call can be repeated, and a write that arrives late does no harm.
+//! Every key expires `time_to_live` after its last write. No write depends on what it replaces, but for that of
+//! the visible runs, which compares versions: every call can be repeated, and one that arrives late does no harm.
 //!
 //! # Failure by failure
 //!
@@ -37,6 +37,7 @@
 //! - *`put_progress` arrives out of order*: the older one shows until the next is written, some seconds.
 //! - *Bytes that are not ours* (another release's, another program's): `Malformed`; nothing is overwritten.
 
+pub mod floor;
 mod link;
 
 use std::fmt::{self, Display, Write as _};
@@ -221,8 +222,10 @@ impl Redis {
                 Err(elapsed) => Err(Error::TimedOut(elapsed)),
             };
             match result {
+                Ok(_) | Err(Error::Malformed(_)) => self.link.answered(),
                 Err(Error::TimedOut(_)) => self.link.timed_out(),
-                _ => self.link.answered(),
+                // A full queue is no answer, so this may be either.
+                Err(Error::Unavailable(_) | Error::Misconfigured(_)) => {}
             }
             result
         };

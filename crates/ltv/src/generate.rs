@@ -1,25 +1,27 @@
 //! A made-up customer base that behaves as the models say customers behave.
 //!
-//! Each customer is drawn from the generative process of BG/NBD and Gamma-Gamma, so that a fit finds again what was
-//! put in:
+//! Each customer is drawn from the generative process of BG/NBD and Gamma-Gamma, so that a fit finds again
+//! what was put in, less what is lost when the purchases of a day are counted as one:
 //!
 //! * acquired at a moment uniform over the weeks before `as_of`, with the first purchase at that moment;
 //! * while alive, buys at a rate `lambda ~ Gamma(r, alpha)` a week, with exponential waiting times;
 //! * after each repeat purchase, leaves for good with probability `p ~ Beta(a, b)`;
 //! * each purchase costs `z ~ Gamma(p, nu)`, where `nu ~ Gamma(q, v)`.
 //!
-//! The parameters are those of the CDNOW sample (Fader, Hardie & Lee 2005; Fader & Hardie 2013), by the week and in US
-//! dollars: `r = 0.243, alpha = 4.414, a = 0.793, b = 2.426; p = 6.25, q = 3.74, v = 15.44`. Segments buy a little more
-//! or less often, and spend a little more or less, than that; on average they do neither.
+//! The parameters are those of the CDNOW sample (Fader, Hardie & Lee 2005; Fader & Hardie 2013), by the week
+//! and in US dollars: `r = 0.243, alpha = 4.414, a = 0.793, b = 2.426; p = 6.25, q = 3.74, v = 15.44`.
+//! Segments buy a little more or less often, and spend a little more or less, than that; on average they do
+//! neither.
 //!
-//! **A wanted mean number of transactions** `m` is reached by making everybody buy `k` times as often, `alpha / k`. If
-//! `k > 1`, leaving becomes `k` times less likely after each purchase, `b = k (a + b) - a`, so that customers stay for
-//! about as many weeks as before; the rate alone could not do it, because the CDNOW customers would leave long before
-//! their tenth purchase. `k` is found by bisection on the expected number of purchases.
+//! **A wanted mean number of transactions** `m` is reached by making everybody buy `k` times as often, at
+//! `alpha / k`. If `k > 1`, leaving becomes `k` times less likely after each purchase: `b' = k (a + b) - a`.
+//! So customers stay for about as many weeks as before; the rate alone could not do it, because CDNOW's
+//! customers leave long before their tenth purchase. `k` is found by bisection on the expected number of
+//! purchases.
 //!
-//! **Deterministic.** The same specification gives the same base on every machine and with any number of threads: each
-//! customer has a random stream of its own (ChaCha8), all elementary functions come from `libm`, and the order is
-//! total. Customer `i` is the same however many others there are.
+//! **Deterministic.** The same specification gives the same base on every machine and with any number of
+//! threads: each customer has a random stream of its own (ChaCha8), all elementary functions come from
+//! `libm`, and the order is total. Customer `i` is the same however many others there are.
 //!
 //! **Memory** is 12 bytes for each transaction and 8 for each customer, once.
 
@@ -48,8 +50,8 @@ use tokio_postgres::Client;
 pub struct GenerateSpec {
     /// How many customers.
     pub customers: u32,
-    /// How many transactions they have on average, the first purchase included; `None` for what follows from the
-    /// CDNOW parameters as they are.
+    /// How many transactions they have on average, the first purchase included; `None` for what follows from
+    /// the CDNOW parameters as they are.
     pub transactions_per_customer: Option<f64>,
     /// The number of the first customer; the others follow.
     pub first_customer_id: i64,
@@ -198,8 +200,8 @@ impl Generated {
         })
     }
 
-    /// The transactions in the order of time, as a table that has grown would hold them: those of one customer lie
-    /// scattered over it.
+    /// The transactions in the order of time, as a table that has grown would hold them: those of one
+    /// customer lie scattered over it.
     pub fn transactions(&self) -> impl ExactSizeIterator<Item = Transaction> + '_ {
         let currency = Currency::parse(CURRENCY).expect("the currency is three capital letters");
         self.purchases.iter().enumerate().map(move |(place, purchase)| Transaction {
@@ -342,8 +344,8 @@ pub struct GenerateReport {
     pub transactions: u64,
 }
 
-/// Generates a base and copies it into the database, in one transaction. The connection is its own for as long as it
-/// takes. The numbers of the specification must be free.
+/// Generates a base and copies it into the database, in one transaction. The connection is its own for as
+/// long as it takes. The numbers of the specification must be free.
 pub async fn generate_into(
     client: &mut Client,
     spec: &GenerateSpec,
@@ -362,7 +364,11 @@ pub async fn generate_into(
         let rows = generated.customers();
         send_batches(rows, |batch, customer| batch.push_customer(&customer.row()), &customer_sender);
         drop(customer_sender);
-        send_batches(generated.transactions(), |batch, row| batch.push_transaction(&row), &transaction_sender);
+        send_batches(
+            generated.transactions(),
+            |batch, row| batch.push_transaction(&row),
+            &transaction_sender,
+        );
     });
     let customers = received(customer_batches, |rows| report(Stage::CopyingCustomers, rows, customer_count));
     let customers = writer.copy_customers(customers).await?;
@@ -372,8 +378,8 @@ pub async fn generate_into(
     encoding.await.context("encoding panicked")?;
     anyhow::ensure!(
         (customers, transactions) == (customer_count, transaction_count),
-        "of {customer_count} customers and {transaction_count} transactions only {customers} and {transactions} \
-         arrived; does a trigger on the table keep rows away? Nothing was added"
+        "of {customer_count} customers and {transaction_count} transactions only {customers} and \
+         {transactions} arrived; does a trigger on the table keep rows away? Nothing was added"
     );
     report(Stage::Committing, 0, 0);
     writer.commit().await?;
@@ -566,8 +572,8 @@ impl Dice {
         }
     }
 
-    /// Gamma with rate 1 (Marsaglia & Tsang 2000). Below shape 1 it is a power of a uniform number times a gamma of
-    /// one shape more.
+    /// Gamma with rate 1 (Marsaglia & Tsang 2000). Below shape 1 it is a power of a uniform number times a
+    /// gamma of one shape more.
     fn gamma(&mut self, shape: f64) -> f64 {
         if shape < 1.0 {
             let power = libm::pow(self.uniform(), 1.0 / shape);
@@ -621,9 +627,9 @@ fn expected_repeats(intensity: f64, weeks: f64) -> f64 {
     SEGMENTS.iter().map(of_segment).sum()
 }
 
-/// The same for one `alpha`. Given `p`, a customer of age `t` has made `(1 - (alpha / (alpha + p t))^r) / p` repeat
-/// purchases on average; this integrates it over `t` in closed form and over `p ~ Beta(a, b)` by the midpoint rule,
-/// where `p = u^(1/a)` takes the pole of the density away.
+/// The same for one `alpha`. Given `p`, a customer of age `t` has made `(1 - (alpha / (alpha + p t))^r) / p`
+/// repeat purchases on average; this integrates it over `t` in closed form and over `p ~ Beta(a, b)` by the
+/// midpoint rule, where `p = u^(1/a)` takes the pole of the density away.
 fn expected_repeats_of(alpha: f64, b: f64, weeks: f64) -> f64 {
     const POINTS: u32 = 512;
 
@@ -685,7 +691,10 @@ mod tests {
         let spend: f64 = generated.transactions().map(|transaction| transaction.amount_minor as f64).sum();
         let mean_spend = spend / generated.transaction_count() as f64;
         let expected_spend = P * V / (Q - 1.0);
-        assert!((mean_spend / expected_spend - 1.0).abs() < 0.03, "expected {expected_spend}, found {mean_spend}");
+        assert!(
+            (mean_spend / expected_spend - 1.0).abs() < 0.03,
+            "expected {expected_spend}, found {mean_spend}"
+        );
     }
 
     #[test]
@@ -695,7 +704,10 @@ mod tests {
         let three = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
 
         assert!(one.install(|| generate(&spec)) == three.install(|| generate(&spec)));
-        assert_ne!(generate(&spec).unwrap().purchases, generate(&GenerateSpec { seed: 8, ..spec }).unwrap().purchases);
+        assert_ne!(
+            generate(&spec).unwrap().purchases,
+            generate(&GenerateSpec { seed: 8, ..spec }).unwrap().purchases
+        );
     }
 
     #[test]

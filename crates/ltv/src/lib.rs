@@ -8,6 +8,7 @@ pub mod http;
 pub mod load;
 pub mod telemetry;
 
+mod bench;
 mod command;
 mod config;
 mod output;

@@ -21,6 +21,9 @@ pub(crate) enum Point {
 pub struct FaultPlan {
     #[cfg(feature = "faults")]
     fault: Option<Fault>,
+    /// How long each chunk takes longer once it has begun, so that a small night lasts.
+    #[cfg(feature = "faults")]
+    slow: std::time::Duration,
 }
 
 #[cfg(feature = "faults")]
@@ -51,22 +54,31 @@ impl FromStr for FaultPlan {
         Err(UnknownFault(text.to_owned()))
     }
 
+    /// Reads `name=number`, several of them with commas: `slow=100,die-cached=5`.
     #[cfg(feature = "faults")]
     fn from_str(text: &str) -> Result<Self, UnknownFault> {
-        let unknown = || UnknownFault(text.to_owned());
-        let (name, number) = text.split_once('=').ok_or_else(unknown)?;
-        let number: i64 = number.parse().map_err(|_| unknown())?;
-        let fault = match name {
-            "die-begun" => Fault::Die(Point::Begun, number as u32),
-            "die-committed" => Fault::Die(Point::Committed, number as u32),
-            "die-cached" => Fault::Die(Point::Cached, number as u32),
-            "poison" => Fault::Poison(number),
-            "panic" => Fault::Panic(number),
-            "ack-first" => Fault::AckFirst(number as u32),
-            "hang" => Fault::Hang(number as u32),
-            _ => return Err(unknown()),
-        };
-        Ok(Self { fault: Some(fault) })
+        let mut plan = Self::default();
+        for word in text.split(',') {
+            let unknown = || UnknownFault(word.to_owned());
+            let (name, number) = word.split_once('=').ok_or_else(unknown)?;
+            let number: i64 = number.parse().map_err(|_| unknown())?;
+            let fault = match name {
+                "die-begun" => Fault::Die(Point::Begun, number as u32),
+                "die-committed" => Fault::Die(Point::Committed, number as u32),
+                "die-cached" => Fault::Die(Point::Cached, number as u32),
+                "poison" => Fault::Poison(number),
+                "panic" => Fault::Panic(number),
+                "ack-first" => Fault::AckFirst(number as u32),
+                "hang" => Fault::Hang(number as u32),
+                "slow" => {
+                    plan.slow = std::time::Duration::from_millis(number as u64);
+                    continue;
+                }
+                _ => return Err(unknown()),
+            };
+            plan.fault = Some(fault);
+        }
+        Ok(plan)
     }
 }
 
@@ -89,6 +101,9 @@ impl FaultPlan {
         use std::sync::atomic::{AtomicU32, Ordering};
 
         static REACHED: AtomicU32 = AtomicU32::new(0);
+        if point == Point::Begun && !self.slow.is_zero() {
+            tokio::time::sleep(self.slow).await;
+        }
         let is_nth = |n: u32| REACHED.fetch_add(1, Ordering::SeqCst) + 1 == n;
         match self.fault {
             Some(Fault::Die(here, n)) if here == point && is_nth(n) => std::process::abort(),

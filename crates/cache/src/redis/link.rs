@@ -73,7 +73,7 @@ impl Link {
         while client.wait_for_connect().await.is_err() {}
     }
 
-    /// Hears that a call was answered, be it with an error.
+    /// Hears that a call was answered.
     pub(super) fn answered(&self) {
         self.shared.lock().silent_since = None;
     }

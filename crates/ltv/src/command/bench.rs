@@ -1,1 +1,14 @@
 //! `ltv bench`
+
+use crate::bench;
+use crate::cli::BenchNightArgs;
+
+pub(crate) async fn night(args: &BenchNightArgs) -> anyhow::Result<()> {
+    let report = bench::measure(args).await?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        bench::tell(&report);
+    }
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! One file for each subcommand, under its name.
 
+mod bench;
 mod coordinator;
 mod dead_letters;
 mod dispatch;
@@ -59,7 +60,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::DeadLetters(DeadLettersCommand::Redrive(args)) => dead_letters::redrive(&args).await,
         Command::DeadLetters(DeadLettersCommand::Discard(args)) => dead_letters::discard(&args).await,
         Command::Models(ModelsCommand::List(args)) => models::list(&args).await,
-        Command::Bench(BenchCommand::Night(_)) => anyhow::bail!("x"),
+        Command::Bench(BenchCommand::Night(args)) => bench::night(&args).await,
     };
     telemetry.shutdown().await;
     result

@@ -1,12 +1,12 @@
 //! `ltv load`: customers and transactions from CSV files into the database.
 //!
-//! One database transaction for both files: either every good row is loaded, or nothing is. A bad row is no reason
-//! to stop; it goes into the file of rejects, with its line and the reason. A file that is no such table, or that
-//! breaks off, is.
+//! One database transaction for both files: either every good row is loaded, or nothing is. A bad row is no
+//! reason to stop; it goes into the file of rejects, with its line and the reason. A file that is no such
+//! table, or that breaks off, is.
 //!
-//! A file is read once for its rows, on a thread of its own, and sent to the database as it is read, so that memory
-//! does not grow with it. The database finds the rows that are at odds with others. If any row was bad, the file is
-//! read again to write the bad ones down.
+//! A file is read once for its rows, on a thread of its own, and sent to the database as it is read, so that
+//! memory does not grow with it. The database finds the rows that are at odds with others. If any row was
+//! bad, the file is read again to write the bad ones down.
 
 mod currency;
 mod input;
@@ -39,10 +39,11 @@ use table::{Outcome, Table};
 pub struct LoadInput {
     /// CSV with `customer_id,external_id,segment,acquired_at`, in any order; further columns are ignored.
     pub customers: Option<PathBuf>,
-    /// CSV with `transaction_id,customer_id,occurred_at,currency` and `amount` (major units, such as 29.33) or
-    /// `amount_minor` (2933).
+    /// CSV with `transaction_id,customer_id,occurred_at,currency` and `amount` (major units, such as 29.33)
+    /// or `amount_minor` (2933).
     pub transactions: Option<PathBuf>,
-    /// Where the rejected rows go. Written whenever the load succeeds, so that it is never that of another load.
+    /// Where the rejected rows go. Written whenever the load succeeds, so that it is never that of another
+    /// load.
     pub rejects: PathBuf,
 }
 
@@ -146,11 +147,7 @@ impl fmt::Display for LoadReport {
 }
 
 /// Loads customers, transactions or both. The connection is its own for as long as it takes.
-pub async fn load(
-    client: &mut Client,
-    input: &LoadInput,
-    progress: impl Fn(Progress),
-) -> Result<LoadReport> {
+pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Progress)) -> Result<LoadReport> {
     if input.customers.is_none() && input.transactions.is_none() {
         bail!("there is nothing to load; name a file of customers, of transactions, or both");
     }
@@ -177,7 +174,7 @@ pub async fn load(
 /// Vacuums and analyses after a commit. That it fails makes reading slower, not wrong.
 pub(crate) async fn tidy(client: &Client) {
     if let Err(error) = source::tidy(client).await {
-        tracing::warn!(%error, "the rows are loaded, but reading them will be slow until the tables are vacuumed");
+        tracing::warn!(%error, "the rows are loaded, but reading them is slow until the tables are vacuumed");
     }
 }
 
@@ -264,10 +261,11 @@ impl<P: Fn(Progress)> Loading<'_, '_, P> {
         let now = self.writer.now();
         let total_bytes = table.total_bytes();
         let reading = spawn_blocking(move || send_rows(table, now, &sender));
-        let batches = stream::poll_fn(move |context| receiver.poll_recv(context)).map(move |read: ReadBatch| {
-            (self.progress)(Progress { stage, rows: read.rows, bytes: read.bytes, total_bytes });
-            read.batch
-        });
+        let batches =
+            stream::poll_fn(move |context| receiver.poll_recv(context)).map(move |read: ReadBatch| {
+                (self.progress)(Progress { stage, rows: read.rows, bytes: read.bytes, total_bytes });
+                read.batch
+            });
         (batches, reading)
     }
 
@@ -335,8 +333,8 @@ impl Inserted {
         let (rows, inserted, rejected) = (self.scan.rows, self.rows, self.rejected());
         ensure!(
             rows == inserted + rejected,
-            "{}: of {rows} rows {inserted} were inserted and {rejected} rejected; does a trigger or rule on the \
-             table keep rows away? Nothing was loaded",
+            "{}: of {rows} rows {inserted} were inserted and {rejected} rejected; does a trigger or rule on \
+             the table keep rows away? Nothing was loaded",
             self.path.display()
         );
         Ok(self)

@@ -1,9 +1,9 @@
 //! Cuts CSV text into records and fields (RFC 4180, commas).
 //!
-//! The `csv` crate does this too, and agrees with us on every file without mistakes (a test holds it to that).
-//! What it does not give is what a rejected row needs: the text of the row as it stands in the file, its true line
-//! number past blank lines, and a way back from a quotation mark that is never closed, which would otherwise
-//! swallow the rest of the file as one field.
+//! The `csv` crate does this too, and agrees with us on every file without mistakes (a test holds it to
+//! that). What it does not give is what a rejected row needs: the text of the row as it stands in the file,
+//! its true line number past blank lines, and a way back from a quotation mark that is never closed, which
+//! would otherwise swallow the rest of the file as one field.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -121,8 +121,8 @@ impl<R: Read> Records<R> {
         trim_line_end(&self.buffer[self.start..self.start + self.taken.bytes])
     }
 
-    /// Gives back all but the first line of the record that was handed out: what was taken for one row was none,
-    /// and reading goes on with the next line.
+    /// Gives back all but the first line of the record that was handed out: what was taken for one row was
+    /// none, and reading goes on with the next line.
     pub(super) fn keep_first_line(&mut self) {
         self.taken.bytes = self.taken.first_line_bytes;
         self.taken.lines = 1;

@@ -15,8 +15,8 @@ use super::table::{Outcome, Table};
 /// How many rows were rejected for which reason.
 pub(super) type Rejected = BTreeMap<Reason, u64>;
 
-/// Writes the rejected rows. Under another name until [`finish`](Self::finish), so that a load that fails leaves
-/// the rejects of an earlier one alone.
+/// Writes the rejected rows. Under another name until [`finish`](Self::finish), so that a load that fails
+/// leaves the rejects of an earlier one alone.
 #[derive(Debug)]
 pub(super) struct RejectsFile {
     path: PathBuf,
@@ -42,7 +42,13 @@ impl RejectsFile {
         let line = line.to_string();
         let reason = problem.reason.code();
         let row = String::from_utf8_lossy(row);
-        self.write([file.as_bytes(), line.as_bytes(), reason.as_bytes(), problem.detail.as_bytes(), row.as_bytes()])
+        self.write([
+            file.as_bytes(),
+            line.as_bytes(),
+            reason.as_bytes(),
+            problem.detail.as_bytes(),
+            row.as_bytes(),
+        ])
     }
 
     fn write(&mut self, fields: [&[u8]; 5]) -> Result<()> {
@@ -73,10 +79,11 @@ impl Drop for RejectsFile {
     }
 }
 
-/// Reads a file for the second time and writes down what cannot be loaded of it, in the order of its lines: what
-/// cannot be read, and what the database found at odds with other rows.
+/// Reads a file for the second time and writes down what cannot be loaded of it, in the order of its lines:
+/// what cannot be read, and what the database found at odds with other rows.
 ///
-/// Reading twice keeps the text of the rows, and a list of the bad ones, out of memory and out of the database.
+/// Reading twice keeps the text of the rows, and a list of the bad ones, out of memory and out of the
+/// database.
 pub(super) fn write_rejects<C: Columns>(
     mut table: Table<C>,
     now: Timestamp,
@@ -102,7 +109,11 @@ pub(super) fn write_rejects<C: Columns>(
         }
     }
     if let Some(missed) = conflict {
-        bail!("{}, line {}: the file was changed while it was being loaded", table.path().display(), missed.line);
+        bail!(
+            "{}, line {}: the file was changed while it was being loaded",
+            table.path().display(),
+            missed.line
+        );
     }
     Ok(rejected)
 }

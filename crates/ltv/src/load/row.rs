@@ -194,8 +194,8 @@ enum AmountColumn {
 
 impl Columns for TransactionColumns {
     const RELATION: Relation = Relation::Transactions;
-    const NEEDED: &'static str =
-        "transaction_id, customer_id, occurred_at, amount (such as 29.33) or amount_minor (such as 2933), currency";
+    const NEEDED: &'static str = "transaction_id, customer_id, occurred_at, amount (such as 29.33) or \
+         amount_minor (such as 2933), currency";
 
     fn find(header: &Header) -> Result<Self, MissingColumn> {
         let amount = if header.has("amount_minor") {
@@ -279,8 +279,8 @@ impl<'a> Row<'a> {
         let text = self.value(name, column)?;
         let time = read_time(&text).ok_or_else(|| {
             let detail = format!(
-                "{name} {text:?} is neither a time such as 1997-01-18T14:05:00Z, with its offset, nor a date such as \
-                 1997-01-18"
+                "{name} {text:?} is neither a time with an offset, such as 1997-01-18T14:05:00Z, nor a date \
+                 such as 1997-01-18"
             );
             Problem::new(Reason::BadTime, detail)
         })?;
@@ -317,8 +317,8 @@ impl<'a> Row<'a> {
         read_amount(&text, currency.exponent).and_then(believe).ok_or_else(|| {
             let (code, places) = (currency.currency, currency.exponent);
             let detail = format!(
-                "{name} {text:?} is not an amount of {code}: digits, a point and at most {places} decimal places, \
-                 below 2^53 minor units"
+                "{name} {text:?} is not an amount of {code}: digits, a point and at most {places} decimal \
+                 places, below 2^53 minor units"
             );
             Problem::new(Reason::BadAmount, detail)
         })
@@ -371,7 +371,8 @@ mod tests {
 
     #[test]
     fn amounts_are_read_exactly() {
-        let check = |text: &str, exponent, expected| assert_eq!(read_amount(text, exponent), expected, "{text}");
+        let check =
+            |text: &str, exponent, expected| assert_eq!(read_amount(text, exponent), expected, "{text}");
         check("29.33", 2, Some(2933));
         check("29.3", 2, Some(2930));
         check("29", 2, Some(2900));
@@ -385,7 +386,9 @@ mod tests {
         check("90071992547409.93", 2, Some((1 << 53) + 1));
         check("92233720368547758.07", 2, Some(i64::MAX));
         check("92233720368547758.08", 2, None);
-        for wrong in ["", "-", ".", "+.", "1,234", "1e3", "29.335", "0x10", "--1", "1.2.3", "$5", "NaN", "1 000"] {
+        for wrong in
+            ["", "-", ".", "+.", "1,234", "1e3", "29.335", "0x10", "--1", "1.2.3", "$5", "NaN", "1 000"]
+        {
             check(wrong, 2, None);
         }
         check("29.5", 0, None);

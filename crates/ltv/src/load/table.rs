@@ -1,4 +1,5 @@
-//! A CSV file of one kind, read row by row: a typed row goes into a batch, a bad one comes back with its problem.
+//! A CSV file of one kind, read row by row: a typed row goes into a batch, a bad one comes back with its
+//! problem.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,7 +68,10 @@ impl<C: Columns> Table<C> {
             }
         };
         let outcome = result.map_or_else(Outcome::Rejected, |number| Outcome::Read { number });
-        if let Outcome::Rejected(Problem { reason: Reason::UnclosedQuote | Reason::WrongColumnCount, .. }) = outcome {
+        if let Outcome::Rejected(Problem {
+            reason: Reason::UnclosedQuote | Reason::WrongColumnCount, ..
+        }) = outcome
+        {
             // A stray quotation mark may have joined lines that are rows of their own.
             self.records.keep_first_line();
         }
@@ -126,7 +130,9 @@ fn explain<C: Columns>(missing: &MissingColumn, header: &Header, path: &Path) ->
         "name the columns in the first line"
     };
     let found: String = found.chars().take(200).collect();
-    anyhow!("{name}, line 1: there is no column {wanted}; {mend}. Found: {found}. Needed, in any order: {needed}")
+    anyhow!(
+        "{name}, line 1: there is no column {wanted}; {mend}. Found: {found}. Needed, in any order: {needed}"
+    )
 }
 
 /// The error for a file that cannot be read on.

@@ -21,7 +21,7 @@
 //!   Those under way run into their limit, because lapin then writes nothing at all on this connection; the
 //!   connection is kept until the broker unblocks it, since a new one would only be blocked in its turn.
 //!   Consuming has a connection of its own and goes on.
-//! - *No queue takes the message*: it comes back, the [`Ledger`](super::ledger::Ledger) finds out which it was,
+//! - *No queue takes the message*: it comes back, the [`Ledger`] finds out which it was,
 //!   that job is [`Error::Unroutable`], and a second later the topology is declared again (why not at once:
 //!   see `consumer`).
 //! - *The broker answers no* (a queue's leader just died): `Unavailable`, nothing was kept.
@@ -87,10 +87,17 @@ impl Publisher {
         let targets: Vec<Target> = frames.iter().map(|frame| frame.target).collect();
 
         let results = match self.breaker.try_acquire() {
-            Err(open) => frames
-                .into_iter()
-                .map(|frame| Err(Error::Unavailable { what: frame.what, reason: open.to_string() }))
-                .collect(),
+            Err(open) => {
+                // The link often knows better why than the breaker does.
+                let link = self.link();
+                frames
+                    .into_iter()
+                    .map(|Frame { what, .. }| {
+                        let reason = open.to_string();
+                        Err(link.refusal(&what).unwrap_or(Error::Unavailable { what, reason }))
+                    })
+                    .collect()
+            }
             Ok(permit) => {
                 let results = self.hand_over(frames).await;
                 permit.record(results.iter().any(|result| blame(result) == Blame::Dependency));

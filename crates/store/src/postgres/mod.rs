@@ -24,6 +24,7 @@
 mod archive;
 mod attempts;
 mod copy;
+mod floor;
 mod migrate;
 mod planning;
 mod row;
@@ -44,11 +45,15 @@ use tokio_postgres::{Client, NoTls};
 use crate::{Error, Result, metrics};
 
 pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+pub use floor::{FloorChunk, FloorLane};
 pub use migrate::Migrated;
 
 /// Where the database is. Its display names it without the password.
 #[derive(Clone)]
-pub struct DatabaseUrl(tokio_postgres::Config);
+pub struct DatabaseUrl {
+    url: String,
+    config: tokio_postgres::Config,
+}
 
 /// A database URL that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +68,14 @@ impl FromStr for DatabaseUrl {
         if config.get_hosts().is_empty() {
             return Err(BadUrl("it names no host".into()));
         }
-        Ok(Self(config))
+        Ok(Self { url: url.to_owned(), config })
+    }
+}
+
+impl DatabaseUrl {
+    /// The URL as it was given, password and all: for a child process, never for a log.
+    pub fn expose(&self) -> &str {
+        &self.url
     }
 }
 
@@ -71,15 +83,15 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use tokio_postgres::config::Host;
 
-        let host = match self.0.get_hosts().first() {
+        let host = match self.config.get_hosts().first() {
             Some(Host::Tcp(host)) => host.clone(),
             #[cfg(unix)]
             Some(Host::Unix(path)) => path.display().to_string(),
             None => String::new(),
         };
-        let port = self.0.get_ports().first().copied().unwrap_or(5432);
-        let user = self.0.get_user().unwrap_or_default();
-        write!(f, "postgres://{user}@{host}:{port}/{}", self.0.get_dbname().unwrap_or(user))
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        let user = self.config.get_user().unwrap_or_default();
+        write!(f, "postgres://{user}@{host}:{port}/{}", self.config.get_dbname().unwrap_or(user))
     }
 }
 
@@ -126,6 +138,8 @@ pub struct Postgres {
     config: PostgresConfig,
     pool: Pool,
     breaker: Breaker,
+    #[cfg(feature = "faults")]
+    is_fenced: bool,
 }
 
 impl fmt::Debug for Postgres {
@@ -153,7 +167,21 @@ impl Postgres {
             })
             .build()
             .expect("a runtime is given, which is all that the builder checks");
-        Self { config, pool, breaker }
+        Self {
+            config,
+            pool,
+            breaker,
+            #[cfg(feature = "faults")]
+            is_fenced: true,
+        }
+    }
+
+    /// The same store, which lets every attempt commit and not only the latest: for the test that shows what the
+    /// fence is for.
+    #[cfg(feature = "faults")]
+    #[must_use]
+    pub fn without_fence(self) -> Self {
+        Self { is_fenced: false, ..self }
     }
 
     /// The breaker in front of the database.
@@ -227,7 +255,7 @@ impl Postgres {
 
 impl PostgresConfig {
     fn driver_config(&self) -> tokio_postgres::Config {
-        let mut config = self.url.0.clone();
+        let mut config = self.url.config.clone();
         // The server's own limit is the backstop for a client that was stopped with a statement under way.
         let backstop = self.finish_limit.max(self.bulk_limit) + Duration::from_secs(5);
         let given = config.get_options().unwrap_or_default().to_owned();
@@ -349,5 +377,6 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text
+    // One line: it goes into logs, tables and the reasons of attempts.
+    text.replace('\n', "; ")
 }

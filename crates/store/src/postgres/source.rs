@@ -2,12 +2,12 @@
 //!
 //! Two ways in, both one database transaction for both relations:
 //!
-//! * **Staged** ([`SourceWriter::stage_customers`], [`SourceWriter::stage_transactions`]): for rows that nobody
-//!   vouches for. They go by COPY into temporary tables without an index, each with its line number; set-based
-//!   SQL then finds those that contradict each other or what is there, and the others are inserted in the order
-//!   of their lines.
-//! * **Straight** ([`SourceWriter::copy_customers`], [`SourceWriter::copy_transactions`]): for generated rows,
-//!   which are known to be good.
+//! * **Staged** ([`SourceWriter::stage_customers`], [`SourceWriter::stage_transactions`]): for rows that
+//!   nobody vouches for. They go by COPY into temporary tables without an index, each with its line number;
+//!   set-based SQL then finds those that contradict each other or what is there, and the others are inserted
+//!   in the order of their lines.
+//! * **Straight** ([`SourceWriter::copy_customers`], [`SourceWriter::copy_transactions`]): for generated
+//!   rows, which are known to be good.
 //!
 //! # Failure by failure
 //!
@@ -15,10 +15,12 @@
 //! * **Somebody else writes at the same time.** The relations are locked against writers, so that what was
 //!   checked stays true until the commit. Readers, a night's workers among them, go on reading. The lock is
 //!   waited for half a minute, then the call fails.
-//! * **The relations are views.** Refused before anything is sent: whoever made them fills what is behind them.
+//! * **The relations are views.** Refused before anything is sent: whoever made them fills what is behind
+//!   them.
 //!
-//! Where `source.transactions` is still empty, the index for reading histories is dropped and built again before the
-//! commit, because building it once costs a fraction of growing it row by row. That too is undone if anything fails.
+//! Where `source.transactions` is still empty, the index for reading histories is dropped and built again
+//! before the commit, because building it once costs a fraction of growing it row by row. That too is undone
+//! if anything fails.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{SinkExt, Stream, StreamExt, TryStreamExt};
@@ -219,7 +221,8 @@ pub enum Relation {
     Transactions,
 }
 
-/// Writes customers and transactions in one database transaction, which only [`commit`](Self::commit) makes last.
+/// Writes customers and transactions in one database transaction, which only [`commit`](Self::commit) makes
+/// last.
 ///
 /// The connection is its own for as long as it takes.
 pub struct SourceWriter<'c> {
@@ -325,7 +328,8 @@ impl<'c> SourceWriter<'c> {
 
     /// Finds the staged customers that cannot be inserted; returns how many.
     ///
-    /// A number or external id belongs to whoever has it in the database, else to the first line that names it.
+    /// A number or external id belongs to whoever has it in the database, else to the first line that names
+    /// it.
     pub async fn check_customers(&self) -> Result<u64> {
         let sql = "
             insert into pg_temp.conflicting_customers (line, conflict, detail)
@@ -416,7 +420,8 @@ impl<'c> SourceWriter<'c> {
         Ok(rows)
     }
 
-    /// Inserts the staged transactions that are without conflict, in the order of their lines; returns how many.
+    /// Inserts the staged transactions that are without conflict, in the order of their lines; returns how
+    /// many.
     pub async fn insert_transactions(&self) -> Result<u64> {
         let sql = "
             insert into source.transactions (transaction_id, customer_id, occurred_at, amount_minor, currency)
@@ -468,7 +473,8 @@ impl<'c> SourceWriter<'c> {
 }
 
 /// Brings the statistics up to date and marks the pages all-visible, without which the index for reading
-/// histories has to look at the table after all. To be called after a commit: it needs no transaction of its own.
+/// histories has to look at the table after all. To be called after a commit: it needs no transaction of its
+/// own.
 pub async fn tidy(client: &Client) -> Result<()> {
     for sql in [
         "set statement_timeout = 0",
@@ -511,8 +517,8 @@ async fn require_table(transaction: &DatabaseTransaction<'_>, name: &str) -> Res
     let why = match row.map(|row| row.get(0)) {
         Some(true) => return Ok(()),
         Some(false) => {
-            "it is not a table but a view over data that is kept elsewhere; add the rows there, they are read from \
-             there"
+            "it is not a table but a view over data that is kept elsewhere; add the rows there, from where \
+             they are read"
         }
         None => "it does not exist; create it with `ltv migrate`",
     };
@@ -531,8 +537,8 @@ async fn read_clock(transaction: &DatabaseTransaction<'_>) -> Result<Timestamp> 
     row.try_get(0).map_err(during(what))
 }
 
-/// Drops the index for reading histories if there is no row in it yet and the table is ours to change; returns the
-/// statement that builds it again.
+/// Drops the index for reading histories if there is no row in it yet and the table is ours to change;
+/// returns the statement that builds it again.
 async fn drop_history_index(transaction: &DatabaseTransaction<'_>) -> Result<Option<String>> {
     let what = "drop the index source.transactions_history";
     let sql = "

@@ -1,0 +1,134 @@
+//! Full nights: real worker and coordinator processes, this one as the dispatcher.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context;
+use batch::{PlanPolicy, Priority, RunId, RunState};
+use dispatcher::{Dispatcher, Order};
+use queue::{Queue, RabbitMq};
+use store::postgres::Postgres;
+use store::Selection;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{as_of, terms};
+use crate::cli::BenchNightArgs;
+use crate::{config, telemetry};
+
+/// The processes of a fleet.
+pub(super) struct Fleet {
+    queue: RabbitMq,
+    children: Vec<(String, Child)>,
+}
+
+/// A night that was measured.
+#[derive(Debug)]
+pub(super) struct Night {
+    pub(super) run: RunId,
+    /// From the order to the visible run.
+    pub(super) took: Duration,
+    /// Plan and publish, confirmed.
+    pub(super) dispatch: Duration,
+    pub(super) chunks: u64,
+}
+
+impl Fleet {
+    /// Starts the workers and a coordinator.
+    pub(super) async fn start(args: &BenchNightArgs) -> anyhow::Result<Self> {
+        let queue = config::queue_now(&args.broker, "dispatcher").await?;
+        let mut children = vec![("coordinator".to_owned(), spawn("coordinator", args)?)];
+        for number in 1..=args.workers {
+            children.push((format!("worker {number}"), spawn("worker", args)?));
+        }
+        Ok(Self { queue, children })
+    }
+
+    pub(super) fn processes(&self) -> Vec<(String, u32)> {
+        self.children.iter().filter_map(|(name, child)| Some((name.clone(), child.id()?))).collect()
+    }
+
+    /// Orders a night and waits until its run is visible.
+    pub(super) async fn night(&mut self, store: &Postgres, args: &BenchNightArgs) -> anyhow::Result<Night> {
+        let dispatcher = Dispatcher {
+            store: store.clone(),
+            queue: self.queue.clone(),
+            policy: PlanPolicy {
+                chunk_customers: args.chunk_customers,
+                max_chunk_customers: args.chunk_customers.saturating_mul(4),
+                ..PlanPolicy::default()
+            },
+            trace_context: telemetry::inject_current,
+        };
+        let order = Order {
+            selection: Selection::All,
+            priority: Priority::Normal,
+            as_of: Some(as_of()),
+            deadline: Duration::from_mins(30),
+            model_version: None,
+            terms: terms(),
+            again: true,
+        };
+        let began = Instant::now();
+        let dispatched = dispatcher.dispatch(&order).await?;
+        let dispatch = began.elapsed();
+        let record = loop {
+            self.check_alive()?;
+            let record = store.run(dispatched.run).await?.context("the run is there")?;
+            if record.state == RunState::Finished {
+                break record;
+            }
+            sleep(Duration::from_millis(20)).await;
+        };
+        let took = began.elapsed();
+        let progress = record.progress;
+        anyhow::ensure!(
+            progress.dead == 0 && progress.values == progress.customers,
+            "the night left {} dead chunks and {} rejections, which a generated base has not",
+            progress.dead,
+            progress.rejections
+        );
+        Ok(Night { run: dispatched.run, took, dispatch, chunks: progress.chunks })
+    }
+
+    fn check_alive(&mut self) -> anyhow::Result<()> {
+        for (name, child) in &mut self.children {
+            if let Some(status) = child.try_wait()? {
+                anyhow::bail!("{name} ended: {status}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks all to drain, and waits until they have.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        self.queue.close().await;
+        for (name, child) in &mut self.children {
+            let pid = child.id().context("it has not been waited for")?;
+            // The signal that Kubernetes sends; the standard library only knows SIGKILL.
+            Command::new("kill").arg(pid.to_string()).status().await?;
+            let status = timeout(Duration::from_secs(60), child.wait()).await.context(name.clone())??;
+            anyhow::ensure!(status.success(), "{name} did not drain: {status}");
+        }
+        Ok(())
+    }
+}
+
+fn spawn(role: &str, args: &BenchNightArgs) -> anyhow::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg(role)
+        .env("LTV_DATABASE_URL", args.database.database_url.expose())
+        .env("LTV_AMQP_URL", &args.broker.amqp_url)
+        .env("LTV_QUEUE_PREFIX", &args.broker.queue_prefix)
+        .env("LTV_REDIS_URL", &args.cache.redis_url)
+        .env("LTV_CACHE_PREFIX", &args.cache.cache_prefix)
+        .env("LTV_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    if role == "worker" {
+        command.arg("--slots").arg(args.slots.to_string());
+    }
+    command.spawn().with_context(|| format!("cannot start a {role}"))
+}

@@ -1,0 +1,146 @@
+//! What a night costs at least: the same ranges read, the same bytes written, and nothing else done. For
+//! benchmarks, which compare a night with it; nothing else uses it.
+
+use std::pin::pin;
+
+use batch::RunId;
+use bytes::Bytes;
+use futures_util::{SinkExt, TryStreamExt};
+use tokio_postgres::Client;
+
+use super::attempts::customers;
+use super::copy::RowWriter;
+use super::row::get;
+use super::values::{histories_query, write_value};
+use super::{Fault, Postgres};
+use crate::record::{Reading, Valued};
+use crate::{Error, Result, Supervision};
+
+/// What one COPY message holds.
+const COPY_PIECE: usize = 60 * 1024;
+
+/// A chunk of a finished run, ready to be done again without thinking.
+#[derive(Clone, Debug)]
+pub struct FloorChunk {
+    /// Its values, for whoever writes them elsewhere too.
+    pub values: Vec<Valued>,
+    read: String,
+    rows: Vec<Bytes>,
+}
+
+/// A connection that reads and writes chunks and does nothing else.
+#[derive(Debug)]
+pub struct FloorLane {
+    client: Client,
+}
+
+impl Postgres {
+    /// Reads the chunks of a finished run, in the order in which they were published.
+    pub async fn floor_chunks(&self, run: RunId) -> Result<Vec<FloorChunk>> {
+        const CHUNKS: &str = "
+            select c.first_customer, c.last_customer, c.customers, c.members, r.as_of, r.is_whole, m.currency
+              from fleet.chunks c
+              join fleet.runs r using (run_id)
+              join fleet.model_versions m using (model_version)
+             where c.run_id = $1
+             order by c.chunk_id";
+        let rows = self
+            .call("read the chunks of a run", self.config.bulk_limit, async |client| {
+                Ok(client.query(CHUNKS, &[&run.0]).await?)
+            })
+            .await?;
+        let name = |fault: Fault| fault.into_error("read the chunks of a run");
+        let mut chunks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let members = customers(row).map_err(name)?;
+            let currency: &str = get(row, "currency").map_err(name)?;
+            let reading = Reading {
+                customers: &members,
+                is_whole: get(row, "is_whole").map_err(name)?,
+                as_of: get(row, "as_of").map_err(name)?,
+                currency: model::Currency::parse(currency).map_err(|error| name(Fault::nonsense(error)))?,
+            };
+            let before = batch::CustomerId(members[0].0 - 1);
+            let mut values = self.values_after(run, Some(before), members.len() as u32).await?;
+            values.retain(|valued| valued.customer <= members[members.len() - 1]);
+            chunks.push(FloorChunk { read: histories_query(&reading), rows: encode(run, &values), values });
+        }
+        Ok(chunks)
+    }
+
+    /// Makes the table that the floor writes into, anew.
+    pub async fn floor_begin(&self, run: RunId) -> Result<()> {
+        let table = format!(
+            "drop table if exists fleet.floor;
+             create table fleet.floor
+                 (like fleet.values including defaults including constraints, check (run_id = {run}))
+                 with (autovacuum_enabled = false)"
+        );
+        self.short("begin the floor", async |client| Ok(client.batch_execute(&table).await?)).await
+    }
+
+    /// Opens a lane of its own.
+    pub async fn floor_lane(&self) -> Result<FloorLane> {
+        Ok(FloorLane { client: self.connect_alone().await? })
+    }
+
+    /// Builds the primary key, as the end of a run does.
+    pub async fn floor_end(&self) -> Result<()> {
+        self.call("end the floor", self.config.finish_limit, async |client| {
+            Ok(client.batch_execute("alter table fleet.floor add primary key (customer_id)").await?)
+        })
+        .await
+    }
+
+    /// Throws the floor's table away.
+    pub async fn floor_drop(&self) -> Result<()> {
+        self.short("drop the floor", async |client| {
+            Ok(client.batch_execute("drop table if exists fleet.floor").await?)
+        })
+        .await
+    }
+
+    /// Customers and transactions in the source tables.
+    pub async fn source_size(&self) -> Result<(u64, u64)> {
+        const SIZE: &str = "
+            select (select count(*) from source.customers) as customers,
+                   (select count(*) from source.transactions) as transactions";
+        self.call("count the source", self.config.bulk_limit, async |client| {
+            let row = client.query_one(SIZE, &[]).await?;
+            Ok((get::<i64>(&row, "customers")? as u64, get::<i64>(&row, "transactions")? as u64))
+        })
+        .await
+    }
+}
+
+impl FloorLane {
+    /// Reads a chunk's histories and forgets them, then writes its values. Returns the bytes read.
+    pub async fn read_and_write(&self, chunk: &FloorChunk) -> Result<u64> {
+        let name = |error: tokio_postgres::Error| -> Error { Fault::Driver(error).into_error("the floor") };
+        let mut read = 0;
+        let mut histories = pin!(self.client.copy_out(&chunk.read).await.map_err(name)?);
+        while let Some(piece) = histories.try_next().await.map_err(name)? {
+            read += piece.len() as u64;
+        }
+        let copy = "copy fleet.floor from stdin (format binary)";
+        let mut sink = pin!(self.client.copy_in::<_, Bytes>(copy).await.map_err(name)?);
+        for rows in &chunk.rows {
+            sink.send(rows.clone()).await.map_err(name)?;
+        }
+        sink.finish().await.map_err(name)?;
+        Ok(read)
+    }
+}
+
+fn encode(run: RunId, values: &[Valued]) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let mut rows = RowWriter::with_capacity(COPY_PIECE);
+    for valued in values {
+        write_value(&mut rows, run.0, valued);
+        if rows.len() >= COPY_PIECE {
+            pieces.push(rows.take());
+        }
+    }
+    pieces.push(rows.finish());
+    pieces
+}

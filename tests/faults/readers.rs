@@ -1,0 +1,177 @@
+//! What readers see: whole runs, the newest first, and why a value is what it is.
+
+use std::collections::HashMap;
+
+use batch::{CustomerId, RunId};
+use cache::Cache;
+use model::{HistoryFold, Observation, Rejection, Scorer, Value};
+use store::{Supervision, Values};
+use tests::{AS_OF, BAD_CUSTOMERS, FIRST_CUSTOMER, Fleet, PATIENCE, eventually};
+
+use crate::{SMALL, fleet};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_becomes_visible_all_at_once() {
+    let fleet = fleet().await;
+    let run = fleet.dispatch(&SMALL).await;
+    let _coordinator = fleet.coordinator(&[]);
+    let _worker = fleet.worker(&[]);
+    let all = 20_000 - BAD_CUSTOMERS.len() as i64;
+    let client = fleet.sql().await;
+    let cache = fleet.cache().await;
+
+    let (mut before, mut after) = (0, 0);
+    while after < 20 {
+        let told = cache.visible().await.unwrap();
+        let visible = fleet.store().visible_runs().await.unwrap();
+        let count = "select count(*) from fleet.values where run_id = $1";
+        let seen: i64 = client.query_one(count, &[&run.0]).await.unwrap().get(0);
+        if visible.runs[0] == run {
+            assert_eq!(seen, all, "a run that is visible is whole");
+            after += 1;
+        } else {
+            // It may have become visible between the two looks.
+            assert!(seen == 0 || seen == all, "{seen} of {all} values are visible");
+            assert!(told.is_none_or(|told| !told.runs.contains(&run)), "the cache is told afterwards");
+            before += 1;
+        }
+    }
+
+    assert!(before > 20, "{before} looks before it was visible");
+    fleet.assert_exact(run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_partial_run_wins_over_an_older_run_and_never_the_reverse() {
+    let fleet = fleet().await;
+    let night = fleet.dispatch(&SMALL).await;
+    let _coordinator = fleet.coordinator(&[]);
+    let _worker = fleet.worker(&["--fault", "slow=50"]);
+    fleet.reached(night, 10).await;
+    let asked: Vec<CustomerId> = [1, 777, 7_777, 19_998].map(|at| CustomerId(FIRST_CUSTOMER + at)).into();
+
+    // Other terms, so that the values differ.
+    let terms = ["--priority", "critical", "--horizon-weeks", "13"];
+    let partial = fleet.dispatch_customers(&asked, &terms).await;
+    fleet.finished(partial).await;
+
+    assert!(!fleet.is_finished(night).await, "the urgent run overtakes the night");
+    let theirs = fleet.values(partial).await;
+    assert_eq!(theirs.len(), asked.len());
+    let cache = fleet.cache().await;
+    fleet.cache_sees_what_the_store_says().await;
+    // From now on, while the older run finishes and after it, nobody ever reads its values for these customers.
+    eventually(PATIENCE, "the night is finished, and the cache knows", async || {
+        assert_reads(&cache, &theirs, partial).await;
+        cache.visible().await.unwrap()?.runs.contains(&night).then_some(())
+    })
+    .await;
+    assert_reads(&cache, &theirs, partial).await;
+    assert_eq!(fleet.store().visible_runs().await.unwrap().runs, [partial, night]);
+    let other = CustomerId(FIRST_CUSTOMER + 2);
+    assert_eq!(cache.value(other).await.unwrap().unwrap().0, night);
+    fleet.assert_exact(night).await;
+
+    // A cache that forgot everything says nothing rather than the older value.
+    fleet.stack().flush_redis();
+    fleet.cache_sees_what_the_store_says().await;
+    assert_reads(&cache, &theirs, partial).await;
+    assert_eq!(cache.value(other).await, Ok(None), "readers ask the store");
+
+    // A run for a later moment wins; one for an earlier moment does not, though it is planned later.
+    let tomorrow = fleet.dispatch(&["--as-of", "1998-07-02", "--chunk-customers", "1000"]).await;
+    fleet.finished(tomorrow).await;
+    let late = fleet.dispatch_customers(&asked, &["--again"]).await;
+    fleet.finished(late).await;
+    fleet.cache_sees_what_the_store_says().await;
+    assert_eq!(fleet.store().visible_runs().await.unwrap().runs, [tomorrow]);
+    assert_eq!(cache.value(asked[0]).await.unwrap().unwrap().0, tomorrow);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_value_is_explained_and_computing_it_again_gives_the_same_bits() {
+    let fleet = fleet().await;
+    let values = fleet.reference().await;
+    let written = |number: f64| serde_json::to_string(&number).unwrap();
+
+    for customer in [0, 1, 500, 9_998, 19_999].map(|at| CustomerId(FIRST_CUSTOMER + at)) {
+        let shown = fleet.ltv(&["runs", "show", "1", "--customer", &customer.to_string(), "--json"]);
+
+        let (explained, value) = (shown.json(), values[&customer]);
+        assert_eq!(explained["recomputed_to_the_same_bits"], true);
+        assert_eq!(explained["customer"], customer.0);
+        assert_eq!(explained["value_minor"], value.value_minor);
+        // As text, since a parser may round where the bits do not.
+        for number in [value.p_alive, value.expected_purchases] {
+            assert!(shown.out.contains(&written(number)), "{number}: {}", shown.out);
+        }
+        for field in ["run", "as_of", "currency", "terms", "inputs", "model"] {
+            assert!(!explained[field].is_null(), "{field}: {explained}");
+        }
+        for field in ["frequency", "recency_days", "age_days", "repeat_spend_minor"] {
+            assert!(explained["inputs"][field].is_i64(), "{field}: {explained}");
+        }
+        assert!(explained["model"]["parameters"]["bg_nbd"].is_object(), "{explained}");
+    }
+
+    let (customer, _) = BAD_CUSTOMERS[0];
+    let rejected = fleet.answer(&["runs", "show", "1", "--customer", &customer.to_string(), "--json"]);
+    assert_eq!(rejected.code, Some(1));
+    assert!(rejected.err.contains("another currency"), "{}", rejected.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_run_is_what_the_model_says_about_each_history() {
+    let fleet = fleet().await;
+    let run = fleet.store().run(RunId(1)).await.unwrap().unwrap();
+    let model = fleet.store().model_version(run.model_version).await.unwrap().unwrap();
+    let scorer = Scorer::new(model.parameters, run.terms);
+    let as_of: jiff::civil::Date = AS_OF.parse().unwrap();
+    let as_of = as_of.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
+    let observation = Observation::new(as_of.as_microsecond(), model.currency);
+
+    let expected = fold(&fleet, as_of).await.into_iter().map(|(customer, mut history)| {
+        let value = history.finish(&observation).and_then(|summary| scorer.value(&summary));
+        (customer, value)
+    });
+
+    let stored = fleet.reference().await;
+    let bits = |value: &Value| (value.value_minor, value.expected_purchases.to_bits(), value.p_alive.to_bits());
+    let (mut values, mut rejections) = (0, HashMap::new());
+    for (customer, value) in expected {
+        match value {
+            Ok(value) => {
+                assert_eq!(bits(&stored[&customer]), bits(&value), "customer {customer}");
+                values += 1;
+            }
+            Err(reason) => drop(rejections.insert(customer.0, Rejection::code(reason))),
+        }
+    }
+    assert_eq!(values, stored.len());
+    assert_eq!(rejections, HashMap::from(BAD_CUSTOMERS));
+}
+
+/// Every customer's history, read row by row.
+async fn fold(fleet: &Fleet, as_of: jiff::Timestamp) -> HashMap<CustomerId, HistoryFold> {
+    let client = fleet.sql().await;
+    let customers = client.query("select customer_id from source.customers", &[]).await.unwrap();
+    let mut histories: HashMap<_, _> =
+        customers.iter().map(|row| (CustomerId(row.get(0)), HistoryFold::new())).collect();
+    let rows = "
+        select customer_id, (extract(epoch from occurred_at) * 1000000)::bigint, amount_minor, currency::text
+          from source.transactions
+         where occurred_at < $1::text::timestamptz
+         order by customer_id, occurred_at";
+    for row in client.query(rows, &[&as_of.to_string()]).await.unwrap() {
+        let currency: [u8; 3] = row.get::<_, String>(3).as_bytes().try_into().unwrap();
+        let history = histories.get_mut(&CustomerId(row.get(0))).unwrap();
+        history.push(row.get(1), row.get(2), currency);
+    }
+    histories
+}
+
+async fn assert_reads(cache: &impl Cache, values: &HashMap<CustomerId, Value>, from: RunId) {
+    for (&customer, &value) in values {
+        assert_eq!(cache.value(customer).await, Ok(Some((from, value))), "customer {customer}");
+    }
+}

@@ -1,0 +1,80 @@
+//! A database of a test's own.
+
+use resilience::{Breaker, BreakerConfig, Name};
+use store::postgres::{Postgres, PostgresConfig};
+use tokio_postgres::{Client, NoTls};
+
+use crate::{PATIENCE, Stack, eventually, finish_in_drop, unique};
+
+/// A database that goes when it is dropped.
+#[derive(Debug)]
+pub struct Database {
+    admin_url: String,
+    name: String,
+    url: String,
+}
+
+impl Database {
+    /// Makes an empty database with the schema.
+    pub async fn create(stack: &Stack) -> Self {
+        let database = Self::create_from(stack, "template1").await;
+        database.store().migrate().await.expect("an empty database can be migrated");
+        database
+    }
+
+    /// Makes a copy of another database, to which nobody may be connected.
+    pub(crate) async fn create_from(stack: &Stack, template: &str) -> Self {
+        let name = unique("test").replace('-', "_");
+        let admin_url = stack.database_url().to_owned();
+        let admin = connect(&admin_url).await;
+        let create = format!("create database {name} template {template}");
+        admin.batch_execute(&create).await.expect("the stack's user may create databases");
+        Self { url: with_name(&admin_url, &name), admin_url, name }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Connects to it, as soon as the server answers.
+    pub async fn client(&self) -> Client {
+        connect(&self.url).await
+    }
+
+    /// The product's own way to look into it.
+    pub fn store(&self) -> Postgres {
+        let url = self.url.parse().expect("it was made from a URL that works");
+        let name = Name { dependency: "postgres", role: "tests" };
+        let breaker = Breaker::new(name, BreakerConfig::default()).expect("the default is valid");
+        Postgres::new(PostgresConfig::new(url, "tests"), breaker)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (admin_url, name) = (self.admin_url.clone(), self.name.clone());
+        finish_in_drop(async move || {
+            let admin = connect(&admin_url).await;
+            let _ = admin.batch_execute(&format!("drop database if exists {name} with (force)")).await;
+        });
+    }
+}
+
+/// Connects as soon as the server answers.
+pub(crate) async fn connect(url: &str) -> Client {
+    let (client, connection) = eventually(PATIENCE, "a connection to PostgreSQL", async || {
+        tokio_postgres::connect(url, NoTls).await.ok()
+    })
+    .await;
+    tokio::spawn(connection);
+    client
+}
+
+/// The same server, another database.
+pub(crate) fn with_name(url: &str, name: &str) -> String {
+    let (place, options) = url.split_once('?').map_or((url, ""), |(place, options)| (place, options));
+    let (server, _) = place.rsplit_once('/').expect("the URL names a database");
+    let mark = if options.is_empty() { "" } else { "?" };
+    format!("{server}/{name}{mark}{options}")
+}

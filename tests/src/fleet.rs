@@ -1,0 +1,280 @@
+//! One test's world: a database, queues and cache keys of its own, and real processes working in it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use batch::{CustomerId, RunId, RunState};
+use cache::{Redis, RedisConfig};
+use queue::{RabbitMq, RabbitMqConfig};
+use store::postgres::Postgres;
+use tokio_postgres::Client;
+
+use crate::process::print_logs;
+use crate::{Alone, Answer, Database, PATIENCE, Process, Program, Stack, Watch, base, eventually, finish_in_drop, unique};
+
+/// The moment that all nights value the base for.
+pub const AS_OF: &str = "1998-07-01";
+
+/// Leases and patience short enough for a test. A flag overrides them.
+const HASTE: [(&str, &str); 9] = [
+    ("LTV_LEASE", "2s"),
+    ("LTV_SLOTS", "2"),
+    ("LTV_GRACE_PERIOD", "10s"),
+    ("LTV_PASS_INTERVAL", "200ms"),
+    ("LTV_LEADERSHIP_LEASE", "2s"),
+    ("LTV_PUBLISH_GRACE", "2s"),
+    ("LTV_LOST_AFTER", "2s"),
+    ("LTV_LOG_FORMAT", "json"),
+    ("LTV_LOG", "info,worker=debug,coordinator=debug"),
+];
+
+/// A database with the base, queues and cache keys, all of this test alone; they go when it is dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    stack: Stack,
+    program: Program,
+    database: Database,
+    store: Postgres,
+    prefix: String,
+    folder: PathBuf,
+    processes: AtomicU32,
+    /// Last, so that the servers are kept until everything is tidied up.
+    _alone: Option<Alone>,
+}
+
+impl Fleet {
+    /// Makes a world over a copy of the base, its model and the reference run.
+    pub async fn new(program: &Program) -> Self {
+        let stack = Stack::from_env();
+        let alone = stack.alone();
+        let database = base::copy(&stack, program).await;
+        let mut fleet = Self::over(&stack, program, database).await;
+        fleet._alone = Some(alone);
+        fleet
+    }
+
+    /// Makes a world over a database, without keeping others from the servers.
+    pub(crate) async fn over(stack: &Stack, program: &Program, database: Database) -> Self {
+        let prefix = unique("faults");
+        let folder = program.folder.join(&prefix);
+        fs::create_dir_all(&folder).expect("a folder for the logs can be made");
+        let store = database.store();
+        store.check().await.expect("the database that was just made answers");
+        let (stack, program) = (stack.clone(), program.clone());
+        Self { stack, program, database, store, prefix, folder, processes: AtomicU32::new(0), _alone: None }
+    }
+
+    /// The servers.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// The product's own way to look into the database.
+    pub fn store(&self) -> &Postgres {
+        &self.store
+    }
+
+    /// Where the database is.
+    pub fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
+    /// A connection to look where the product does not.
+    pub async fn sql(&self) -> Client {
+        self.database.client().await
+    }
+
+    /// The first column of the first row that a query about a run (`$1`) gives.
+    pub async fn ask<T>(&self, query: &str, run: RunId) -> T
+    where
+        T: for<'a> tokio_postgres::types::FromSql<'a>,
+    {
+        let row = self.sql().await.query_one(query, &[&run.0]).await;
+        row.unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+    }
+
+    /// The product's own way to look into the queues.
+    pub async fn queue(&self) -> RabbitMq {
+        let config = RabbitMqConfig { prefix: self.prefix.clone(), ..RabbitMqConfig::new(self.stack.amqp_url(), "test") };
+        eventually(PATIENCE, "a connection to RabbitMQ", async || RabbitMq::connect_now(config.clone()).await.ok())
+            .await
+    }
+
+    /// The product's own way to look into the cache.
+    pub async fn cache(&self) -> Redis {
+        let config =
+            RedisConfig { prefix: self.prefix.clone(), ..RedisConfig::new(self.stack.redis_url(), "test") };
+        Redis::connect(config).await.expect("the settings of a test are valid")
+    }
+
+    // --- processes --------------------------------------------------------------------------------------------
+
+    /// Runs a command to its end, whatever that is.
+    pub fn answer(&self, arguments: &[&str]) -> Answer {
+        Answer::of(self.command().args(arguments).env("LTV_LOG", "warn"))
+    }
+
+    /// Runs a command that has to succeed.
+    pub fn ltv(&self, arguments: &[&str]) -> Answer {
+        let answer = self.answer(arguments);
+        assert_eq!(answer.code, Some(0), "ltv {}: {}{}", arguments.join(" "), answer.out, answer.err);
+        answer
+    }
+
+    /// Dispatches the whole base and returns the run.
+    pub async fn dispatch(&self, arguments: &[&str]) -> RunId {
+        self.dispatch_selection(&[&["--all"], arguments].concat()).await
+    }
+
+    /// Dispatches some customers, as a run of their own.
+    pub async fn dispatch_customers(&self, customers: &[CustomerId], arguments: &[&str]) -> RunId {
+        let numbers: Vec<String> = customers.iter().map(ToString::to_string).collect();
+        let file = self.folder.join(unique("customers"));
+        fs::write(&file, numbers.join("\n")).expect("a file can be written");
+        let file = file.to_str().expect("the folder's name is text");
+        self.dispatch_selection(&[&["--customers", file], arguments].concat()).await
+    }
+
+    async fn dispatch_selection(&self, arguments: &[&str]) -> RunId {
+        let as_of: &[&str] = if arguments.contains(&"--as-of") { &[] } else { &["--as-of", AS_OF] };
+        let dispatched = self.ltv(&[&["dispatch", "--json"], as_of, arguments].concat()).json();
+        RunId(dispatched["run"].as_i64().expect("dispatch names its run"))
+    }
+
+    /// Starts a worker.
+    pub fn worker(&self, arguments: &[&str]) -> Process {
+        self.role("worker", arguments)
+    }
+
+    /// Starts a coordinator.
+    pub fn coordinator(&self, arguments: &[&str]) -> Process {
+        self.role("coordinator", arguments)
+    }
+
+    /// Starts workers that are replaced when they die.
+    pub fn crew(&self, size: usize, arguments: &[&'static str]) -> Crew<'_> {
+        let members = (0..size).map(|_| self.worker(arguments)).collect();
+        Crew { fleet: self, arguments: arguments.to_vec(), members, deaths: 0 }
+    }
+
+    /// Starts any command in the background.
+    pub fn background(&self, name: &str, arguments: &[&str]) -> Process {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
+        Process::start(self.command().args(arguments), &format!("{name}-{number}"), &self.folder)
+    }
+
+    fn role(&self, role: &str, arguments: &[&str]) -> Process {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = format!("{role}-{number}");
+        Process::start(self.command().args([role, "--instance", &name]).args(arguments), &name, &self.folder)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program.binary);
+        command
+            .current_dir(&self.folder)
+            .env_clear()
+            .envs(HASTE)
+            .env("RUST_BACKTRACE", "1")
+            .env("LTV_DATABASE_URL", self.database.url())
+            .env("LTV_AMQP_URL", self.stack.amqp_url())
+            .env("LTV_REDIS_URL", self.stack.redis_url())
+            .env("LTV_QUEUE_PREFIX", &self.prefix)
+            .env("LTV_CACHE_PREFIX", &self.prefix);
+        command
+    }
+
+    // --- the night --------------------------------------------------------------------------------------------
+
+    /// Looks at a run's progress from now on.
+    pub fn watch(&self, run: RunId) -> Watch {
+        Watch::begin(self.database.store(), run)
+    }
+
+    /// Waits until so many chunks are done, while others are not.
+    pub async fn reached(&self, run: RunId, chunks: u64) {
+        let what = format!("{chunks} chunks of run {run} are done");
+        let progress = eventually(PATIENCE, &what, async || {
+            let progress = self.store.run(run).await.ok()??.progress;
+            (progress.done >= chunks).then_some(progress)
+        })
+        .await;
+        assert!(progress.done + 20 < progress.chunks, "in mid-run, not at its end: {progress:?}");
+    }
+
+    /// Waits until a run is finished.
+    pub async fn finished(&self, run: RunId) {
+        self.finished_while(run, || ()).await;
+    }
+
+    /// Waits until a run is finished, and does something now and then.
+    pub async fn finished_while(&self, run: RunId, mut meanwhile: impl FnMut()) {
+        eventually(PATIENCE, &format!("run {run} is finished"), async || {
+            meanwhile();
+            self.is_finished(run).await.then_some(())
+        })
+        .await;
+    }
+
+    /// Whether a run is finished.
+    pub async fn is_finished(&self, run: RunId) -> bool {
+        matches!(self.store.run(run).await, Ok(Some(record)) if record.state == RunState::Finished)
+    }
+
+    /// How many attempts of a run ended so.
+    pub async fn attempts(&self, run: RunId, outcomes: &[&str]) -> i64 {
+        let query = "select count(*) from fleet.attempts where run_id = $1 and outcome = any($2)";
+        self.sql().await.query_one(query, &[&run.0, &outcomes]).await.expect("attempts can be counted").get(0)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            print_logs(&self.folder);
+        } else {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+        let config =
+            RabbitMqConfig { prefix: self.prefix.clone(), ..RabbitMqConfig::new(self.stack.amqp_url(), "test") };
+        finish_in_drop(async move || {
+            if let Ok(queue) = RabbitMq::connect_now(config).await {
+                let _ = queue.delete_topology().await;
+            }
+        });
+    }
+}
+
+/// Workers that are replaced when they die, as an orchestrator would do it.
+#[derive(Debug)]
+pub struct Crew<'a> {
+    fleet: &'a Fleet,
+    arguments: Vec<&'static str>,
+    members: Vec<Process>,
+    deaths: usize,
+}
+
+impl Crew<'_> {
+    /// Starts a worker for each that has died.
+    pub fn replace_the_dead(&mut self) {
+        for member in &mut self.members {
+            if member.has_ended() {
+                *member = self.fleet.worker(&self.arguments);
+                self.deaths += 1;
+            }
+        }
+    }
+
+    /// Kills one of them.
+    pub fn kill(&mut self, number: usize) {
+        let count = self.members.len();
+        self.members[number % count].kill();
+    }
+
+    /// How many have died and were replaced.
+    pub fn deaths(&self) -> usize {
+        self.deaths
+    }
+}

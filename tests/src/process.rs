@@ -1,0 +1,161 @@
+//! Processes of the binary under test: started, stopped, resumed, killed, and never left behind.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::eventually;
+
+/// The binary under test, and a folder for what it says. Integration tests know both from Cargo.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub(crate) binary: PathBuf,
+    pub(crate) folder: PathBuf,
+}
+
+impl Program {
+    /// Takes `env!("CARGO_BIN_EXE_ltv-under-test")` and `env!("CARGO_TARGET_TMPDIR")`.
+    pub fn new(binary: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
+        Self { binary: binary.into(), folder: folder.into() }
+    }
+}
+
+/// What a command answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+impl Answer {
+    /// Runs a command to its end.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let output = command.stdin(Stdio::null()).output().expect("the binary under test can be run");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Its standard output as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A process that is killed when it is dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command whose output goes into a file named after it.
+    pub(crate) fn start(command: &mut Command, name: &str, folder: &Path) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let file = File::create(&log).expect("a log file can be made");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("a file handle can be cloned"))
+            .stderr(file)
+            .spawn()
+            .expect("the binary under test can be run");
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// Its name in the store and the logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Kills it with SIGKILL, and returns when it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Stops it with SIGSTOP, and returns when it stands still.
+    pub async fn stop(&self) {
+        self.signal("STOP");
+        eventually(Duration::from_secs(5), "the process stands still", async || {
+            (self.state()? == 'T').then_some(())
+        })
+        .await;
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// Asks it to end, with SIGTERM.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Waits until it has ended, and says how.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        let child = &mut self.child;
+        eventually(limit, &what, async || child.try_wait().expect("a child can be waited for")).await
+    }
+
+    /// Whether it has ended by itself, or was killed.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// The signal that ended it, if one did.
+    pub fn ended_by_signal(&mut self) -> Option<i32> {
+        self.child.try_wait().expect("a child can be waited for")?.signal()
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it says something.
+    pub async fn says(&self, text: &str, limit: Duration) {
+        let what = format!("{} says {text:?}", self.name);
+        eventually(limit, &what, async || self.log().contains(text).then_some(())).await;
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status().expect("kill can be run");
+        assert!(status.success(), "{signal} reaches {}", self.name);
+    }
+
+    /// The letter that Linux gives its state.
+    fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Prints the end of every log in a folder.
+pub(crate) fn print_logs(folder: &Path) {
+    let mut logs: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|log| log.path()).collect();
+    logs.sort();
+    for log in logs {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        eprintln!("--- the end of {} ({} lines)", log.display(), lines.len());
+        for line in &lines[lines.len().saturating_sub(25)..] {
+            eprintln!("{line}");
+        }
+    }
+}

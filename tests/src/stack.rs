@@ -1,0 +1,132 @@
+//! The servers: where they are, and how they are taken away.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+/// A PostgreSQL, a RabbitMQ and a Redis, started by `scripts/stack`.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    database_url: String,
+    amqp_url: String,
+    redis_url: String,
+    name: String,
+}
+
+impl Stack {
+    /// Takes the servers that `scripts/stack env` names.
+    pub fn from_env() -> Self {
+        Self {
+            database_url: variable("LTV_DATABASE_URL"),
+            amqp_url: variable("LTV_AMQP_URL"),
+            redis_url: variable("LTV_REDIS_URL"),
+            name: variable("LTV_STACK"),
+        }
+    }
+
+    /// The URL of the database that the stack made; tests make their own beside it.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// The broker's URL.
+    pub fn amqp_url(&self) -> &str {
+        &self.amqp_url
+    }
+
+    /// The cache's URL.
+    pub fn redis_url(&self) -> &str {
+        &self.redis_url
+    }
+
+    /// Does `stop`, `start` or `kill` to `rabbitmq`, `postgres` or `redis`, and returns when it is done.
+    pub fn service(&self, action: &str, service: &str) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/stack");
+        let output = Command::new(&script)
+            .args(["--name", &self.name, action, service])
+            .output()
+            .expect("scripts/stack can be run");
+        assert!(
+            output.status.success(),
+            "scripts/stack --name {} {action} {service}: {}",
+            self.name,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// Takes a server away, in good order (`stop`) or not (`kill`), until the outage ends or is dropped.
+    #[must_use]
+    pub fn without(&self, action: &str, service: &'static str) -> Outage {
+        self.service(action, service);
+        Outage { stack: self.clone(), service }
+    }
+
+    /// Waits until no other test uses the servers, and keeps them for this one.
+    ///
+    /// Under the names of the locks that the tests of the seams take, each for its own server.
+    pub fn alone(&self) -> Alone {
+        let lock = |server: &str, place: &str| {
+            let place = place.replace([':', '/'], "-");
+            let path = std::env::temp_dir().join(format!("ltv-tests-{server}-{place}.lock"));
+            let file = File::options().create(true).append(true).open(path).expect("a lock file can be made");
+            file.lock().expect("a file can be locked");
+            file
+        };
+        let port = self.amqp_url.rsplit(':').next().unwrap_or_default();
+        Alone { _locks: [lock("rabbitmq", port), lock("redis", self.redis_address())] }
+    }
+
+    /// Empties Redis, as `redis-cli flushall` would.
+    pub fn flush_redis(&self) {
+        let output = Command::new("redis-cli")
+            .args(["-u", &self.redis_url, "flushall"])
+            .output()
+            .expect("redis-cli comes with Redis");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "OK");
+    }
+
+    /// `host:port`
+    fn redis_address(&self) -> &str {
+        let rest = self.redis_url.trim_start_matches("redis://");
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        rest.split('/').next().unwrap_or_default()
+    }
+}
+
+/// The right to take servers away.
+#[derive(Debug)]
+#[must_use]
+pub struct Alone {
+    _locks: [File; 2],
+}
+
+/// A server is away.
+#[derive(Debug)]
+pub struct Outage {
+    stack: Stack,
+    service: &'static str,
+}
+
+impl Outage {
+    /// Brings it back, and returns when it answers.
+    pub fn end(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Outage {
+    // Also for a test that failed in the middle: the others need the server.
+    fn drop(&mut self) {
+        self.stack.service("start", self.service);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where the servers are")]
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!(
+            "{name} is not set: run `scripts/test`, or `scripts/stack --name mine up` and then \
+             `eval \"$(scripts/stack --name mine env)\"`"
+        )
+    })
+}

@@ -1,0 +1,6 @@
+//! The seams on real servers, each by itself. `scripts/test` runs this; it needs `scripts/stack`.
+
+mod cache;
+mod load;
+mod queue;
+mod telemetry;
