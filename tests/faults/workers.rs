@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tests::{PATIENCE, eventually};
 use tokio::time::Instant;
 
 use crate::{SMALL, SOON, assert_nothing_was_charged, fleet, leased_to, outcome};
@@ -175,8 +174,7 @@ async fn two_dispatchers_of_one_night_find_the_same_run_planned_once() {
         assert!(dispatcher.ended(SOON).await.success(), "{}", dispatcher.log());
     }
 
-    let told: Vec<serde_json::Value> =
-        both.iter().map(|dispatcher| serde_json::from_str(&dispatcher.log()).unwrap()).collect();
+    let told = both.each_ref().map(tests::Process::json);
     assert_eq!(told[0]["run"], told[1]["run"]);
     assert_eq!(told.iter().filter(|told| told["is_new"] == true).count(), 1, "{told:?}");
     let run = batch::RunId(told[0]["run"].as_i64().unwrap());
@@ -185,9 +183,6 @@ async fn two_dispatchers_of_one_night_find_the_same_run_planned_once() {
     let _coordinator = fleet.coordinator(&[]);
     let _worker = fleet.worker(&[]);
     fleet.finished(run).await;
-    eventually(PATIENCE, "the night has one run", async || {
-        (fleet.dispatch(&SMALL).await == run).then_some(())
-    })
-    .await;
+    assert_eq!(fleet.dispatch(&SMALL).await, run, "the night has its run, even when that is over");
     fleet.assert_exact(run).await;
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use batch::RunId;
 
-use crate::database::{Database, connect, with_name};
+use crate::database::{Database, connect, name_of};
 use crate::fleet::{AS_OF, Fleet};
 use crate::{PATIENCE, Program, Stack, eventually};
 
@@ -79,7 +79,7 @@ async fn drop_older_templates(admin: &tokio_postgres::Client) {
 /// Makes the base, fits a model, and lets one worker with one slot go through a night that nobody disturbs. Its
 /// chunks are cut otherwise than those of the tests: a value must not depend on who shares its chunk.
 async fn prepare(stack: &Stack, program: &Program, name: &str) {
-    let fleet = Fleet::over(stack, program, Database::create(stack).await).await;
+    let fleet = Fleet::over(stack, program, Database::create(stack).await, None).await;
     let url = fleet.database_url().to_owned();
     let (customers, first) = (CUSTOMERS.to_string(), FIRST_CUSTOMER.to_string());
     let generate = ["generate", "--into", &url, "--customers", &customers, "--first-customer", &first];
@@ -106,13 +106,14 @@ async fn prepare(stack: &Stack, program: &Program, name: &str) {
     client.batch_execute(free).await.expect("the night can be freed");
     drop(client);
 
-    // A database with somebody in it can be neither renamed nor copied; connections take a moment to go.
+    // A database with somebody in it can be neither renamed nor copied.
     let admin = connect(stack.database_url()).await;
-    let (_, made) = url.rsplit_once('/').expect("the URL names a database");
+    let made = name_of(&url);
+    let send_away = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
     let rename = format!("alter database {made} rename to {name}");
     eventually(PATIENCE, "the template is left alone", async || {
+        admin.query(send_away, &[&made]).await.ok()?;
         admin.batch_execute(&rename).await.ok()
     })
     .await;
-    debug_assert!(with_name(&url, name).ends_with(name));
 }

@@ -71,8 +71,14 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
+/// The database's name.
+pub(crate) fn name_of(url: &str) -> &str {
+    let place = url.split('?').next().unwrap_or_default();
+    place.rsplit_once('/').expect("the URL names a database").1
+}
+
 /// The same server, another database.
-pub(crate) fn with_name(url: &str, name: &str) -> String {
+fn with_name(url: &str, name: &str) -> String {
     let (place, options) = url.split_once('?').map_or((url, ""), |(place, options)| (place, options));
     let (server, _) = place.rsplit_once('/').expect("the URL names a database");
     let mark = if options.is_empty() { "" } else { "?" };

@@ -50,20 +50,23 @@ impl Fleet {
         let stack = Stack::from_env();
         let alone = stack.alone();
         let database = base::copy(&stack, program).await;
-        let mut fleet = Self::over(&stack, program, database).await;
-        fleet._alone = Some(alone);
-        fleet
+        Self::over(&stack, program, database, Some(alone)).await
     }
 
-    /// Makes a world over a database, without keeping others from the servers.
-    pub(crate) async fn over(stack: &Stack, program: &Program, database: Database) -> Self {
+    /// Makes a world over a database.
+    pub(crate) async fn over(
+        stack: &Stack,
+        program: &Program,
+        database: Database,
+        alone: Option<Alone>,
+    ) -> Self {
         let prefix = unique("faults");
         let folder = program.folder.join(&prefix);
         fs::create_dir_all(&folder).expect("a folder for the logs can be made");
         let store = database.store();
         store.check().await.expect("the database that was just made answers");
         let (stack, program) = (stack.clone(), program.clone());
-        Self { stack, program, database, store, prefix, folder, processes: AtomicU32::new(0), _alone: None }
+        Self { stack, program, database, store, prefix, folder, processes: AtomicU32::new(0), _alone: alone }
     }
 
     /// The servers.

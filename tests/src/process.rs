@@ -52,21 +52,21 @@ impl Answer {
 pub struct Process {
     name: String,
     child: Child,
+    out: PathBuf,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts a command whose output goes into a file named after it.
+    /// Starts a command whose output and log go into files named after it.
     pub(crate) fn start(command: &mut Command, name: &str, folder: &Path) -> Self {
-        let log = folder.join(format!("{name}.log"));
-        let file = File::create(&log).expect("a log file can be made");
+        let (out, log) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.log")));
         let child = command
             .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("a file handle can be cloned"))
-            .stderr(file)
+            .stdout(File::create(&out).expect("a file can be made"))
+            .stderr(File::create(&log).expect("a file can be made"))
             .spawn()
             .expect("the binary under test can be run");
-        Self { name: name.to_owned(), child, log }
+        Self { name: name.to_owned(), child, out, log }
     }
 
     /// Its name in the store and the logs.
@@ -116,7 +116,13 @@ impl Process {
         self.child.try_wait().expect("a child can be waited for")?.signal()
     }
 
-    /// What it has said so far.
+    /// Its standard output as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        let out = fs::read_to_string(&self.out).unwrap_or_default();
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+
+    /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -114,9 +114,33 @@ impl TraceService for Kept {
 
 mod tests {
     use ltv::telemetry::{self, LogFormat, TelemetryConfig};
+    use tests::{Fleet, PATIENCE, Program};
     use tracing::info_span;
 
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_attempt_of_a_night_links_to_the_dispatch_that_ordered_it() {
+        let collector = Collector::start().await;
+        let program =
+            Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"));
+        let fleet = Fleet::new(&program).await;
+        let traced = ["--otlp-endpoint", collector.endpoint()];
+        let run = fleet.dispatch(&traced).await;
+        let _coordinator = fleet.coordinator(&[]);
+        let mut worker = fleet.worker(&traced);
+
+        fleet.finished(run).await;
+        worker.terminate();
+        worker.ended(PATIENCE).await;
+
+        let dispatches = collector.spans_named("dispatch");
+        let [dispatch] = &dispatches[..] else { panic!("one dispatch: {dispatches:?}") };
+        let attempts = collector.spans_named("attempt");
+        let chunks: i64 = fleet.ask("select chunks::bigint from fleet.runs where run_id = $1", run).await;
+        assert_eq!(attempts.len() as i64, chunks, "a span for each attempt");
+        assert!(attempts.iter().all(|attempt| attempt.links_to(dispatch)), "{attempts:?}");
+    }
 
     // Starting telemetry installs it for the whole process, so no other test of this program may.
     #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use batch::{Forecast, Outlook, PublishCause, RunSnapshot, Verdict};
-use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use store::FinishedRun;
 
 const PASS_SECONDS: &str = "ltv_coordinator_pass_seconds";
@@ -25,7 +23,10 @@ pub fn describe() {
     describe_counter!(FINISHED, Unit::Count, "Runs finished");
     describe_histogram!(RUN_SECONDS, Unit::Seconds, "Time of a finished run from the plan on");
     describe_gauge!(RUN_SHARE, "Settled share of the work of the latest open run, by priority");
-    describe_gauge!(RUN_OUTLOOK, "Of the latest open run, by priority: 0 on track, 1 at risk, 2 infeasible, 3 missed");
+    describe_gauge!(
+        RUN_OUTLOOK,
+        "Of the latest open run, by priority: 0 on track, 1 at risk, 2 infeasible, 3 missed"
+    );
 }
 
 pub(crate) fn passed(took: Duration) {

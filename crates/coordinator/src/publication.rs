@@ -55,10 +55,8 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
             let page = store.values_after(run, after, PAGE).await.map_err(|error| text(&error))?;
             let Some(last) = page.last() else { break };
             after = Some(last.customer);
-            let values: Vec<Valued> = page
-                .iter()
-                .map(|valued| Valued { customer: valued.customer, value: valued.value })
-                .collect();
+            let values: Vec<Valued> =
+                page.iter().map(|valued| Valued { customer: valued.customer, value: valued.value }).collect();
             cache.put_values(run, &values).await.map_err(|error| text(&error))?;
         }
     }

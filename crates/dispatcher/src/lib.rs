@@ -175,10 +175,8 @@ impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
         } else {
             WorkSample::none()
         };
-        let plan = plan(&customers, &sample, &self.policy).map_err(|source| DispatchError::Plan {
-            selection: order.selection.to_string(),
-            source,
-        })?;
+        let plan = plan(&customers, &sample, &self.policy)
+            .map_err(|source| DispatchError::Plan { selection: order.selection.to_string(), source })?;
         let new = NewRun {
             night,
             selection: order.selection.clone(),

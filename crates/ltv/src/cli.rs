@@ -215,6 +215,7 @@ pub struct FitArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("selection").required(true))]
 #[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that a person types")]
 pub struct DispatchArgs {
     #[command(flatten)]
     pub database: DatabaseArgs,

@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(78)), "78 ms");
         assert_eq!(duration(Duration::from_millis(5_600)), "5.6 s");
         assert_eq!(duration(Duration::from_secs(184)), "3 min 4 s");
-        assert_eq!(duration(Duration::from_secs(3_720)), "1 h 2 min");
+        assert_eq!(duration(Duration::from_mins(62)), "1 h 2 min");
     }
 
     #[test]

@@ -22,8 +22,8 @@ use batch::{
 use jiff::Timestamp;
 
 pub use error::Error;
-pub use model::Terms;
 pub use metrics::describe as describe_metrics;
+pub use model::Terms;
 pub use record::{
     Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, FinishedRun, History, ModelVersion,
     ModelVersionId, NewModelVersion, NewRun, Reading, Rejected, ResultRows, RunRecord, Selection, Standing,

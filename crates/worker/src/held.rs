@@ -4,8 +4,10 @@
 //!   when the store is back.
 //! * **An attempt was superseded.** The renewal does not answer for it: it is told to stop, since the fence
 //!   would refuse its commit anyway.
+//! * **The same chunk comes twice at once.** The second message finds it held from before its begin on: the store
+//!   would take a second begin by the same worker for a repeat whose first answer was lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +16,11 @@ use store::Attempts;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-type Chunks = HashMap<ChunkRef, (Attempt, CancellationToken)>;
+/// An attempt, once it is begun, and a way to stop it.
+type Entry = (Option<Attempt>, CancellationToken);
+type Chunks = HashMap<ChunkRef, Entry>;
 
-/// The chunks being worked on, each with its attempt and a way to stop it.
+/// The chunks being worked on.
 #[derive(Clone, Default)]
 pub(crate) struct Held(Arc<Mutex<Chunks>>);
 
@@ -29,16 +33,16 @@ pub(crate) struct Holding {
 }
 
 impl Held {
-    /// Whether an attempt at the chunk is at work here.
-    pub(crate) fn contains(&self, chunk: ChunkRef) -> bool {
-        self.lock().contains_key(&chunk)
-    }
-
-    /// Holds an attempt's lease from now on.
-    pub(crate) fn hold(&self, attempt: AttemptId) -> Holding {
-        let superseded = CancellationToken::new();
-        self.lock().insert(attempt.chunk, (attempt.attempt, superseded.clone()));
-        Holding { held: self.clone(), chunk: attempt.chunk, superseded }
+    /// Holds a chunk, unless it is held here already.
+    pub(crate) fn hold(&self, chunk: ChunkRef) -> Option<Holding> {
+        match self.lock().entry(chunk) {
+            hash_map::Entry::Occupied(_) => None,
+            hash_map::Entry::Vacant(free) => {
+                let superseded = CancellationToken::new();
+                free.insert((None, superseded.clone()));
+                Some(Holding { held: self.clone(), chunk, superseded })
+            }
+        }
     }
 
     /// Renews the leases, four times in a lease, for ever.
@@ -62,7 +66,7 @@ impl Held {
         let before: Vec<AttemptId> = self
             .lock()
             .iter()
-            .map(|(&chunk, &(attempt, _))| AttemptId { chunk, attempt })
+            .filter_map(|(&chunk, &(attempt, _))| Some(AttemptId { chunk, attempt: attempt? }))
             .collect();
         if before.is_empty() {
             return;
@@ -77,7 +81,7 @@ impl Held {
         let chunks = self.lock();
         for attempt in superseded {
             if let Some((latest, stop)) = chunks.get(&attempt.chunk)
-                && *latest == attempt.attempt
+                && *latest == Some(attempt.attempt)
             {
                 stop.cancel();
             }
@@ -86,6 +90,15 @@ impl Held {
 
     fn lock(&self) -> MutexGuard<'_, Chunks> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Holding {
+    /// Keeps the lease of an attempt that has begun.
+    pub(crate) fn begun(&self, attempt: Attempt) {
+        if let Some((latest, _)) = self.held.lock().get_mut(&self.chunk) {
+            *latest = Some(attempt);
+        }
     }
 }
 

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 const MESSAGES: &str = "ltv_worker_messages_total";
 const CUSTOMERS: &str = "ltv_worker_customers_total";

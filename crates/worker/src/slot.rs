@@ -108,9 +108,9 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     }
 
     async fn take_chunk<D: Delivery>(&self, delivery: D, message: ChunkMessage) {
-        if self.held.contains(message.chunk) {
+        let Some(holding) = self.held.hold(message.chunk) else {
             return settle(delivery.ack().await, "held");
-        }
+        };
         let Some(begun) = self.begin(message).await else {
             return settle(delivery.requeue().await, "given_back");
         };
@@ -122,15 +122,16 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             Begin::NoRun => return settle(delivery.ack().await, "no_run"),
         };
         tracing::Span::current().record("attempt", assignment.attempt.attempt.0);
+        holding.begun(assignment.attempt.attempt);
 
         if self.config.faults.acks_first() {
             let priority = delivery.priority();
             settle(delivery.ack().await, "acked_first");
-            self.attempt(&assignment, priority).await;
+            self.attempt(&assignment, priority, &holding).await;
             return;
         }
         metrics::busy(1.0);
-        let ended = self.attempt(&assignment, delivery.priority()).await;
+        let ended = self.attempt(&assignment, delivery.priority(), &holding).await;
         metrics::busy(-1.0);
         match ended {
             // Ack only after the commit: a lost ack repeats a settled chunk, which costs one query; a lost
@@ -146,12 +147,16 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     async fn begin(&self, message: ChunkMessage) -> Option<Begin> {
         let mut delays = Delays::reconnect();
         loop {
-            let begin =
-                self.store.begin_attempt(message.chunk, &self.config.name, self.config.lease).await;
+            let begin = self.store.begin_attempt(message.chunk, &self.config.name, self.config.lease).await;
             match begin {
                 Ok(begun) => return Some(begun),
-                Err(error) => {
+                Err(error) if error.is_transient() => {
                     tracing::debug!(%error, "waiting to begin");
+                    self.wait(&mut delays).await?;
+                }
+                Err(error) => {
+                    // Not the chunk's fault as far as anybody knows, so it is not charged; somebody must look.
+                    tracing::error!(%error, "an attempt cannot begin, trying again");
                     self.wait(&mut delays).await?;
                 }
             }
@@ -159,9 +164,8 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     }
 
     /// Makes one attempt at a chunk, to whichever end.
-    async fn attempt(&self, assignment: &Assignment, priority: Priority) -> Ended {
+    async fn attempt(&self, assignment: &Assignment, priority: Priority, holding: &Holding) -> Ended {
         let attempt = assignment.attempt;
-        let holding = self.held.hold(attempt);
         let gave_up = self.gave_up.clone();
         let ended = tokio::select! {
             biased;
@@ -178,7 +182,6 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             Ended::GaveUp => self.give_back(attempt).await,
             Ended::Committed | Ended::Failed => {}
         }
-        drop::<Holding>(holding);
         ended
     }
 
@@ -236,11 +239,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
         }
     }
 
-    async fn compute_rows(
-        &self,
-        assignment: &Assignment,
-        priority: Priority,
-    ) -> Result<ResultRows, Failure> {
+    async fn compute_rows(&self, assignment: &Assignment, priority: Priority) -> Result<ResultRows, Failure> {
         let pinned = self.scorers.get(&self.store, assignment.model_version, assignment.terms).await?;
         let Some(pinned) = pinned else {
             return Err(Failure::Chunk(format!("model version {} is missing", assignment.model_version)));
@@ -378,4 +377,3 @@ impl Valuing {
         self.next = end;
     }
 }
-

@@ -70,7 +70,7 @@ impl FloorLane {
             if length == 0 || answer.contains(&b'-') {
                 return Err(io::Error::other("redis refused a command or hung up"));
             }
-            answered += answer.iter().filter(|byte| **byte == b'\n').count();
+            answered += answer.split(|byte| *byte == b'\n').count() - 1;
         }
         Ok(())
     }

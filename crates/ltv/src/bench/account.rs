@@ -120,9 +120,7 @@ fn tree(processes: &HashMap<u32, Process>, root: u32) -> Vec<u32> {
     let mut next = 0;
     while next < members.len() {
         let parent = members[next];
-        members.extend(
-            processes.iter().filter(|(_, process)| process.parent == parent).map(|(&pid, _)| pid),
-        );
+        members.extend(processes.iter().filter(|(_, process)| process.parent == parent).map(|(&pid, _)| pid));
         next += 1;
     }
     members
@@ -137,10 +135,8 @@ fn cpu_of_tree(processes: &HashMap<u32, Process>, root: u32) -> f64 {
 
 fn memory_of_tree(processes: &HashMap<u32, Process>, root: u32) -> u64 {
     let members = if root == std::process::id() { vec![root] } else { tree(processes, root) };
-    let statuses: Vec<String> = members
-        .iter()
-        .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok())
-        .collect();
+    let statuses: Vec<String> =
+        members.iter().filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok()).collect();
     if let [single] = &statuses[..] {
         return field(single, "VmHWM:").unwrap_or(0); // The kernel's own peak: nothing is missed between samples.
     }

@@ -135,7 +135,11 @@ pub(crate) fn tell(report: &Report) {
         ("night", format!("{}/s", count(report.customers_per_s as u64)), seconds(&report.night_s)),
         ("floor", format!("{}/s", count(report.floor_customers_per_s as u64)), seconds(&report.floor_s)),
         ("efficiency", format!("{:.3}", report.efficiency), "floor time / night time, medians".into()),
-        ("dispatch", duration(Duration::from_secs_f64(report.dispatch_s)), "plan and publish, confirmed".into()),
+        (
+            "dispatch",
+            duration(Duration::from_secs_f64(report.dispatch_s)),
+            "plan and publish, confirmed".into(),
+        ),
         (
             "mathematics",
             format!("{}/s", count(report.mathematics_customers_per_s as u64)),
@@ -164,8 +168,8 @@ pub(crate) fn tell(report: &Report) {
 async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<u64> {
     let (customers, transactions) = store.source_size().await?;
     let expected = (f64::from(args.customers) * args.transactions) as u64;
-    let is_same = customers == u64::from(args.customers)
-        && transactions.abs_diff(expected) < expected / 10 + 1_000;
+    let is_same =
+        customers == u64::from(args.customers) && transactions.abs_diff(expected) < expected / 10 + 1_000;
     if customers > 0 && !is_same {
         anyhow::bail!(
             "the database holds another base ({} customers, {} transactions): empty it with \

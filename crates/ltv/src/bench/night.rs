@@ -7,8 +7,8 @@ use anyhow::Context;
 use batch::{PlanPolicy, Priority, RunId, RunState};
 use dispatcher::{Dispatcher, Order};
 use queue::{Queue, RabbitMq};
-use store::postgres::Postgres;
 use store::Selection;
+use store::postgres::Postgres;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -107,7 +107,7 @@ impl Fleet {
             let pid = child.id().context("it has not been waited for")?;
             // The signal that Kubernetes sends; the standard library only knows SIGKILL.
             Command::new("kill").arg(pid.to_string()).status().await?;
-            let status = timeout(Duration::from_secs(60), child.wait()).await.context(name.clone())??;
+            let status = timeout(Duration::from_mins(1), child.wait()).await.context(name.clone())??;
             anyhow::ensure!(status.success(), "{name} did not drain: {status}");
         }
         Ok(())

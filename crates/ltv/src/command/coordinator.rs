@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use batch::{RetryPolicy, SupervisePolicy};
-use cache::Cache;
 use coordinator::{Coordinator, CoordinatorConfig};
 use queue::Queue;
 
 use super::role;
 use crate::cli::CoordinatorArgs;
 use crate::config;
-use crate::http::Check;
 use crate::telemetry::{self, Metrics};
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
@@ -18,29 +16,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 
-    let checks = vec![
-        Check::required("postgres", {
-            let store = store.clone();
-            move || {
-                let store = store.clone();
-                async move { store.check().await.map_err(|error| error.to_string()) }
-            }
-        }),
-        Check::required("rabbitmq", {
-            let queue = queue.clone();
-            move || {
-                let is_ready = queue.ready();
-                async move { is_ready.then_some(()).ok_or_else(|| "not connected".to_owned()) }
-            }
-        }),
-        Check::optional("redis", {
-            let cache = cache.clone();
-            move || {
-                let cache = cache.clone();
-                async move { cache.check().await.map_err(|error| error.to_string()) }
-            }
-        }),
-    ];
+    let checks = role::checks(&store, &queue, &cache);
     let surroundings = role::surround("coordinator", args.role.listen, checks, metrics).await?;
     let config = CoordinatorConfig {
         name,

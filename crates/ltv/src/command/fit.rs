@@ -33,9 +33,8 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
     }
     let left_out = customers.len() - summaries.len();
     let used = summaries.len();
-    let (parameters, diagnostics) = tokio::task::spawn_blocking(move || fit::parameters(summaries))
-        .await?
-        .with_context(|| {
+    let (parameters, diagnostics) =
+        tokio::task::spawn_blocking(move || fit::parameters(summaries)).await?.with_context(|| {
             format!("{used} customers can be fitted at {as_of}, {left_out} cannot; load more, or see --as-of")
         })?;
 
@@ -105,8 +104,7 @@ impl Default for Fingerprint {
 impl Fingerprint {
     fn add(&mut self, customer: i64, summary: &Summary) {
         let Summary { frequency, recency_days, age_days, repeat_spend_minor } = *summary;
-        let numbers =
-            [customer, frequency.into(), recency_days.into(), age_days.into(), repeat_spend_minor];
+        let numbers = [customer, frequency.into(), recency_days.into(), age_days.into(), repeat_spend_minor];
         for byte in numbers.iter().flat_map(|number| number.to_le_bytes()) {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

@@ -11,7 +11,7 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
     let models = store.model_versions(args.limit).await?;
     if args.json {
-        println!("{}", Json::from_iter(models.iter().map(model_document)));
+        println!("{}", models.iter().map(model_document).collect::<Json>());
         return Ok(());
     }
     if models.is_empty() {

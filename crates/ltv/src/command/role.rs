@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use cache::{Cache, Redis};
+use queue::{Queue, RabbitMq};
+use store::postgres::Postgres;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +15,7 @@ use crate::http::{self, Alive, Check, HttpState};
 use crate::telemetry::Metrics;
 
 /// How long a main loop may stand still before its process should be restarted.
-const STANDSTILL: Duration = Duration::from_secs(60);
+const STANDSTILL: Duration = Duration::from_mins(1);
 
 /// The process's name: as given, or made of host and process. The random part keeps a restarted container,
 /// which has the same host name and process id again, from being taken for the one before.
@@ -26,6 +29,25 @@ pub(crate) fn instance(given: Option<&str>) -> String {
         },
         str::to_owned,
     )
+}
+
+/// What a role cannot do its work without, and Redis, which it can.
+pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<Check> {
+    let (store, queue, cache) = (store.clone(), queue.clone(), cache.clone());
+    vec![
+        Check::required("postgres", move || {
+            let store = store.clone();
+            async move { store.check().await.map_err(|error| error.to_string()) }
+        }),
+        Check::required("rabbitmq", move || {
+            let is_ready = queue.ready();
+            async move { is_ready.then_some(()).ok_or_else(|| "not connected".to_owned()) }
+        }),
+        Check::optional("redis", move || {
+            let cache = cache.clone();
+            async move { cache.check().await.map_err(|error| error.to_string()) }
+        }),
+    ]
 }
 
 /// A role's surroundings.

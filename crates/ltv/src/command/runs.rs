@@ -25,7 +25,7 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
     let runs = store.runs(args.limit).await?;
     if args.json {
-        println!("{}", Json::from_iter(runs.iter().map(document)));
+        println!("{}", runs.iter().map(document).collect::<Json>());
         return Ok(());
     }
     if runs.is_empty() {
@@ -34,7 +34,8 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     }
     let now = store::Planning::now(&store).await?;
     let rows: Vec<_> = runs.iter().map(|run| row(run, now)).collect();
-    let heads = ["run", "what", "as of", "state", "priority", "done", "customers", "rejected", "dead", "took"];
+    let heads =
+        ["run", "what", "as of", "state", "priority", "done", "customers", "rejected", "dead", "took"];
     print!("{}", table(&heads, &[1, 2, 3, 4], &rows));
     Ok(())
 }
@@ -301,7 +302,10 @@ fn tell_explanation(run: &RunRecord, model: &ModelVersion, id: CustomerId, value
         run.terms.horizon_weeks(),
         run.terms.annual_discount_rate()
     );
-    println!("  model version       {} of {}, by ltv {}", model.version, model.created_at, model.code_version);
+    println!(
+        "  model version       {} of {}, by ltv {}",
+        model.version, model.created_at, model.code_version
+    );
     println!(
         "  BG/NBD              r {}, alpha {}, a {}, b {}",
         bg_nbd.r(),

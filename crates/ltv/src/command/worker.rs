@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use batch::RetryPolicy;
-use cache::Cache;
 use queue::Queue;
-use worker::{FaultPlan, Worker, WorkerConfig};
+use worker::{Worker, WorkerConfig};
 
 use super::role;
 use crate::cli::WorkerArgs;
 use crate::config;
-use crate::http::Check;
 use crate::telemetry::{self, Metrics};
 
 pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
@@ -21,29 +19,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let queue = config::queue(&args.broker, "worker").await?;
     let cache = config::cache(&args.cache, "worker").await?;
 
-    let checks = vec![
-        Check::required("postgres", {
-            let store = store.clone();
-            move || {
-                let store = store.clone();
-                async move { store.check().await.map_err(|error| error.to_string()) }
-            }
-        }),
-        Check::required("rabbitmq", {
-            let queue = queue.clone();
-            move || {
-                let is_ready = queue.ready();
-                async move { is_ready.then_some(()).ok_or_else(|| "not connected".to_owned()) }
-            }
-        }),
-        Check::optional("redis", {
-            let cache = cache.clone();
-            move || {
-                let cache = cache.clone();
-                async move { cache.check().await.map_err(|error| error.to_string()) }
-            }
-        }),
-    ];
+    let checks = role::checks(&store, &queue, &cache);
     let surroundings = role::surround("worker", args.role.listen, checks, metrics).await?;
     let config = WorkerConfig {
         name,
@@ -54,7 +30,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
         grace_period: args.grace_period,
         alive: surroundings.alive.ticker(),
         link: telemetry::link,
-        faults: args.fault.unwrap_or_else(FaultPlan::default),
+        faults: args.fault.unwrap_or_default(),
     };
     let stop = surroundings.stop.clone();
     let worker = Worker { store, queue: queue.clone(), cache, config };

@@ -11,9 +11,7 @@ use super::supervision::progress;
 use super::values::model_version;
 use super::{Fault, Postgres};
 use crate::Result;
-use crate::record::{
-    AttemptRecord, ModelVersion, ModelVersionId, NewModelVersion, RunRecord, Valued,
-};
+use crate::record::{AttemptRecord, ModelVersion, ModelVersionId, NewModelVersion, RunRecord, Valued};
 
 /// The value of a segment in a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,11 +149,7 @@ impl Postgres {
 
     /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
     /// needed more than one or is dead, in order.
-    pub async fn troubled_attempts(
-        &self,
-        run: RunId,
-        limit: u32,
-    ) -> Result<Vec<(AttemptId, AttemptRecord)>> {
+    pub async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {
         const STORY: &str = "
             select a.*
               from fleet.attempts a

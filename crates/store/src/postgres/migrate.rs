@@ -49,17 +49,15 @@ impl Postgres {
                 if !exists.try_get::<_, bool>(0)? {
                     return Ok(0);
                 }
-                let row = client.query_one("select count(*) from public.refinery_schema_history", &[]).await?;
+                let row =
+                    client.query_one("select count(*) from public.refinery_schema_history", &[]).await?;
                 Ok(row.try_get::<_, i64>(0)?)
             })
             .await?;
         if found < expected {
             return Err(Error::Invalid {
                 what: "check the schema".into(),
-                why: format!(
-                    "{} has {found} of {expected} migrations; run `ltv migrate`",
-                    self.config.url
-                ),
+                why: format!("{} has {found} of {expected} migrations; run `ltv migrate`", self.config.url),
             });
         }
         Ok(())
@@ -95,7 +93,8 @@ async fn advise(client: &Client) -> Result<Vec<String>, Fault> {
                 "source.{name} is not a table: its chunks are cut by customer count, and reading it costs \
                  what the relations behind it cost"
             ));
-        } else if name == "transactions" && !client.query_one(COVERING_INDEX, &[]).await?.try_get::<_, bool>(0)?
+        } else if name == "transactions"
+            && !client.query_one(COVERING_INDEX, &[]).await?.try_get::<_, bool>(0)?
         {
             advice.push(
                 "source.transactions has no covering index, a night reads it four times slower: \

@@ -36,7 +36,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+};
 use resilience::{Breaker, Elapsed, Permit, within};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
@@ -125,8 +127,8 @@ impl PostgresConfig {
             url,
             connections: 8,
             call_limit: Duration::from_secs(5),
-            bulk_limit: Duration::from_secs(60),
-            finish_limit: Duration::from_secs(600),
+            bulk_limit: Duration::from_mins(1),
+            finish_limit: Duration::from_mins(10),
             application_name: application_name.into(),
         }
     }
@@ -250,7 +252,6 @@ impl Postgres {
     ) -> Result<T> {
         self.call(what, self.config.call_limit, work).await
     }
-
 }
 
 impl PostgresConfig {

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, PerPriority, Progress, RunId, RunSnapshot, Snapshot, Verdict,
+    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, PerPriority, Progress, RunId, RunSnapshot,
+    Snapshot, Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -151,12 +152,7 @@ impl Supervision for Postgres {
         .await
     }
 
-    async fn values_after(
-        &self,
-        run: RunId,
-        after: Option<CustomerId>,
-        limit: u32,
-    ) -> Result<Vec<Valued>> {
+    async fn values_after(&self, run: RunId, after: Option<CustomerId>, limit: u32) -> Result<Vec<Valued>> {
         const PAGE: &str = "
             select *
               from fleet.values
@@ -275,9 +271,7 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
     if !progress.is_settled() {
         return Ok(None); // A dead letter was put back meanwhile.
     }
-    client
-        .batch_execute(&format!("alter table fleet.values_{run} add primary key (customer_id)"))
-        .await?;
+    client.batch_execute(&format!("alter table fleet.values_{run} add primary key (customer_id)")).await?;
     let stored: i64 =
         client.query_one(&format!("select count(*) from fleet.values_{run}"), &[]).await?.try_get(0)?;
     if stored as u64 != progress.values || progress.values + progress.rejections != planned as u64 {

@@ -1,5 +1,6 @@
 //! Histories out by COPY, values in by COPY: where a night's bytes are.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::pin::pin;
 
@@ -43,7 +44,7 @@ impl Values for Postgres {
             client.batch_execute("begin").await?;
             insert_values(client, attempt, &rows.values).await?;
             insert_rejections(client, attempt, &rows.rejections).await?;
-            let is_latest = settle_chunk(client, attempt, rows, self.settle().as_ref()).await?;
+            let is_latest = settle_chunk(client, attempt, rows, &self.settle()).await?;
             if is_latest {
                 client.batch_execute("commit").await?;
                 Ok(CommitOutcome::Committed)
@@ -68,13 +69,13 @@ impl Values for Postgres {
 impl Postgres {
     #[cfg(not(feature = "faults"))]
     #[expect(clippy::unused_self, reason = "the same shape as with faults")]
-    fn settle(&self) -> &'static str {
-        SETTLE
+    fn settle(&self) -> Cow<'static, str> {
+        SETTLE.into()
     }
 
     #[cfg(feature = "faults")]
-    fn settle(&self) -> String {
-        if self.is_fenced { SETTLE.into() } else { settle_without_fence() }
+    fn settle(&self) -> Cow<'static, str> {
+        if self.is_fenced { SETTLE.into() } else { settle_without_fence().into() }
     }
 }
 
