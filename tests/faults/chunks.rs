@@ -78,7 +78,8 @@ async fn a_chunk_whose_mathematics_panic_fails_alone_and_can_be_redriven_while_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_customer_whose_history_cannot_be_valued_is_rejected_with_the_reason_and_its_neighbours_are_valued() {
+async fn a_customer_whose_history_cannot_be_valued_is_rejected_with_the_reason_and_its_neighbours_are_valued()
+{
     let fleet = fleet().await;
     let run = fleet.dispatch(&SMALL).await;
     let _coordinator = fleet.coordinator(&[]);
@@ -94,7 +95,10 @@ async fn a_customer_whose_history_cannot_be_valued_is_rejected_with_the_reason_a
     let values = fleet.values(run).await;
     for (customer, _) in BAD_CUSTOMERS {
         for neighbour in [customer - 1, customer + 1] {
-            assert!(values.contains_key(&CustomerId(neighbour)) || expected.contains_key(&neighbour), "{neighbour}");
+            assert!(
+                values.contains_key(&CustomerId(neighbour)) || expected.contains_key(&neighbour),
+                "{neighbour}"
+            );
         }
     }
     assert_eq!(fleet.attempts(run, &["done"]).await, chunks(&fleet, run).await, "nothing was tried twice");
@@ -107,7 +111,10 @@ async fn a_message_that_makes_no_sense_is_listed_with_its_reason_and_stops_nobod
     let run = fleet.dispatch(&SMALL).await;
     let queue = fleet.queue().await;
     queue.publish_raw(Priority::Normal, b"garbage".to_vec()).await.unwrap();
-    queue.publish_raw(Priority::Critical, br#"{"v":1,"run":0,"chunk":1,"attempt":0}"#.to_vec()).await.unwrap();
+    queue
+        .publish_raw(Priority::Critical, br#"{"v":1,"run":0,"chunk":1,"attempt":0}"#.to_vec())
+        .await
+        .unwrap();
     let _coordinator = fleet.coordinator(&[]);
     let _worker = fleet.worker(&[]);
 

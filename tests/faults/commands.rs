@@ -1,5 +1,7 @@
 //! Commands and roles without their servers.
 
+use std::time::Duration;
+
 use crate::{SOON, fleet};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,13 +29,14 @@ async fn a_missing_server_is_one_line_that_names_it_without_its_password_and_say
 async fn a_role_without_a_server_says_so_once_without_the_password_and_waits() {
     let fleet = fleet().await;
     let mut lonely = [
-        fleet.worker(&["--redis-url", "redis://ltv:secret@127.0.0.1:1"]),
-        fleet.worker(&["--amqp-url", "amqp://ltv:secret@127.0.0.1:1"]),
-        fleet.coordinator(&["--database-url", "postgres://ltv:secret@127.0.0.1:1/ltv"]),
+        fleet.worker(&["--redis-url", "redis://ltv:secret@127.0.0.1:1", "--log", "info"]),
+        fleet.worker(&["--amqp-url", "amqp://ltv:secret@127.0.0.1:1", "--log", "info"]),
+        fleet.worker(&["--database-url", "postgres://ltv:secret@127.0.0.1:1/ltv", "--log", "info"]),
+        fleet.coordinator(&["--database-url", "postgres://ltv:secret@127.0.0.1:1/ltv", "--log", "info"]),
     ];
 
     for role in &mut lonely {
-        role.says("127.0.0.1:1", SOON).await;
+        role.says("@127.0.0.1:1", Duration::from_secs(10)).await;
 
         assert!(!role.has_ended(), "{}", role.log());
         assert!(!role.log().contains("secret"), "{}", role.log());

@@ -37,7 +37,10 @@ async fn without_the_fence_a_customer_gets_two_values_and_the_checks_see_it() {
     assert!(!fleet.is_finished(run).await);
     let violations = fleet.violations(run, None).await;
     for expected in ["each once", "a chunk counts the values", "surplus"] {
-        assert!(violations.iter().any(|violation| violation.contains(expected)), "{expected}: {violations:?}");
+        assert!(
+            violations.iter().any(|violation| violation.contains(expected)),
+            "{expected}: {violations:?}"
+        );
     }
 }
 
@@ -97,7 +100,8 @@ async fn a_zombie_commits(fleet: &Fleet, run: RunId, arguments: &[&str]) -> Proc
     let client = fleet.sql().await;
     eventually(SOON, "the zombie has dealt with its chunk", async || {
         let row = client.query_one(begun_another, &[&run.0, &zombie.name()]).await.unwrap();
-        (row.get(0) || zombie.log().contains("superseded") || stored_twice(fleet, run, chunk).await).then_some(())
+        (row.get(0) || zombie.log().contains("superseded") || stored_twice(fleet, run, chunk).await)
+            .then_some(())
     })
     .await;
     holder.terminate();

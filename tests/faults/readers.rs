@@ -136,7 +136,8 @@ async fn the_reference_run_is_what_the_model_says_about_each_history() {
     });
 
     let stored = fleet.reference().await;
-    let bits = |value: &Value| (value.value_minor, value.expected_purchases.to_bits(), value.p_alive.to_bits());
+    let bits =
+        |value: &Value| (value.value_minor, value.expected_purchases.to_bits(), value.p_alive.to_bits());
     let (mut values, mut rejections) = (0, HashMap::new());
     for (customer, value) in expected {
         match value {

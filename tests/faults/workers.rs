@@ -45,7 +45,8 @@ async fn a_worker_killed_between_commit_and_ack_costs_not_even_an_attempt() {
 
     let _healthy = fleet.worker(&[]);
     assert!(crew.deaths() >= 5, "{} deaths", crew.deaths());
-    let wasted = "select count(*) from fleet.attempts where run_id = $1 and (attempt > 1 or outcome <> 'done')";
+    let wasted =
+        "select count(*) from fleet.attempts where run_id = $1 and (attempt > 1 or outcome <> 'done')";
     assert_eq!(fleet.ask::<i64>(wasted, run).await, 0, "a message that comes again finds its chunk done");
     watch.end().await;
     fleet.assert_exact(run).await;

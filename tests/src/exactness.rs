@@ -159,26 +159,33 @@ impl Fleet {
         assert!(expected > 0, "the reference holds something to compare with");
         let mut violations = Vec::new();
         if (missing, surplus) != (0, 0) {
-            violations.push(format!("of {expected} reference rows {missing} are missing, {surplus} are surplus"));
+            violations
+                .push(format!("of {expected} reference rows {missing} are missing, {surplus} are surplus"));
         }
         let count = "select count(*) from fleet.rejections
                       where run_id = $1 and (reason = 'dead_chunk') <> (customer_id = any($2))";
-        let wrong: i64 = client.query_one(count, &[&run.0, &dead]).await.expect("rejections are there").get(0);
+        let wrong: i64 =
+            client.query_one(count, &[&run.0, &dead]).await.expect("rejections are there").get(0);
         if wrong != 0 {
-            violations.push(format!("{wrong} rejections say dead_chunk without a dead chunk, or the other way round"));
+            violations.push(format!(
+                "{wrong} rejections say dead_chunk without a dead chunk, or the other way round"
+            ));
         }
         violations
     }
 
     /// Whether the progress that the product shows is the sum of the rows.
     async fn miscounted(&self, run: RunId) -> Option<String> {
-        let shown = self.store().run(run).await.expect("the store answers").expect("the run is there").progress;
-        let values: i64 = self.ask(&format!("select count(*) from fleet.values_{run} where run_id = $1"), run).await;
+        let shown =
+            self.store().run(run).await.expect("the store answers").expect("the run is there").progress;
+        let values: i64 =
+            self.ask(&format!("select count(*) from fleet.values_{run} where run_id = $1"), run).await;
         let rejections: i64 = self.ask("select count(*) from fleet.rejections where run_id = $1", run).await;
         let is_right = (shown.values, shown.rejections) == (values as u64, rejections as u64)
             && shown.values + shown.rejections == shown.customers
             && shown.done + shown.dead == shown.chunks;
-        (!is_right).then(|| format!("{values} values and {rejections} rejections are there, but shown is {shown:?}"))
+        (!is_right)
+            .then(|| format!("{values} values and {rejections} rejections are there, but shown is {shown:?}"))
     }
 
     /// Waits for what follows a run's end: messages that had nothing left to do are gone, late workers have said so,
@@ -190,7 +197,8 @@ impl Fleet {
             batch::Priority::ALL.iter().all(|&priority| waiting[priority] == Some(0)).then_some(())
         })
         .await;
-        let dead = queue.dead_letters(10).await.expect("the broker answers");
+        // A broker that was killed takes its time over the first look into a queue.
+        let dead = eventually(PATIENCE, "the dead letters", async || queue.dead_letters(10).await.ok()).await;
         assert!(dead.is_empty(), "no message makes no sense: {dead:?}");
         queue.close().await;
         eventually(PATIENCE, "every attempt has an outcome", async || {
@@ -225,7 +233,9 @@ impl Fleet {
             asking.spawn(async move {
                 let mut cached = 0;
                 for (customer, value) in part {
-                    let Some((from, read)) = cache.value(customer).await.expect("the cache answers") else { continue };
+                    let Some((from, read)) = cache.value(customer).await.expect("the cache answers") else {
+                        continue;
+                    };
                     assert_eq!((from, bits(&read)), (run, bits(&value)), "customer {customer}");
                     cached += 1;
                 }

@@ -12,7 +12,10 @@ use store::postgres::Postgres;
 use tokio_postgres::Client;
 
 use crate::process::print_logs;
-use crate::{Alone, Answer, Database, PATIENCE, Process, Program, Stack, Watch, base, eventually, finish_in_drop, unique};
+use crate::{
+    Alone, Answer, Database, PATIENCE, Process, Program, Stack, Watch, base, eventually, finish_in_drop,
+    unique,
+};
 
 /// The moment that all nights value the base for.
 pub const AS_OF: &str = "1998-07-01";
@@ -100,9 +103,14 @@ impl Fleet {
 
     /// The product's own way to look into the queues.
     pub async fn queue(&self) -> RabbitMq {
-        let config = RabbitMqConfig { prefix: self.prefix.clone(), ..RabbitMqConfig::new(self.stack.amqp_url(), "test") };
-        eventually(PATIENCE, "a connection to RabbitMQ", async || RabbitMq::connect_now(config.clone()).await.ok())
-            .await
+        let config = RabbitMqConfig {
+            prefix: self.prefix.clone(),
+            ..RabbitMqConfig::new(self.stack.amqp_url(), "test")
+        };
+        eventually(PATIENCE, "a connection to RabbitMQ", async || {
+            RabbitMq::connect_now(config.clone()).await.ok()
+        })
+        .await
     }
 
     /// The product's own way to look into the cache.
@@ -240,8 +248,10 @@ impl Drop for Fleet {
         } else {
             let _ = fs::remove_dir_all(&self.folder);
         }
-        let config =
-            RabbitMqConfig { prefix: self.prefix.clone(), ..RabbitMqConfig::new(self.stack.amqp_url(), "test") };
+        let config = RabbitMqConfig {
+            prefix: self.prefix.clone(),
+            ..RabbitMqConfig::new(self.stack.amqp_url(), "test")
+        };
         finish_in_drop(async move || {
             if let Ok(queue) = RabbitMq::connect_now(config).await {
                 let _ = queue.delete_topology().await;

@@ -154,7 +154,8 @@ impl Drop for Process {
 
 /// Prints the end of every log in a folder.
 pub(crate) fn print_logs(folder: &Path) {
-    let mut logs: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().map(|log| log.path()).collect();
+    let mut logs: Vec<_> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|log| log.path()).collect();
     logs.sort();
     for log in logs {
         let text = fs::read_to_string(&log).unwrap_or_default();

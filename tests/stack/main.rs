@@ -3,4 +3,5 @@
 mod cache;
 mod load;
 mod queue;
+mod store;
 mod telemetry;

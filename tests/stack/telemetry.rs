@@ -122,8 +122,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn every_attempt_of_a_night_links_to_the_dispatch_that_ordered_it() {
         let collector = Collector::start().await;
-        let program =
-            Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"));
+        let program = Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"));
         let fleet = Fleet::new(&program).await;
         let traced = ["--otlp-endpoint", collector.endpoint()];
         let run = fleet.dispatch(&traced).await;
