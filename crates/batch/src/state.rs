@@ -5,10 +5,13 @@
 //!             └──────────┴──────► cancelled
 //!
 //! chunk:  pending ──► published ──► leased ──► done
-//!                          ▲          │
-//!                          │          ├──► retryable ──► published …
-//!                          └──────────┘          │
-//!                        (given back)            └──► dead
+//!                       ▲     ▲       │
+//!                       │     └───────┤ given back
+//!                       │             │
+//!                       └─ retryable ◄┤ failed or lost
+//!                              ▲      │
+//!                      redrive │      ▼
+//!                              └──── dead
 //! ```
 
 use std::fmt;
@@ -33,7 +36,8 @@ pub enum ChunkState {
     Retryable,
     /// Its values and rejections are committed. Nobody moves it on.
     Done,
-    /// It used up its attempts. A person may redrive or discard it while the run goes on.
+    /// It used up its attempts. A person may redrive it; its customers are rejections if the
+    /// run finishes first.
     Dead,
 }
 

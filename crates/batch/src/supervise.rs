@@ -22,8 +22,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    AttemptId, ChunkRef, ChunkSnapshot, ChunkState, RetryPolicy, RunId, RunSnapshot, RunState, Snapshot,
-    Verdict,
+    AttemptId, ChunkRef, ChunkSnapshot, ChunkState, RetryPolicy, RunId, RunSnapshot, Snapshot, Verdict,
 };
 
 /// Something the coordinator should do now.
@@ -105,7 +104,7 @@ fn supervise_run(snapshot: &Snapshot, run: &RunSnapshot, policy: &SupervisePolic
     if run.state.is_over() {
         return Vec::new();
     }
-    if run.progress.is_settled() && run.open_chunks.is_empty() && run.state != RunState::Finished {
+    if run.progress.is_settled() && run.open_chunks.is_empty() {
         return vec![Action::Finish(run.run)];
     }
     run.open_chunks.iter().filter_map(|chunk| supervise_chunk(snapshot, run, chunk, policy)).collect()
@@ -154,7 +153,7 @@ fn after(moment: Timestamp, duration: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Attempt, ChunkId, PerPriority, Priority, Progress};
+    use crate::{Attempt, ChunkId, PerPriority, Priority, Progress, RunState};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()

@@ -4,7 +4,7 @@
 //!
 //! A reader of one value should not ask Postgres, and a dashboard that is looked at every second should not
 //! either. So a worker writes the values of a chunk here after it has committed them, the coordinator says which
-//! runs readers may see, and both say how far a run is.
+//! runs readers may see, and how far a run is.
 //!
 //! # What does it not know?
 //!

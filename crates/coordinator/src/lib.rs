@@ -1,6 +1,6 @@
 //! Watches runs: publishes what was lost, rescues, retries, finishes.
 //!
-//! A coordinator is a loop around [`Coordinator::pass`]: take a snapshot, ask [`batch::supervise`] what to do
+//! A coordinator is a loop around `Coordinator::pass`: take a snapshot, ask [`batch::supervise`] what to do
 //! about it, do it. It keeps nothing that matters between passes, so it may be killed at any moment and another
 //! one goes on from the store.
 //!
@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{
-    Action, AttemptId, ChunkId, ChunkMessage, Forecast, Outlook, RunId, RunSnapshot, Snapshot,
+    Action, AttemptId, ChunkId, ChunkMessage, Forecast, Outlook, PublishCause, RunId, RunSnapshot, Snapshot,
     SupervisePolicy, Verdict, forecast, supervise,
 };
 use cache::Cache;
@@ -56,9 +56,7 @@ pub struct CoordinatorConfig {
     pub pass_interval: Duration,
     /// How long it leads without renewing.
     pub leadership_lease: Duration,
-    /// The trace that published chunks belong to, as pairs for their messages.
-    pub trace_context: fn() -> Vec<(String, String)>,
-    /// Called after each pass, and at least once a second while it is alive.
+    /// Called at least once a second while it is alive. A call to the store that hangs ends at its own limit.
     pub alive: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -104,7 +102,6 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
 
         tokio::pin!(shutdown);
         loop {
-            (self.config.alive)();
             let leads = *term.borrow();
             let turn = async {
                 let Some(leads) = leads else { return self.config.pass_interval };
@@ -119,12 +116,12 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
                     }
                 }
             };
-            // A pass that is under way is finished: it is short, and its actions are not to be torn.
-            let pause = turn.await;
+            // A pass that is under way is finished: its actions are not to be torn.
+            let pause = self.while_alive(turn).await;
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                () = sleep(pause.min(Duration::from_secs(1))) => {}
+                () = self.while_alive(sleep(pause)) => {}
             }
         }
 
@@ -133,6 +130,18 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
         if let Some(leads) = leads {
             // The next one need not wait for the end of our lease.
             let _ = self.store.abdicate(&self.config.name, leads).await;
+        }
+    }
+
+    /// Waits for something and says once a second that we are alive: finishing a large run takes minutes.
+    async fn while_alive<T>(&self, awaited: impl Future<Output = T>) -> T {
+        tokio::pin!(awaited);
+        let mut tick = interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = tick.tick() => (self.config.alive)(),
+                result = &mut awaited => return result,
+            }
         }
     }
 
@@ -145,14 +154,11 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
         let mut to_publish = Vec::new();
         for action in supervise(&snapshot, &self.config.policy) {
             match action {
-                Action::Publish { attempt, cause } => {
-                    metrics::republished(cause);
-                    to_publish.push(attempt);
-                }
+                Action::Publish { attempt, cause } => to_publish.push((attempt, cause)),
                 Action::Rescue { attempt, verdict } => {
                     report.rescued += usize::from(self.rescue(term, attempt, verdict).await?);
                 }
-                Action::Finish(run) => report.finished.extend(self.finish(term, run).await?),
+                Action::Finish(run) => report.finished.extend(self.finish(term, run).await),
             }
         }
         report.published = self.publish(&snapshot, &to_publish).await?;
@@ -185,12 +191,20 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
         Ok(is_rescued)
     }
 
-    async fn finish(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>, store::Error> {
-        let finished = self.store.finish_run(term, run).await.inspect_err(|error| {
-            if !error.is_transient() {
-                tracing::error!(run.id = %run, %error, "a settled run cannot be finished");
+    /// Finishes a settled run. One that cannot be finished is tried again by the next pass and keeps no other run
+    /// waiting.
+    async fn finish(&self, term: Term, run: RunId) -> Option<FinishedRun> {
+        let finished = match self.store.finish_run(term, run).await {
+            Ok(finished) => finished,
+            Err(error) if error.is_transient() => {
+                tracing::warn!(run.id = %run, %error, "a run is not finished yet");
+                None
             }
-        })?;
+            Err(error) => {
+                tracing::error!(run.id = %run, %error, "a settled run cannot be finished");
+                None
+            }
+        };
         if let Some(finished) = &finished {
             metrics::finished(finished);
             tracing::info!(
@@ -203,26 +217,29 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
                 "finished"
             );
         }
-        Ok(finished)
+        finished
     }
 
     /// Publishes chunks and records what was confirmed; returns how many that were.
-    async fn publish(&self, snapshot: &Snapshot, attempts: &[AttemptId]) -> Result<usize, store::Error> {
+    async fn publish(
+        &self,
+        snapshot: &Snapshot,
+        to_publish: &[(AttemptId, PublishCause)],
+    ) -> Result<usize, store::Error> {
         let mut published = 0;
-        let trace = TraceContext((self.config.trace_context)());
         for run in &snapshot.runs {
-            let due: Vec<&AttemptId> = attempts.iter().filter(|due| due.chunk.run == run.run).collect();
+            let due: Vec<_> = to_publish.iter().filter(|(due, _)| due.chunk.run == run.run).collect();
             if due.is_empty() {
                 continue;
             }
-            let messages = due.iter().map(|due| message(run, **due, &trace)).collect();
+            let trace = TraceContext(self.store.trace_of(run.run).await?);
+            let messages = due.iter().map(|(due, _)| message(run, *due, &trace)).collect();
             let results = self.queue.publish(messages).await;
-            let confirmed: Vec<ChunkId> = due
-                .iter()
-                .zip(&results)
-                .filter(|(_, result)| result.is_ok())
-                .map(|(due, _)| due.chunk.chunk)
-                .collect();
+            let mut confirmed: Vec<ChunkId> = Vec::with_capacity(due.len());
+            for ((due, cause), _) in due.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
+                metrics::republished(*cause);
+                confirmed.push(due.chunk.chunk);
+            }
             if let Some(Err(error)) = results.iter().find(|result| result.is_err()) {
                 let unconfirmed = due.len() - confirmed.len();
                 tracing::warn!(run.id = %run.run, unconfirmed, %error, "chunks not published, trying again");

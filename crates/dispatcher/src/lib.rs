@@ -186,6 +186,7 @@ impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
             model_version,
             terms: order.terms,
             plan,
+            trace: (self.trace_context)(),
         };
         Ok((self.store.create_run(&new).await?, customers.len() as u64))
     }

@@ -109,7 +109,7 @@ pub struct CacheArgs {
 /// What every role has.
 #[derive(Clone, Debug, Args)]
 pub struct RoleArgs {
-    /// Its name in logs and in the store; made up from host and process unless given
+    /// Its name in logs and in the store, unique for each process that ever lived; made up unless given
     #[arg(long, env = "LTV_INSTANCE", value_name = "NAME")]
     pub instance: Option<String>,
 

@@ -1,4 +1,4 @@
-//! What the queue tells the outside. Depths of queues are the store's and the coordinator's to report.
+//! What the queue tells the outside. The broker itself tells how long its queues are.
 
 use std::time::Duration;
 

@@ -32,7 +32,9 @@ create table fleet.runs (
     customers     bigint not null,
     chunks        integer not null,
     -- The order in which runs became visible; readers' caches never go back behind it.
-    visible_version bigint unique
+    visible_version bigint unique,
+    -- The trace that the run was dispatched in, for messages that are published again.
+    trace         jsonb not null
 );
 
 create sequence fleet.visible_versions;
@@ -67,8 +69,9 @@ create table fleet.attempts (
     worker   text not null,
     began_at timestamptz not null default now(),
     ended_at timestamptz,
-    -- done: committed; failed: the chunk's own fault; lost: its worker never came back; excused: its worker came
-    -- back too late; given_back: its worker was draining. Only failed and lost count towards a dead letter.
+    -- done: committed; failed: the chunk's own fault; lost: its worker never came back; excused: its worker did
+    -- come back, or never heard that it had begun, or a person forgave it by a redrive; given_back: its worker was
+    -- draining. Only failed and lost count towards a dead letter.
     outcome  text check (outcome in ('done', 'failed', 'lost', 'excused', 'given_back')),
     reason   text,
     primary key (run_id, chunk_id, attempt),

@@ -54,6 +54,9 @@ pub trait Planning: Clone + Send + Sync + 'static {
     /// The run of a night that is not cancelled, if there is one, with what is left to publish of it.
     fn run_of_night(&self, night: &str) -> impl Future<Output = Result<Option<CreatedRun>>> + Send;
 
+    /// The trace that a run was dispatched in, as pairs for the messages of its chunks.
+    fn trace_of(&self, run: RunId) -> impl Future<Output = Result<Vec<(String, String)>>> + Send;
+
     /// Records a run with all its chunks in one transaction. If the night has a run already, that one is found
     /// and nothing is recorded.
     fn create_run(&self, new: &NewRun) -> impl Future<Output = Result<CreatedRun>> + Send;
@@ -66,11 +69,15 @@ pub trait Planning: Clone + Send + Sync + 'static {
 /// Attempts at chunks. The worker's side.
 pub trait Attempts: Clone + Send + Sync + 'static {
     /// Begins an attempt: counts it, before any work, and leases the chunk; or says why there is nothing to do.
+    ///
+    /// `is_repeat` says that this process asked before and got no answer. If that begin did happen, the chunk is
+    /// leased to the asking worker itself: it begins anew, and the attempt that nobody heard of costs nothing.
     fn begin_attempt(
         &self,
         chunk: ChunkRef,
         worker: &str,
         lease: Duration,
+        is_repeat: bool,
     ) -> impl Future<Output = Result<Begin>> + Send;
 
     /// Renews leases; returns the attempts that still hold theirs. The others were superseded.

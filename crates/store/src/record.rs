@@ -63,6 +63,8 @@ pub struct NewRun {
     pub terms: Terms,
     /// Its chunks.
     pub plan: Plan,
+    /// The trace that it is dispatched in, as pairs for the messages of its chunks.
+    pub trace: Vec<(String, String)>,
 }
 
 /// A recorded run: the one that was asked for, or the one that the night had already.

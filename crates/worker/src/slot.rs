@@ -146,8 +146,11 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     /// Begins an attempt, however long the store is away; `None` if the grace period was over first.
     async fn begin(&self, message: ChunkMessage) -> Option<Begin> {
         let mut delays = Delays::reconnect();
+        let mut is_repeat = false;
         loop {
-            let begin = self.store.begin_attempt(message.chunk, &self.config.name, self.config.lease).await;
+            let (name, lease) = (&self.config.name, self.config.lease);
+            let begin = self.store.begin_attempt(message.chunk, name, lease, is_repeat).await;
+            is_repeat = true;
             match begin {
                 Ok(begun) => return Some(begun),
                 Err(error) if error.is_transient() => {

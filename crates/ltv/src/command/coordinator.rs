@@ -9,7 +9,7 @@ use queue::Queue;
 use super::role;
 use crate::cli::CoordinatorArgs;
 use crate::config;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::Metrics;
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     let store = config::store(&args.database, "coordinator", 4);
@@ -28,7 +28,6 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
         },
         pass_interval: args.pass_interval,
         leadership_lease: args.leadership_lease,
-        trace_context: telemetry::inject_current,
         alive: surroundings.alive.ticker(),
     };
     let stop = surroundings.stop.clone();

@@ -1,6 +1,6 @@
 //! What a process tells about itself: log lines, traces and metrics.
 //!
-//! **Terms.** A *line* is one log event on standard error. A *span* is a stretch of work (an attempt, a pass); its
+//! **Terms.** A *line* is one log event on standard error. A *span* is a stretch of work (an attempt, a dispatch); its
 //! fields stand in every line logged within it. The *collector* receives finished spans over OTLP. A *scrape* is
 //! Prometheus reading `/metrics`.
 //!
@@ -58,7 +58,7 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: Option<String>,
     /// The role that this process plays, as `worker`.
     pub role: &'static str,
-    /// What tells this process from its replicas, as the pod's name.
+    /// What tells this process from every other, its own predecessors included.
     pub instance: String,
 }
 

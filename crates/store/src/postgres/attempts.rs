@@ -13,9 +13,13 @@ use crate::record::{Assignment, Begin, ModelVersionId, Standing};
 use crate::{Attempts, Result, members};
 
 impl Attempts for Postgres {
-    async fn begin_attempt(&self, chunk: ChunkRef, worker: &str, lease: Duration) -> Result<Begin> {
-        // A chunk that is leased to this very worker, which is asking for it, is one whose begin was never
-        // answered: the worker begins again, and the unanswered attempt costs the chunk nothing.
+    async fn begin_attempt(
+        &self,
+        chunk: ChunkRef,
+        worker: &str,
+        lease: Duration,
+        is_repeat: bool,
+    ) -> Result<Begin> {
         const BEGIN: &str = "
             with begun as (
                 update fleet.chunks c
@@ -30,7 +34,7 @@ impl Attempts for Postgres {
                    and r.state in ('planned', 'running')
                    and (   c.state in ('pending', 'published')
                         or c.state = 'retryable' and c.retry_at <= now()
-                        or c.state = 'leased' and exists (
+                        or c.state = 'leased' and $5 and exists (
                                select from fleet.attempts a
                                 where a.run_id = c.run_id
                                   and a.chunk_id = c.chunk_id
@@ -55,7 +59,7 @@ impl Attempts for Postgres {
         self.short("begin an attempt", async |client| {
             let begin = client.prepare_cached(BEGIN).await?;
             let begun = client
-                .query_opt(&begin, &[&chunk.run.0, &chunk.chunk.0, &worker, &lease.as_secs_f64()])
+                .query_opt(&begin, &[&chunk.run.0, &chunk.chunk.0, &worker, &lease.as_secs_f64(), &is_repeat])
                 .await?;
             match begun {
                 Some(row) => Ok(Begin::Assigned(Box::new(assignment(&row)?))),

@@ -8,8 +8,8 @@
 //! * **No connection, or it was lost, or no answer in time.** [`Error::Unavailable`]. The connection is thrown
 //!   away: a query may still be running on it. What was asked may have taken effect, so every statement that
 //!   changes something is guarded by what it expects to find (`where attempt = $2 and state = 'leased'`), and
-//!   doing it twice changes nothing the second time. A begun attempt whose answer was lost stays leased until
-//!   its lease expires.
+//!   doing it twice changes nothing the second time. A worker whose begin was not answered asks again and says
+//!   so; it gets a new attempt, and the one that nobody heard of costs nothing.
 //! * **A commit whose answer was lost.** The worker asks where its attempt stands ([`Attempts::resume_attempt`]):
 //!   committed, still held (it does the work again), or superseded.
 //! * **The server restarts, or fails over to a read-only standby.** The same, and the breaker opens after a few

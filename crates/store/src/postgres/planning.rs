@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::copy::{RowReader, RowWriter};
-use super::row::{get, word};
+use super::row::{get, json, word};
 use super::{Fault, Postgres};
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
 use crate::{Planning, Result, members};
@@ -99,6 +99,15 @@ impl Planning for Postgres {
         self.short("find the run of the night", async |client| found(client, night).await).await
     }
 
+    async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
+        const TRACE: &str = "select trace from fleet.runs where run_id = $1";
+        self.short("read the trace of a run", async |client| {
+            let row = client.query_opt(TRACE, &[&run.0]).await?;
+            row.as_ref().map_or(Ok(Vec::new()), |row| json(row, "trace"))
+        })
+        .await
+    }
+
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
         self.call("record the run", self.config.bulk_limit, async |client| {
             client.batch_execute("begin").await?;
@@ -146,8 +155,8 @@ async fn insert_run(client: &ClientWrapper, new: &NewRun) -> Result<Option<RunId
     const INSERT: &str = "
         insert into fleet.runs
                (night, selection, is_whole, priority, state, as_of, model_version, terms, deadline_at,
-                customers, chunks)
-        values ($1, $2, $3, $4, 'planned', $5, $6, $7, now() + $8::float8 * interval '1 second', $9, $10)
+                customers, chunks, trace)
+        values ($1, $2, $3, $4, 'planned', $5, $6, $7, now() + $8::float8 * interval '1 second', $9, $10, $11)
             on conflict (night) do nothing
         returning run_id";
     let customers: usize = new.plan.chunks.iter().map(|chunk| chunk.customers.len()).sum();
@@ -165,6 +174,7 @@ async fn insert_run(client: &ClientWrapper, new: &NewRun) -> Result<Option<RunId
                 &new.deadline.as_secs_f64(),
                 &(customers as i64),
                 &(new.plan.chunks.len() as i32),
+                &serde_json::to_value(&new.trace).map_err(Fault::nonsense)?,
             ],
         )
         .await?;

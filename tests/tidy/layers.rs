@@ -1,0 +1,145 @@
+//! Pure crates decide, seams reach outside, roles do the work, one binary wires them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{assert_none, root, text};
+
+/// Which crates of ours a crate may depend on, in its tests too. `ltv` and `tests` may on all.
+const ALLOWED: [(&str, &[&str]); 10] = [
+    ("model", &[]),
+    ("batch", &[]),
+    ("resilience", &[]),
+    ("store", &["batch", "model", "resilience"]),
+    ("queue", &["batch", "resilience"]),
+    ("cache", &["batch", "model", "resilience"]),
+    ("dispatcher", &["batch", "store", "queue"]),
+    ("coordinator", &["batch", "store", "queue", "cache"]),
+    ("worker", &["batch", "model", "resilience", "store", "queue", "cache"]),
+    ("api", &["batch", "model", "resilience", "store", "queue", "cache"]),
+];
+
+/// The only crates that may depend on a driver, beside the tests.
+const DRIVERS: [(&str, &[&str]); 6] = [
+    ("tokio-postgres", &["store", "ltv"]),
+    ("deadpool-postgres", &["store"]),
+    ("refinery", &["store"]),
+    ("lapin", &["queue"]),
+    ("fred", &["cache"]),
+    ("backoff", &["resilience"]),
+];
+
+#[test]
+fn crates_depend_on_each_other_only_as_the_design_allows() {
+    let allowed = BTreeMap::from(ALLOWED);
+    let packages = packages();
+    let ours: BTreeSet<&str> = packages.iter().map(|package| name(package)).collect();
+
+    let mut violations = Vec::new();
+    for package in packages.iter().filter(|package| !["ltv", "tests"].contains(&name(package))) {
+        let Some(allowed) = allowed.get(name(package)) else {
+            violations.push(format!("{} is not in the table of layers", name(package)));
+            continue;
+        };
+        let beyond =
+            dependencies(package).into_iter().filter(|on| ours.contains(on) && !allowed.contains(on));
+        violations.extend(beyond.map(|on| format!("{} depends on {on}", name(package))));
+    }
+
+    assert_none(
+        &violations,
+        "move the code to where it belongs (ARCHITECTURE.md, the map), or change the design first",
+    );
+}
+
+#[test]
+fn drivers_are_known_to_their_seam_alone() {
+    let mut violations = Vec::new();
+    for package in packages().iter().filter(|package| name(package) != "tests") {
+        for (driver, allowed) in DRIVERS {
+            if dependencies(package).contains(driver) && !allowed.contains(&name(package)) {
+                violations.push(format!("{} depends on {driver}", name(package)));
+            }
+        }
+    }
+
+    assert_none(&violations, "go through the seam's traits; a missing call is added there");
+}
+
+#[test]
+fn pure_crates_know_no_clock_socket_random_source_or_async() {
+    let impure =
+        ["tokio", "tokio-util", "futures-util", "rand", "tracing", "metrics", "lapin", "fred", "hyper"];
+    let mut violations = Vec::new();
+    for package in packages().iter().filter(|package| ["model", "batch"].contains(&name(package))) {
+        let found = dependencies(package).into_iter().filter(|on| impure.contains(on));
+        violations.extend(found.map(|on| format!("{} depends on {on}", name(package))));
+    }
+
+    assert_none(&violations, "take what is needed as a value, and hand out what should happen as one");
+}
+
+#[test]
+fn only_the_tests_compile_faults_in() {
+    let mut violations = Vec::new();
+    for package in packages().iter().filter(|package| name(package) != "tests") {
+        let asks = |dependency: &Value| list(&dependency["features"]).contains(&"faults");
+        if dependency_list(package).iter().any(asks)
+            || list(&package["features"]["default"]).contains(&"faults")
+        {
+            violations.push(name(package).to_owned());
+        }
+    }
+
+    assert_none(&violations, "the product never contains fault injection; take the feature away from");
+    assert!(
+        text("Cargo.toml").contains(r#"default-members = ["crates/ltv"]"#),
+        "a plain `cargo build` must not build the test package, whose feature would leak into the product"
+    );
+}
+
+#[test]
+fn every_crate_takes_version_and_lints_from_the_workspace() {
+    let mut violations = Vec::new();
+    for package in packages() {
+        let manifest = package["manifest_path"].as_str().expect("a package has a manifest");
+        let relative = manifest.trim_start_matches(root().to_str().expect("the folder's name is text"));
+        let manifest = text(relative.trim_start_matches('/'));
+        for line in ["[lints]\nworkspace = true", "version.workspace = true", "edition.workspace = true"] {
+            if !manifest.contains(line) {
+                violations.push(format!("{relative}: {line:?}"));
+            }
+        }
+    }
+
+    assert_none(&violations, "add the missing lines");
+}
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo can be run");
+    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
+    metadata["packages"].as_array().expect("a workspace has packages").clone()
+}
+
+fn name(package: &Value) -> &str {
+    package["name"].as_str().expect("a package has a name")
+}
+
+fn dependency_list(package: &Value) -> &[Value] {
+    package["dependencies"].as_array().expect("a package has a list of dependencies")
+}
+
+fn dependencies(package: &Value) -> BTreeSet<&str> {
+    dependency_list(package).iter().map(name).collect()
+}
+
+fn list(strings: &Value) -> Vec<&str> {
+    strings.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}

@@ -1,0 +1,219 @@
+//! What stands in the sources, and what does not.
+
+use crate::{assert_none, files, text};
+
+/// Words that only SQL has in this order.
+const SQL: [&str; 12] = [
+    "insert into ",
+    "delete from ",
+    "create table",
+    "alter table",
+    "drop table",
+    "truncate ",
+    " from fleet.",
+    " from source.",
+    " join fleet.",
+    "update fleet.",
+    "update source.",
+    "select count(",
+];
+
+#[test]
+fn sql_is_written_in_the_stores_postgres_backend_alone() {
+    let violations = lines(
+        |file| is_product(file) && !file.starts_with("crates/store/src/postgres"),
+        |line| SQL.iter().any(|word| line.contains(word)),
+    );
+
+    assert_none(&violations, "move the statement into a method in crates/store/src/postgres");
+}
+
+#[test]
+fn the_postgres_driver_is_named_in_the_store_and_by_what_loads_alone() {
+    let homes = [
+        "crates/store/src/postgres",
+        "crates/ltv/src/load",
+        "crates/ltv/src/generate",
+        "crates/ltv/src/bench",
+    ];
+    let violations = lines(
+        |file| is_product(file) && !homes.iter().any(|home| file.starts_with(home)),
+        |line| line.contains("tokio_postgres") || line.contains("deadpool_postgres"),
+    );
+
+    assert_none(&violations, "go through the store's traits");
+}
+
+#[test]
+fn amqp_is_spoken_in_the_queues_rabbitmq_backend_alone() {
+    let violations = lines(
+        |file| is_product(file) && !file.starts_with("crates/queue/src/rabbitmq"),
+        |line| line.contains("lapin::"),
+    );
+
+    assert_none(&violations, "go through the queue's traits");
+}
+
+#[test]
+fn redis_is_spoken_in_the_caches_redis_backend_alone() {
+    let violations = lines(
+        |file| is_product(file) && !file.starts_with("crates/cache/src/redis"),
+        |line| line.contains("fred::"),
+    );
+
+    assert_none(&violations, "go through the cache's trait");
+}
+
+#[test]
+fn backoff_is_used_in_one_module() {
+    let violations = lines(
+        |file| is_product(file) && file != "crates/resilience/src/retry.rs",
+        |line| line.contains("backoff::"),
+    );
+
+    assert_none(&violations, "use resilience::retry or resilience::Delays");
+}
+
+#[test]
+fn the_environment_is_read_by_the_command_line_alone() {
+    let violations = lines(
+        |file| is_product(file) && !["crates/ltv/src/cli.rs", "crates/ltv/src/config.rs"].contains(&file),
+        |line| line.contains("env::var") || line.contains("env = \"LTV_") || line.contains("env::args"),
+    );
+
+    assert_none(&violations, "make it an argument in crates/ltv/src/cli.rs and hand it on");
+}
+
+#[test]
+fn nothing_is_left_half_done() {
+    // Written in two parts, so that this file does not break its own rule.
+    let words = ["tod!o!(", "unimplemen!ted!(", "db!g!(", "#[igno!re", "FIX!ME", "X!XX"]
+        .map(|word| word.replacen('!', "", 1));
+    let violations =
+        lines(|file| is_rust(file), |line| words.iter().any(|word| line.contains(word.as_str())));
+
+    assert_none(&violations, "finish it, or take it out");
+}
+
+#[test]
+fn the_product_does_not_unwrap() {
+    let violations = lines(is_product, |line| line.contains(".unwrap()"));
+
+    assert_none(&violations, "say with `expect` which invariant makes it impossible, or return an error");
+}
+
+#[test]
+fn every_crate_and_test_program_says_what_it_is_for() {
+    let is_entry = |file: &str| {
+        is_rust(file)
+            && (file.ends_with("/lib.rs") || file.ends_with("/main.rs") || file.contains("/src/bin/"))
+    };
+    let violations: Vec<String> =
+        files().into_iter().filter(|file| is_entry(file) && !text(file).starts_with("//! ")).collect();
+
+    assert_none(
+        &violations,
+        "begin with crate docs (`//! …`): what is it for, what does it not know, where to look",
+    );
+}
+
+#[test]
+fn no_file_names_a_path_of_somebodys_machine() {
+    let paths = ["/wo!rk/", "/ho!me/", "/ro!ot/", "/Us!ers/"].map(|path| path.replacen('!', "", 1));
+    let mut violations = Vec::new();
+    for file in files().into_iter().filter(|file| !file.starts_with("data/")) {
+        for (number, line) in text(&file).lines().enumerate() {
+            if paths.iter().any(|path| names_folder(line, path)) {
+                violations.push(format!("{file}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+
+    assert_none(&violations, "say it relative to the repository, or take it as an argument");
+}
+
+#[test]
+fn crates_come_from_crates_io_and_no_mirror_is_configured() {
+    let registry = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+    let mut violations: Vec<String> = text("Cargo.lock")
+        .lines()
+        .filter(|line| line.starts_with("source = ") && *line != registry)
+        .map(|line| format!("Cargo.lock: {line}"))
+        .collect();
+    let configures =
+        |file: &String| file.starts_with(".cargo/") || file.ends_with("pip.conf") || file.ends_with(".npmrc");
+    violations.extend(files().into_iter().filter(configures));
+
+    assert_none(&violations, "which mirror a machine uses is that machine's business; take out");
+}
+
+#[test]
+fn scripts_are_executable_and_stop_at_the_first_error() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let is_script = |file: &String| file.starts_with("scripts/") || file.starts_with(".ci/");
+    let mut violations = Vec::new();
+    for file in files().into_iter().filter(is_script) {
+        let text = text(&file);
+        if !text.starts_with("#!") {
+            continue; // Data beside a script.
+        }
+        let mode = crate::root().join(&file).metadata().expect("a listed file is there").permissions().mode();
+        if mode & 0o111 != 0o111 {
+            violations.push(format!("{file}: chmod +x"));
+        }
+        if text.lines().next().is_some_and(|first| first.contains("bash"))
+            && !text.contains("set -euo pipefail")
+        {
+            violations.push(format!("{file}: set -euo pipefail"));
+        }
+    }
+
+    assert_none(&violations, "add what is missing");
+}
+
+fn is_rust(file: &str) -> bool {
+    std::path::Path::new(file).extension().is_some_and(|extension| extension == "rs")
+}
+
+/// What is shipped: no tests, no examples.
+fn is_product(file: &str) -> bool {
+    let parts: Vec<&str> = file.split('/').collect();
+    is_rust(file)
+        && parts.len() > 3
+        && parts[0] == "crates"
+        && parts[2] == "src"
+        && !file.ends_with("/tests.rs")
+}
+
+/// The lines of code that break a rule. Comments, and the tests at the end of a file, are no code of the product.
+fn lines(concerns: impl Fn(&str) -> bool, breaks: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut violations = Vec::new();
+    for file in files().into_iter().filter(|file| is_rust(file) && concerns(file)) {
+        let text = text(&file);
+        let code =
+            if is_product(&file) { text.split("\n#[cfg(test)]").next().unwrap_or_default() } else { &text };
+        for (number, line) in code.lines().enumerate() {
+            if !line.trim_start().starts_with("//") && breaks(line) {
+                violations.push(format!("{file}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    violations
+}
+
+/// Whether the folder is named from the root on, and not as a part of another path.
+fn names_folder(line: &str, folder: &str) -> bool {
+    line.match_indices(folder).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|before| !before.is_alphanumeric() && !"_-.$}{*".contains(before))
+    })
+}
+
+#[test]
+fn a_folder_is_told_from_a_part_of_a_path() {
+    let home = "/ho!me/".replacen('!', "", 1);
+
+    assert!(names_folder(&format!("cd {home}somebody"), &home));
+    assert!(!names_folder(&format!("$stack{home}x"), &home));
+}
