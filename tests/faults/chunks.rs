@@ -17,13 +17,15 @@ async fn a_chunk_that_kills_every_worker_ends_dead_and_a_redrive_gives_the_missi
     let fleet = fleet().await;
     let run = fleet.dispatch(&SMALL).await;
     let watch = fleet.watch(run);
-    let _coordinator = fleet.coordinator(&["--max-failures", "3"]);
-    let mut crew = fleet.crew(2, &["--slots", "1", "--fault", "poison=1012346"]);
+    let _coordinator = fleet.coordinator(&["--max-failures", "4"]);
+    let mut crew = fleet.crew(2, &["--slots", "2", "--fault", "poison=1012346,slow=20"]);
 
     fleet.finished_while(run, || crew.replace_the_dead()).await;
 
     assert_eq!(POISON, 1_012_346);
-    assert_eq!(crew.deaths(), 3, "three failures are what a chunk has");
+    assert_eq!(crew.deaths(), 4, "four failures are what a chunk has");
+    let dead_chunks = fleet.store().run(run).await.unwrap().unwrap().progress.dead;
+    assert_eq!(dead_chunks, 1, "its neighbours were lost with it at first, and then it worked alone");
     watch.end().await;
     let dead = fleet.store().dead_customers(run).await.unwrap();
     assert!(dead.contains(&CustomerId(POISON)) && dead.len() < 400, "{} customers", dead.len());

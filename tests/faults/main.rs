@@ -3,6 +3,8 @@
 //! Every night ends with the same question: does it hold every value, to the bit, that a night without the fault
 //! holds ([`tests::Fleet::assert_exact`])? The tests take turns, because they restart the servers that they share.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod chunks;
 mod commands;
 mod coordinators;

@@ -150,8 +150,18 @@ impl Fleet {
 
     async fn dispatch_selection(&self, arguments: &[&str]) -> RunId {
         let as_of: &[&str] = if arguments.contains(&"--as-of") { &[] } else { &["--as-of", AS_OF] };
-        let dispatched = self.ltv(&[&["dispatch", "--json"], as_of, arguments].concat()).json();
-        RunId(dispatched["run"].as_i64().expect("dispatch names its run"))
+        let mut command = self.command();
+        command.args(["dispatch", "--json"]).args(as_of).args(arguments);
+        let answer = tokio::task::spawn_blocking(move || Answer::of(&mut command)).await.expect("it answers");
+        assert_eq!(
+            answer.code,
+            Some(0),
+            "ltv dispatch {}: {}{}",
+            arguments.join(" "),
+            answer.out,
+            answer.err
+        );
+        RunId(answer.json()["run"].as_i64().expect("dispatch names its run"))
     }
 
     /// Starts a worker.

@@ -231,7 +231,7 @@ async fn a_queue_that_is_deleted_under_its_consumer_is_restored_and_consumed_aga
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_replaced_behind_its_consumers_back_is_consumed_again() {
     let _broker = Broker::shared();
-    let config = config(&Stack::from_env().amqp_url(), &unique("queue"));
+    let config = config(Stack::from_env().amqp_url(), &unique("queue"));
     let queue = RabbitMq::connect_now(config.clone()).await.unwrap();
     let mut consumer = queue.consume(1).await.unwrap();
     until("it consumes", async || queue.ready()).await;
@@ -249,7 +249,7 @@ async fn a_queue_that_is_replaced_behind_its_consumers_back_is_consumed_again() 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_ends_a_waiting_consumer_and_later_calls_fail() {
     let _broker = Broker::shared();
-    let config = config(&Stack::from_env().amqp_url(), &unique("queue"));
+    let config = config(Stack::from_env().amqp_url(), &unique("queue"));
     let queue = RabbitMq::connect_now(config.clone()).await.unwrap();
     let mut consumer = queue.consume(1).await.unwrap();
     let waiting = tokio::spawn(async move { consumer.next().await.is_none() });
@@ -266,7 +266,7 @@ async fn closing_ends_a_waiting_consumer_and_later_calls_fail() {
 async fn a_wrong_password_is_refused_for_good_and_not_shown() {
     let _broker = Broker::shared();
     let stack = Stack::from_env();
-    let url: &str = &stack.amqp_url();
+    let url: &str = stack.amqp_url();
     let place = url.rsplit_once('@').map_or_else(|| url.trim_start_matches("amqp://"), |(_, place)| place);
     let url = format!("amqp://guest:wrong-secret@{place}");
 
@@ -349,7 +349,7 @@ async fn publishing_fails_at_once_while_the_broker_is_away_and_works_again_after
 async fn a_role_that_starts_before_its_broker_waits_for_it() {
     let broker = Broker::alone();
     let prefix = unique("queue");
-    let config = config(&Stack::from_env().amqp_url(), &prefix);
+    let config = config(Stack::from_env().amqp_url(), &prefix);
     broker.stop();
 
     let now = RabbitMq::connect_now(config.clone()).await.unwrap_err();
@@ -422,7 +422,7 @@ impl Drop for Broker {
 // --- what the tests say -----------------------------------------------------------------------------------------
 
 async fn connect() -> RabbitMq {
-    RabbitMq::connect_now(config(&Stack::from_env().amqp_url(), &unique("queue"))).await.unwrap()
+    RabbitMq::connect_now(config(Stack::from_env().amqp_url(), &unique("queue"))).await.unwrap()
 }
 
 fn config(url: &str, prefix: &str) -> RabbitMqConfig {

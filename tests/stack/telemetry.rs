@@ -113,8 +113,8 @@ impl TraceService for Kept {
 }
 
 mod tests {
+    use ::tests::{Fleet, PATIENCE, Program};
     use ltv::telemetry::{self, LogFormat, TelemetryConfig};
-    use tests::{Fleet, PATIENCE, Program};
     use tracing::info_span;
 
     use super::*;

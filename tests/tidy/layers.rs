@@ -35,7 +35,7 @@ const DRIVERS: [(&str, &[&str]); 6] = [
 fn crates_depend_on_each_other_only_as_the_design_allows() {
     let allowed = BTreeMap::from(ALLOWED);
     let packages = packages();
-    let ours: BTreeSet<&str> = packages.iter().map(|package| name(package)).collect();
+    let ours: BTreeSet<&str> = packages.iter().map(name).collect();
 
     let mut violations = Vec::new();
     for package in packages.iter().filter(|package| !["ltv", "tests"].contains(&name(package))) {

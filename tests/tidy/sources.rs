@@ -87,10 +87,9 @@ fn the_environment_is_read_by_the_command_line_alone() {
 #[test]
 fn nothing_is_left_half_done() {
     // Written in two parts, so that this file does not break its own rule.
-    let words = ["tod!o!(", "unimplemen!ted!(", "db!g!(", "#[igno!re", "FIX!ME", "X!XX"]
+    let words = ["tod!o!(", "unimplemen!ted!(", "db!g!(", "#[igno!re", "FIX!ME"]
         .map(|word| word.replacen('!', "", 1));
-    let violations =
-        lines(|file| is_rust(file), |line| words.iter().any(|word| line.contains(word.as_str())));
+    let violations = lines(is_rust, |line| words.iter().any(|word| line.contains(word.as_str())));
 
     assert_none(&violations, "finish it, or take it out");
 }
@@ -140,8 +139,9 @@ fn crates_come_from_crates_io_and_no_mirror_is_configured() {
         .filter(|line| line.starts_with("source = ") && *line != registry)
         .map(|line| format!("Cargo.lock: {line}"))
         .collect();
-    let configures =
-        |file: &String| file.starts_with(".cargo/") || file.ends_with("pip.conf") || file.ends_with(".npmrc");
+    let configures = |file: &String| {
+        file.starts_with(".cargo/") || ["pip.conf", "npmrc"].iter().any(|name| file.ends_with(name))
+    };
     violations.extend(files().into_iter().filter(configures));
 
     assert_none(&violations, "which mirror a machine uses is that machine's business; take out");

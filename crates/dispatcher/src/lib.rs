@@ -188,7 +188,10 @@ impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
             plan,
             trace: (self.trace_context)(),
         };
-        Ok((self.store.create_run(&new).await?, customers.len() as u64))
+        let created = self.store.create_run(&new).await?;
+        // Another dispatcher may have been faster: then the plan was for nothing.
+        let customers = if created.is_new { customers.len() as u64 } else { 0 };
+        Ok((created, customers))
     }
 
     /// Publishes what is left to publish and records what was confirmed; returns how many that were.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cache::{Redis, RedisConfig};
-use queue::{RabbitMq, RabbitMqConfig, redacted};
+use queue::{RabbitMq, RabbitMqConfig};
 use resilience::{Breaker, BreakerConfig, Name};
 use store::postgres::{Postgres, PostgresConfig};
 
@@ -64,12 +64,9 @@ pub(crate) async fn queue(args: &BrokerArgs, role: &'static str) -> anyhow::Resu
 
 /// Makes the queue for a command that needs it now.
 pub(crate) async fn queue_now(args: &BrokerArgs, role: &'static str) -> anyhow::Result<RabbitMq> {
-    RabbitMq::connect_now(queue_config(args, role)).await.with_context(|| {
-        format!(
-            "RabbitMQ at {} cannot be used: start it (`scripts/stack up`), or set LTV_AMQP_URL",
-            redacted(&args.amqp_url)
-        )
-    })
+    RabbitMq::connect_now(queue_config(args, role))
+        .await
+        .map_err(|error| anyhow::anyhow!("{error} (`scripts/stack up`, LTV_AMQP_URL)"))
 }
 
 /// Makes the cache, which may be away.

@@ -133,6 +133,8 @@ pub struct Assignment {
     pub attempt: AttemptId,
     /// The planned customers, ascending.
     pub customers: Vec<CustomerId>,
+    /// Its attempts before this one whose worker never came back.
+    pub losses: u32,
     /// Whether the run covers the whole base, so that nobody else lives between the first and the last.
     pub is_whole: bool,
     /// The moment that the run values the customers for.

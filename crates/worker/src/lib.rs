@@ -20,7 +20,7 @@ use batch::RetryPolicy;
 use cache::Cache;
 use queue::{Consumer, Queue};
 use store::{Attempts, Values};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -81,6 +81,7 @@ impl<S: Attempts + Values, Q: Queue, C: Cache> Worker<S, Q, C> {
             scorers: Scorers::default(),
             compute: Compute::start(config.compute_threads),
             held: held.clone(),
+            company: RwLock::default(),
             gave_up: gave_up.clone(),
             store: store.clone(),
             cache,

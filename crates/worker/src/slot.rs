@@ -14,6 +14,9 @@
 //! * **The chunk's own fault** (its mathematics panic, its rows make no sense to the store, its model version is
 //!   missing). The failure is recorded with a verdict, then ack: the coordinator publishes the retry when it is
 //!   due. A single customer that cannot be valued is a rejection and fails nothing.
+//! * **The chunk kills its worker.** Every chunk that is at work here is lost with it and charged for it, the
+//!   innocent ones too. A chunk that was lost more than once is a suspect: it works alone, so that the one that
+//!   kills dies alone from then on, and its neighbours go through.
 //! * **We are killed.** Before the commit the lease runs out and the chunk is rescued. Between commit and cache,
 //!   or between commit and ack, the message comes again and finds the chunk done.
 //! * **We must stop and the grace period is over.** The chunk is given back, and the message too.
@@ -29,6 +32,7 @@ use store::{
     Assignment, Attempts, Begin, CommitOutcome, History, Reading, Rejected, ResultRows, Standing, Valued,
     Values,
 };
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -42,6 +46,9 @@ use crate::{WorkerConfig, metrics};
 /// Customers computed before a more urgent chunk may step in.
 const SUB_BATCH: usize = 500;
 
+/// Lost attempts after which a chunk is suspected of killing its workers.
+const SUSPICIOUS_LOSSES: u32 = 2;
+
 /// What all slots of a worker share.
 pub(crate) struct Slot<S, C> {
     pub(crate) store: S,
@@ -49,9 +56,18 @@ pub(crate) struct Slot<S, C> {
     pub(crate) scorers: Scorers,
     pub(crate) compute: Compute,
     pub(crate) held: Held,
+    /// Held for reading by attempts that may work side by side, for writing by a suspect, which works alone.
+    pub(crate) company: RwLock<()>,
     /// Resolves when the grace period is over.
     pub(crate) gave_up: CancellationToken,
     pub(crate) config: WorkerConfig,
+}
+
+/// With whom an attempt works, for as long as it is held.
+#[expect(dead_code, reason = "held, never read")]
+enum Company<'a> {
+    WithOthers(RwLockReadGuard<'a, ()>),
+    Alone(RwLockWriteGuard<'a, ()>),
 }
 
 /// How an attempt ended.
@@ -190,6 +206,12 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
 
     /// Reads, computes, commits; waits for the store as often as it is away.
     async fn work(&self, assignment: &Assignment, priority: Priority) -> Ended {
+        let _company = if assignment.losses >= SUSPICIOUS_LOSSES {
+            tracing::info!(losses = assignment.losses, "a chunk that was lost before works alone");
+            Company::Alone(self.company.write().await)
+        } else {
+            Company::WithOthers(self.company.read().await)
+        };
         self.config.faults.reach(Point::Begun).await;
         let mut delays = Delays::reconnect();
         let mut rows: Option<ResultRows> = None;

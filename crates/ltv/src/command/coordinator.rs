@@ -16,6 +16,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 
+    role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
     let checks = role::checks(&store, &queue, &cache);
     let surroundings = role::surround("coordinator", args.role.listen, checks, metrics).await?;
     let config = CoordinatorConfig {

@@ -32,7 +32,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     });
     // A command answers its caller; what it logs by the way is for those who ask for it.
     let log_filter = match cli.telemetry.log.as_str() {
-        "info" if !is_service => "warn".into(),
+        "info" if !is_service => "error,ltv=warn".into(),
         given => given.to_owned(),
     };
     let telemetry = telemetry::start(TelemetryConfig {

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cache::{Cache, Redis};
-use queue::{Queue, RabbitMq};
+use queue::{Queue, RabbitMq, redacted};
 use store::postgres::Postgres;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::{CacheArgs, DatabaseArgs};
 use crate::http::{self, Alive, Check, HttpState};
 use crate::telemetry::Metrics;
 
@@ -48,6 +49,31 @@ pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<C
             async move { cache.check().await.map_err(|error| error.to_string()) }
         }),
     ]
+}
+
+/// Looks at the servers once. One that is away is waited for, and said to be away; a schema that is not the one
+/// this program was made for is an error.
+pub(crate) async fn look_around(
+    (store, database): (&Postgres, &DatabaseArgs),
+    (cache, redis): (&Redis, &CacheArgs),
+) -> anyhow::Result<()> {
+    match store.check_schema().await {
+        Ok(()) => {}
+        Err(error) if error.is_transient() => tracing::warn!(
+            url = %database.database_url,
+            %error,
+            "waiting for PostgreSQL: start it (`scripts/stack up`), or set LTV_DATABASE_URL"
+        ),
+        Err(error) => return Err(error.into()),
+    }
+    if let Err(error) = cache.check().await {
+        tracing::warn!(
+            url = redacted(&redis.redis_url),
+            %error,
+            "the night goes on without Redis: start it (`scripts/stack up`), or set LTV_REDIS_URL"
+        );
+    }
+    Ok(())
 }
 
 /// A role's surroundings.

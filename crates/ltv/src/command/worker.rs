@@ -19,6 +19,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let queue = config::queue(&args.broker, "worker").await?;
     let cache = config::cache(&args.cache, "worker").await?;
 
+    role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
     let checks = role::checks(&store, &queue, &cache);
     let surroundings = role::surround("worker", args.role.listen, checks, metrics).await?;
     let config = WorkerConfig {

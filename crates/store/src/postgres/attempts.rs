@@ -55,7 +55,16 @@ impl Attempts for Postgres {
                    and a.attempt = begun.attempt - 1
                    and a.outcome is null
             )
-            select * from begun";
+            select begun.*,
+                   case when attempt > 1
+                        then (select count(*)
+                                from fleet.attempts a
+                               where a.run_id = begun.run_id
+                                 and a.chunk_id = begun.chunk_id
+                                 and a.outcome = 'lost')
+                        else 0
+                   end as losses
+              from begun";
         self.short("begin an attempt", async |client| {
             let begin = client.prepare_cached(BEGIN).await?;
             let begun = client
@@ -244,6 +253,7 @@ fn assignment(row: &Row) -> Result<Assignment, Fault> {
     Ok(Assignment {
         attempt: attempt_id(row)?,
         customers: customers(row)?,
+        losses: get::<i64>(row, "losses")? as u32,
         is_whole: get(row, "is_whole")?,
         as_of: get(row, "as_of")?,
         model_version: ModelVersionId(get(row, "model_version")?),
