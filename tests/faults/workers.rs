@@ -97,6 +97,46 @@ async fn a_worker_stopped_past_its_lease_and_resumed_is_superseded_and_excused()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_stopped_in_the_middle_of_its_copy_does_not_hold_up_the_end_of_the_run() {
+    let fleet = fleet().await;
+    let run = fleet.dispatch(&SMALL).await;
+    let silent = fleet.sql().await;
+    let copy = format!("begin; copy fleet.values_{run} from stdin");
+    let _writer = silent.simple_query_raw(&copy).await.unwrap();
+    let locked = "select count(*) from pg_locks where relation = to_regclass('fleet.values_' || $1::bigint)
+                     and mode = 'RowExclusiveLock'";
+    eventually(SOON, "the table is held by a COPY that says nothing", async || {
+        (fleet.ask::<i64>(locked, run).await > 0).then_some(())
+    })
+    .await;
+    let _coordinator = fleet.coordinator(&[]);
+    let _worker = fleet.worker(&[]);
+
+    fleet.finished(run).await;
+
+    fleet.assert_exact(run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_run_leaves_nothing_to_see_and_its_night_can_be_planned_again() {
+    let fleet = fleet().await;
+    let cancelled = fleet.dispatch(&SMALL).await;
+    let _coordinator = fleet.coordinator(&[]);
+    let _worker = fleet.worker(&["--fault", "slow=50"]);
+    fleet.reached(cancelled, 3).await;
+
+    fleet.ltv(&["runs", "cancel", &cancelled.to_string()]);
+    let run = fleet.dispatch(&SMALL).await;
+    fleet.finished(run).await;
+
+    assert_ne!(run, cancelled);
+    let table = "select count(*) from pg_class where relname = 'values_' || $1::bigint";
+    assert_eq!(fleet.ask::<i64>(table, cancelled).await, 0, "what it had written is gone");
+    assert!(!fleet.store().visible_runs().await.unwrap().runs.contains(&cancelled));
+    fleet.assert_exact(run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_asked_to_stop_in_mid_chunk_finishes_it_and_exits_0() {
     let fleet = fleet().await;
     let run = fleet.dispatch(&SMALL).await;

@@ -9,9 +9,9 @@ use crate::{Attempt, ChunkId, ChunkState, PerPriority, Priority, RunId, RunState
 pub struct Snapshot {
     /// When it was taken, by the store's clock.
     pub taken_at: Timestamp,
-    /// When the store last started. While it was down no lease could be renewed, so none counts as expired
-    /// until its worker has had a full lease of time to come back.
-    pub store_started_at: Timestamp,
+    /// Since when the store has been well: it started then, or was last seen to fail. While it was not, no lease
+    /// could be renewed, so none counts as expired until its worker has had a full lease of time to come back.
+    pub store_well_since: Timestamp,
     /// Messages waiting on each queue; `None` where the broker did not say.
     pub waiting: PerPriority<Option<u64>>,
     /// The runs that are not over.

@@ -11,7 +11,8 @@
 //! * **A worker died or hangs.** Its lease expires: rescue the chunk. The rescue is guarded by the attempt's
 //!   number, so that two coordinators rescue once. The lost attempt counts, since a chunk that kills its worker
 //!   looks just like this; a worker that comes back and says so takes the count back.
-//! * **The store was down.** Nobody could renew a lease: all of them get a full lease of grace from its start.
+//! * **The store was down, or failed over.** Nobody could renew a lease: all of them get a full lease of grace from
+//!   the moment since when it has been well.
 //! * **An attempt failed.** The worker has recorded when the retry is due: publish it then.
 //! * **Everything is settled.** Finish the run.
 //!
@@ -132,7 +133,7 @@ fn supervise_chunk(
                 .then_some(Action::Publish { attempt, cause: PublishCause::Lost })
         }
         ChunkState::Leased => {
-            let grace_until = after(snapshot.store_started_at, policy.lease_duration);
+            let grace_until = after(snapshot.store_well_since, policy.lease_duration);
             let expires_at = chunk.leased_until.unwrap_or(run.planned_at).max(grace_until);
             (now >= expires_at).then(|| Action::Rescue {
                 attempt,
@@ -183,7 +184,7 @@ mod tests {
         };
         Snapshot {
             taken_at: at(now),
-            store_started_at: at(0),
+            store_well_since: at(0),
             waiting: PerPriority::from_fn(|_| Some(0)),
             runs: vec![run],
         }
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn leases_get_a_full_lease_of_grace_after_the_store_restarted() {
         let mut restarted = snapshot(130, &[chunk(ChunkState::Leased)]);
-        restarted.store_started_at = at(115);
+        restarted.store_well_since = at(115);
 
         check(&restarted, &[]);
 

@@ -32,8 +32,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{
-    Action, AttemptId, ChunkId, ChunkMessage, Forecast, Outlook, PublishCause, RunId, RunSnapshot, Snapshot,
-    SupervisePolicy, Verdict, forecast, supervise,
+    Action, Attempt, AttemptId, ChunkId, ChunkMessage, Forecast, Outlook, PublishCause, RunId, RunSnapshot,
+    Snapshot, SupervisePolicy, Verdict, forecast, supervise,
 };
 use cache::Cache;
 use queue::{Outgoing, Queue, TraceContext};
@@ -97,21 +97,22 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (led, term) = watch::channel(None);
         let leadership = tokio::spawn(keep_leading(self.store.clone(), self.config.clone(), led));
-        let mut publication = Publication::default();
-        let mut outlooks = HashMap::new();
+        let mut memory = Memory::new();
 
         tokio::pin!(shutdown);
         loop {
             let leads = *term.borrow();
             let turn = async {
+                memory.leads_under(leads);
                 let Some(leads) = leads else { return self.config.pass_interval };
-                match self.pass(leads, &mut publication).await {
+                match self.pass(leads, &mut memory).await {
                     Ok(report) => {
-                        note(&report, &mut outlooks);
+                        note(&report, &mut memory.outlooks);
                         report.pause
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a pass failed");
+                        memory.well_since = Instant::now();
                         self.config.pass_interval
                     }
                 }
@@ -146,17 +147,18 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
     }
 
     /// Looks once, and does what is to be done.
-    async fn pass(&self, term: Term, publication: &mut Publication) -> Result<PassReport, store::Error> {
+    async fn pass(&self, term: Term, memory: &mut Memory) -> Result<PassReport, store::Error> {
         let began = Instant::now();
         let waiting = self.queue.waiting().await;
-        let snapshot = self.store.snapshot(waiting).await?;
+        let mut snapshot = self.store.snapshot(waiting).await?;
+        memory.remind(&mut snapshot);
         let mut report = PassReport { open_runs: snapshot.runs.len(), ..PassReport::default() };
         let mut to_publish = Vec::new();
         for action in supervise(&snapshot, &self.config.policy) {
             match action {
                 Action::Publish { attempt, cause } => to_publish.push((attempt, cause)),
                 Action::Rescue { attempt, verdict } => {
-                    report.rescued += usize::from(self.rescue(term, attempt, verdict).await?);
+                    report.rescued += usize::from(self.rescue(term, attempt, verdict).await);
                 }
                 Action::Finish(run) => report.finished.extend(self.finish(term, run).await),
             }
@@ -170,14 +172,18 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
                 tracing::debug!(%error, "progress not cached");
             }
         }
-        publication.bring_up_to_date(&self.store, &self.cache, !report.finished.is_empty()).await;
-        report.pause = pause(&report, &snapshot, self.config.pass_interval);
+        memory.publication.bring_up_to_date(&self.store, &self.cache, !report.finished.is_empty()).await;
+        report.pause = pause(&report, &snapshot, memory.idle_passes, self.config.pass_interval);
         metrics::passed(began.elapsed());
         Ok(report)
     }
 
-    async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool, store::Error> {
-        let is_rescued = self.store.rescue(term, attempt, verdict).await?;
+    /// Rescues a chunk. One whose row is held by somebody is tried again by the next pass.
+    async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> bool {
+        let is_rescued = self.store.rescue(term, attempt, verdict).await.unwrap_or_else(|error| {
+            tracing::warn!(run.id = %attempt.chunk.run, chunk.id = %attempt.chunk.chunk, %error, "not rescued yet");
+            false
+        });
         if is_rescued {
             metrics::rescued(verdict);
             tracing::warn!(
@@ -188,7 +194,7 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
                 "rescued a chunk whose lease had expired"
             );
         }
-        Ok(is_rescued)
+        is_rescued
     }
 
     /// Finishes a settled run. One that cannot be finished is tried again by the next pass and keeps no other run
@@ -235,10 +241,10 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
             let trace = TraceContext(self.store.trace_of(run.run).await?);
             let messages = due.iter().map(|(due, _)| message(run, *due, &trace)).collect();
             let results = self.queue.publish(messages).await;
-            let mut confirmed: Vec<ChunkId> = Vec::with_capacity(due.len());
+            let mut confirmed: Vec<(ChunkId, Attempt)> = Vec::with_capacity(due.len());
             for ((due, cause), _) in due.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
                 metrics::republished(*cause);
-                confirmed.push(due.chunk.chunk);
+                confirmed.push((due.chunk.chunk, due.attempt));
             }
             if let Some(Err(error)) = results.iter().find(|result| result.is_err()) {
                 let unconfirmed = due.len() - confirmed.len();
@@ -259,16 +265,61 @@ fn message(run: &RunSnapshot, due: AttemptId, trace: &TraceContext) -> Outgoing 
     }
 }
 
+/// What a coordinator remembers between passes. No run depends on it.
+struct Memory {
+    term: Option<Term>,
+    /// Since when the store has never failed us, under this term.
+    well_since: Instant,
+    /// The work that was settled when the last pass looked.
+    settled: f64,
+    /// Passes since more of it was.
+    idle_passes: u32,
+    publication: Publication,
+    outlooks: HashMap<RunId, Outlook>,
+}
+
+impl Memory {
+    fn new() -> Self {
+        Self {
+            term: None,
+            well_since: Instant::now(),
+            settled: 0.0,
+            idle_passes: 0,
+            publication: Publication::default(),
+            outlooks: HashMap::new(),
+        }
+    }
+
+    fn leads_under(&mut self, term: Option<Term>) {
+        if self.term != term {
+            self.term = term;
+            self.well_since = Instant::now();
+        }
+    }
+
+    /// Adds to a snapshot what the store cannot know: since when it has been well, seen from here. A fail-over
+    /// shows no other trace, and leases could not be renewed during one.
+    fn remind(&mut self, snapshot: &mut Snapshot) {
+        let here = snapshot.taken_at.checked_sub(self.well_since.elapsed()).unwrap_or(snapshot.taken_at);
+        snapshot.store_well_since = snapshot.store_well_since.max(here);
+        let settled = snapshot.runs.iter().map(|run| run.progress.work_settled).sum();
+        let is_idle = self.settled.to_bits() == f64::to_bits(settled);
+        self.idle_passes = if is_idle { self.idle_passes.saturating_add(1) } else { 0 };
+        self.settled = settled;
+    }
+}
+
 /// How long the next pass may wait: half the time to the next predicted end, so that a run which is done is
-/// seen to be done at once.
-fn pause(report: &PassReport, snapshot: &Snapshot, longest: Duration) -> Duration {
+/// seen to be done at once. While nothing moves, passes come ever more slowly.
+fn pause(report: &PassReport, snapshot: &Snapshot, idle_passes: u32, longest: Duration) -> Duration {
+    let shortest = SHORTEST_PAUSE.saturating_mul(1 << idle_passes.min(16)).min(longest);
     let next_end = report
         .forecasts
         .iter()
         .filter_map(|(_, seen)| seen.finish_at)
         .map(|end| end.duration_since(snapshot.taken_at).unsigned_abs() / 2)
         .min();
-    next_end.map_or(longest, |half| half.clamp(SHORTEST_PAUSE.min(longest), longest))
+    next_end.map_or(longest, |half| half.clamp(shortest, longest))
 }
 
 /// Tells a person what changed.

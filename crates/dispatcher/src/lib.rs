@@ -210,11 +210,11 @@ impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
             })
             .collect();
         let results = self.queue.publish(messages).await;
-        let mut confirmed: Vec<ChunkId> = Vec::with_capacity(results.len());
+        let mut confirmed: Vec<(ChunkId, Attempt)> = Vec::with_capacity(results.len());
         let mut failure = None;
         for (&chunk, result) in created.unpublished.iter().zip(results) {
             match result {
-                Ok(()) => confirmed.push(chunk),
+                Ok(()) => confirmed.push((chunk, Attempt(0))),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }

@@ -86,11 +86,16 @@ impl Observation {
 ///
 /// Holds no heap memory and can be reused: [`finish`](Self::finish) leaves it as new. The first problem found in a
 /// history decides its rejection; later lines are then ignored.
+///
+/// Lines of the same instant may come in any order: refunds count after the purchases of their instant. A database
+/// gives ties in whatever order its plan has, and a value must not depend on a plan.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryFold {
     /// The customer's first line fixes the currency that the others must have.
     currency: Option<[u8; 3]>,
     last_line_us: i64,
+    /// The refunds of that instant, which are not counted yet.
+    refunds_minor: i64,
     problem: Option<Rejection>,
     purchases: Option<PurchaseDays>,
 }
@@ -124,12 +129,20 @@ impl HistoryFold {
             }
             Some(_) => {}
         }
-        self.last_line_us = occurred_at_us;
-        self.problem = self.take(day_of(occurred_at_us), amount_minor).err();
+        if occurred_at_us != self.last_line_us {
+            self.count_refunds();
+            self.last_line_us = occurred_at_us;
+        }
+        if amount_minor < 0 {
+            self.refunds_minor = self.refunds_minor.saturating_add(amount_minor);
+        } else if self.problem.is_none() {
+            self.problem = self.count_purchase(day_of(occurred_at_us), amount_minor).err();
+        }
     }
 
     /// Closes the history at the end of the observation, and makes the fold ready for the next customer.
     pub fn finish(&mut self, observation: &Observation) -> Result<Summary, Rejection> {
+        self.count_refunds();
         let history = std::mem::take(self);
         if history.currency.is_some_and(|currency| currency != observation.currency.0) {
             return Err(Rejection::ForeignCurrency);
@@ -153,31 +166,41 @@ impl HistoryFold {
     }
 
     #[inline]
-    fn take(&mut self, day: i64, amount_minor: i64) -> Result<(), Rejection> {
-        let is_purchase = amount_minor >= 0;
-        match &mut self.purchases {
-            None if is_purchase => {
-                self.purchases =
-                    Some(PurchaseDays { first_day: day, last_day: day, days: 1, repeat_spend_minor: 0 });
-            }
-            None => return Err(Rejection::RefundBeforePurchase),
-            Some(purchases) => {
-                if is_purchase && day != purchases.last_day {
-                    purchases.last_day = day;
-                    purchases.days += 1;
-                }
-                if purchases.days > 1 {
-                    purchases.add(amount_minor)?;
-                }
-            }
+    fn count_purchase(&mut self, day: i64, amount_minor: i64) -> Result<(), Rejection> {
+        let Some(purchases) = &mut self.purchases else {
+            self.purchases =
+                Some(PurchaseDays { first_day: day, last_day: day, days: 1, repeat_spend_minor: 0 });
+            return Ok(());
+        };
+        if day != purchases.last_day {
+            purchases.last_day = day;
+            purchases.days += 1;
         }
-        Ok(())
+        purchases.add(amount_minor)
+    }
+
+    /// Counts the refunds of the last instant against the latest purchase day.
+    #[inline]
+    fn count_refunds(&mut self) {
+        let refunds_minor = std::mem::take(&mut self.refunds_minor);
+        if refunds_minor == 0 || self.problem.is_some() {
+            return;
+        }
+        let counted = match &mut self.purchases {
+            Some(purchases) => purchases.add(refunds_minor),
+            None => Err(Rejection::RefundBeforePurchase),
+        };
+        self.problem = counted.err();
     }
 }
 
 impl PurchaseDays {
+    /// Adds to the repeat spend; what belongs to the first purchase day does not.
     #[inline]
     fn add(&mut self, amount_minor: i64) -> Result<(), Rejection> {
+        if self.days == 1 {
+            return Ok(());
+        }
         let sum = self.repeat_spend_minor.checked_add(amount_minor).ok_or(Rejection::SpendOutOfRange)?;
         if !(-LARGEST_SUM_MINOR..=LARGEST_SUM_MINOR).contains(&sum) {
             return Err(Rejection::SpendOutOfRange);
@@ -355,6 +378,17 @@ mod tests {
     #[test]
     fn a_refund_of_the_first_purchase_leaves_the_repeat_spend_alone() {
         check(&[(10 * DAY, 500), (11 * DAY, -500), (20 * DAY, 300)], 1, 10, 89, 300);
+    }
+
+    #[test]
+    fn lines_of_one_instant_give_the_same_summary_in_any_order() {
+        // A whole-table scan, an index and a sort give ties in different orders.
+        check(&[(10 * DAY, 500), (10 * DAY, -500), (20 * DAY, 300)], 1, 10, 89, 300);
+        check(&[(10 * DAY, -500), (10 * DAY, 500), (20 * DAY, 300)], 1, 10, 89, 300);
+        for tie in [[300, -100, 40], [300, 40, -100], [-100, 300, 40], [-100, 40, 300]] {
+            let [a, b, c] = tie.map(|amount| (20 * DAY, amount));
+            check(&[(10 * DAY, 500), a, b, c, (30 * DAY, -40)], 1, 10, 89, 200);
+        }
     }
 
     #[test]

@@ -13,7 +13,16 @@ pub enum Error {
         /// What stood in the way.
         why: String,
     },
-    /// The store refused the statement, or holds something that cannot be understood. It will not pass.
+    /// The store works and will not do this: a relation or a right is missing, or another thing that somebody
+    /// has to mend. It does not pass by itself, and it is not the fault of the data that was being worked on.
+    #[error("{what}: {why}")]
+    Broken {
+        /// What was tried.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The data at hand makes no sense, to the store or to us. It will not pass.
     #[error("{what}: {why}")]
     Invalid {
         /// What was tried.

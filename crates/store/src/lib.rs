@@ -17,7 +17,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use batch::{
-    AttemptId, ChunkId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict, WorkSample,
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict,
+    WorkSample,
 };
 use jiff::Timestamp;
 
@@ -61,9 +62,14 @@ pub trait Planning: Clone + Send + Sync + 'static {
     /// and nothing is recorded.
     fn create_run(&self, new: &NewRun) -> impl Future<Output = Result<CreatedRun>> + Send;
 
-    /// Records that the broker confirmed messages for these chunks. Chunks that have moved on are left alone,
-    /// so that a repeat, or a worker that was faster, does no harm. A planned run is running from then on.
-    fn mark_published(&self, run: RunId, chunks: &[ChunkId]) -> impl Future<Output = Result<()>> + Send;
+    /// Records that the broker confirmed messages for these chunks, each with the attempt that the sender knew of.
+    /// Chunks that have moved on are left alone, so that a repeat, or a worker that was faster, does no harm. A
+    /// planned run is running from then on.
+    fn mark_published(
+        &self,
+        run: RunId,
+        chunks: &[(ChunkId, Attempt)],
+    ) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// Attempts at chunks. The worker's side.

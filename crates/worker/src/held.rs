@@ -16,8 +16,15 @@ use store::Attempts;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// An attempt, once it is begun, and a way to stop it.
-type Entry = (Option<Attempt>, CancellationToken);
+/// A chunk that is held.
+struct Entry {
+    /// The attempt, once it is begun.
+    attempt: Option<Attempt>,
+    /// A chunk that is done has no lease either: while it commits, that says nothing.
+    is_committing: bool,
+    superseded: CancellationToken,
+}
+
 type Chunks = HashMap<ChunkRef, Entry>;
 
 /// The chunks being worked on.
@@ -39,7 +46,8 @@ impl Held {
             hash_map::Entry::Occupied(_) => None,
             hash_map::Entry::Vacant(free) => {
                 let superseded = CancellationToken::new();
-                free.insert((None, superseded.clone()));
+                let entry = Entry { attempt: None, is_committing: false, superseded: superseded.clone() };
+                free.insert(entry);
                 Some(Holding { held: self.clone(), chunk, superseded })
             }
         }
@@ -66,7 +74,7 @@ impl Held {
         let before: Vec<AttemptId> = self
             .lock()
             .iter()
-            .filter_map(|(&chunk, &(attempt, _))| Some(AttemptId { chunk, attempt: attempt? }))
+            .filter_map(|(&chunk, entry)| Some(AttemptId { chunk, attempt: entry.attempt? }))
             .collect();
         if before.is_empty() {
             return;
@@ -80,10 +88,11 @@ impl Held {
     fn stop_all(&self, superseded: impl Iterator<Item = AttemptId>) {
         let chunks = self.lock();
         for attempt in superseded {
-            if let Some((latest, stop)) = chunks.get(&attempt.chunk)
-                && *latest == Some(attempt.attempt)
+            if let Some(entry) = chunks.get(&attempt.chunk)
+                && entry.attempt == Some(attempt.attempt)
+                && !entry.is_committing
             {
-                stop.cancel();
+                entry.superseded.cancel();
             }
         }
     }
@@ -96,8 +105,15 @@ impl Held {
 impl Holding {
     /// Keeps the lease of an attempt that has begun.
     pub(crate) fn begun(&self, attempt: Attempt) {
-        if let Some((latest, _)) = self.held.lock().get_mut(&self.chunk) {
-            *latest = Some(attempt);
+        if let Some(entry) = self.held.lock().get_mut(&self.chunk) {
+            entry.attempt = Some(attempt);
+        }
+    }
+
+    /// Says that from now on the fence decides, not the lease.
+    pub(crate) fn committing(&self) {
+        if let Some(entry) = self.held.lock().get_mut(&self.chunk) {
+            entry.is_committing = true;
         }
     }
 }

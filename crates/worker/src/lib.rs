@@ -117,9 +117,12 @@ impl<S: Attempts + Values, Q: Queue, C: Cache> Worker<S, Q, C> {
         }
 
         tracing::info!(held = tasks.len(), grace = ?config.grace_period, "draining");
-        consumer.stop().await;
         tasks.close();
-        if timeout(config.grace_period, tasks.wait()).await.is_err() {
+        let drained = async {
+            consumer.stop().await;
+            tasks.wait().await;
+        };
+        if timeout(config.grace_period, drained).await.is_err() {
             gave_up.cancel();
             tasks.wait().await;
         }

@@ -6,6 +6,8 @@
 //! * **The chunk is settled, leased, not due, or its run is over.** The message has nothing left to do: ack.
 //! * **The store goes away, at any step.** The attempt waits for it, asks where it stands, and goes on with the
 //!   same attempt: the chunk loses none. A commit whose answer was lost may turn out to have happened.
+//! * **A relation or a right is missing in the store.** No chunk is to blame: the attempt says so as an error and
+//!   waits, like for a store that is away.
 //! * **The broker goes away.** The attempt goes on. Its ack is not sent; the message comes again and finds the
 //!   chunk settled, or leased to us.
 //! * **The cache is away.** Noted by its breaker, and left at that: the store has the values.
@@ -84,7 +86,7 @@ enum Ended {
 
 /// Why an attempt cannot go on.
 enum Failure {
-    /// The store is away.
+    /// The store is away, or refuses everybody.
     Away(store::Error),
     /// The chunk's own fault.
     Chunk(String),
@@ -94,7 +96,10 @@ enum Failure {
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
-        if error.is_transient() { Self::Away(error) } else { Self::Chunk(error.to_string()) }
+        match error {
+            store::Error::Unavailable { .. } | store::Error::Broken { .. } => Self::Away(error),
+            store::Error::Invalid { .. } => Self::Chunk(error.to_string()),
+        }
     }
 }
 
@@ -127,6 +132,8 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
         let Some(holding) = self.held.hold(message.chunk) else {
             return settle(delivery.ack().await, "held");
         };
+        // Nothing is begun while a suspect works: what it kills must not be charged to anybody else.
+        let company = self.company.read().await;
         let Some(begun) = self.begin(message).await else {
             return settle(delivery.requeue().await, "given_back");
         };
@@ -139,6 +146,13 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
         };
         tracing::Span::current().record("attempt", assignment.attempt.attempt.0);
         holding.begun(assignment.attempt.attempt);
+        let _company = if assignment.losses >= SUSPICIOUS_LOSSES {
+            drop(company);
+            tracing::info!(losses = assignment.losses, "a chunk that was lost before works alone");
+            Company::Alone(self.company.write().await)
+        } else {
+            Company::WithOthers(company)
+        };
 
         if self.config.faults.acks_first() {
             let priority = delivery.priority();
@@ -173,10 +187,16 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
                     tracing::debug!(%error, "waiting to begin");
                     self.wait(&mut delays).await?;
                 }
-                Err(error) => {
-                    // Not the chunk's fault as far as anybody knows, so it is not charged; somebody must look.
-                    tracing::error!(%error, "an attempt cannot begin, trying again");
+                Err(error @ store::Error::Broken { .. }) => {
+                    tracing::error!(%error, "an attempt waits to begin until somebody mends this");
                     self.wait(&mut delays).await?;
+                }
+                Err(error) => {
+                    // It may have begun, but what it is about cannot be understood. Nobody keeps its lease, so it
+                    // is lost, tried elsewhere, and dead in the end: with others of its kind it must not hold
+                    // every slot of the fleet.
+                    tracing::error!(%error, "an attempt makes no sense and is left to its lease");
+                    return Some(Begin::Settled);
                 }
             }
         }
@@ -190,13 +210,13 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             biased;
             () = holding.superseded.cancelled() => Ended::Superseded,
             () = gave_up.cancelled() => Ended::GaveUp,
-            ended = self.work(assignment, priority) => ended,
+            ended = self.work(assignment, priority, holding) => ended,
         };
         match &ended {
             Ended::Superseded => {
                 tracing::info!("superseded");
-                // Says that we did come back: the chunk is not charged for us.
-                let _ = self.store.resume_attempt(attempt, self.config.lease).await;
+                // Says that we did come back, however long that takes: the chunk is not charged for us.
+                let _ = self.stand(attempt, &mut Delays::reconnect()).await;
             }
             Ended::GaveUp => self.give_back(attempt).await,
             Ended::Committed | Ended::Failed => {}
@@ -205,18 +225,12 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     }
 
     /// Reads, computes, commits; waits for the store as often as it is away.
-    async fn work(&self, assignment: &Assignment, priority: Priority) -> Ended {
-        let _company = if assignment.losses >= SUSPICIOUS_LOSSES {
-            tracing::info!(losses = assignment.losses, "a chunk that was lost before works alone");
-            Company::Alone(self.company.write().await)
-        } else {
-            Company::WithOthers(self.company.read().await)
-        };
+    async fn work(&self, assignment: &Assignment, priority: Priority, holding: &Holding) -> Ended {
         self.config.faults.reach(Point::Begun).await;
         let mut delays = Delays::reconnect();
         let mut rows: Option<ResultRows> = None;
         loop {
-            let failure = match self.go_on(assignment, priority, &mut rows).await {
+            let failure = match self.go_on(assignment, priority, holding, &mut rows).await {
                 Ok(()) => break,
                 Err(failure) => failure,
             };
@@ -225,7 +239,11 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
                 Failure::Chunk(reason) => return self.fail(assignment.attempt, &reason).await,
                 Failure::Away(error) => {
                     metrics::waited();
-                    tracing::warn!(%error, "the attempt waits for the store");
+                    if error.is_transient() {
+                        tracing::warn!(%error, "the attempt waits for the store");
+                    } else {
+                        tracing::error!(%error, "the attempt waits until somebody mends this");
+                    }
                     match self.stand(assignment.attempt, &mut delays).await {
                         Some(Standing::Held) => {}
                         Some(Standing::Committed) => break,
@@ -248,6 +266,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
         &self,
         assignment: &Assignment,
         priority: Priority,
+        holding: &Holding,
         rows: &mut Option<ResultRows>,
     ) -> Result<(), Failure> {
         let computed = match rows.take() {
@@ -255,6 +274,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             None => self.compute_rows(assignment, priority).await?,
         };
         let computed = rows.insert(computed);
+        holding.committing();
         let began = Instant::now();
         let committed = self.store.commit_attempt(assignment.attempt, computed).await?;
         metrics::stage("commit", began.elapsed());
@@ -326,8 +346,9 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
                     }
                 }
                 Err(error) => {
+                    // Its lease runs out, and the coordinator counts it as lost.
                     tracing::error!(%error, reason, "a failed attempt could not be recorded");
-                    return Ended::Superseded; // Its lease runs out, and the coordinator counts it as lost.
+                    return Ended::Failed;
                 }
             }
         }

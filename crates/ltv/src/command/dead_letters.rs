@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{PlanPolicy, Priority};
+use batch::{PlanPolicy, Priority, RunState};
 use dispatcher::{Dispatcher, Order};
 use queue::Queue;
 use serde_json::json;
@@ -82,6 +82,9 @@ pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
         let chunks = store.redrive(id).await?;
         println!("{} chunks of run {id} are back; the coordinator publishes them", count(chunks));
         return Ok(());
+    }
+    if run.state == RunState::Cancelled {
+        bail!("run {id} was cancelled: dispatch its customers again instead");
     }
     let customers = store.dead_customers(id).await?;
     if customers.is_empty() {

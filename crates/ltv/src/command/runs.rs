@@ -45,7 +45,7 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let run = match args.run {
         Some(run) => store.run(run).await?.with_context(|| format!("there is no run {run}"))?,
         None => store
-            .runs(1_000)
+            .runs(50)
             .await?
             .into_iter()
             .find(|run| run.state == RunState::Finished)

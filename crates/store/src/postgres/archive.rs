@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use super::attempts::{attempt_id, customers};
 use super::row::{get, json, word};
-use super::supervision::progress;
+use super::supervision::{end_writers, progress};
 use super::values::model_version;
 use super::{Fault, Postgres};
 use crate::Result;
@@ -181,6 +181,7 @@ impl Postgres {
             client.batch_execute("begin").await?;
             let is_cancelled = client.execute(CANCEL, &[&run.0]).await? == 1;
             if is_cancelled {
+                end_writers(client, run).await?;
                 client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
             }
             client.batch_execute("commit").await?;

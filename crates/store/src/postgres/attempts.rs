@@ -6,6 +6,7 @@ use batch::{Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, RetryPolicy, RunI
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::row::{get, json, word};
 use super::{Fault, Postgres};
@@ -52,8 +53,8 @@ impl Attempts for Postgres {
                   from begun
                  where a.run_id = begun.run_id
                    and a.chunk_id = begun.chunk_id
-                   and a.attempt = begun.attempt - 1
-                   and a.outcome is null
+                   and a.attempt < begun.attempt
+                   and (a.outcome is null or $5 and a.worker = $3 and a.outcome = 'lost')
             )
             select begun.*,
                    case when attempt > 1
@@ -67,9 +68,16 @@ impl Attempts for Postgres {
               from begun";
         self.short("begin an attempt", async |client| {
             let begin = client.prepare_cached(BEGIN).await?;
-            let begun = client
-                .query_opt(&begin, &[&chunk.run.0, &chunk.chunk.0, &worker, &lease.as_secs_f64(), &is_repeat])
-                .await?;
+            let lease = lease.as_secs_f64();
+            let parameters: [&(dyn ToSql + Sync); 5] =
+                [&chunk.run.0, &chunk.chunk.0, &worker, &lease, &is_repeat];
+            let begun = client.query_opt(&begin, &parameters).await?;
+            let begun = match begun {
+                // The begin that was not answered may have been committed while this one waited for it, and then
+                // this one did not see the attempt that it left.
+                None if is_repeat => client.query_opt(&begin, &parameters).await?,
+                begun => begun,
+            };
             match begun {
                 Some(row) => Ok(Begin::Assigned(Box::new(assignment(&row)?))),
                 None => why_not(client, chunk).await,

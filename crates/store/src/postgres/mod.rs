@@ -17,7 +17,10 @@
 //! * **Deadlock or serialization failure.** Unavailable too: the transaction left nothing behind.
 //! * **A worker's future is dropped in the middle of a call.** The session goes with it, connection included, so
 //!   that nobody inherits a half-finished transaction.
-//! * **The statement is wrong or a stored row makes no sense.** [`Error::Invalid`]: no retry helps.
+//! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
+//!   blame for it.
+//! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
+//!   retry helps.
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
@@ -258,6 +261,7 @@ impl PostgresConfig {
     fn driver_config(&self) -> tokio_postgres::Config {
         let mut config = self.url.config.clone();
         // The server's own limit is the backstop for a client that was stopped with a statement under way.
+        // It does not end a COPY that waits for its client: `supervision` ends those that stand in its way.
         let backstop = self.finish_limit.max(self.bulk_limit) + Duration::from_secs(5);
         let given = config.get_options().unwrap_or_default().to_owned();
         config
@@ -266,7 +270,8 @@ impl PostgresConfig {
             .tcp_user_timeout(Duration::from_secs(15))
             .keepalives_idle(Duration::from_secs(15))
             .options(format!(
-                "{given} -c timezone=UTC -c statement_timeout={} -c idle_in_transaction_session_timeout=60000",
+                "{given} -c timezone=UTC -c statement_timeout={} -c idle_in_transaction_session_timeout=60000 \
+                 -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
                 backstop.as_millis()
             ));
         config
@@ -340,7 +345,8 @@ impl Fault {
             Self::Driver(error) if is_transient(&error) => {
                 Error::Unavailable { what, why: with_causes(&error) }
             }
-            Self::Driver(error) => Error::Invalid { what, why: with_causes(&error) },
+            Self::Driver(error) if is_about_data(&error) => Error::Invalid { what, why: with_causes(&error) },
+            Self::Driver(error) => Error::Broken { what, why: with_causes(&error) },
             Self::Nonsense(why) => Error::Invalid { what, why },
         }
     }
@@ -364,6 +370,11 @@ fn is_transient(error: &tokio_postgres::Error) -> bool {
         SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
     ];
     states.contains(state) || ["08", "53", "58"].iter().any(|class| state.code().starts_with(class))
+}
+
+/// Whether an error is about the rows at hand: data exceptions and violated constraints.
+fn is_about_data(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|state| state.code().starts_with("22") || state.code().starts_with("23"))
 }
 
 /// An error with everything that caused it: the driver's own message leaves the server's text out.

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use batch::{ChunkId, CustomerId, PlannedChunk, RunId, WorkSample};
+use batch::{Attempt, ChunkId, CustomerId, PlannedChunk, RunId, WorkSample};
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
 use futures_util::{SinkExt, TryStreamExt};
@@ -13,7 +13,7 @@ use super::copy::{RowReader, RowWriter};
 use super::row::{get, json, word};
 use super::{Fault, Postgres};
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
-use crate::{Planning, Result, members};
+use crate::{Error, Planning, Result, members};
 
 /// Transactions to sample: enough to know each of a thousand chunks' work to within a tenth.
 const SAMPLED_TRANSACTIONS: f64 = 100_000.0;
@@ -30,33 +30,15 @@ impl Planning for Postgres {
     }
 
     async fn selected(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
-        const SEGMENT: &str = "
-            select customer_id from source.customers
-             where segment = $1 and acquired_at <= $2
-             order by customer_id";
-        const NAMED: &str = "
-            select customer_id from source.customers
-             where customer_id = any($1) and acquired_at <= $2
-             order by customer_id";
-        self.call("select the customers", self.config.bulk_limit, async |client| match selection {
-            Selection::All => {
-                // A million rows come much faster by COPY, which takes no parameters; sorting them here is
-                // cheaper than on the server.
-                let customers = format!(
-                    "copy (select customer_id from source.customers where acquired_at <= '{as_of}')
-                       to stdout (format binary)"
-                );
-                let mut customers = read_ids(client, &customers).await?;
-                customers.sort_unstable();
-                Ok(customers)
-            }
-            Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
-            Selection::Customers(named) => {
-                let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
-                ids(&client.query(NAMED, &[&named, &as_of]).await?)
-            }
-        })
-        .await
+        let customers = self.select(selection, as_of).await?;
+        // A view may join a customer to itself.
+        if let Some([twice, _]) = customers.array_windows().find(|[left, right]| left == right) {
+            return Err(Error::Broken {
+                what: "select the customers".into(),
+                why: format!("source.customers holds customer {twice} more than once"),
+            });
+        }
+        Ok(customers)
     }
 
     async fn work_sample(&self) -> Result<WorkSample> {
@@ -128,24 +110,59 @@ impl Planning for Postgres {
         .await
     }
 
-    async fn mark_published(&self, run: RunId, chunks: &[ChunkId]) -> Result<()> {
+    async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
         const MARK: &str = "
             with marked as (
-                update fleet.chunks
+                update fleet.chunks c
                    set state = 'published', published_at = now(), retry_at = null
-                 where run_id = $1
-                   and chunk_id = any($2)
-                   and state in ('pending', 'published', 'retryable')
+                  from unnest($2::integer[], $3::integer[]) as sent (chunk_id, attempt)
+                 where c.run_id = $1
+                   and c.chunk_id = sent.chunk_id
+                   and c.attempt = sent.attempt
+                   and c.state in ('pending', 'published', 'retryable')
             )
             update fleet.runs
                set state = 'running', started_at = now()
              where run_id = $1
                and state = 'planned'";
-        let chunks: Vec<i32> = chunks.iter().map(|chunk| chunk.0).collect();
+        let (chunks, attempts): (Vec<i32>, Vec<i32>) =
+            chunks.iter().map(|(chunk, attempt)| (chunk.0, attempt.0)).unzip();
         self.short("mark chunks published", async |client| {
             let mark = client.prepare_cached(MARK).await?;
-            client.execute(&mark, &[&run.0, &chunks]).await?;
+            client.execute(&mark, &[&run.0, &chunks, &attempts]).await?;
             Ok(())
+        })
+        .await
+    }
+}
+
+impl Postgres {
+    async fn select(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
+        const SEGMENT: &str = "
+            select customer_id from source.customers
+             where segment = $1 and acquired_at <= $2
+             order by customer_id";
+        const NAMED: &str = "
+            select customer_id from source.customers
+             where customer_id = any($1) and acquired_at <= $2
+             order by customer_id";
+        self.call("select the customers", self.config.bulk_limit, async |client| match selection {
+            Selection::All => {
+                // A million rows come much faster by COPY, which takes no parameters; sorting them here is
+                // cheaper than on the server.
+                let customers = format!(
+                    "copy (select customer_id from source.customers where acquired_at <= '{as_of}')
+                       to stdout (format binary)"
+                );
+                let mut customers = read_ids(client, &customers).await?;
+                customers.sort_unstable();
+                Ok(customers)
+            }
+            Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
+            Selection::Customers(named) => {
+                let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
+                ids(&client.query(NAMED, &[&named, &as_of]).await?)
+            }
         })
         .await
     }

@@ -73,7 +73,7 @@ impl Supervision for Postgres {
     }
 
     async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
-        const CLOCK: &str = "select now() as taken_at, pg_postmaster_start_time() as store_started_at";
+        const CLOCK: &str = "select now() as taken_at, pg_postmaster_start_time() as store_well_since";
         const RUNS: &str = "
             select run_id, state, priority, planned_at, deadline_at
               from fleet.runs
@@ -98,8 +98,8 @@ impl Supervision for Postgres {
                 });
             }
             client.batch_execute("commit").await?;
-            let (taken_at, store_started_at) = (get(&clock, "taken_at")?, get(&clock, "store_started_at")?);
-            Ok(Snapshot { taken_at, store_started_at, waiting, runs })
+            let (taken_at, store_well_since) = (get(&clock, "taken_at")?, get(&clock, "store_well_since")?);
+            Ok(Snapshot { taken_at, store_well_since, waiting, runs })
         })
         .await
     }
@@ -271,6 +271,7 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
     if !progress.is_settled() {
         return Ok(None); // A dead letter was put back meanwhile.
     }
+    end_writers(client, run).await?;
     client.batch_execute(&format!("alter table fleet.values_{run} add primary key (customer_id)")).await?;
     let stored: i64 =
         client.query_one(&format!("select count(*) from fleet.values_{run}"), &[]).await?.try_get(0)?;
@@ -293,6 +294,24 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
     let planned_at: Timestamp = get(&locked, "planned_at")?;
     let took = finished_at.duration_since(planned_at).unsigned_abs();
     Ok(Some(FinishedRun { run, progress, took }))
+}
+
+/// Ends the connections that still hold a run's table. Whoever they belong to was superseded, or the run is being
+/// cancelled: nothing of theirs may be committed. A worker that was stopped in the middle of a COPY would keep the
+/// table locked for as long as it is stopped, and no time limit of the server's ends a COPY that waits for its
+/// client.
+pub(super) async fn end_writers(client: &ClientWrapper, run: RunId) -> Result<(), Fault> {
+    const END: &str = "
+        select pg_terminate_backend(l.pid)
+          from pg_locks l
+          join pg_stat_activity a using (pid)
+         where l.locktype = 'relation'
+           and l.relation = to_regclass($1)
+           and l.database = (select oid from pg_database where datname = current_database())
+           and a.usename = current_user
+           and l.pid <> pg_backend_pid()";
+    client.execute(END, &[&format!("fleet.values_{run}")]).await?;
+    Ok(())
 }
 
 /// Records a rejection for each customer of a dead chunk, so that every planned customer is accounted for.
