@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use store::Supervision;
+use tests::eventually;
 use tokio::time::Instant;
 
 use crate::{SMALL, SOON, assert_nothing_was_charged, fleet, leased_to, outcome};
