@@ -118,6 +118,9 @@ impl HistoryFold {
     /// Takes the next line of the customer: when it happened (microseconds since 1970-01-01 UTC), how much.
     #[inline]
     pub fn push(&mut self, occurred_at_us: i64, amount_minor: i64, currency: [u8; 3]) {
+        if occurred_at_us != self.last_line_us {
+            self.count_refunds();
+        }
         if self.problem.is_some() {
             return;
         }
@@ -129,13 +132,10 @@ impl HistoryFold {
             }
             Some(_) => {}
         }
-        if occurred_at_us != self.last_line_us {
-            self.count_refunds();
-            self.last_line_us = occurred_at_us;
-        }
+        self.last_line_us = occurred_at_us;
         if amount_minor < 0 {
             self.refunds_minor = self.refunds_minor.saturating_add(amount_minor);
-        } else if self.problem.is_none() {
+        } else {
             self.problem = self.count_purchase(day_of(occurred_at_us), amount_minor).err();
         }
     }
