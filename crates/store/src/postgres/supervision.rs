@@ -296,7 +296,7 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
     Ok(Some(FinishedRun { run, progress, took }))
 }
 
-/// Ends the connections that still hold a run's table. Whoever they belong to was superseded, or the run is being
+/// Ends the connections that are still writing into a run's table. Whoever they belong to was superseded, or the run is being
 /// cancelled: nothing of theirs may be committed. A worker that was stopped in the middle of a COPY would keep the
 /// table locked for as long as it is stopped, and no time limit of the server's ends a COPY that waits for its
 /// client.
@@ -306,6 +306,7 @@ pub(super) async fn end_writers(client: &ClientWrapper, run: RunId) -> Result<()
           from pg_locks l
           join pg_stat_activity a using (pid)
          where l.locktype = 'relation'
+           and l.mode = 'RowExclusiveLock'
            and l.relation = to_regclass($1)
            and l.database = (select oid from pg_database where datname = current_database())
            and a.usename = current_user
