@@ -80,6 +80,10 @@ pub struct DatabaseArgs {
     /// PostgreSQL, as postgres://user:password@host:port/database
     #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: DatabaseUrl,
+
+    /// How long reading or committing a chunk, or cutting a plan, may take; more for a slow source
+    #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]
+    pub bulk_limit: Duration,
 }
 
 /// Where the broker is.

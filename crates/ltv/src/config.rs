@@ -14,10 +14,10 @@ use crate::cli::{BrokerArgs, CacheArgs, DatabaseArgs};
 pub(crate) fn store(args: &DatabaseArgs, role: &'static str, connections: usize) -> Postgres {
     let mut config = PostgresConfig::new(args.database_url.clone(), format!("ltv {role}"));
     config.connections = connections;
-    let bulk_limit = config.bulk_limit;
+    config.bulk_limit = args.bulk_limit;
     let breaker = BreakerConfig {
         // Reading or committing a chunk may take its time; a slow call is one that is close to its limit.
-        slow_after: bulk_limit / 2,
+        slow_after: args.bulk_limit / 2,
         open_max: Duration::from_secs(5),
         ..BreakerConfig::default()
     };
@@ -82,8 +82,9 @@ mod tests {
     #[tokio::test]
     async fn the_settings_of_the_breaker_are_valid() {
         let database_url = "postgres://ltv@localhost/ltv".parse().unwrap();
+        let args = DatabaseArgs { database_url, bulk_limit: Duration::from_mins(1) };
 
-        let store = store(&DatabaseArgs { database_url }, "test", 1);
+        let store = store(&args, "test", 1);
 
         assert_eq!(store.breaker().name().dependency, "postgres");
     }

@@ -1,5 +1,7 @@
 //! `ltv generate`
 
+use std::time::Duration;
+
 use anyhow::Context;
 
 use crate::cli::{DatabaseArgs, GenerateArgs};
@@ -18,7 +20,7 @@ pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         weeks: args.weeks,
     };
     if let Some(url) = &args.into {
-        let database = DatabaseArgs { database_url: url.clone() };
+        let database = DatabaseArgs { database_url: url.clone(), bulk_limit: Duration::from_mins(1) };
         let store = config::store_now(&database, "generate").await?;
         let mut client = store.connect_alone().await?;
         let report = generate_into(&mut client, &spec, |_| {}).await?;
