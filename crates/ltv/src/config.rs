@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use cache::{Redis, RedisConfig};
 use queue::{RabbitMq, RabbitMqConfig};
-use resilience::{Breaker, BreakerConfig, Name};
+use resilience::{Breaker, BreakerConfig, Class, Name, RetryPolicy, retry};
 use store::postgres::{Postgres, PostgresConfig};
 
 use crate::cli::{BrokerArgs, CacheArgs, DatabaseArgs};
@@ -44,8 +44,18 @@ pub(crate) async fn store_without_schema(
     Ok(store)
 }
 
+/// Looks for the database a few times: a command that is started by a schedule should outlive a fail-over's blink.
 async fn reach(store: &Postgres, args: &DatabaseArgs) -> anyhow::Result<()> {
-    store.check().await.map(drop).with_context(|| {
+    let policy = RetryPolicy {
+        attempts: 3,
+        first_delay: Duration::from_millis(200),
+        factor: 3.0,
+        max_delay: Duration::from_secs(2),
+        total_time: Duration::from_secs(10),
+    };
+    let is_worth_it = |error: &store::Error| Class::transient_if(error.is_transient());
+    let reached = retry(policy, || store.check(), is_worth_it).await;
+    reached.map_err(|gave_up| gave_up.error).with_context(|| {
         format!(
             "PostgreSQL at {} cannot be used: start it (`scripts/stack up`), or set LTV_DATABASE_URL",
             args.database_url
