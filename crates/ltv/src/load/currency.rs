@@ -4,14 +4,14 @@ use model::Currency;
 
 /// A currency and its minor unit: one `10^-exponent`th of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) currency: Currency,
-    pub(super) exponent: u32,
+pub(crate) struct Known {
+    pub(crate) currency: Currency,
+    pub(crate) exponent: u32,
 }
 
 /// Finds a currency by its code. Metals, accounting units and test codes (`XAU`, `XDR`, `XTS`) are none:
 /// nobody pays with them, and they have no minor unit.
-pub(super) fn find(code: &str) -> Option<Known> {
+pub(crate) fn find(code: &str) -> Option<Known> {
     let [a, b, c] = *code.as_bytes() else { return None };
     let exponent = BY_EXPONENT
         .iter()

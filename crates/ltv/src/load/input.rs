@@ -8,7 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 
 /// A file as text, whether it is compressed or not.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     content: Content,
     total_bytes: u64,
 }
@@ -28,7 +28,7 @@ struct Counted {
 
 impl Input {
     /// Opens a file. Whether it is compressed is told by its first bytes, never by its name.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
@@ -44,7 +44,7 @@ impl Input {
     }
 
     /// How much of the file, as it is on disk, has been read.
-    pub(super) fn bytes_read(&self) -> u64 {
+    pub(crate) fn bytes_read(&self) -> u64 {
         match &self.content {
             Content::Plain(reader) => reader.get_ref().bytes_read,
             Content::Gzip(decoder) => decoder.get_ref().get_ref().bytes_read,
@@ -52,12 +52,12 @@ impl Input {
     }
 
     /// How large the file is on disk.
-    pub(super) fn total_bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
 
     /// Whether the file is compressed.
-    pub(super) fn is_gzip(&self) -> bool {
+    pub(crate) fn is_gzip(&self) -> bool {
         matches!(self.content, Content::Gzip(_))
     }
 }

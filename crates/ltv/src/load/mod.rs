@@ -8,7 +8,7 @@
 //! memory does not grow with it. The database finds the rows that are at odds with others. If any row was
 //! bad, the file is read again to write the bad ones down.
 
-mod currency;
+pub(crate) mod currency;
 mod input;
 mod records;
 mod rejects;
@@ -29,6 +29,9 @@ use tokio::task::spawn_blocking;
 use tokio_postgres::Client;
 
 pub use row::Reason;
+
+pub(crate) use input::Input;
+pub(crate) use row::{believe, read_amount, read_time};
 
 use rejects::{Rejected, RejectsFile, write_rejects};
 use row::{Columns, CustomerColumns, TransactionColumns};

@@ -325,12 +325,12 @@ impl<'a> Row<'a> {
     }
 }
 
-fn believe(amount_minor: i64) -> Option<i64> {
+pub(crate) fn believe(amount_minor: i64) -> Option<i64> {
     (-LARGEST_AMOUNT_MINOR..=LARGEST_AMOUNT_MINOR).contains(&amount_minor).then_some(amount_minor)
 }
 
 /// Reads an RFC 3339 time, or a date as its midnight in UTC.
-fn read_time(text: &str) -> Option<Timestamp> {
+pub(crate) fn read_time(text: &str) -> Option<Timestamp> {
     // A `Date` would also be read from the front of a time without an offset.
     if let &[_, _, _, _, b'-', _, _, b'-', _, _] = text.as_bytes() {
         let date: Date = text.parse().ok()?;
@@ -340,7 +340,7 @@ fn read_time(text: &str) -> Option<Timestamp> {
 }
 
 /// Reads a decimal number of major units as minor units, exactly. Places beyond the currency's must be zeros.
-fn read_amount(text: &str, exponent: u32) -> Option<i64> {
+pub(crate) fn read_amount(text: &str, exponent: u32) -> Option<i64> {
     let (sign, digits) = match text.as_bytes() {
         [b'-', digits @ ..] => (-1, digits),
         [b'+', digits @ ..] | digits => (1, digits),

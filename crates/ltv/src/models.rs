@@ -1,0 +1,191 @@
+//! The models by their names, and by what they can be asked.
+
+use clap::ValueEnum;
+use model::{BgBb, BgNbd, Bdw, GammaGamma, MbgNbd, ParameterError, ParetoNbd, PurchaseDistribution, Sbg, Undefined};
+
+/// A model, as it is named on the command line and in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum ModelName {
+    /// Purchases at any time, dropout after a purchase
+    BgNbd,
+    /// The same, with dropout after the first purchase too
+    MbgNbd,
+    /// Purchases at any time, dropout at any time
+    ParetoNbd,
+    /// Spend on a purchase
+    GammaGamma,
+    /// Use of discrete opportunities
+    BgBb,
+    /// Contracts: churn that differs between customers
+    Sbg,
+    /// Contracts: churn that changes with time too
+    Bdw,
+}
+
+impl ModelName {
+    /// The name in files.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::BgNbd => "bg_nbd",
+            Self::MbgNbd => "mbg_nbd",
+            Self::ParetoNbd => "pareto_nbd",
+            Self::GammaGamma => "gamma_gamma",
+            Self::BgBb => "bg_bb",
+            Self::Sbg => "sbg",
+            Self::Bdw => "bdw",
+        }
+    }
+
+    /// The names of its parameters, in the order of [`Model::new`].
+    pub(crate) fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::BgNbd | Self::MbgNbd => &["r", "alpha", "a", "b"],
+            Self::ParetoNbd => &["r", "alpha", "s", "beta"],
+            Self::GammaGamma => &["p", "q", "v"],
+            Self::BgBb => &["alpha", "beta", "gamma", "delta"],
+            Self::Sbg => &["alpha", "beta"],
+            Self::Bdw => &["alpha", "beta", "c"],
+        }
+    }
+
+    /// Whether a text names this model, however it is punctuated: `bgnbd`, `BG/NBD` and `bg_nbd` are one.
+    pub(crate) fn is_meant_by(self, text: &str) -> bool {
+        let letters = |text: &str| {
+            text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+        };
+        letters(text) == letters(self.as_str())
+    }
+
+    /// Finds the model that a text names.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|model| model.is_meant_by(text))
+    }
+}
+
+/// A model with its parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "each is documented by its type")]
+pub(crate) enum Model {
+    BgNbd(BgNbd),
+    MbgNbd(MbgNbd),
+    ParetoNbd(ParetoNbd),
+    GammaGamma(GammaGamma),
+    BgBb(BgBb),
+    Sbg(Sbg),
+    Bdw(Bdw),
+}
+
+impl Model {
+    /// Takes as many parameters as the model has.
+    pub(crate) fn new(name: ModelName, parameters: &[f64]) -> Result<Self, ParameterError> {
+        let of = |index: usize| parameters[index];
+        Ok(match name {
+            ModelName::BgNbd => Self::BgNbd(BgNbd::new(of(0), of(1), of(2), of(3))?),
+            ModelName::MbgNbd => Self::MbgNbd(MbgNbd::new(of(0), of(1), of(2), of(3))?),
+            ModelName::ParetoNbd => Self::ParetoNbd(ParetoNbd::new(of(0), of(1), of(2), of(3))?),
+            ModelName::GammaGamma => Self::GammaGamma(GammaGamma::new(of(0), of(1), of(2))?),
+            ModelName::BgBb => Self::BgBb(BgBb::new(of(0), of(1), of(2), of(3))?),
+            ModelName::Sbg => Self::Sbg(Sbg::new(of(0), of(1))?),
+            ModelName::Bdw => Self::Bdw(Bdw::new(of(0), of(1), of(2))?),
+        })
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> ModelName {
+        match self {
+            Self::BgNbd(_) => ModelName::BgNbd,
+            Self::MbgNbd(_) => ModelName::MbgNbd,
+            Self::ParetoNbd(_) => ModelName::ParetoNbd,
+            Self::GammaGamma(_) => ModelName::GammaGamma,
+            Self::BgBb(_) => ModelName::BgBb,
+            Self::Sbg(_) => ModelName::Sbg,
+            Self::Bdw(_) => ModelName::Bdw,
+        }
+    }
+
+    /// Its parameters, in the order of their names.
+    pub(crate) fn parameters(&self) -> Vec<f64> {
+        match self {
+            Self::BgNbd(model) => vec![model.r(), model.alpha(), model.a(), model.b()],
+            Self::MbgNbd(model) => vec![model.r(), model.alpha(), model.a(), model.b()],
+            Self::ParetoNbd(model) => vec![model.r(), model.alpha(), model.s(), model.beta()],
+            Self::GammaGamma(model) => vec![model.p(), model.q(), model.v()],
+            Self::BgBb(model) => vec![model.alpha(), model.beta(), model.gamma(), model.delta()],
+            Self::Sbg(model) => vec![model.alpha(), model.beta()],
+            Self::Bdw(model) => vec![model.alpha(), model.beta(), model.c()],
+        }
+    }
+
+    /// The model as one of purchases at any time, if it is one.
+    pub(crate) fn as_purchase_model(&self) -> Option<&dyn PurchaseModel> {
+        match self {
+            Self::BgNbd(model) => Some(model),
+            Self::MbgNbd(model) => Some(model),
+            Self::ParetoNbd(model) => Some(model),
+            _ => None,
+        }
+    }
+}
+
+/// What every model of purchases at any time can be asked about a customer with `x` repeat purchases, the last at
+/// `t_x`, in an age; times in weeks.
+pub(crate) trait PurchaseModel: Sync {
+    fn log_likelihood(&self, x: u32, t_x: f64, age: f64) -> f64;
+    fn p_alive(&self, x: u32, t_x: f64, age: f64) -> f64;
+    fn ln_p_alive(&self, x: u32, t_x: f64, age: f64) -> f64;
+    fn ln_p_dead(&self, x: u32, t_x: f64, age: f64) -> f64;
+    fn expected_purchases(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64;
+    fn discounted_purchases(&self, x: u32, t_x: f64, age: f64, horizon: f64, delta: f64) -> f64;
+    fn discounted_purchases_for_ever(&self, x: u32, t_x: f64, age: f64, delta: f64) -> Result<f64, Undefined>;
+    fn variance(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64;
+    fn p_zero(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64;
+    fn purchase_distribution(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> PurchaseDistribution;
+}
+
+macro_rules! purchase_model {
+    ($model:ident) => {
+        impl PurchaseModel for $model {
+            fn log_likelihood(&self, x: u32, t_x: f64, age: f64) -> f64 {
+                $model::log_likelihood(self, x, t_x, age)
+            }
+            fn p_alive(&self, x: u32, t_x: f64, age: f64) -> f64 {
+                $model::p_alive(self, x, t_x, age)
+            }
+            fn ln_p_alive(&self, x: u32, t_x: f64, age: f64) -> f64 {
+                $model::ln_p_alive(self, x, t_x, age)
+            }
+            fn ln_p_dead(&self, x: u32, t_x: f64, age: f64) -> f64 {
+                $model::ln_p_dead(self, x, t_x, age)
+            }
+            fn expected_purchases(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64 {
+                $model::expected_purchases(self, x, t_x, age, horizon)
+            }
+            fn discounted_purchases(&self, x: u32, t_x: f64, age: f64, horizon: f64, delta: f64) -> f64 {
+                $model::discounted_purchases(self, x, t_x, age, horizon, delta)
+            }
+            fn discounted_purchases_for_ever(
+                &self,
+                x: u32,
+                t_x: f64,
+                age: f64,
+                delta: f64,
+            ) -> Result<f64, Undefined> {
+                $model::discounted_purchases_for_ever(self, x, t_x, age, delta)
+            }
+            fn variance(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64 {
+                $model::variance(self, x, t_x, age, horizon)
+            }
+            fn p_zero(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64 {
+                $model::p_zero(self, x, t_x, age, horizon)
+            }
+            fn purchase_distribution(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> PurchaseDistribution {
+                $model::purchase_distribution(self, x, t_x, age, horizon)
+            }
+        }
+    };
+}
+
+purchase_model!(BgNbd);
+purchase_model!(MbgNbd);
+purchase_model!(ParetoNbd);
