@@ -35,19 +35,29 @@
 //! is the papers': `x` repeat purchases, `t_x` when the last of them happened, `T` the age, both counted from the
 //! first purchase. Outside the formulas they are called frequency, recency and age.
 
+mod alive;
+mod alive_curve;
 mod bg_nbd;
+mod coin_dropout;
 pub mod fit;
 mod gamma_gamma;
 mod history;
 mod kernel;
+mod mbg_nbd;
 mod parameters;
+mod purchase_distribution;
 mod scorer;
+mod undefined;
 
-pub use bg_nbd::{AliveCurve, BgNbd, Purchases};
+pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
+pub use bg_nbd::BgNbd;
 pub use gamma_gamma::{GammaGamma, MeanUndefined};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
+pub use mbg_nbd::MbgNbd;
 pub use parameters::{ParameterError, Parameters, Terms};
+pub use purchase_distribution::PurchaseDistribution;
 pub use scorer::{Scorer, Value};
+pub use undefined::Undefined;
 
 /// Days in a week: histories are counted in days, the models in weeks.
 pub const DAYS_PER_WEEK: f64 = 7.0;
