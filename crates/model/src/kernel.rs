@@ -2,5 +2,7 @@
 
 pub(crate) mod beta_expectation;
 pub(crate) mod chebyshev;
+pub(crate) mod decay;
 pub(crate) mod gamma;
 pub(crate) mod gauss_legendre;
+pub(crate) mod negative_binomial;

@@ -41,13 +41,19 @@ mod gamma_gamma;
 mod history;
 mod kernel;
 mod parameters;
+mod pareto_nbd;
+mod purchase_distribution;
 mod scorer;
+mod undefined;
 
 pub use bg_nbd::{AliveCurve, BgNbd, Purchases};
 pub use gamma_gamma::{GammaGamma, MeanUndefined};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use parameters::{ParameterError, Parameters, Terms};
+pub use pareto_nbd::ParetoNbd;
+pub use purchase_distribution::PurchaseDistribution;
 pub use scorer::{Scorer, Value};
+pub use undefined::Undefined;
 
 /// Days in a week: histories are counted in days, the models in weeks.
 pub const DAYS_PER_WEEK: f64 = 7.0;
