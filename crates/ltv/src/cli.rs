@@ -11,6 +11,7 @@ use model::Currency;
 use store::postgres::DatabaseUrl;
 use worker::FaultPlan;
 
+use crate::models::ModelName;
 use crate::telemetry::LogFormat;
 
 /// Recalculates the customer lifetime value of a whole customer base every night.
@@ -35,8 +36,12 @@ pub enum Command {
     Load(LoadArgs),
     /// Generate customers and transactions from the models' own generative process
     Generate(GenerateArgs),
-    /// Fit the models to the histories and store a model version
+    /// Fit the models to the histories and store a model version; or one model to a file, without a server
     Fit(FitArgs),
+    /// Predict what the customers of a file will do, from a model that was fitted to a file
+    Predict(PredictArgs),
+    /// Evaluate a model at the points of a file, where every row has its own parameters
+    Evaluate(EvaluateArgs),
     /// Plan a run and publish its chunks
     Dispatch(DispatchArgs),
     /// Take chunks, compute their values, commit them
@@ -84,6 +89,14 @@ pub struct DatabaseArgs {
     /// How long reading or committing a chunk, or cutting a plan, may take; more for a slow source
     #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]
     pub bulk_limit: Duration,
+}
+
+impl FitArgs {
+    /// The database, where the models are fitted to it.
+    pub(crate) fn database(&self) -> Option<DatabaseArgs> {
+        let database_url = self.database_url.clone()?;
+        Some(DatabaseArgs { database_url, bulk_limit: self.bulk_limit })
+    }
 }
 
 /// Where the broker is.
@@ -197,12 +210,18 @@ pub struct GenerateArgs {
 
 /// `ltv fit`
 #[derive(Debug, Args)]
-#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+#[command(after_long_help = FIT_FILES)]
 pub struct FitArgs {
-    #[command(flatten)]
-    pub database: DatabaseArgs,
+    /// PostgreSQL, as postgres://user:password@host:port/database; not asked where there is --input
+    #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true,
+          required_unless_present = "input")]
+    pub database_url: Option<DatabaseUrl>,
 
-    /// Look at nothing at or after this moment; the present one unless given
+    /// How long reading a page of histories may take; more for a slow source
+    #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]
+    pub bulk_limit: Duration,
+
+    /// Look at nothing at or after this moment; the present one unless given, or the end of a file's last day
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub as_of: Option<Timestamp>,
 
@@ -213,7 +232,134 @@ pub struct FitArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+
+    /// Fit this model to --input, and nothing to the database
+    #[arg(long, value_name = "NAME", requires_all = ["input", "out"], help_heading = FILE_FORM)]
+    pub model: Option<ModelName>,
+
+    /// CSV, gzipped or not: transactions, a summary of customers, or counts of contracts; see below
+    #[arg(long, value_name = "FILE", requires_all = ["model", "out"], help_heading = FILE_FORM)]
+    pub input: Option<PathBuf>,
+
+    /// Fit a model to each segment too, whose name stands in this column
+    #[arg(long, value_name = "COLUMN", requires = "input", help_heading = FILE_FORM)]
+    pub segment_column: Option<String>,
+
+    /// Where the fitted model goes, as JSON
+    #[arg(long, value_name = "FILE", requires = "input", help_heading = FILE_FORM)]
+    pub out: Option<PathBuf>,
 }
+
+const FILE_FORM: &str = "To a file, without a server";
+
+const FIT_FILES: &str = "\
+What --input may hold, its columns in any order, further ones ignored:
+
+  transactions        customer_id (or external_id), occurred_at, amount (or amount_minor), [currency],
+                      as `ltv load` reads them, for the models of purchases and of spend
+  customers           x, t_x, T (or frequency, recency, T), times in weeks, for bg_nbd, mbg_nbd, pareto_nbd;
+                      x, zbar for gamma_gamma; [weights]: how many customers are like this
+  opportunities       x, t_x, n (or frequency, recency, periods), [weights], for bg_bb
+  contracts           for sbg and bdw, period, survivors: customers left after so many renewals, 0 for the start,
+                      [cohort]; or period, churned, active: customers lost at that renewal, and customers
+                      still there who have made so many renewals and not yet faced another
+
+The document has model, parameters and standard_errors by name, log_likelihood, gradient_norm, customers and
+converged; with --segment-column, the same for each segment.";
+
+/// `ltv predict`
+#[derive(Debug, Args)]
+#[command(after_long_help = PREDICT_FILES)]
+pub struct PredictArgs {
+    /// The model, as `ltv fit --input` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+
+    /// A fitted gamma_gamma beside a model of purchases: adds the spend
+    #[arg(long, value_name = "FILE")]
+    pub spend_model: Option<PathBuf>,
+
+    /// Customers, as `ltv fit --input` reads them; for sbg and bdw a column n, the coming renewal
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+
+    /// Where the rows go, with the predictions behind their columns
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+
+    /// How much of the future counts: weeks such as 52w, days such as 365d, or a plain number of the model's
+    /// periods (weeks, opportunities, renewals)
+    #[arg(long, value_name = "TIME", value_parser = horizon, default_value = "52w")]
+    pub horizon: Horizon,
+
+    /// The yearly discount rate: 0.15 is 15 %
+    #[arg(long, value_name = "RATE", value_parser = rate, default_value = "0.15")]
+    pub annual_discount_rate: f64,
+
+    /// Opportunities or renewals in a year, for the models that count them
+    #[arg(long, value_name = "N", value_parser = above_zero, default_value = "1")]
+    pub periods_per_year: f64,
+
+    /// For transactions: look at nothing at or after this moment; the end of the last day unless given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub as_of: Option<Timestamp>,
+
+    /// For transactions: their currency; customers with another one are left out
+    #[arg(long, value_parser = currency, default_value = "USD")]
+    pub currency: Currency,
+}
+
+const PREDICT_FILES: &str = "\
+What is predicted, column by column:
+
+  bg_nbd, mbg_nbd, pareto_nbd   p_alive, cet (purchases over the horizon), det (the same, discounted),
+                                dert (discounted, for ever), var_y (variance of the purchases), p_zero (no purchase);
+                                with --spend-model: mean_spend, expected_spend (cet x mean_spend),
+                                value (det x mean_spend)
+  gamma_gamma                   mean_spend, var_mean_spend
+  bg_bb                         p_alive (at the next opportunity), cet, dert
+  sbg                           retention (at the coming renewal), expected_renewals (over the horizon),
+                                derl (discounted renewals, for ever), mean_churn
+  bdw                           retention, expected_renewals
+
+A quantity that is infinite is written `inf`.";
+
+/// `ltv evaluate`
+#[derive(Debug, Args)]
+#[command(after_long_help = EVALUATE_FILES)]
+pub struct EvaluateArgs {
+    /// The model; rows that name another one in a column `model` are left empty
+    #[arg(long, value_name = "NAME")]
+    pub model: ModelName,
+
+    /// CSV, gzipped or not: the points, each with its parameters
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+
+    /// Where the same rows go, with the model's quantities under their names
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+const EVALUATE_FILES: &str = "\
+What --input holds, and what is computed:
+
+  bg_nbd, mbg_nbd, pareto_nbd   r, alpha, a_or_s (a, s), b_or_beta (b, beta); x, t_x, T, t, delta
+                                -> log_lik, p_alive, ln_p_alive, ln_p_dead, cet, det, dert, var_y, p_zero
+  the same with p, q, v, zbar   -> pmf0, pmf1, pmf2, mean_y, var_y, mean_spend_total, var_spend_total,
+                                   y_q05, v_q05, y_q50, v_q50, y_q95, v_q95, and further levels that the
+                                   input has columns for, such as v_q995
+  gamma_gamma                   p, q, v; x, zbar
+                                -> mean_spend, var_mean_spend, log_lik, post_shape, post_scale
+  bg_bb                         alpha, beta, gamma, delta; x, t_x, n, n_star, d
+                                -> log_lik, p_alive_n, p_alive_n_plus_1, cet_n_star, dert
+  sbg                           alpha, beta; n, d
+                                -> survival_n, retention_n, pmf_n, del_d, derl_n_d, derl12_n_d,
+                                   post_mean_churn, post_sd_churn
+  bdw                           alpha, beta, bdw_c; n -> bdw_survival_n, bdw_retention_n
+
+A computed column takes the place of one with its name, or follows the others. Times are weeks, delta and d are
+rates per week and per period. An infinite quantity is written `inf`, and one below 1e-320 may be 0.0.";
 
 /// `ltv dispatch`
 #[derive(Debug, Args)]
@@ -575,6 +721,42 @@ fn lease(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How much of the future counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Horizon {
+    /// A time, in weeks.
+    Weeks(f64),
+    /// As many of the model's periods.
+    Periods(f64),
+}
+
+/// Parses a horizon, such as `52w`, `365d` or `12`.
+fn horizon(text: &str) -> Result<Horizon, String> {
+    let number = |digits: &str| above_zero(digits.trim());
+    let parsed = match text.trim() {
+        text if text.ends_with('w') => number(text.trim_end_matches('w')).map(Horizon::Weeks),
+        text if text.ends_with('d') => {
+            number(text.trim_end_matches('d')).map(|days| Horizon::Weeks(days / model::DAYS_PER_WEEK))
+        }
+        text => number(text).map(Horizon::Periods),
+    };
+    parsed.map_err(|_| "expected a time such as 52w or 365d, or a number of periods".into())
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number < 1e9 => Ok(number),
+        _ => Err("expected a number above zero".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.0..=10.0).contains(&rate) => Ok(rate),
+        _ => Err("expected a rate from 0 to 10, such as 0.15".into()),
+    }
+}
+
 fn currency(text: &str) -> Result<Currency, String> {
     Currency::parse(text).map_err(|error| error.to_string())
 }
@@ -601,6 +783,31 @@ mod tests {
         assert_eq!(moment("1998-07-01T02:00:00+02:00").unwrap().to_string(), "1998-07-01T00:00:00Z");
         assert!(moment("yesterday").is_err());
         assert!(moment("1998-02-30").is_err());
+    }
+
+    #[test]
+    fn horizons_are_weeks_days_or_periods() {
+        assert_eq!(horizon("52w"), Ok(Horizon::Weeks(52.0)));
+        assert_eq!(horizon("364d"), Ok(Horizon::Weeks(52.0)));
+        assert_eq!(horizon("12"), Ok(Horizon::Periods(12.0)));
+        for wrong in ["", "0w", "-1", "w", "52m", "NaN"] {
+            assert!(horizon(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_fit_is_to_the_database_or_to_a_file() {
+        let check = |arguments: &str, is_right: bool| {
+            let arguments = arguments.split_ascii_whitespace();
+            assert_eq!(Cli::try_parse_from(arguments.clone()).is_ok(), is_right, "{arguments:?}");
+        };
+        check("ltv fit --database-url postgres://u:p@localhost/d", true);
+        check("ltv fit --model bg_nbd --input f.csv --out m.json", true);
+        check("ltv fit --model bg_nbd --input f.csv --out m.json --segment-column s", true);
+        check("ltv fit --input f.csv --out m.json", false);
+        check("ltv fit --model bg_nbd --input f.csv", false);
+        check("ltv fit --database-url postgres://u:p@localhost/d --model bg_nbd", false);
+        check("ltv fit --database-url postgres://u:p@localhost/d --segment-column s", false);
     }
 
     #[test]

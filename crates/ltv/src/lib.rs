@@ -6,11 +6,14 @@ pub mod cli;
 pub mod generate;
 pub mod http;
 pub mod load;
+pub mod models;
 pub mod telemetry;
 
 mod bench;
 mod command;
 mod config;
+mod evaluate;
+mod files;
 mod output;
 
 use std::process::ExitCode;

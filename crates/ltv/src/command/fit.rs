@@ -6,6 +6,7 @@ use model::fit::{self, Diagnostics, Fit};
 use serde_json::{Value as Json, json};
 use store::{NewModelVersion, Planning, Reading, Selection, Values};
 
+use super::fit_file;
 use crate::cli::FitArgs;
 use crate::config;
 use crate::output::count;
@@ -14,7 +15,11 @@ use crate::output::count;
 const PAGE: usize = 20_000;
 
 pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
-    let store = config::store_now(&args.database, "command").await?;
+    if let (Some(model), Some(input), Some(out)) = (args.model, &args.input, &args.out) {
+        return fit_file::run(args, model, input, out);
+    }
+    let database = args.database().context("--database-url is missing")?;
+    let store = config::store_now(&database, "command").await?;
     let as_of = match args.as_of {
         Some(as_of) => as_of,
         None => store.now().await?,

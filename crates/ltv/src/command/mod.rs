@@ -4,11 +4,14 @@ mod bench;
 mod coordinator;
 mod dead_letters;
 mod dispatch;
+mod evaluate;
 mod fit;
+mod fit_file;
 mod generate;
 mod load;
 mod migrate;
 mod models;
+mod predict;
 mod role;
 mod runs;
 mod worker;
@@ -49,6 +52,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Load(args) => load::run(&args).await,
         Command::Generate(args) => generate::run(&args).await,
         Command::Fit(args) => fit::run(&args).await,
+        Command::Predict(args) => predict::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Dispatch(args) => dispatch::run(&args).await,
         Command::Worker(args) => worker::run(args, instance, telemetry.metrics()).await,
         Command::Coordinator(args) => coordinator::run(args, instance, telemetry.metrics()).await,

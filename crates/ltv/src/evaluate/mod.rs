@@ -3,8 +3,6 @@
 //! For whoever holds the models against reference values. The columns are those of such a file; what is computed
 //! stands under the name that it has there.
 
-mod contracts;
-mod opportunities;
 mod purchases;
 mod spend;
 
@@ -21,9 +19,6 @@ pub(crate) fn of(model: ModelName, header: &Header) -> Result<Box<dyn Widening>>
             Box::new(purchases::Evaluation::find(model, header)?)
         }
         ModelName::GammaGamma => Box::new(spend::Evaluation::find(header)?),
-        ModelName::BgBb => Box::new(opportunities::Evaluation::find(header)?),
-        ModelName::Sbg => Box::new(contracts::SbgEvaluation::find(header)?),
-        ModelName::Bdw => Box::new(contracts::BdwEvaluation::find(header)?),
     })
 }
 
@@ -40,6 +35,11 @@ impl Parameters {
     fn find(model: ModelName, header: &Header, names: &[&[&str]]) -> Result<Self> {
         let columns = names.iter().map(|any_of| header.column(any_of)).collect::<Result<_>>()?;
         Ok(Self { model, columns, named_in: header.optional(&["model"])? })
+    }
+
+    /// Reads them from rows of every model, because they are those of another one beside it.
+    fn whatever_the_model(self) -> Self {
+        Self { named_in: None, ..self }
     }
 
     /// Reads the model of a row; `None` if the row is of another one.

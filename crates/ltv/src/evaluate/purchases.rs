@@ -106,10 +106,26 @@ impl SpendModel {
             levels.push(level);
         }
         Ok(Self {
-            parameters: Parameters::find(ModelName::GammaGamma, header, &[&["p"], &["q"], &["v"]])?.of_every_row(),
+            parameters: Parameters::find(ModelName::GammaGamma, header, &[&["p"], &["q"], &["v"]])?
+                .whatever_the_model(),
             columns: SpendColumns::find(header)?,
             levels,
         })
+    }
+
+    fn cells(
+        &self,
+        row: Row<'_>,
+        model: &dyn PurchaseModel,
+        customer: Customer,
+        horizon: f64,
+    ) -> Result<Vec<Cell>> {
+        let Customer { x, t_x, age } = customer;
+        let spend = self.read(row)?;
+        let purchases = model.purchase_distribution(x, t_x, age, horizon);
+        let (_, zbar) = self.columns.spend(row)?;
+        let _ = (spend, purchases, zbar, &self.levels);
+        Ok(Vec::new())
     }
 
     fn read(&self, row: Row<'_>) -> Result<GammaGamma> {

@@ -37,7 +37,7 @@ pub(crate) struct Widened {
 }
 
 /// Writes the rows of a table, in their order, with the cells that are computed from them.
-pub(crate) fn widen(mut table: Table, widening: &impl Widening, out: &Path) -> Result<Widened> {
+pub(crate) fn widen(mut table: Table, widening: &dyn Widening, out: &Path) -> Result<Widened> {
     let header = table.header().clone();
     let layout = Layout::of(&header, widening.columns());
     let mut writer = csv::Writer::from_writer(NewFile::create(out)?);
@@ -84,7 +84,7 @@ impl Layout {
         Self { names, places }
     }
 
-    fn row(&self, widening: &impl Widening, record: &Record, header: &Header) -> Result<(StringRecord, bool)> {
+    fn row(&self, widening: &dyn Widening, record: &Record, header: &Header) -> Result<(StringRecord, bool)> {
         let row = record.under(header);
         let cells = widening.cells(row)?;
         let mut fields: Vec<&str> = record.fields().iter().collect();

@@ -1,0 +1,21 @@
+//! `ltv evaluate`
+
+use crate::cli::EvaluateArgs;
+use crate::evaluate;
+use crate::files::{Table, widen};
+use crate::output::count;
+
+pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    let table = Table::open(&args.input)?;
+    let evaluation = evaluate::of(args.model, table.header())?;
+    let widened = widen(table, &*evaluation, &args.out)?;
+    if widened.left_empty > 0 {
+        eprintln!(
+            "{} of {} rows are of another model than {} and were left empty",
+            count(widened.left_empty),
+            count(widened.rows),
+            args.model.as_str()
+        );
+    }
+    Ok(())
+}

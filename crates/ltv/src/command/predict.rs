@@ -1,0 +1,182 @@
+//! `ltv predict`: the models of purchases and of spend on the customers of a file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use model::{GammaGamma, Terms};
+
+use crate::cli::{Horizon, PredictArgs};
+use crate::files::customers::{self, HistoryColumns, Reading, SpendColumns};
+use crate::files::model_file::ModelFile;
+use crate::files::{Cell, Column, Header, Row, Widening, widen};
+use crate::models::{Model, ModelName};
+use crate::output::count;
+
+pub(crate) fn run(args: &PredictArgs) -> Result<()> {
+    let fitted = ModelFile::read(&args.model)?;
+    let spend = args.spend_model.as_deref().map(spend_model).transpose()?;
+    let segment_column = [Some(&fitted), spend.as_ref()]
+        .into_iter()
+        .flatten()
+        .find_map(|fitted| fitted.segments.as_ref().map(|(column, _)| column.clone()));
+    let reading = Reading { as_of: args.as_of, currency: args.currency, segment_column };
+    let (table, left_out) = customers::open(&args.input, &reading)?;
+    if left_out > 0 {
+        eprintln!("{} customers were left out: their histories cannot be summed up", count(left_out));
+    }
+
+    let prediction = prediction(args, fitted, spend, table.header())?;
+    widen(table, &*prediction, &args.out)?;
+    Ok(())
+}
+
+fn spend_model(path: &Path) -> Result<ModelFile> {
+    let fitted = ModelFile::read(path)?;
+    let name = fitted.model.name();
+    ensure!(
+        name == ModelName::GammaGamma,
+        "{}: --spend-model must be a gamma_gamma, this is a {}",
+        path.display(),
+        name.as_str()
+    );
+    Ok(fitted)
+}
+
+fn prediction(
+    args: &PredictArgs,
+    fitted: ModelFile,
+    spend: Option<ModelFile>,
+    header: &Header,
+) -> Result<Box<dyn Widening>> {
+    let name = fitted.model.name();
+    let models = BySegment::find(fitted, header)?;
+    let spend = spend.map(|spend| BySegment::find(spend, header)).transpose()?;
+    ensure!(
+        spend.is_none() || models.all.as_purchase_model().is_some(),
+        "--spend-model goes with a model of purchases, not with {}",
+        name.as_str()
+    );
+    Ok(match name {
+        ModelName::BgNbd | ModelName::MbgNbd | ModelName::ParetoNbd => {
+            Box::new(Purchases::new(args, models, spend, header)?)
+        }
+        ModelName::GammaGamma => Box::new(Spend::new(models, header)?),
+    })
+}
+
+/// A model for each segment, and one for whoever is in none of them.
+struct BySegment {
+    all: Model,
+    segments: Option<(Column, BTreeMap<String, Model>)>,
+}
+
+impl BySegment {
+    fn find(fitted: ModelFile, header: &Header) -> Result<Self> {
+        let find = |(column, models): (String, _)| Ok::<_, anyhow::Error>((header.column(&[&column])?, models));
+        Ok(Self { all: fitted.model, segments: fitted.segments.map(find).transpose()? })
+    }
+
+    fn of(&self, row: Row<'_>) -> &Model {
+        let segment = self.segments.as_ref().and_then(|(column, models)| models.get(row.text(*column)));
+        segment.unwrap_or(&self.all)
+    }
+}
+
+/// What customers will buy over the horizon, and spend if there is a model of it.
+struct Purchases {
+    models: BySegment,
+    history: HistoryColumns,
+    spend: Option<(BySegment, SpendColumns)>,
+    terms: Terms,
+    columns: Vec<String>,
+}
+
+impl Purchases {
+    fn new(args: &PredictArgs, models: BySegment, spend: Option<BySegment>, header: &Header) -> Result<Self> {
+        let (Horizon::Weeks(weeks) | Horizon::Periods(weeks)) = args.horizon;
+        let mut columns = vec!["p_alive", "cet", "det", "dert", "var_y", "p_zero"];
+        if spend.is_some() {
+            columns.extend(["mean_spend", "expected_spend", "value"]);
+        }
+        let with_columns = |spend| Ok::<_, anyhow::Error>((spend, SpendColumns::find(header)?));
+        Ok(Self {
+            models,
+            history: HistoryColumns::of_customers(header)?,
+            spend: spend.map(with_columns).transpose()?,
+            terms: Terms::new(weeks, args.annual_discount_rate).context("--horizon")?,
+            columns: columns.into_iter().map(str::to_owned).collect(),
+        })
+    }
+}
+
+impl Widening for Purchases {
+    fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
+        let customers::Customer { x, t_x, age } = self.history.customer(row)?;
+        let model = self.models.of(row).as_purchase_model().expect("checked when the model was read");
+        let (horizon, delta) = (self.terms.horizon_weeks(), self.terms.delta());
+        let cet = model.expected_purchases(x, t_x, age, horizon);
+        let det = model.discounted_purchases(x, t_x, age, horizon, delta);
+        let dert = model.discounted_purchases_for_ever(x, t_x, age, delta).unwrap_or(f64::INFINITY);
+        let mut cells = vec![
+            model.p_alive(x, t_x, age),
+            cet,
+            det,
+            dert,
+            model.variance(x, t_x, age, horizon),
+            model.p_zero(x, t_x, age, horizon),
+        ];
+        if let Some((models, columns)) = &self.spend {
+            let mean_spend = mean_spend(gamma_gamma(models.of(row)), columns.spend(row)?);
+            cells.extend([mean_spend, times(cet, mean_spend), times(det, mean_spend)]);
+        }
+        Ok(Some(cells.into_iter().map(Cell::Number).collect()))
+    }
+}
+
+/// What customers spend on a purchase.
+struct Spend {
+    models: BySegment,
+    spend: SpendColumns,
+    columns: Vec<String>,
+}
+
+impl Spend {
+    fn new(models: BySegment, header: &Header) -> Result<Self> {
+        let columns = ["mean_spend", "var_mean_spend"].map(str::to_owned).to_vec();
+        Ok(Self { models, spend: SpendColumns::find(header)?, columns })
+    }
+}
+
+impl Widening for Spend {
+    fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
+        let model = gamma_gamma(self.models.of(row));
+        let (x, zbar) = self.spend.spend(row)?;
+        let variance = model.p();
+        Ok(Some(vec![mean_spend(model, (x, zbar)).into(), variance.into()]))
+    }
+}
+
+fn gamma_gamma(model: &Model) -> &GammaGamma {
+    match model {
+        Model::GammaGamma(model) => model,
+        _ => unreachable!("checked when the model was read"),
+    }
+}
+
+fn mean_spend(model: &GammaGamma, (x, zbar): (u32, f64)) -> f64 {
+    model.mean_spend(x, zbar).unwrap_or(f64::INFINITY)
+}
+
+/// A product in which nothing of something infinite is nothing.
+fn times(purchases: f64, mean_spend: f64) -> f64 {
+    if purchases == 0.0 { 0.0 } else { purchases * mean_spend }
+}

@@ -1,0 +1,48 @@
+//! The spend model.
+
+use anyhow::Result;
+
+use super::{Parameters, or_infinite, owned};
+use crate::files::customers::SpendColumns;
+use crate::files::{Cell, Header, Row, Widening};
+use crate::models::{Model, ModelName};
+
+const QUANTITIES: [&str; 5] = ["mean_spend", "var_mean_spend", "log_lik", "post_shape", "post_scale"];
+
+/// Evaluates Gamma-Gamma.
+pub(super) struct Evaluation {
+    parameters: Parameters,
+    spend: SpendColumns,
+    columns: Vec<String>,
+}
+
+impl Evaluation {
+    pub(super) fn find(header: &Header) -> Result<Self> {
+        Ok(Self {
+            parameters: Parameters::find(ModelName::GammaGamma, header, &[&["p"], &["q"], &["v"]])?,
+            spend: SpendColumns::find(header)?,
+            columns: owned(&QUANTITIES),
+        })
+    }
+}
+
+impl Widening for Evaluation {
+    fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
+        let Some(Model::GammaGamma(model)) = self.parameters.read(row)? else { return Ok(None) };
+        let (x, zbar) = self.spend.spend(row)?;
+        if x > 0 && zbar == 0.0 {
+            return Err(self.spend.bad_spend(row, "must be above 0 where there was a repeat purchase"));
+        }
+        Ok(Some(vec![
+            or_infinite(model.mean_spend(x, zbar)),
+            0.0.into(),
+            model.log_likelihood(x, zbar).into(),
+            model.p().into(),
+            model.q().into(),
+        ]))
+    }
+}
