@@ -1,0 +1,318 @@
+//! The commands on files, run as a person runs them.
+
+#![expect(clippy::unwrap_used, reason = "in a test, what cannot be read or built has failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+
+/// A folder of a test's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.0.join(name), text).unwrap();
+        self.path(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap()
+    }
+
+    fn json(&self, name: &str) -> Json {
+        serde_json::from_str(&self.read(name)).unwrap()
+    }
+
+    /// Everything that is in it.
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn ltv(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ltv")).args(arguments).env_remove("LTV_DATABASE_URL").output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(arguments: &[&str]) -> String {
+    let output = ltv(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    stderr
+}
+
+#[track_caller]
+fn fails(arguments: &[&str], code: i32) -> String {
+    let output = ltv(arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn data(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/data").join(name);
+    path.display().to_string()
+}
+
+fn table(text: &str) -> (Vec<String>, Vec<BTreeMap<String, String>>) {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let names = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    (names, reader.deserialize().map(Result::unwrap).collect())
+}
+
+/// Evaluates a model on a reference file and returns the worst relative error of each quantity.
+#[track_caller]
+fn worst_errors(model: &str, reference: &str, quantities: &[&str]) -> BTreeMap<String, f64> {
+    let folder = Folder::new(&format!("evaluate-{model}-{reference}"));
+    // What the program writes must not be what it read: the quantities are taken out of its input.
+    let (names, expected) = table(&fs::read_to_string(data(reference)).unwrap());
+    let mut input = csv::Writer::from_writer(Vec::new());
+    input.write_record(&names).unwrap();
+    for row in &expected {
+        let of = |name: &String| if quantities.contains(&name.as_str()) { "?" } else { row[name].as_str() };
+        input.write_record(names.iter().map(of)).unwrap();
+    }
+    let input = folder.write("in.csv", &String::from_utf8(input.into_inner().unwrap()).unwrap());
+
+    succeeds(&["evaluate", "--model", model, "--input", &input, "--out", &folder.path("out.csv")]);
+
+    let (written, actual) = table(&folder.read("out.csv"));
+    assert_eq!(written, names);
+    assert_eq!(actual.len(), expected.len());
+    let mut worst: BTreeMap<String, f64> = BTreeMap::new();
+    for (actual, expected) in actual.iter().zip(&expected) {
+        for name in names.iter().filter(|name| !quantities.contains(&name.as_str())) {
+            assert_eq!(actual[name], expected[name], "{name}");
+        }
+        if actual.get("model").is_some_and(|named| named.replace('_', "") != model.replace('_', "")) {
+            assert!(quantities.iter().all(|name| actual[*name].is_empty()));
+            continue;
+        }
+        for &name in quantities {
+            let worst = worst.entry(name.to_owned()).or_default();
+            *worst = worst.max(error(&actual[name], &expected[name]));
+        }
+    }
+    println!("{model}: {worst:?}");
+    worst
+}
+
+fn error(actual: &str, expected: &str) -> f64 {
+    let (actual, expected): (f64, f64) = (actual.parse().unwrap(), expected.parse().unwrap());
+    assert!(!actual.is_nan());
+    // Below the range of full precision, and below the reference's forty digits beside 1, there is nothing to compare.
+    if actual.total_cmp(&expected).is_eq() || (actual.abs() < 1e-30 && expected.abs() < 1e-30) {
+        return 0.0;
+    }
+    (actual / expected - 1.0).abs()
+}
+
+#[track_caller]
+fn check_reference(model: &str, reference: &str, quantities: &[&str]) {
+    for (name, error) in worst_errors(model, reference, quantities) {
+        assert!(error < 1e-9, "{model}: {name} is off by {error:e}");
+    }
+}
+
+const PURCHASES: [&str; 9] =
+    ["log_lik", "p_alive", "ln_p_alive", "ln_p_dead", "cet", "det", "dert", "var_y", "p_zero"];
+
+#[test]
+fn the_models_of_purchases_agree_with_the_reference() {
+    for model in ["bg_nbd", "mbg_nbd", "pareto_nbd"] {
+        check_reference(model, "ref_transaction_models.csv", &PURCHASES);
+    }
+}
+
+#[test]
+fn the_model_of_spend_agrees_with_the_reference() {
+    let quantities = ["mean_spend", "var_mean_spend", "log_lik", "post_shape", "post_scale"];
+    check_reference("gamma_gamma", "ref_gamma_gamma.csv", &quantities);
+}
+
+#[test]
+fn a_bad_row_is_named_by_file_line_and_column_and_leaves_nothing_behind() {
+    const HEADER: &str = "r,alpha,a,b,x,t_x,T,t,delta\n";
+    const GOOD: &str = "0.2,4.4,0.8,2.4,1,3,9,52,0.003\n";
+    let check = |row: &str, column: &str, what: &str| {
+        let folder = Folder::new("bad-row");
+        let input = folder.write("in.csv", &format!("{HEADER}{GOOD}\n{row}\n{GOOD}"));
+
+        let message =
+            fails(&["evaluate", "--model", "bg_nbd", "--input", &input, "--out", &folder.path("out.csv")], 1);
+
+        // The empty line counts.
+        assert!(message.contains(&format!("in.csv, line 4, column {column}: ")), "{message}");
+        assert!(message.contains(what), "{message}");
+        assert_eq!(folder.names(), ["in.csv"]);
+    };
+    check("0.2,4.4,0.8,2.4,1,3,9,52,much", "delta", "\"much\" is not a number");
+    check("0.2,4.4,0.8,2.4,1,3,9,52,", "delta", "not a number");
+    check("0.2,4.4,0.8,2.4,1,3,9,nan,0", "t", "not a number");
+    check("0.2,4.4,0.8,2.4,1,3,9,-1,0", "t", "below zero");
+    check("0.2,4.4,0.8,2.4,1.5,3,9,52,0", "x", "not a whole number");
+    check("0.2,4.4,0.8,2.4,1,9.5,9,52,0", "t_x", "after the end");
+    check("0.2,4.4,0.8,2.4,0,3,9,52,0", "t_x", "must be 0");
+    check("0.2,4.4,-0.8,2.4,1,3,9,52,0", "a", "must be from");
+}
+
+#[test]
+fn a_row_of_another_length_is_an_error_and_what_stood_there_stays() {
+    let folder = Folder::new("short-row");
+    let input = folder.write("in.csv", "p,q,v,x,zbar\n6,4,15,1,20\n6,4,15,1\n");
+    let out = folder.write("out.csv", "of yesterday");
+
+    let message = fails(&["evaluate", "--model", "gamma_gamma", "--input", &input, "--out", &out], 1);
+
+    assert!(message.contains("in.csv, line 3: 4 fields, but the header has 5 columns"), "{message}");
+    assert_eq!(folder.read("out.csv"), "of yesterday");
+}
+
+#[test]
+fn a_missing_column_is_named() {
+    let folder = Folder::new("missing-column");
+    let input = folder.write("in.csv", "p,q,v,x\n");
+
+    let message =
+        fails(&["evaluate", "--model", "gamma_gamma", "--input", &input, "--out", &folder.path("out.csv")], 1);
+
+    assert!(message.contains("in.csv, line 1: there is no column zbar"), "{message}");
+}
+
+#[test]
+fn quantities_without_a_column_are_appended_and_other_models_left_empty() {
+    let folder = Folder::new("append");
+    let input = folder.write("in.csv", "model,p,q,v,x,zbar,mean_spend,note\ngammagamma,6,4,15,0,0,?,\"a,b\"\nbgnbd,,,,,,?,c\n");
+
+    let stderr =
+        succeeds(&["evaluate", "--model", "gamma_gamma", "--input", &input, "--out", &folder.path("out.csv")]);
+
+    let (names, rows) = table(&folder.read("out.csv"));
+    assert_eq!(names[..8], ["model", "p", "q", "v", "x", "zbar", "mean_spend", "note"]);
+    assert_eq!(names[8..], ["var_mean_spend", "log_lik", "post_shape", "post_scale"]);
+    assert_eq!((rows[0]["mean_spend"].as_str(), rows[0]["note"].as_str()), ("30.0", "a,b"));
+    assert_eq!((rows[1]["mean_spend"].as_str(), rows[1]["note"].as_str()), ("", "c"));
+    assert!(stderr.contains("1 of 2 rows are of another model than gamma_gamma"), "{stderr}");
+}
+
+#[test]
+fn the_published_fits_come_out_of_the_published_summaries() {
+    let check = |model: &str, input: &str, expected: &[(&str, f64)], log_likelihood: f64, customers: u64| {
+        let folder = Folder::new(&format!("fit-{model}"));
+
+        succeeds(&["fit", "--model", model, "--input", &data(input), "--out", &folder.path("m.json")]);
+
+        let document = folder.json("m.json");
+        for &(name, value) in expected {
+            let found = document["parameters"][name].as_f64().unwrap();
+            assert!((found / value - 1.0).abs() < 1e-5, "{model} {name}: {found} is not {value}");
+            assert!(document["standard_errors"][name].as_f64().unwrap() > 0.0);
+        }
+        assert!((document["log_likelihood"].as_f64().unwrap() - log_likelihood).abs() < 1e-4);
+        assert!(document["gradient_norm"].as_f64().unwrap() < 1e-6);
+        assert_eq!(document["model"], model);
+        assert_eq!(document["customers"], customers);
+        assert_eq!(document["converged"], true);
+    };
+    let summary = "cdnow_customers_summary.csv";
+    let bg_nbd = [("r", 0.242_592_907), ("alpha", 4.413_531_56), ("a", 0.792_886_148), ("b", 2.425_753_44)];
+    check("bg_nbd", summary, &bg_nbd, -9582.42556, 2357);
+    let mbg_nbd = [("r", 0.524_838), ("alpha", 6.182_992), ("a", 0.891_356), ("b", 1.613_999)];
+    check("mbg_nbd", summary, &mbg_nbd, -9582.13268, 2357);
+    let pareto_nbd = [("r", 0.553_276), ("alpha", 10.577_612), ("s", 0.606_214), ("beta", 11.667_911)];
+    check("pareto_nbd", summary, &pareto_nbd, -9594.97393, 2357);
+    let gamma_gamma = [("p", 6.248_802), ("q", 3.744_588), ("v", 15.447_748)];
+    check("gamma_gamma", "cdnow_customers_summary_with_transactions.csv", &gamma_gamma, -4055.92324, 946);
+}
+
+#[test]
+fn weights_and_the_order_of_rows_do_not_change_a_fit() {
+    let folder = Folder::new("weights");
+    let text = fs::read_to_string(data("cdnow_customers_summary.csv")).unwrap();
+    let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+    for line in text.lines().skip(1) {
+        let (_, history) = line.split_once(',').unwrap();
+        *counted.entry(history.to_owned()).or_default() += 1;
+    }
+    let rows: Vec<String> = counted.iter().rev().map(|(history, count)| format!("{history},{count}\n")).collect();
+    let compressed = folder.write("c.csv", &format!("frequency,recency,T,weights\n{}", rows.concat()));
+    let whole = data("cdnow_customers_summary.csv");
+
+    succeeds(&["fit", "--model", "bg_nbd", "--input", &whole, "--out", &folder.path("whole.json")]);
+    succeeds(&["fit", "--model", "bg_nbd", "--input", &compressed, "--out", &folder.path("compressed.json")]);
+
+    assert_eq!(folder.read("whole.json"), folder.read("compressed.json"));
+}
+
+#[test]
+fn transactions_are_summed_up_into_customers() {
+    let folder = Folder::new("transactions");
+    let transactions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/cdnow/transactions.csv");
+    let transactions = transactions.to_str().unwrap();
+    let as_of = ["--as-of", "1997-10-01"];
+    let (bg_nbd, gamma_gamma, out) =
+        (folder.path("bg.json"), folder.path("gg.json"), folder.path("v.csv"));
+
+    for (model, file) in [("bg_nbd", &bg_nbd), ("gamma_gamma", &gamma_gamma)] {
+        succeeds(&[&["fit", "--model", model, "--input", transactions, "--out", file][..], &as_of].concat());
+    }
+    let predict = ["predict", "--model", &bg_nbd, "--spend-model", &gamma_gamma, "--input", transactions];
+    succeeds(&[&predict[..], &["--out", &out, "--horizon", "39w"], &as_of].concat());
+
+    assert_eq!(folder.json("bg.json")["customers"], 2357);
+    assert_eq!(folder.json("gg.json")["customers"], 946);
+    let (names, rows) = table(&folder.read("v.csv"));
+    let predicted =
+        ["p_alive", "cet", "det", "dert", "var_y", "p_zero", "mean_spend", "expected_spend", "value"];
+    assert_eq!(names[..5], ["customer_id", "x", "t_x", "T", "zbar"]);
+    assert_eq!(names[5..], predicted);
+    assert_eq!(rows.len(), 2357);
+    let first = |name: &str| rows[0][name].parse::<f64>().unwrap();
+    // Fader, Hardie & Lee (2005): this customer is expected to buy 1.226 times in the next 39 weeks.
+    assert!((first("cet") - 1.226).abs() < 5e-3);
+    assert!(first("det") < first("cet"));
+    assert!((first("value") / (first("det") * first("mean_spend")) - 1.0).abs() < 1e-14);
+}
+
+#[test]
+fn a_compressed_file_is_read_like_any_other() {
+    let folder = Folder::new("gzip");
+    let text = fs::read(data("cdnow_customers_summary.csv")).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &text).unwrap();
+    fs::write(folder.path("summary.csv.gz"), encoder.finish().unwrap()).unwrap();
+
+    succeeds(&["fit", "--model", "bg_nbd", "--input", &folder.path("summary.csv.gz"), "--out", &folder.path("m.json")]);
+
+    assert_eq!(folder.json("m.json")["customers"], 2357);
+}
+
+#[test]
+fn wrong_mixtures_of_options_are_wrong_use() {
+    let check = |arguments: &[&str], what: &str| {
+        let message = fails(arguments, 2);
+        assert!(message.contains(what), "{message}");
+    };
+    check(&["fit", "--input", "f.csv", "--out", "m.json"], "--model <NAME>");
+    check(&["fit", "--model", "bg_nbd", "--input", "f.csv"], "--out <FILE>");
+    check(&["fit", "--model", "bg_nbd"], "--input <FILE>");
+    check(&["fit"], "--database-url <URL>");
+    check(&["fit", "--model", "nbd", "--input", "f.csv", "--out", "m.json"], "bg_nbd");
+    check(&["predict", "--model", "m.json", "--input", "f.csv", "--out", "v.csv", "--horizon", "soon"], "52w");
+}
