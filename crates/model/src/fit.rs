@@ -4,15 +4,21 @@
 //! repeated; everything that depends on `x` alone is computed once for each `x`. Sums are taken over blocks of fixed
 //! size and then in pairs, so that a fit gives the same bits for every number of threads.
 
+mod bdw;
+mod bg_bb;
 mod bg_nbd;
 mod gamma_gamma;
 mod optimum;
 mod pareto_nbd;
+mod sbg;
 mod sum;
 
+pub use bdw::{bdw, bdw_from};
+pub use bg_bb::{OpportunityRow, bg_bb, bg_bb_from};
 pub use bg_nbd::{PurchaseRow, bg_nbd};
 pub use gamma_gamma::{SpendRow, gamma_gamma};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
+pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
 
 use optimum::Optimum;
 
@@ -70,6 +76,12 @@ pub enum FitError {
     /// Nobody came back, so nothing is known about rates and dropout.
     #[error("fit bg_nbd: no customer made a repeat purchase")]
     NoRepeatPurchases,
+    /// No contract ended, so nothing is known about churn.
+    #[error("fit {model}: no customer churned")]
+    NobodyChurned {
+        /// The model.
+        model: &'static str,
+    },
     /// A row contradicts itself.
     #[error("fit {model}: row {row} is not a possible customer")]
     ImpossibleRow {

@@ -1,6 +1,7 @@
 //! The special functions and sums that the models are made of, each with its domain and error bound.
 
 pub(crate) mod beta_expectation;
+pub(crate) mod beta_ratio;
 pub(crate) mod chebyshev;
 pub(crate) mod decay;
 pub(crate) mod exponential_integral;

@@ -37,6 +37,9 @@
 
 mod alive;
 mod alive_curve;
+pub mod baseline;
+mod bdw;
+mod bg_bb;
 mod bg_nbd;
 mod coin_dropout;
 pub mod fit;
@@ -46,18 +49,26 @@ mod kernel;
 mod mbg_nbd;
 mod parameters;
 mod pareto_nbd;
+mod period_rate;
 mod purchase_distribution;
+mod remaining_renewals;
+mod sbg;
 mod scorer;
 mod undefined;
 
 pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
+pub use bdw::Bdw;
+pub use bg_bb::BgBb;
 pub use bg_nbd::BgNbd;
 pub use gamma_gamma::{GammaGamma, MeanUndefined};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use mbg_nbd::MbgNbd;
 pub use parameters::{ParameterError, Parameters, Terms};
 pub use pareto_nbd::ParetoNbd;
+pub use period_rate::PeriodRate;
 pub use purchase_distribution::PurchaseDistribution;
+pub use remaining_renewals::RemainingRenewals;
+pub use sbg::{ChurnPosterior, Sbg};
 pub use scorer::{Scorer, Value};
 pub use undefined::Undefined;
 
