@@ -41,13 +41,21 @@ mod gamma_gamma;
 mod history;
 mod kernel;
 mod parameters;
+mod purchase_distribution;
 mod scorer;
+mod spend_distribution;
+mod spend_interval;
+mod undefined;
 
 pub use bg_nbd::{AliveCurve, BgNbd, Purchases};
-pub use gamma_gamma::{GammaGamma, MeanUndefined};
+pub use gamma_gamma::{GammaGamma, MeanUndefined, SpendPosterior};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use parameters::{ParameterError, Parameters, Terms};
+pub use purchase_distribution::PurchaseDistribution;
 pub use scorer::{Scorer, Value};
+pub use spend_distribution::SpendDistribution;
+pub use spend_interval::{Level, SpendInterval, SpendMoments};
+pub use undefined::Undefined;
 
 /// Days in a week: histories are counted in days, the models in weeks.
 pub const DAYS_PER_WEEK: f64 = 7.0;
