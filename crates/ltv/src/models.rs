@@ -1,7 +1,9 @@
 //! The models by their names, and by what they can be asked.
 
 use clap::ValueEnum;
-use model::{BgNbd, GammaGamma, MbgNbd, ParameterError, ParetoNbd, PurchaseDistribution, Undefined};
+use model::{
+    Bdw, BgBb, BgNbd, GammaGamma, MbgNbd, ParameterError, ParetoNbd, PurchaseDistribution, Sbg, Undefined,
+};
 
 /// A model, as it is named on the command line and in files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,6 +17,12 @@ pub enum ModelName {
     ParetoNbd,
     /// Spend on a purchase
     GammaGamma,
+    /// Use of discrete opportunities
+    BgBb,
+    /// Contracts: churn that differs between customers
+    Sbg,
+    /// Contracts: churn that changes with time too
+    Bdw,
 }
 
 impl ModelName {
@@ -25,6 +33,9 @@ impl ModelName {
             Self::MbgNbd => "mbg_nbd",
             Self::ParetoNbd => "pareto_nbd",
             Self::GammaGamma => "gamma_gamma",
+            Self::BgBb => "bg_bb",
+            Self::Sbg => "sbg",
+            Self::Bdw => "bdw",
         }
     }
 
@@ -34,6 +45,9 @@ impl ModelName {
             Self::BgNbd | Self::MbgNbd => &["r", "alpha", "a", "b"],
             Self::ParetoNbd => &["r", "alpha", "s", "beta"],
             Self::GammaGamma => &["p", "q", "v"],
+            Self::BgBb => &["alpha", "beta", "gamma", "delta"],
+            Self::Sbg => &["alpha", "beta"],
+            Self::Bdw => &["alpha", "beta", "c"],
         }
     }
 
@@ -53,12 +67,14 @@ impl ModelName {
 
 /// A model with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "each is documented by its type")]
 pub(crate) enum Model {
     BgNbd(BgNbd),
     MbgNbd(MbgNbd),
     ParetoNbd(ParetoNbd),
     GammaGamma(GammaGamma),
+    BgBb(BgBb),
+    Sbg(Sbg),
+    Bdw(Bdw),
 }
 
 impl Model {
@@ -70,6 +86,9 @@ impl Model {
             ModelName::MbgNbd => Self::MbgNbd(MbgNbd::new(of(0), of(1), of(2), of(3))?),
             ModelName::ParetoNbd => Self::ParetoNbd(ParetoNbd::new(of(0), of(1), of(2), of(3))?),
             ModelName::GammaGamma => Self::GammaGamma(GammaGamma::new(of(0), of(1), of(2))?),
+            ModelName::BgBb => Self::BgBb(BgBb::new(of(0), of(1), of(2), of(3))?),
+            ModelName::Sbg => Self::Sbg(Sbg::new(of(0), of(1))?),
+            ModelName::Bdw => Self::Bdw(Bdw::new(of(0), of(1), of(2))?),
         })
     }
 
@@ -80,6 +99,9 @@ impl Model {
             Self::MbgNbd(_) => ModelName::MbgNbd,
             Self::ParetoNbd(_) => ModelName::ParetoNbd,
             Self::GammaGamma(_) => ModelName::GammaGamma,
+            Self::BgBb(_) => ModelName::BgBb,
+            Self::Sbg(_) => ModelName::Sbg,
+            Self::Bdw(_) => ModelName::Bdw,
         }
     }
 
@@ -90,6 +112,9 @@ impl Model {
             Self::MbgNbd(model) => vec![model.r(), model.alpha(), model.a(), model.b()],
             Self::ParetoNbd(model) => vec![model.r(), model.alpha(), model.s(), model.beta()],
             Self::GammaGamma(model) => vec![model.p(), model.q(), model.v()],
+            Self::BgBb(model) => vec![model.alpha(), model.beta(), model.gamma(), model.delta()],
+            Self::Sbg(model) => vec![model.alpha(), model.beta()],
+            Self::Bdw(model) => vec![model.alpha(), model.beta(), model.c()],
         }
     }
 
@@ -176,4 +201,4 @@ macro_rules! model_from {
     )*};
 }
 
-model_from!(BgNbd, MbgNbd, ParetoNbd, GammaGamma);
+model_from!(BgNbd, MbgNbd, ParetoNbd, GammaGamma, BgBb, Sbg, Bdw);

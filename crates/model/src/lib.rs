@@ -55,12 +55,14 @@ mod remaining_renewals;
 mod sbg;
 mod scorer;
 mod undefined;
+mod spend_distribution;
+mod spend_interval;
 
 pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
 pub use bdw::Bdw;
 pub use bg_bb::BgBb;
 pub use bg_nbd::BgNbd;
-pub use gamma_gamma::{GammaGamma, MeanUndefined};
+pub use gamma_gamma::{GammaGamma, MeanUndefined, SpendPosterior};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use mbg_nbd::MbgNbd;
 pub use parameters::{ParameterError, Parameters, Terms};
@@ -70,6 +72,8 @@ pub use purchase_distribution::PurchaseDistribution;
 pub use remaining_renewals::RemainingRenewals;
 pub use sbg::{ChurnPosterior, Sbg};
 pub use scorer::{Scorer, Value};
+pub use spend_distribution::SpendDistribution;
+pub use spend_interval::{Level, SpendInterval, SpendMoments};
 pub use undefined::Undefined;
 
 /// Days in a week: histories are counted in days, the models in weeks.

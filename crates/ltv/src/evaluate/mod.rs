@@ -3,6 +3,8 @@
 //! For whoever holds the models against reference values. The columns are those of such a file; what is computed
 //! stands under the name that it has there.
 
+mod contracts;
+mod opportunities;
 mod purchases;
 mod spend;
 
@@ -19,6 +21,8 @@ pub(crate) fn of(model: ModelName, header: &Header) -> Result<Box<dyn Widening>>
             Box::new(purchases::Evaluation::find(model, header)?)
         }
         ModelName::GammaGamma => Box::new(spend::Evaluation::find(header)?),
+        ModelName::BgBb => Box::new(opportunities::Evaluation::find(header)?),
+        ModelName::Sbg | ModelName::Bdw => Box::new(contracts::Evaluation::find(model, header)?),
     })
 }
 

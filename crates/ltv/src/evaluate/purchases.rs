@@ -1,7 +1,7 @@
 //! The models of purchases at any time, and the spend that follows from one of them with a spend model.
 
 use anyhow::Result;
-use model::GammaGamma;
+use model::{GammaGamma, Level, SpendDistribution};
 
 use super::{Parameters, or_infinite, owned};
 use crate::files::customers::{Customer, HistoryColumns, SpendColumns};
@@ -34,7 +34,7 @@ pub(super) struct Evaluation {
 struct SpendModel {
     parameters: Parameters,
     columns: SpendColumns,
-    levels: Vec<f64>,
+    levels: Vec<Level>,
 }
 
 impl Evaluation {
@@ -121,11 +121,22 @@ impl SpendModel {
         horizon: f64,
     ) -> Result<Vec<Cell>> {
         let Customer { x, t_x, age } = customer;
-        let spend = self.read(row)?;
-        let purchases = model.purchase_distribution(x, t_x, age, horizon);
         let (_, zbar) = self.columns.spend(row)?;
-        let _ = (spend, purchases, zbar, &self.levels);
-        Ok(Vec::new())
+        let purchases = model.purchase_distribution(x, t_x, age, horizon);
+        let spend = SpendDistribution::new(&self.read(row)?, x, zbar, &purchases);
+        let mut cells = vec![
+            purchases.pmf(0).into(),
+            purchases.pmf(1).into(),
+            purchases.pmf(2).into(),
+            model.expected_purchases(x, t_x, age, horizon).into(),
+            model.variance(x, t_x, age, horizon).into(),
+            or_infinite(spend.mean()),
+            or_infinite(spend.variance()),
+        ];
+        for &level in &self.levels {
+            cells.extend([Cell::Count(purchases.quantile(level.get())), spend.quantile(level).into()]);
+        }
+        Ok(cells)
     }
 
     fn read(&self, row: Row<'_>) -> Result<GammaGamma> {
@@ -137,13 +148,13 @@ impl SpendModel {
 }
 
 /// The levels of the quantiles: the usual ones, and each that the header names, such as 0.995 by `y_q995`.
-fn levels_of(header: &Header) -> Vec<(String, f64)> {
+fn levels_of(header: &Header) -> Vec<(String, Level)> {
     let named = header.names().iter().filter_map(|name| name.strip_prefix("y_q").or(name.strip_prefix("v_q")));
-    let mut levels: Vec<(String, f64)> = Vec::new();
+    let mut levels: Vec<(String, Level)> = Vec::new();
     for text in LEVELS.into_iter().chain(named) {
-        let is_level = text.len() < 16 && text.bytes().all(|byte| byte.is_ascii_digit());
-        let level = format!("0.{text}").parse::<f64>().unwrap_or(0.0);
-        if is_level && level > 0.0 && !levels.iter().any(|(known, _)| known == text) {
+        let level = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("0.{text}").parse().ok());
+        let level = level.flatten().and_then(|level| Level::new(level).ok());
+        if let Some(level) = level.filter(|_| levels.iter().all(|(known, _)| known != text)) {
             levels.push((text.to_owned(), level));
         }
     }

@@ -37,12 +37,13 @@ impl Widening for Evaluation {
         if x > 0 && zbar == 0.0 {
             return Err(self.spend.bad_spend(row, "must be above 0 where there was a repeat purchase"));
         }
+        let posterior = model.posterior(x, zbar);
         Ok(Some(vec![
             or_infinite(model.mean_spend(x, zbar)),
-            0.0.into(),
+            or_infinite(model.variance(x, zbar)),
             model.log_likelihood(x, zbar).into(),
-            model.p().into(),
-            model.q().into(),
+            posterior.shape().into(),
+            posterior.scale().into(),
         ]))
     }
 }
