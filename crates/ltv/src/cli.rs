@@ -213,8 +213,13 @@ pub struct GenerateArgs {
 #[command(after_long_help = FIT_FILES)]
 pub struct FitArgs {
     /// PostgreSQL, as postgres://user:password@host:port/database; not asked where there is --input
-    #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true,
-          required_unless_present = "input")]
+    #[arg(
+        long,
+        env = "LTV_DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        required_unless_present = "input"
+    )]
     pub database_url: Option<DatabaseUrl>,
 
     /// How long reading a page of histories may take; more for a slow source
@@ -317,10 +322,10 @@ What is predicted, column by column:
                                 with --spend-model: mean_spend, expected_spend (cet x mean_spend),
                                 value (det x mean_spend)
   gamma_gamma                   mean_spend, var_mean_spend
-  bg_bb                         p_alive (at the next opportunity), cet, dert
-  sbg                           retention (at the coming renewal), expected_renewals (over the horizon),
-                                derl (discounted renewals, for ever), mean_churn
-  bdw                           retention, expected_renewals
+  bg_bb                         p_alive (at the next opportunity), cet, det, dert
+  sbg                           retention (at the coming renewal), expected_renewals and discounted_renewals
+                                (over the horizon), derl (discounted, for ever), mean_churn
+  bdw                           retention, expected_renewals, discounted_renewals
 
 A quantity that is infinite is written `inf`.";
 

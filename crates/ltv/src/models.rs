@@ -138,7 +138,8 @@ pub(crate) trait PurchaseModel: Sync {
     fn ln_p_dead(&self, x: u32, t_x: f64, age: f64) -> f64;
     fn expected_purchases(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64;
     fn discounted_purchases(&self, x: u32, t_x: f64, age: f64, horizon: f64, delta: f64) -> f64;
-    fn discounted_purchases_for_ever(&self, x: u32, t_x: f64, age: f64, delta: f64) -> Result<f64, Undefined>;
+    fn discounted_purchases_for_ever(&self, x: u32, t_x: f64, age: f64, delta: f64)
+    -> Result<f64, Undefined>;
     fn variance(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64;
     fn p_zero(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64;
     fn purchase_distribution(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> PurchaseDistribution;
@@ -180,7 +181,13 @@ macro_rules! purchase_model {
             fn p_zero(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64 {
                 $model::p_zero(self, x, t_x, age, horizon)
             }
-            fn purchase_distribution(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> PurchaseDistribution {
+            fn purchase_distribution(
+                &self,
+                x: u32,
+                t_x: f64,
+                age: f64,
+                horizon: f64,
+            ) -> PurchaseDistribution {
                 $model::purchase_distribution(self, x, t_x, age, horizon)
             }
         }

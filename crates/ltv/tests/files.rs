@@ -39,8 +39,10 @@ impl Folder {
 
     /// Everything that is in it.
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(&self.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -147,6 +149,117 @@ fn the_model_of_spend_agrees_with_the_reference() {
 }
 
 #[test]
+fn the_model_of_opportunities_agrees_with_the_reference() {
+    let quantities = ["log_lik", "p_alive_n", "p_alive_n_plus_1", "cet_n_star", "dert"];
+    check_reference("bg_bb", "ref_bgbb.csv", &quantities);
+}
+
+#[test]
+fn the_models_of_contracts_agree_with_the_reference() {
+    let quantities = [
+        "survival_n",
+        "retention_n",
+        "pmf_n",
+        "del_d",
+        "derl_n_d",
+        "derl12_n_d",
+        "post_mean_churn",
+        "post_sd_churn",
+    ];
+    check_reference("sbg", "ref_contract.csv", &quantities);
+    check_reference("bdw", "ref_contract.csv", &["bdw_survival_n", "bdw_retention_n"]);
+}
+
+#[test]
+fn purchases_with_spend_agree_with_the_reference() {
+    let quantities = ["pmf0", "pmf1", "pmf2", "mean_y", "var_y", "mean_spend_total", "var_spend_total"];
+    let quantiles = ["y_q05", "v_q05", "y_q50", "v_q50", "y_q95", "v_q95"];
+    // The reference is of double precision, and says of itself that it is good to about 1e-9.
+    for (name, error) in worst_errors("bg_nbd", "ref_interval.csv", &[&quantities[..], &quantiles].concat()) {
+        assert!(error < 3e-9, "{name} is off by {error:e}");
+    }
+}
+
+#[test]
+fn contracts_are_fitted_from_survivors_and_from_losses() {
+    let folder = Folder::new("contracts");
+    // Fader & Hardie (2007), the regular customers of the first seven renewals.
+    let survivors = [1000, 631, 468, 382, 326, 289, 262, 241];
+    let lines = survivors.iter().enumerate().map(|(period, left)| format!("{period},{left}\n"));
+    let by_survivors = folder.write("s.csv", &format!("period,survivors\n{}", lines.collect::<String>()));
+    let losses = survivors.windows(2).enumerate().map(|(n, pair)| {
+        let active = if n == 6 { pair[1] } else { 0 };
+        format!("{},{},{active}\n", n + 1, pair[0] - pair[1])
+    });
+    let by_losses = folder.write("l.csv", &format!("period,churned,active\n{}", losses.collect::<String>()));
+
+    succeeds(&["fit", "--model", "sbg", "--input", &by_survivors, "--out", &folder.path("s.json")]);
+    succeeds(&["fit", "--model", "sbg", "--input", &by_losses, "--out", &folder.path("l.json")]);
+    succeeds(&["fit", "--model", "bdw", "--input", &by_losses, "--out", &folder.path("b.json")]);
+    let customers = folder.write("c.csv", "n\n1\n5\n");
+    for (model, predicted) in [("s.json", "retention"), ("b.json", "expected_renewals")] {
+        let (model, out) = (folder.path(model), folder.path("v.csv"));
+        succeeds(&["predict", "--model", &model, "--input", &customers, "--out", &out, "--horizon", "4"]);
+        let (_, rows) = table(&folder.read("v.csv"));
+        let of = |row: usize| rows[row][predicted].parse::<f64>().unwrap();
+        assert!(0.0 < of(0) && of(0) < of(1) && of(1) < 4.0);
+    }
+
+    assert_eq!(folder.read("s.json"), folder.read("l.json"));
+    let parameter = |name: &str| folder.json("s.json")["parameters"][name].as_f64().unwrap();
+    assert!((parameter("alpha") / 0.704_077 - 1.0).abs() < 1e-5);
+    assert!((parameter("beta") / 1.182_043 - 1.0).abs() < 1e-5);
+    assert!((folder.json("s.json")["log_likelihood"].as_f64().unwrap() + 1680.26519).abs() < 1e-4);
+}
+
+#[test]
+fn counts_of_contracts_that_cannot_be_are_refused() {
+    let check = |text: &str, what: &str| {
+        let folder = Folder::new("bad-contracts");
+        let input = folder.write("in.csv", text);
+        let message =
+            fails(&["fit", "--model", "sbg", "--input", &input, "--out", &folder.path("m.json")], 1);
+        assert!(message.contains(what), "{message}");
+        assert_eq!(folder.names(), ["in.csv"]);
+    };
+    check("period,survivors\n0,10\n1,11\n", "line 3, column survivors: more customers");
+    check("period,survivors\n1,10\n2,9\n", "line 2, column period: period 0 of the cohort is missing");
+    check("period,survivors\n0,10\n0,9\n", "line 3, column period: the cohort has period 0 twice");
+    check("period,churned,active\n0,5,0\n", "line 2, column period: nobody can leave");
+    check("period,churned,active\n1,5,95\n2,5,90\n3,5,85\n", "call it survivors");
+}
+
+#[test]
+fn a_segment_has_its_own_model_where_it_has_enough_customers() {
+    let folder = Folder::new("segments");
+    let text = fs::read_to_string(data("cdnow_customers_summary.csv")).unwrap();
+    let mut rows = String::from("ID,frequency,recency,T,plan\n");
+    for (index, line) in text.lines().skip(1).enumerate() {
+        let plan = if index < 5 {
+            "rare"
+        } else if index % 2 == 0 {
+            "even"
+        } else {
+            "odd"
+        };
+        rows += &format!("{line},{plan}\n");
+    }
+    let (input, model, out) = (folder.write("in.csv", &rows), folder.path("m.json"), folder.path("v.csv"));
+
+    let fit = ["fit", "--model", "bg_nbd", "--input", &input, "--out", &model, "--segment-column", "plan"];
+    let stderr = succeeds(&fit);
+    succeeds(&["predict", "--model", &model, "--input", &input, "--out", &out]);
+
+    assert!(stderr.contains("segment rare is left to the fit of all"), "{stderr}");
+    let document = folder.json("m.json");
+    assert_eq!(document["segment_column"], "plan");
+    let names: Vec<&String> = document["segments"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["even", "odd"]);
+    assert_ne!(document["segments"]["even"]["parameters"], document["parameters"]);
+    assert_eq!(table(&folder.read("v.csv")).1.len(), 2357);
+}
+
+#[test]
 fn a_bad_row_is_named_by_file_line_and_column_and_leaves_nothing_behind() {
     const HEADER: &str = "r,alpha,a,b,x,t_x,T,t,delta\n";
     const GOOD: &str = "0.2,4.4,0.8,2.4,1,3,9,52,0.003\n";
@@ -189,8 +302,10 @@ fn a_missing_column_is_named() {
     let folder = Folder::new("missing-column");
     let input = folder.write("in.csv", "p,q,v,x\n");
 
-    let message =
-        fails(&["evaluate", "--model", "gamma_gamma", "--input", &input, "--out", &folder.path("out.csv")], 1);
+    let message = fails(
+        &["evaluate", "--model", "gamma_gamma", "--input", &input, "--out", &folder.path("out.csv")],
+        1,
+    );
 
     assert!(message.contains("in.csv, line 1: there is no column zbar"), "{message}");
 }
@@ -198,10 +313,20 @@ fn a_missing_column_is_named() {
 #[test]
 fn quantities_without_a_column_are_appended_and_other_models_left_empty() {
     let folder = Folder::new("append");
-    let input = folder.write("in.csv", "model,p,q,v,x,zbar,mean_spend,note\ngammagamma,6,4,15,0,0,?,\"a,b\"\nbgnbd,,,,,,?,c\n");
+    let input = folder.write(
+        "in.csv",
+        "model,p,q,v,x,zbar,mean_spend,note\ngammagamma,6,4,15,0,0,?,\"a,b\"\nbgnbd,,,,,,?,c\n",
+    );
 
-    let stderr =
-        succeeds(&["evaluate", "--model", "gamma_gamma", "--input", &input, "--out", &folder.path("out.csv")]);
+    let stderr = succeeds(&[
+        "evaluate",
+        "--model",
+        "gamma_gamma",
+        "--input",
+        &input,
+        "--out",
+        &folder.path("out.csv"),
+    ]);
 
     let (names, rows) = table(&folder.read("out.csv"));
     assert_eq!(names[..8], ["model", "p", "q", "v", "x", "zbar", "mean_spend", "note"]);
@@ -250,7 +375,8 @@ fn weights_and_the_order_of_rows_do_not_change_a_fit() {
         let (_, history) = line.split_once(',').unwrap();
         *counted.entry(history.to_owned()).or_default() += 1;
     }
-    let rows: Vec<String> = counted.iter().rev().map(|(history, count)| format!("{history},{count}\n")).collect();
+    let rows: Vec<String> =
+        counted.iter().rev().map(|(history, count)| format!("{history},{count}\n")).collect();
     let compressed = folder.write("c.csv", &format!("frequency,recency,T,weights\n{}", rows.concat()));
     let whole = data("cdnow_customers_summary.csv");
 
@@ -266,8 +392,7 @@ fn transactions_are_summed_up_into_customers() {
     let transactions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data/cdnow/transactions.csv");
     let transactions = transactions.to_str().unwrap();
     let as_of = ["--as-of", "1997-10-01"];
-    let (bg_nbd, gamma_gamma, out) =
-        (folder.path("bg.json"), folder.path("gg.json"), folder.path("v.csv"));
+    let (bg_nbd, gamma_gamma, out) = (folder.path("bg.json"), folder.path("gg.json"), folder.path("v.csv"));
 
     for (model, file) in [("bg_nbd", &bg_nbd), ("gamma_gamma", &gamma_gamma)] {
         succeeds(&[&["fit", "--model", model, "--input", transactions, "--out", file][..], &as_of].concat());
@@ -298,7 +423,15 @@ fn a_compressed_file_is_read_like_any_other() {
     std::io::Write::write_all(&mut encoder, &text).unwrap();
     fs::write(folder.path("summary.csv.gz"), encoder.finish().unwrap()).unwrap();
 
-    succeeds(&["fit", "--model", "bg_nbd", "--input", &folder.path("summary.csv.gz"), "--out", &folder.path("m.json")]);
+    succeeds(&[
+        "fit",
+        "--model",
+        "bg_nbd",
+        "--input",
+        &folder.path("summary.csv.gz"),
+        "--out",
+        &folder.path("m.json"),
+    ]);
 
     assert_eq!(folder.json("m.json")["customers"], 2357);
 }
@@ -314,5 +447,8 @@ fn wrong_mixtures_of_options_are_wrong_use() {
     check(&["fit", "--model", "bg_nbd"], "--input <FILE>");
     check(&["fit"], "--database-url <URL>");
     check(&["fit", "--model", "nbd", "--input", "f.csv", "--out", "m.json"], "bg_nbd");
-    check(&["predict", "--model", "m.json", "--input", "f.csv", "--out", "v.csv", "--horizon", "soon"], "52w");
+    check(
+        &["predict", "--model", "m.json", "--input", "f.csv", "--out", "v.csv", "--horizon", "soon"],
+        "52w",
+    );
 }

@@ -15,7 +15,7 @@ mod sum;
 
 pub use bdw::{bdw, bdw_from};
 pub use bg_bb::{OpportunityRow, bg_bb, bg_bb_from};
-pub use bg_nbd::{PurchaseRow, bg_nbd};
+pub use bg_nbd::{PurchaseRow, bg_nbd, bg_nbd_from, mbg_nbd, mbg_nbd_from};
 pub use gamma_gamma::{SpendRow, gamma_gamma};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
@@ -74,7 +74,7 @@ pub enum FitError {
         needed: u64,
     },
     /// Nobody came back, so nothing is known about rates and dropout.
-    #[error("fit bg_nbd: no customer made a repeat purchase")]
+    #[error("fit the purchases: no customer made a repeat purchase")]
     NoRepeatPurchases,
     /// No contract ended, so nothing is known about churn.
     #[error("fit {model}: no customer churned")]
@@ -199,7 +199,7 @@ fn conclude<M, const N: usize>(
         gradient_norm: optimum.gradient_norm,
         standard_errors: (0..N).map(standard_error).collect(),
         customers,
-        converged: optimum.gradient_norm < 1e-9,
+        converged: optimum.gradient_norm < optimum::CLEARLY_THE_TOP,
         evaluations: optimum.evaluations,
     })
 }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn customers_who_never_came_back_teach_nothing() {
-        assert_eq!(message(vec![summary(0, 0); 50]), "fit bg_nbd: no customer made a repeat purchase");
+        assert_eq!(message(vec![summary(0, 0); 50]), "fit the purchases: no customer made a repeat purchase");
     }
 
     #[test]

@@ -111,7 +111,8 @@ impl ParetoNbd {
     /// week (DET); never more than [`expected_purchases`](Self::expected_purchases).
     pub fn discounted_purchases(&self, x: u32, t_x: f64, age: f64, horizon_weeks: f64, delta: f64) -> f64 {
         let alive = self.alive(x, age);
-        let lifetime = f64::min(alive.discounted_lifetime(horizon_weeks, delta), alive.lifetime(horizon_weeks));
+        let lifetime =
+            f64::min(alive.discounted_lifetime(horizon_weeks, delta), alive.lifetime(horizon_weeks));
         self.p_alive(x, t_x, age) * alive.rate() * lifetime
     }
 
@@ -233,9 +234,8 @@ impl Alive {
             return self.lifetime(horizon);
         }
         let rate = (self.s + 1.0) / self.b + delta;
-        let [sum] = decay::integrate(horizon, rate, |u| {
-            [libm::exp(-self.s * libm::log1p(u / self.b) - delta * u)]
-        });
+        let [sum] =
+            decay::integrate(horizon, rate, |u| [libm::exp(-self.s * libm::log1p(u / self.b) - delta * u)]);
         sum
     }
 

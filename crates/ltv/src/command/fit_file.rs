@@ -5,21 +5,24 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use model::fit::{self, Fit, FitError, PurchaseRow, SpendRow};
+use model::fit::{self, ContractRow, Fit, FitError, OpportunityRow, PurchaseRow, SpendRow};
 use serde_json::{Value as Json, json};
 
 use crate::cli::FitArgs;
-use crate::files::customers::{self, HistoryColumns, Reading, SpendColumns, WEIGHT, weight};
-use crate::files::{Row, Table, model_file};
+use crate::files::customers::{self, Customer, Donor, HistoryColumns, Reading, SpendColumns, WEIGHT, weight};
+use crate::files::{Row, Table, cohorts, model_file};
 use crate::models::{Model, ModelName};
 use crate::output::count;
 
 pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) -> Result<()> {
     let fitted = match model {
         ModelName::BgNbd => purchases(args, input, |rows| Ok(fit::bg_nbd(rows)?.into())),
-        ModelName::MbgNbd => purchases(args, input, |rows| Ok(fit::bg_nbd(rows)?.into())),
+        ModelName::MbgNbd => purchases(args, input, |rows| Ok(fit::mbg_nbd(rows)?.into())),
         ModelName::ParetoNbd => purchases(args, input, |rows| Ok(fit::pareto_nbd(rows)?.into())),
         ModelName::GammaGamma => spends(args, input),
+        ModelName::BgBb => opportunities(args, input),
+        ModelName::Sbg => contracts(args, input, |rows| Ok(fit::sbg(rows)?.into())),
+        ModelName::Bdw => contracts(args, input, |rows| Ok(fit::bdw(rows)?.into())),
     };
     let fitted = fitted.with_context(|| input.display().to_string())?;
     let document = fitted.document();
@@ -100,9 +103,15 @@ impl One {
 
     fn told(&self, whose: &str) -> String {
         let name = self.model.name();
-        let parameter = |((name, value), error): ((&&str, f64), &f64)| format!("{name} {value:.4} ± {error:.4}");
-        let parameters: Vec<String> =
-            name.parameters().iter().zip(self.model.parameters()).zip(&self.standard_errors).map(parameter).collect();
+        let parameter =
+            |((name, value), error): ((&&str, f64), &f64)| format!("{name} {value:.4} ± {error:.4}");
+        let parameters: Vec<String> = name
+            .parameters()
+            .iter()
+            .zip(self.model.parameters())
+            .zip(&self.standard_errors)
+            .map(parameter)
+            .collect();
         format!(
             "{}, fitted on {} customers{whose}: {}; log-likelihood {:.4}\n",
             name.as_str(),
@@ -128,28 +137,40 @@ impl<R: Copy> Rows<R> {
     ) -> Result<Self> {
         let header = table.header().clone();
         let segment = segment_column.map(|name| header.column(&[name])).transpose()?;
-        let mut all = Vec::new();
-        let mut segments: BTreeMap<String, Vec<R>> = BTreeMap::new();
+        let mut rows = Vec::new();
         while let Some(record) = table.next()? {
             let row = record.under(&header);
-            let Some(found) = read(row)? else { continue };
-            all.push(found);
-            if let Some(segment) = segment {
-                segments.entry(row.text(segment).to_owned()).or_default().push(found);
-            }
+            let segment = segment.map(|column| row.text(column).to_owned());
+            rows.extend(read(row)?.map(|read| (segment, read)));
         }
-        Ok(Self { all, segments: segment_column.map(|name| (name.to_owned(), segments)) })
+        Ok(Self::of(rows, segment_column))
     }
 
-    /// Fits all rows, and each segment's.
+    fn of(rows: Vec<(Option<String>, R)>, segment_column: Option<&str>) -> Self {
+        let all = rows.iter().map(|&(_, row)| row).collect();
+        let mut segments: BTreeMap<String, Vec<R>> = BTreeMap::new();
+        for (segment, row) in rows {
+            if let Some(segment) = segment {
+                segments.entry(segment).or_default().push(row);
+            }
+        }
+        Self { all, segments: segment_column.map(|name| (name.to_owned(), segments)) }
+    }
+
+    /// Fits all rows, and each segment's. A segment that has no fit of its own is left to that of all.
     fn fit(self, fit: impl Fn(&[R]) -> Result<One, FitError>) -> Result<Fitted> {
         let all = fit(&self.all)?;
         let Some((column, rows)) = self.segments else { return Ok(Fitted { all, segments: None }) };
-        let one = |(name, rows): (String, Vec<R>)| {
-            let fitted = fit(&rows).with_context(|| format!("segment {name}"))?;
-            Ok((name, fitted))
-        };
-        Ok(Fitted { all, segments: Some((column, rows.into_iter().map(one).collect::<Result<_>>()?)) })
+        let mut segments = BTreeMap::new();
+        for (name, rows) in rows {
+            match fit(&rows) {
+                Ok(one) => {
+                    segments.insert(name, one);
+                }
+                Err(error) => eprintln!("segment {name} is left to the fit of all: {error}"),
+            }
+        }
+        Ok(Fitted { all, segments: Some((column, segments)) })
     }
 }
 
@@ -162,9 +183,9 @@ fn purchases(
     let history = HistoryColumns::of_customers(table.header())?;
     let weights = table.header().optional(&WEIGHT)?;
     let rows = Rows::read(table, args.segment_column.as_deref(), |row| {
-        let customer = history.customer(row)?;
+        let Customer { x, t_x, age } = history.customer(row)?;
         let customers = weight(row, weights)?;
-        Ok(Some(PurchaseRow { x: customer.x, t_x: customer.t_x, age: customer.age, customers }))
+        Ok((customers > 0).then_some(PurchaseRow { x, t_x, age, customers }))
     })?;
     rows.fit(|rows| {
         let order = |a: &PurchaseRow, b: &PurchaseRow| {
@@ -182,7 +203,7 @@ fn spends(args: &FitArgs, input: &Path) -> Result<Fitted> {
         let (x, zbar) = columns.spend(row)?;
         let customers = weight(row, weights)?;
         // Who never bought again, or only what costs nothing, says nothing about the spend.
-        Ok((x > 0 && zbar > 0.0).then_some(SpendRow { x, zbar, customers }))
+        Ok((x > 0 && zbar > 0.0 && customers > 0).then_some(SpendRow { x, zbar, customers }))
     })?;
     rows.fit(|rows| {
         let order = |a: &SpendRow, b: &SpendRow| a.x.cmp(&b.x).then(a.zbar.total_cmp(&b.zbar));
@@ -190,12 +211,37 @@ fn spends(args: &FitArgs, input: &Path) -> Result<Fitted> {
     })
 }
 
+fn opportunities(args: &FitArgs, input: &Path) -> Result<Fitted> {
+    let table = Table::open(input)?;
+    let history = HistoryColumns::of_donors(table.header())?;
+    let weights = table.header().optional(&WEIGHT)?;
+    let rows = Rows::read(table, args.segment_column.as_deref(), |row| {
+        let Donor { x, t_x, n } = history.donor(row)?;
+        let customers = weight(row, weights)?;
+        Ok((customers > 0).then_some(OpportunityRow { x, t_x, n, customers }))
+    })?;
+    rows.fit(|rows| {
+        let order = |a: &OpportunityRow, b: &OpportunityRow| (a.x, a.t_x, a.n).cmp(&(b.x, b.t_x, b.n));
+        Ok(fit::bg_bb(&compressed(rows, order, |row| &mut row.customers))?.into())
+    })
+}
+
+fn contracts(
+    args: &FitArgs,
+    input: &Path,
+    fit: impl Fn(&[ContractRow]) -> Result<One, FitError>,
+) -> Result<Fitted> {
+    let segment_column = args.segment_column.as_deref();
+    let contracts = cohorts::read(Table::open(input)?, segment_column)?;
+    Rows::of(contracts, segment_column).fit(|rows| {
+        let order = |a: &ContractRow, b: &ContractRow| a.tenure.cmp(&b.tenure);
+        fit(&compressed(rows, order, |row| &mut row.customers))
+    })
+}
+
 fn open(args: &FitArgs, input: &Path) -> Result<Table> {
-    let reading = Reading {
-        as_of: args.as_of,
-        currency: args.currency,
-        segment_column: args.segment_column.clone(),
-    };
+    let reading =
+        Reading { as_of: args.as_of, currency: args.currency, segment_column: args.segment_column.clone() };
     let (table, left_out) = customers::open(input, &reading)?;
     if left_out > 0 {
         eprintln!("{} customers were left out: their histories cannot be summed up", count(left_out));

@@ -1,10 +1,10 @@
-//! `ltv predict`: the models of purchases and of spend on the customers of a file.
+//! `ltv predict`: a fitted model on the customers of a file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use model::{GammaGamma, Terms};
+use model::{GammaGamma, PeriodRate, Terms, WEEKS_PER_YEAR};
 
 use crate::cli::{Horizon, PredictArgs};
 use crate::files::customers::{self, HistoryColumns, Reading, SpendColumns};
@@ -62,6 +62,8 @@ fn prediction(
             Box::new(Purchases::new(args, models, spend, header)?)
         }
         ModelName::GammaGamma => Box::new(Spend::new(models, header)?),
+        ModelName::BgBb => Box::new(Opportunities::new(args, models, header)?),
+        ModelName::Sbg | ModelName::Bdw => Box::new(Contracts::new(args, name, models, header)?),
     })
 }
 
@@ -73,7 +75,8 @@ struct BySegment {
 
 impl BySegment {
     fn find(fitted: ModelFile, header: &Header) -> Result<Self> {
-        let find = |(column, models): (String, _)| Ok::<_, anyhow::Error>((header.column(&[&column])?, models));
+        let find =
+            |(column, models): (String, _)| Ok::<_, anyhow::Error>((header.column(&[&column])?, models));
         Ok(Self { all: fitted.model, segments: fitted.segments.map(find).transpose()? })
     }
 
@@ -160,9 +163,105 @@ impl Widening for Spend {
     fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
         let model = gamma_gamma(self.models.of(row));
         let (x, zbar) = self.spend.spend(row)?;
-        let variance = model.p();
+        let variance = model.variance(x, zbar).unwrap_or(f64::INFINITY);
         Ok(Some(vec![mean_spend(model, (x, zbar)).into(), variance.into()]))
     }
+}
+
+/// How a customer will use the coming opportunities.
+struct Opportunities {
+    models: BySegment,
+    history: HistoryColumns,
+    horizon: u32,
+    rate: PeriodRate,
+    columns: Vec<String>,
+}
+
+impl Opportunities {
+    fn new(args: &PredictArgs, models: BySegment, header: &Header) -> Result<Self> {
+        let columns = ["p_alive", "cet", "det", "dert"].map(str::to_owned).to_vec();
+        let history = HistoryColumns::of_donors(header)?;
+        Ok(Self { models, history, horizon: periods(args)?, rate: rate(args)?, columns })
+    }
+}
+
+impl Widening for Opportunities {
+    fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
+        let Model::BgBb(model) = self.models.of(row) else { unreachable!("chosen by the model's name") };
+        let customers::Donor { x, t_x, n } = self.history.donor(row)?;
+        let dert = model.discounted_purchases_for_ever(x, t_x, n, self.rate).unwrap_or(f64::INFINITY);
+        Ok(Some(vec![
+            model.p_alive_at_next(x, t_x, n).into(),
+            model.expected_purchases(x, t_x, n, self.horizon).into(),
+            model.discounted_purchases(x, t_x, n, self.horizon, self.rate).into(),
+            dert.into(),
+        ]))
+    }
+}
+
+/// How often a customer just before a renewal will renew.
+struct Contracts {
+    models: BySegment,
+    renewal: Column,
+    horizon: u32,
+    rate: PeriodRate,
+    columns: Vec<String>,
+}
+
+impl Contracts {
+    fn new(args: &PredictArgs, name: ModelName, models: BySegment, header: &Header) -> Result<Self> {
+        let mut columns = vec!["retention", "expected_renewals", "discounted_renewals"];
+        if name == ModelName::Sbg {
+            columns.extend(["derl", "mean_churn"]);
+        }
+        let columns = columns.into_iter().map(str::to_owned).collect();
+        let renewal = header.column(&["n", "renewal", "period"])?;
+        Ok(Self { models, renewal, horizon: periods(args)?, rate: rate(args)?, columns })
+    }
+}
+
+impl Widening for Contracts {
+    fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
+        let coming = row.count(self.renewal)?;
+        let made = coming.checked_sub(1).ok_or_else(|| row.bad(self.renewal, "the first renewal is 1"))?;
+        let (next, remaining) = match self.models.of(row) {
+            Model::Sbg(model) => (model.retention(coming), model.remaining(made, self.horizon)),
+            Model::Bdw(model) => (model.retention(coming), model.remaining(made, self.horizon)),
+            _ => unreachable!("chosen by the model's name"),
+        };
+        let mut cells =
+            vec![next.into(), remaining.expected().into(), remaining.discounted(self.rate).into()];
+        if let Model::Sbg(model) = self.models.of(row) {
+            let derl = model.residual_lifetime(made, self.rate).unwrap_or(f64::INFINITY);
+            cells.extend([Cell::Number(derl), model.churn_posterior(made).mean().into()]);
+        }
+        Ok(Some(cells))
+    }
+}
+
+/// The horizon in opportunities or renewals; a year of weeks has as many as the command line says.
+fn periods(args: &PredictArgs) -> Result<u32> {
+    let periods = match args.horizon {
+        Horizon::Periods(periods) => periods,
+        Horizon::Weeks(weeks) => libm::round(weeks / WEEKS_PER_YEAR * args.periods_per_year),
+    };
+    ensure!(
+        (1.0..=100_000.0).contains(&periods) && libm::trunc(periods) == periods,
+        "--horizon must come to a whole number of periods from 1 to 100,000, this is {periods}"
+    );
+    Ok(periods as u32)
+}
+
+fn rate(args: &PredictArgs) -> Result<PeriodRate> {
+    Ok(PeriodRate::of_annual(args.annual_discount_rate, 1.0 / args.periods_per_year)?)
 }
 
 fn gamma_gamma(model: &Model) -> &GammaGamma {

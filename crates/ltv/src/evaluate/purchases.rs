@@ -149,7 +149,8 @@ impl SpendModel {
 
 /// The levels of the quantiles: the usual ones, and each that the header names, such as 0.995 by `y_q995`.
 fn levels_of(header: &Header) -> Vec<(String, Level)> {
-    let named = header.names().iter().filter_map(|name| name.strip_prefix("y_q").or(name.strip_prefix("v_q")));
+    let named =
+        header.names().iter().filter_map(|name| name.strip_prefix("y_q").or(name.strip_prefix("v_q")));
     let mut levels: Vec<(String, Level)> = Vec::new();
     for text in LEVELS.into_iter().chain(named) {
         let level = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("0.{text}").parse().ok());

@@ -79,10 +79,11 @@ impl HistoryColumns {
 
     /// Reads a customer who can exist.
     pub(crate) fn customer(&self, row: Row<'_>) -> Result<Customer> {
-        let (x, t_x, age) =
-            (row.count(self.x)?, row.not_negative(self.t_x)?, row.not_negative(self.length)?);
+        let (x, t_x, age) = (row.count(self.x)?, row.not_negative(self.t_x)?, row.not_negative(self.length)?);
         if t_x > age {
-            return Err(row.bad(self.t_x, format_args!("the last purchase at {t_x} is after the end at {age}")));
+            return Err(
+                row.bad(self.t_x, format_args!("the last purchase at {t_x} is after the end at {age}"))
+            );
         }
         self.check_silence(row, x, t_x)?;
         Ok(Customer { x, t_x, age })
@@ -113,11 +114,6 @@ impl SpendColumns {
     /// Finds the columns.
     pub(crate) fn find(header: &Header) -> Result<Self> {
         Ok(Self { x: header.column(&X)?, zbar: header.column(&ZBAR)? })
-    }
-
-    /// Finds the columns, if there is one for the spend.
-    pub(crate) fn optional(header: &Header) -> Result<Option<Self>> {
-        header.optional(&ZBAR)?.map(|_| Self::find(header)).transpose()
     }
 
     /// Reads the repeat purchases and their mean spend; what is spent on no purchase is 0.

@@ -4,6 +4,7 @@
 //! A row that cannot be understood stops the command, and its message names file, line and column. A new file is
 //! made beside its name and renamed when it is complete, so that nobody ever reads half of one.
 
+pub(crate) mod cohorts;
 pub(crate) mod customers;
 pub(crate) mod model_file;
 mod new_file;

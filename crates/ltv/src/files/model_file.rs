@@ -39,8 +39,8 @@ impl ModelFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("open {name}"))?;
-        let document: Document =
-            serde_json::from_str(&text).with_context(|| format!("{name}: not a model that `ltv fit` wrote"))?;
+        let document: Document = serde_json::from_str(&text)
+            .with_context(|| format!("{name}: not a model that `ltv fit` wrote"))?;
         Self::understand(document).with_context(|| format!("{name}"))
     }
 

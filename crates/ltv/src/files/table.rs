@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use csv::StringRecord;
 
 use crate::load::Input;
+use crate::load::records::{FieldEnds, Form, Records};
 
 /// An open file, read record by record.
 pub(crate) struct Table {
@@ -16,7 +17,7 @@ pub(crate) struct Table {
 }
 
 enum Source {
-    File(Box<csv::Reader<Input>>),
+    File(Records<Input>),
     /// Rows that were made from those of a file.
     Made(std::vec::IntoIter<Record>),
 }
@@ -51,16 +52,17 @@ impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let name = path.display();
         let input = Input::open(path).with_context(|| format!("open {name}"))?;
-        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
-        let first = reader.headers().with_context(|| format!("{name}, line 1"))?;
-        let first_name = |(index, name): (usize, &str)| {
-            let name = if index == 0 { name.trim_start_matches('\u{feff}') } else { name };
-            name.trim().to_owned()
-        };
-        let names: Vec<String> = first.iter().enumerate().map(first_name).collect();
+        let mut records = Records::new(input);
+        let mut names = next_fields(&mut records).with_context(|| name.to_string())?.unwrap_or_default().1;
+        if let Some(first) = names.first_mut() {
+            *first = first.trim_start_matches('\u{feff}').to_owned();
+        }
+        for name in &mut names {
+            *name = name.trim().to_owned();
+        }
         ensure!(!names.is_empty(), "{name}: the file is empty; its first line must name the columns");
         let header = Arc::new(Header { path: path.to_owned(), names });
-        Ok(Self { header, source: Source::File(Box::new(reader)) })
+        Ok(Self { header, source: Source::File(records) })
     }
 
     /// Makes a table of other rows out of a file's.
@@ -76,26 +78,20 @@ impl Table {
 
     /// Reads the next row; `None` at the end of the file.
     pub(crate) fn next(&mut self) -> Result<Option<Record>> {
-        let reader = match &mut self.source {
-            Source::File(reader) => reader,
+        let records = match &mut self.source {
+            Source::File(records) => records,
             Source::Made(rows) => return Ok(rows.next()),
         };
-        let mut fields = StringRecord::new();
         let name = self.header.path.display();
-        let found = reader.read_record(&mut fields).map_err(|error| {
-            let line = error.position().map_or_else(|| reader.position().line(), csv::Position::line);
-            anyhow!("{name}, line {line}: {error}")
-        })?;
-        if !found {
+        let Some((line, fields)) = next_fields(records).with_context(|| name.to_string())? else {
             return Ok(None);
-        }
-        let line = fields.position().map_or(0, csv::Position::line);
+        };
         let (present, expected) = (fields.len(), self.header.names.len());
         ensure!(
             present == expected,
             "{name}, line {line}: {present} fields, but the header has {expected} columns"
         );
-        Ok(Some(Record { line, fields }))
+        Ok(Some(Record { line, fields: StringRecord::from(fields) }))
     }
 
     /// Reads up to `rows` rows.
@@ -108,6 +104,27 @@ impl Table {
         }
         Ok(records)
     }
+}
+
+/// The line and the fields of the next record; blank lines are none.
+fn next_fields(records: &mut Records<Input>) -> Result<Option<(u64, Vec<String>)>> {
+    let line = records.line();
+    let Some(record) = records.next().with_context(|| format!("line {line} or after"))? else {
+        return Ok(None);
+    };
+    let line = record.line;
+    match record.form {
+        Form::Whole => {}
+        Form::Unclosed => bail!("line {line}: a quotation mark is not closed within 64 KiB"),
+        Form::TooLong => bail!("line {line}: the line is longer than 64 KiB"),
+    }
+    let mut ends = FieldEnds::default();
+    let fields = ends.split(record.text);
+    let field = |index| {
+        String::from_utf8(fields.get(index).into_owned())
+            .with_context(|| format!("line {line}, field {}", index + 1))
+    };
+    Ok(Some((line, (0..fields.len()).map(field).collect::<Result<_>>()?)))
 }
 
 impl Header {
@@ -135,8 +152,7 @@ impl Header {
 
     /// Finds the column that has one of these names, if there is one.
     pub(crate) fn optional(&self, any_of: &[&str]) -> Result<Option<Column>> {
-        let mut found =
-            self.names.iter().enumerate().filter(|(_, name)| any_of.contains(&name.as_str()));
+        let mut found = self.names.iter().enumerate().filter(|(_, name)| any_of.contains(&name.as_str()));
         let Some((place, name)) = found.next() else { return Ok(None) };
         if let Some((_, other)) = found.next() {
             bail!(

@@ -50,8 +50,7 @@ pub(crate) fn widen(mut table: Table, widening: &dyn Widening, out: &Path) -> Re
         if records.is_empty() {
             break;
         }
-        let rows: Vec<_> =
-            records.par_iter().map(|record| layout.row(widening, record, &header)).collect();
+        let rows: Vec<_> = records.par_iter().map(|record| layout.row(widening, record, &header)).collect();
         for row in rows {
             let (row, is_empty) = row?;
             writer.write_record(&row).with_context(write_error)?;

@@ -10,7 +10,7 @@
 
 pub(crate) mod currency;
 mod input;
-mod records;
+pub(crate) mod records;
 mod rejects;
 mod row;
 mod table;

@@ -15,18 +15,18 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// A stretch of the file that should be one row.
 #[derive(Debug)]
-pub(super) struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// The line on which it begins, from 1.
-    pub(super) line: u64,
+    pub(crate) line: u64,
     /// Its text, without the line end.
-    pub(super) text: &'a [u8],
+    pub(crate) text: &'a [u8],
     /// Whether it looks like a row.
-    pub(super) form: Form,
+    pub(crate) form: Form,
 }
 
 /// Whether a stretch of the file can be a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// It ends where a row may end.
     Whole,
     /// A quotation mark is not closed before the file ends or the record becomes too long.
@@ -37,7 +37,7 @@ pub(super) enum Form {
 
 /// Reads records one after the other, with a buffer that does not grow with the file.
 #[derive(Debug)]
-pub(super) struct Records<R> {
+pub(crate) struct Records<R> {
     source: R,
     buffer: Vec<u8>,
     start: usize,
@@ -71,7 +71,7 @@ enum LineEnd {
 }
 
 impl<R: Read> Records<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self {
             source,
             buffer: vec![0; READ_BYTES],
@@ -85,17 +85,17 @@ impl<R: Read> Records<R> {
     }
 
     /// The line of the record that was handed out last, or of the next one.
-    pub(super) fn line(&self) -> u64 {
+    pub(crate) fn line(&self) -> u64 {
         self.line
     }
 
     /// The source, for what it knows about itself.
-    pub(super) fn source(&self) -> &R {
+    pub(crate) fn source(&self) -> &R {
         &self.source
     }
 
     /// Reads the next record; blank lines are none.
-    pub(super) fn next(&mut self) -> io::Result<Option<Record<'_>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Record<'_>>> {
         self.consume_taken();
         loop {
             let end = match self.line_end(0)? {
@@ -114,7 +114,7 @@ impl<R: Read> Records<R> {
     }
 
     /// The text of the record that was handed out last.
-    pub(super) fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         if self.taken.is_long {
             return &self.long_line;
         }
@@ -123,7 +123,7 @@ impl<R: Read> Records<R> {
 
     /// Gives back all but the first line of the record that was handed out: what was taken for one row was
     /// none, and reading goes on with the next line.
-    pub(super) fn keep_first_line(&mut self) {
+    pub(crate) fn keep_first_line(&mut self) {
         self.taken.bytes = self.taken.first_line_bytes;
         self.taken.lines = 1;
     }
@@ -250,7 +250,7 @@ impl Quoting {
 
 /// Where the fields of a record are. Reused from record to record.
 #[derive(Debug, Default)]
-pub(super) struct FieldEnds(Vec<Field>);
+pub(crate) struct FieldEnds(Vec<Field>);
 
 #[derive(Clone, Copy, Debug)]
 struct Field {
@@ -262,14 +262,14 @@ struct Field {
 
 /// The fields of a record.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     text: &'a [u8],
     fields: &'a [Field],
 }
 
 impl FieldEnds {
     /// Splits a whole record.
-    pub(super) fn split<'a>(&'a mut self, text: &'a [u8]) -> Fields<'a> {
+    pub(crate) fn split<'a>(&'a mut self, text: &'a [u8]) -> Fields<'a> {
         self.0.clear();
         let mut quoting = Quoting::default();
         let mut field = Field { start: 0, end: 0, is_quoted: false };
@@ -287,12 +287,12 @@ impl FieldEnds {
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.fields.len()
     }
 
     /// A field as it is meant: without its quotation marks.
-    pub(super) fn get(&self, index: usize) -> Cow<'a, [u8]> {
+    pub(crate) fn get(&self, index: usize) -> Cow<'a, [u8]> {
         let field = self.fields[index];
         let text = &self.text[field.start..field.end];
         if field.is_quoted { unquote(text) } else { Cow::Borrowed(text) }

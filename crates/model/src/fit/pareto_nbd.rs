@@ -110,8 +110,7 @@ impl Likelihood {
     }
 
     fn fit(&self, start: [f64; 4]) -> Result<Fit<ParetoNbd>, FitError> {
-        let found =
-            optimum::maximise(start, |ln_parameters| self.mean_at(ln_parameters.map(libm::exp)));
+        let found = optimum::maximise(start, |ln_parameters| self.mean_at(ln_parameters.map(libm::exp)));
         conclude(MODEL, self.customers, &found, |[r, alpha, s, beta]| ParetoNbd::new(r, alpha, s, beta))
     }
 
@@ -137,7 +136,8 @@ impl Likelihood {
             let silence = Silence::new(parameters, x, row);
             let (p_alive, p_dead) = (silence.p_alive, silence.p_dead);
             let [alpha_until_last, beta_until_last] = [alpha, beta].map(|scale| libm::log1p(row.t_x / scale));
-            let over_silence = |i: usize| p_alive * silence.ln_growth[i] + p_dead * silence.ln_growth_at_death[i];
+            let over_silence =
+                |i: usize| p_alive * silence.ln_growth[i] + p_dead * silence.ln_growth_at_death[i];
             let share = |i: usize, scale: f64| {
                 p_alive * (row.age / (scale + row.age)) + p_dead * silence.share_at_death[i]
             };
@@ -215,7 +215,8 @@ mod tests {
         for parameters in PARAMETERS {
             let [r, alpha, s, beta] = parameters;
             let model = ParetoNbd::new(r, alpha, s, beta).unwrap();
-            let each = |row: &PurchaseRow| row.customers as f64 * model.log_likelihood(row.x, row.t_x, row.age);
+            let each =
+                |row: &PurchaseRow| row.customers as f64 * model.log_likelihood(row.x, row.t_x, row.age);
 
             let (mean, _) = Likelihood::new(&rows()).mean_at(parameters);
 
