@@ -1,0 +1,63 @@
+//! What the models cost: a fit of ten million customers on all cores, and their forecasts on one.
+//!
+//!     cargo bench -p model                    both; the fit needs about 2 GB of memory
+//!     cargo bench -p model -- scoring         one of them
+
+mod customers;
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use model::{Parameters, Scorer, Summary, Terms, fit};
+
+const WEEKS: f64 = 104.0;
+
+fn fitting(criterion: &mut Criterion) {
+    let base = customers::summaries(10_000_000, WEEKS, 1);
+    let mut group = criterion.benchmark_group("fit");
+    group
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(1))
+        .throughput(Throughput::Elements(base.len() as u64));
+    group.bench_function("bg_nbd, 10 million customers", |bencher| {
+        bencher.iter(|| {
+            let (purchases, _) = fit::rows(base.iter().copied());
+            fit::bg_nbd(&purchases).expect("a generated base has a maximum")
+        });
+    });
+    group.finish();
+    if let Some(peak) = peak_memory() {
+        println!("peak memory of the fit, base included: {peak}");
+    }
+}
+
+fn scoring(criterion: &mut Criterion) {
+    let base = customers::summaries(1_000_000, WEEKS, 2);
+    let parameters = parameters(&base);
+    let mut group = criterion.benchmark_group("scoring");
+    group.sample_size(10).throughput(Throughput::Elements(base.len() as u64));
+    group.bench_function("value, one thread, cold tables", |bencher| {
+        bencher.iter(|| {
+            let scorer = Scorer::new(parameters, Terms::default());
+            base.iter()
+                .filter_map(|summary| scorer.value(summary).ok())
+                .map(|value| value.value_minor)
+                .sum::<i64>()
+        });
+    });
+    group.finish();
+}
+
+fn parameters(base: &[Summary]) -> Parameters {
+    fit::parameters(base.iter().copied().take(100_000)).expect("a generated base has a maximum").0
+}
+
+/// The most memory that this process ever had, as Linux says it.
+fn peak_memory() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().to_owned())
+}
+
+criterion_group!(benches, fitting, scoring);
+criterion_main!(benches);
