@@ -224,7 +224,7 @@ fn the_forecast_of_the_holdout_is_the_papers() {
 fn simulated_customers_give_their_parameters_back() {
     let mut random = Random(1);
     let rows: Vec<PurchaseRow> =
-        (0..100_000).map(|_| random.customer(&ParetoNbd::new(0.8, 6.0, 0.6, 12.0).unwrap())).collect();
+        (0..30_000).map(|_| random.customer(&ParetoNbd::new(0.8, 6.0, 0.6, 12.0).unwrap())).collect();
 
     let fit = fit::pareto_nbd(&rows).unwrap();
 
@@ -529,7 +529,7 @@ impl Random {
         }
     }
 
-    /// A customer as the model believes him to be, in whole days.
+    /// A customer as the model believes him to be, half a year to a year and a half old.
     fn customer(&mut self, model: &ParetoNbd) -> PurchaseRow {
         let rate = self.gamma(model.r()) / model.alpha();
         let lifetime = self.exponential() * model.beta() / self.gamma(model.s());
