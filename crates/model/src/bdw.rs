@@ -53,7 +53,7 @@ impl Bdw {
         self.c
     }
 
-    /// The probability to be a customer still after `n` renewals (2018, eq. 4).
+    /// The probability to be a customer still after `n` renewals.
     pub fn survival(&self, n: u32) -> f64 {
         libm::exp(self.ln_survival(n))
     }

@@ -5,7 +5,7 @@
 //! he has not, he buys with probability `p`. Over the customers `p ~ Beta(alpha, beta)` and `theta ~ Beta(gamma,
 //! delta)`. Observed are `x` purchases at `n` opportunities, the last purchase at the `t_x`-th.
 //!
-//! The likelihood is a sum over where he may have dropped out (eq. 5):
+//! The likelihood is a sum over where he may have dropped out:
 //!
 //! ```text
 //! L   = T_n + sum over i = t_x .. n-1 of D_i
@@ -68,7 +68,7 @@ impl BgBb {
         self.delta
     }
 
-    /// The logarithm of the likelihood of one customer (eq. 5): of this sequence of purchases, not of their number.
+    /// The logarithm of the likelihood of one customer: of this sequence of purchases, not of their number.
     pub fn log_likelihood(&self, x: u32, t_x: u32, n: u32) -> f64 {
         if x == 0 {
             let buys = self.p_any_purchase(n);
@@ -104,12 +104,12 @@ impl BgBb {
         if ln_odds == f64::NEG_INFINITY { ln_odds } else { 0.0 - ln_1p_exp(-ln_odds) }
     }
 
-    /// The probability of being alive at the next opportunity, `n + 1` (eq. 11).
+    /// The probability of being alive at the next opportunity, `n + 1`.
     pub fn p_alive_at_next(&self, x: u32, t_x: u32, n: u32) -> f64 {
         self.p_alive(x, t_x, n) * self.dropout(n).retention(1)
     }
 
-    /// Expected purchases at the next `n_star` opportunities (CET; eq. 13).
+    /// Expected purchases at the next `n_star` opportunities (CET).
     pub fn expected_purchases(&self, x: u32, t_x: u32, n: u32, n_star: u32) -> f64 {
         self.discounted_purchases(x, t_x, n, n_star, PeriodRate::ZERO)
     }
@@ -120,7 +120,7 @@ impl BgBb {
         f64::min(self.p_alive(x, t_x, n) * self.given_alive(x, n).mean() * seen, f64::MAX)
     }
 
-    /// Expected purchases for ever, each discounted to the last opportunity, `n` (DERT; eq. 14). Without discount they
+    /// Expected purchases for ever, each discounted to the last opportunity, `n` (DERT). Without discount they
     /// exist for `gamma > 1`.
     pub fn discounted_purchases_for_ever(
         &self,
@@ -149,7 +149,7 @@ impl BgBb {
         libm::exp(self.ln_p_dead(x, t_x, n)) + self.p_alive(x, t_x, n) * none
     }
 
-    /// The distribution of the purchases at the next `n_star` opportunities (eq. 12). Takes time as `n_star` squared.
+    /// The distribution of the purchases at the next `n_star` opportunities. Takes time as `n_star` squared.
     pub fn purchase_distribution(&self, x: u32, t_x: u32, n: u32, n_star: u32) -> PurchaseDistribution {
         let p_alive = self.p_alive(x, t_x, n);
         let mut probabilities = self.given_alive(x, n).distribution(&self.opportunities(n, n_star));
@@ -160,13 +160,13 @@ impl BgBb {
         PurchaseDistribution::from_probabilities(probabilities)
     }
 
-    /// The expected number of purchases of a new customer at his first `n` opportunities, `E[X(n)]` (eq. 9).
+    /// The expected number of purchases of a new customer at his first `n` opportunities, `E[X(n)]`.
     pub fn expected_purchases_of_new(&self, n: u32) -> f64 {
         self.expected_purchases(0, 0, 0, n)
     }
 
     /// The distribution of the number of purchases of a new customer at his first `n` opportunities, `P(X(n) = x)`
-    /// (eq. 8).
+    ///.
     pub fn purchase_distribution_of_new(&self, n: u32) -> PurchaseDistribution {
         self.purchase_distribution(0, 0, 0, n)
     }

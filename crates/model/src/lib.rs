@@ -4,6 +4,10 @@
 //! each time, and what that is worth today. The models are the published ones: BG/NBD for the purchases
 //! ([`BgNbd`], Fader, Hardie & Lee 2005; [`MbgNbd`], Batislam et al. 2007, where many never return) and Gamma-Gamma for the spend ([`GammaGamma`], Fader & Hardie 2013).
 //!
+//! Contracts are renewed or end ([`Sbg`], Fader & Hardie 2007; [`Bdw`], Fader et al. 2018, where habit counts), and
+//! opportunities that come one by one are taken or not ([`BgBb`], Fader, Hardie & Shang 2010). [`baseline`] has the
+//! naive values to show beside.
+//!
 //! **Where to start.** [`HistoryFold`] turns a customer's transactions into a [`Summary`]; [`Scorer`] turns a summary
 //! into a [`Value`], or says with a [`Rejection`] why it cannot; [`fit::parameters`] finds the [`Parameters`] from
 //! many summaries.

@@ -1,6 +1,6 @@
 //! The likelihood of BdW and its gradient over the cohorts' counts.
 
-use super::sbg::counted;
+use super::sbg::{counted, sbg};
 use super::{ContractRow, Fit, FitError, Tenure, conclude, optimum};
 use crate::Bdw;
 use crate::kernel::beta_ratio::ln_beta_ratio;
@@ -16,14 +16,26 @@ pub fn bdw_from(rows: &[ContractRow], start: &Bdw) -> Result<Fit<Bdw>, FitError>
     fit_from(rows, [start.alpha(), start.beta(), start.c()].map(libm::log))
 }
 
+/// The higher of two climbs, from `start` and from sBG's maximum, which is BdW's at `c = 1`.
+///
+/// Where `c` runs away the likelihood is a high plain with hollows of its own; a start there may not come down, and the
+/// second climb costs little on a few hundred rows.
 fn fit_from(rows: &[ContractRow], start: [f64; 3]) -> Result<Fit<Bdw>, FitError> {
     const MODEL: &str = "bdw";
     let rows = counted(MODEL, rows)?;
     let customers: u64 = rows.iter().map(|row| row.customers).sum();
-    let found = optimum::maximise(start, |ln_parameters| {
-        mean_at(&rows, customers as f64, ln_parameters.map(libm::exp))
-    });
-    conclude(MODEL, customers, &found, |[alpha, beta, c]| Bdw::new(alpha, beta, c))
+    let climb = |start| {
+        let found = optimum::maximise(start, |ln_parameters| {
+            mean_at(&rows, customers as f64, ln_parameters.map(libm::exp))
+        });
+        conclude(MODEL, customers, &found, |[alpha, beta, c]| Bdw::new(alpha, beta, c))
+    };
+    let sbg = sbg(&rows).map_or([0.0, 1.0], |fit| [fit.model.alpha(), fit.model.beta()].map(libm::log));
+    match (climb(start), climb([sbg[0], sbg[1], 0.0])) {
+        (Ok(asked), Ok(safe)) if asked.log_likelihood >= safe.log_likelihood => Ok(asked),
+        (asked, Err(_)) => asked,
+        (_, safe) => safe,
+    }
 }
 
 /// The mean log-likelihood per customer, and its gradient by the logarithms of the parameters.

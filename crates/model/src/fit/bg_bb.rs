@@ -16,7 +16,7 @@ pub struct OpportunityRow {
     pub customers: u64,
 }
 
-/// Fits BG/BB by maximum likelihood (Fader, Hardie & Shang 2010, eq. 5).
+/// Fits BG/BB by maximum likelihood (Fader, Hardie & Shang 2010).
 pub fn bg_bb(rows: &[OpportunityRow]) -> Result<Fit<BgBb>, FitError> {
     fit_from(rows, [0.0, 0.0, 0.0, 1.0])
 }

@@ -75,7 +75,6 @@ pub(super) fn counted(model: &'static str, rows: &[ContractRow]) -> Result<Vec<C
     if !rows.iter().any(|row| row.customers > 0 && matches!(row.tenure, Tenure::ChurnedAt(_))) {
         return Err(FitError::NobodyChurned { model });
     }
-    // A new customer's contract without a renewal says nothing.
     let told = |row: &&ContractRow| row.customers > 0;
     let mut rows: Vec<ContractRow> = rows.iter().filter(told).copied().collect();
     rows.sort_unstable_by_key(|row| row.tenure);

@@ -8,7 +8,7 @@ pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
     header: &'a [String],
     fields: &'a [String],
