@@ -68,11 +68,20 @@ impl Planning for Postgres {
         .await
     }
 
-    async fn latest_model_version(&self) -> Result<Option<ModelVersionId>> {
-        const LATEST: &str = "select max(model_version) from fleet.model_versions";
-        self.short("find the latest model version", async |client| {
-            let latest: Option<i64> = client.query_one(LATEST, &[]).await?.try_get(0)?;
-            Ok(latest.map(ModelVersionId))
+    async fn model_version_to_pin(&self, named: Option<ModelVersionId>) -> Result<Option<ModelVersionId>> {
+        const NAMED: &str = "select model_version from fleet.model_versions where model_version = $1";
+        const PROMOTED: &str = "
+            select coalesce((select model_version from fleet.promotions order by promotion desc limit 1),
+                            (select max(model_version) from fleet.model_versions)) as model_version";
+        self.short("find the model version", async |client| {
+            let found: Option<i64> = match named {
+                Some(named) => match client.query_opt(NAMED, &[&named.0]).await? {
+                    Some(row) => get(&row, "model_version")?,
+                    None => None,
+                },
+                None => get(&client.query_one(PROMOTED, &[]).await?, "model_version")?,
+            };
+            Ok(found.map(ModelVersionId))
         })
         .await
     }
