@@ -16,9 +16,6 @@ use super::{Fault, Postgres};
 use crate::record::{Reading, Valued};
 use crate::{Error, Result, Supervision};
 
-/// What one COPY message holds.
-const COPY_PIECE: usize = 60 * 1024;
-
 /// A chunk of a finished run, ready to be done again without thinking.
 #[derive(Clone, Debug)]
 pub struct FloorChunk {
@@ -134,12 +131,10 @@ impl FloorLane {
 
 fn encode(run: RunId, values: &[Valued]) -> Vec<Bytes> {
     let mut pieces = Vec::new();
-    let mut rows = RowWriter::with_capacity(COPY_PIECE);
+    let mut rows = RowWriter::new();
     for valued in values {
         write_value(&mut rows, run.0, valued);
-        if rows.len() >= COPY_PIECE {
-            pieces.push(rows.take());
-        }
+        pieces.extend(rows.full_piece());
     }
     pieces.push(rows.finish());
     pieces

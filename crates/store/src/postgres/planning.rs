@@ -18,9 +18,6 @@ use crate::{Error, Planning, Result, members};
 /// Transactions to sample: enough to know each of a thousand chunks' work to within a tenth.
 const SAMPLED_TRANSACTIONS: f64 = 100_000.0;
 
-/// What goes into one message of a COPY.
-const COPY_PIECE: usize = 60 * 1024;
-
 impl Planning for Postgres {
     async fn now(&self) -> Result<Timestamp> {
         self.short("read the clock", async |client| {
@@ -212,7 +209,7 @@ async fn insert_chunks(client: &ClientWrapper, run: RunId, chunks: &[PlannedChun
         copy fleet.chunks (run_id, chunk_id, first_customer, last_customer, customers, members, work)
         from stdin (format binary)";
     let mut sink = pin!(client.copy_in::<_, Bytes>(COPY).await?);
-    let mut rows = RowWriter::with_capacity(COPY_PIECE);
+    let mut rows = RowWriter::new();
     for (index, chunk) in chunks.iter().enumerate() {
         let (first, last) = (chunk.customers[0], chunk.customers[chunk.customers.len() - 1]);
         rows.row(7)
@@ -223,8 +220,8 @@ async fn insert_chunks(client: &ClientWrapper, run: RunId, chunks: &[PlannedChun
             .int4(chunk.customers.len() as i32)
             .bytes(&members::encode(&chunk.customers))
             .float8(chunk.work);
-        if rows.len() >= COPY_PIECE {
-            sink.send(rows.take()).await?;
+        if let Some(piece) = rows.full_piece() {
+            sink.send(piece).await?;
         }
     }
     sink.send(rows.finish()).await?;

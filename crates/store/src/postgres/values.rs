@@ -18,12 +18,6 @@ use crate::record::{
 };
 use crate::{Result, Values};
 
-/// What goes into one message of a COPY.
-const COPY_PIECE: usize = 60 * 1024;
-
-/// The width of a value's row: nine fields with their lengths, and their number.
-const VALUE_ROW: usize = 2 + 9 * 4 + 6 * 8 + 3 * 4;
-
 impl Values for Postgres {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
         self.call("read histories", self.config.bulk_limit, async |client| {
@@ -172,11 +166,11 @@ async fn insert_values(client: &ClientWrapper, attempt: AttemptId, values: &[Val
     let run = attempt.chunk.run.0;
     let copy = format!("copy fleet.values_{run} from stdin (format binary)");
     let mut sink = pin!(client.copy_in::<_, Bytes>(&copy).await?);
-    let mut rows = RowWriter::with_capacity(COPY_PIECE + VALUE_ROW);
+    let mut rows = RowWriter::new();
     for valued in values {
         write_value(&mut rows, run, valued);
-        if rows.len() >= COPY_PIECE {
-            sink.send(rows.take()).await?;
+        if let Some(piece) = rows.full_piece() {
+            sink.send(piece).await?;
         }
     }
     sink.send(rows.finish()).await?;
