@@ -6,7 +6,7 @@ use std::pin::pin;
 use batch::RunId;
 use bytes::Bytes;
 use futures_util::{SinkExt, TryStreamExt};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
 use super::attempts::customers;
 use super::copy::RowWriter;
@@ -29,6 +29,7 @@ pub struct FloorChunk {
 #[derive(Debug)]
 pub struct FloorLane {
     client: Client,
+    write: Statement,
 }
 
 impl Postgres {
@@ -78,7 +79,10 @@ impl Postgres {
 
     /// Opens a lane of its own.
     pub async fn floor_lane(&self) -> Result<FloorLane> {
-        Ok(FloorLane { client: self.connect_alone().await? })
+        let client = self.connect_alone().await?;
+        let write = client.prepare("copy fleet.floor from stdin (format binary)").await;
+        let write = write.map_err(|error| Fault::Driver(error).into_error("open a lane"))?;
+        Ok(FloorLane { client, write })
     }
 
     /// Builds the primary key, as the end of a run does.
@@ -119,8 +123,7 @@ impl FloorLane {
         while let Some(piece) = histories.try_next().await.map_err(name)? {
             read += piece.len() as u64;
         }
-        let copy = "copy fleet.floor from stdin (format binary)";
-        let mut sink = pin!(self.client.copy_in::<_, Bytes>(copy).await.map_err(name)?);
+        let mut sink = pin!(self.client.copy_in::<_, Bytes>(&self.write).await.map_err(name)?);
         for rows in &chunk.rows {
             sink.send(rows.clone()).await.map_err(name)?;
         }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
 use futures_util::{SinkExt, TryStreamExt};
 use model::{Currency, HistoryFold, Observation};
+use tokio_postgres::Statement;
 
 use super::copy::{Fields, Malformed, POSTGRES_EPOCH_US, RowReader, RowWriter};
 use super::row::{get, json};
@@ -17,6 +18,9 @@ use crate::record::{
     CommitOutcome, History, ModelVersion, ModelVersionId, Reading, Rejected, ResultRows, Valued,
 };
 use crate::{Result, Values};
+
+/// Prepared statements that a connection keeps: the handful of each chunk, and one for each run of late.
+const MAX_PREPARED: usize = 64;
 
 impl Values for Postgres {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
@@ -164,7 +168,7 @@ async fn insert_values(client: &ClientWrapper, attempt: AttemptId, values: &[Val
         return Ok(());
     }
     let run = attempt.chunk.run.0;
-    let copy = format!("copy fleet.values_{run} from stdin (format binary)");
+    let copy = prepared_copy(client, run).await?;
     let mut sink = pin!(client.copy_in::<_, Bytes>(&copy).await?);
     let mut rows = RowWriter::new();
     for valued in values {
@@ -176,6 +180,16 @@ async fn insert_values(client: &ClientWrapper, attempt: AttemptId, values: &[Val
     sink.send(rows.finish()).await?;
     sink.finish().await?;
     Ok(())
+}
+
+/// The COPY into a run's table, prepared once for a connection: preparing it for each chunk costs a round trip.
+async fn prepared_copy(client: &ClientWrapper, run: i64) -> Result<Statement, Fault> {
+    // Statements of runs that are long over would pile up in a connection that lives for months.
+    if client.statement_cache.size() > MAX_PREPARED {
+        client.statement_cache.clear();
+    }
+    let copy = format!("copy fleet.values_{run} from stdin (format binary)");
+    Ok(client.prepare_cached(&copy).await?)
 }
 
 /// Writes a row of `fleet.values`.
