@@ -2,6 +2,7 @@
 
 mod cache;
 mod load;
+mod models;
 mod queue;
 mod store;
 mod telemetry;

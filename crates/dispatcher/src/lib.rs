@@ -38,7 +38,7 @@ pub struct Order {
     pub as_of: Option<Timestamp>,
     /// How long it may take.
     pub deadline: Duration,
-    /// With which model; the latest unless said.
+    /// With which model; the promoted one unless said.
     pub model_version: Option<ModelVersionId>,
     /// Over which horizon, discounted how.
     pub terms: Terms,
@@ -82,6 +82,9 @@ pub enum DispatchError {
     /// There is nothing to value with.
     #[error("there is no model version yet: run `ltv fit` first")]
     NoModel,
+    /// The model version that was named is not there.
+    #[error("there is no model version {0}: `ltv models list` lists those there are")]
+    UnknownModel(ModelVersionId),
     /// Some of the customers named do not exist.
     #[error(
         "{missing} of the named customers are not in source.customers at {as_of}, the first is {first}: \
@@ -162,11 +165,9 @@ impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
         as_of: Timestamp,
         night: Option<String>,
     ) -> Result<(CreatedRun, u64), DispatchError> {
-        let latest = match order.model_version {
-            Some(version) => Some(version),
-            None => self.store.latest_model_version().await?,
-        };
-        let model_version = latest.ok_or(DispatchError::NoModel)?;
+        let missing = || order.model_version.map_or(DispatchError::NoModel, DispatchError::UnknownModel);
+        let model_version =
+            self.store.model_version_to_pin(order.model_version).await?.ok_or_else(missing)?;
         let customers = self.store.selected(&order.selection, as_of).await?;
         all_found(&order.selection, &customers, as_of)?;
         // What fits one chunk needs no knowledge of where the work is.

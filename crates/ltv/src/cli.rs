@@ -36,7 +36,7 @@ pub enum Command {
     Load(LoadArgs),
     /// Generate customers and transactions from the models' own generative process
     Generate(GenerateArgs),
-    /// Fit the models to the histories and store a model version; or one model to a file, without a server
+    /// Fit the models to the histories, store a model version and promote it; or one model to a file, without a server
     Fit(FitArgs),
     /// Predict what the customers of a file will do, from a model that was fitted to a file
     Predict(PredictArgs),
@@ -54,7 +54,7 @@ pub enum Command {
     /// Look at what could not be done, and put it back to work
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
-    /// Look at model versions
+    /// Look at model versions, and choose the one that runs pin
     #[command(subcommand)]
     Models(ModelsCommand),
     /// Measure a night against the floor under it
@@ -234,6 +234,14 @@ pub struct FitArgs {
     #[arg(long, value_parser = currency, default_value = "USD")]
     pub currency: Currency,
 
+    /// Store the model version and leave the promoted one in force; without it, the new one is what the next run
+    /// pins. While none was ever promoted, a run pins the latest
+    #[arg(long)]
+    pub no_promote: bool,
+
+    #[command(flatten)]
+    pub by: ByArgs,
+
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -402,7 +410,7 @@ pub struct DispatchArgs {
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub as_of: Option<Timestamp>,
 
-    /// Value with this model version; the latest unless given
+    /// Value with this model version; the promoted one unless given
     #[arg(long, value_name = "N")]
     pub model_version: Option<i64>,
 
@@ -640,8 +648,73 @@ pub struct DiscardArgs {
 /// `ltv models …`
 #[derive(Debug, Subcommand)]
 pub enum ModelsCommand {
-    /// List model versions
+    /// List model versions, and which one is promoted
     List(ListArgs),
+    /// Show a model version: parameters, fit, data, when it was promoted, the runs that pinned it
+    Show(ModelShowArgs),
+    /// Make a model version the one that the next run pins; runs that are planned keep theirs
+    Promote(PromoteArgs),
+    /// Return to the model version that was promoted before; once more, and it goes further back
+    RollBack(ChoiceArgs),
+}
+
+/// `ltv models show`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct ModelShowArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// The model version; the promoted one unless given
+    #[arg(value_name = "VERSION")]
+    pub model_version: Option<i64>,
+
+    /// How many promotions and how many runs, the latest of each
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv models promote`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct PromoteArgs {
+    /// The model version
+    #[arg(value_name = "VERSION")]
+    pub model_version: i64,
+
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+}
+
+/// `ltv models roll-back`, and `promote` beside its version
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct ChoiceArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    #[command(flatten)]
+    pub by: ByArgs,
+
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Who chooses the model version that runs pin.
+#[derive(Clone, Debug, Args)]
+pub struct ByArgs {
+    /// Who promotes, for the history; the database's user unless given
+    #[arg(long, env = "LTV_BY", value_name = "NAME")]
+    pub by: Option<String>,
 }
 
 /// `ltv bench …`

@@ -27,8 +27,8 @@ pub use metrics::describe as describe_metrics;
 pub use model::Terms;
 pub use record::{
     Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, FinishedRun, History, ModelVersion,
-    ModelVersionId, NewModelVersion, NewRun, Reading, Rejected, ResultRows, RunRecord, Selection, Standing,
-    Term, Valued, VisibleRuns,
+    ModelVersionId, NewModelVersion, NewPromotion, NewRun, Promotion, PromotionKind, Reading, Rejected,
+    ResultRows, RunRecord, Selection, Standing, Term, Valued, VisibleRuns,
 };
 
 /// The result of a call to the store.
@@ -49,8 +49,12 @@ pub trait Planning: Clone + Send + Sync + 'static {
     /// A random sample of the transactions, to estimate each customer range's work.
     fn work_sample(&self) -> impl Future<Output = Result<WorkSample>> + Send;
 
-    /// The latest model version, if there is one.
-    fn latest_model_version(&self) -> impl Future<Output = Result<Option<ModelVersionId>>> + Send;
+    /// The model version for a run to pin: the named one if it exists; without a name the promoted one, or the
+    /// latest where none was ever promoted.
+    fn model_version_to_pin(
+        &self,
+        named: Option<ModelVersionId>,
+    ) -> impl Future<Output = Result<Option<ModelVersionId>>> + Send;
 
     /// The run of a night that is not cancelled, if there is one, with what is left to publish of it.
     fn run_of_night(&self, night: &str) -> impl Future<Output = Result<Option<CreatedRun>>> + Send;

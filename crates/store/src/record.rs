@@ -1,6 +1,7 @@
 //! What goes into the store and comes out of it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use batch::{Attempt, AttemptId, ChunkId, CustomerId, Plan, Priority, Progress, RunId, RunState};
@@ -269,6 +270,57 @@ pub struct ModelVersion {
     /// The program that fitted them.
     pub code_version: String,
 }
+
+/// A promotion to be recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewPromotion {
+    /// Who promotes or rolls back; the database's user unless given.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// One line of the history of which model version is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promotion {
+    /// The model version that came into force.
+    pub version: ModelVersionId,
+    /// How.
+    pub kind: PromotionKind,
+    /// When.
+    pub promoted_at: Timestamp,
+    /// Through whom.
+    pub promoted_by: String,
+    /// Why, if somebody said.
+    pub reason: Option<String>,
+}
+
+/// How a model version came into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromotionKind {
+    /// It was chosen, by a fit or by a person.
+    Promote,
+    /// What was promoted after it was taken back.
+    RollBack,
+}
+
+impl FromStr for PromotionKind {
+    type Err = UnknownPromotionKind;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "promote" => Ok(Self::Promote),
+            "roll_back" => Ok(Self::RollBack),
+            _ => Err(UnknownPromotionKind(text.to_owned())),
+        }
+    }
+}
+
+/// A word that is no kind of promotion.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown kind of promotion {0:?}")]
+pub struct UnknownPromotionKind(String);
 
 /// One line of a chunk's story.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use model::Terms;
 use serde::Serialize;
 use store::postgres::Postgres;
-use store::{NewModelVersion, Planning, Reading, Selection, Values};
+use store::{NewModelVersion, NewPromotion, Planning, Reading, Selection, Values};
 
 use crate::cli::BenchNightArgs;
 use crate::config;
@@ -194,7 +194,7 @@ async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<u64>
         let mut client = store.connect_alone().await?;
         generate_into(&mut client, &spec, |_| {}).await?.transactions
     };
-    if store.latest_model_version().await?.is_none() {
+    if store.model_version_to_pin(None).await?.is_none() {
         note("fitting the model");
         fit(store).await?;
     }
@@ -219,7 +219,7 @@ async fn fit(store: &Postgres) -> anyhow::Result<()> {
         data_fingerprint: "generated, seed 1".into(),
         code_version: env!("CARGO_PKG_VERSION").into(),
     };
-    store.save_model_version(&new).await?;
+    store.save_model_version(&new, Some(&NewPromotion::default())).await?;
     Ok(())
 }
 

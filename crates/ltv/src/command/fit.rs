@@ -4,7 +4,7 @@ use anyhow::Context;
 use model::Summary;
 use model::fit::{self, Diagnostics, Fit};
 use serde_json::{Value as Json, json};
-use store::{NewModelVersion, Planning, Reading, Selection, Values};
+use store::{NewModelVersion, NewPromotion, Planning, Reading, Selection, Values};
 
 use super::fit_file;
 use crate::cli::FitArgs;
@@ -50,9 +50,17 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
         data_fingerprint: fingerprint.to_string(),
         code_version: env!("CARGO_PKG_VERSION").into(),
     };
-    let version = store.save_model_version(&new).await?;
+    let promotion = (!args.no_promote)
+        .then(|| NewPromotion { by: args.by.by.clone(), reason: Some("ltv fit stored it".into()) });
+    let version = store.save_model_version(&new, promotion.as_ref()).await?;
     if args.json {
-        println!("{}", json!({ "model_version": version, "parameters": parameters, "fit": new.fit }));
+        let document = json!({
+            "model_version": version,
+            "parameters": parameters,
+            "fit": new.fit,
+            "promoted": promotion.is_some(),
+        });
+        println!("{document}");
         return Ok(());
     }
     let (bg_nbd, gamma_gamma) = (parameters.bg_nbd, parameters.gamma_gamma);
@@ -73,6 +81,9 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
     );
     if left_out > 0 {
         println!("  {} customers were left out: their histories cannot be valued", count(left_out as u64));
+    }
+    if args.no_promote {
+        println!("  not promoted: `ltv models promote {version}` makes it the one that runs pin");
     }
     Ok(())
 }

@@ -65,6 +65,9 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::DeadLetters(DeadLettersCommand::Redrive(args)) => dead_letters::redrive(&args).await,
         Command::DeadLetters(DeadLettersCommand::Discard(args)) => dead_letters::discard(&args).await,
         Command::Models(ModelsCommand::List(args)) => models::list(&args).await,
+        Command::Models(ModelsCommand::Show(args)) => models::show(&args).await,
+        Command::Models(ModelsCommand::Promote(args)) => models::promote(args).await,
+        Command::Models(ModelsCommand::RollBack(args)) => models::roll_back(args).await,
         Command::Bench(BenchCommand::Night(args)) => bench::night(&args).await,
     };
     telemetry.shutdown().await;

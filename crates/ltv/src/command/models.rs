@@ -1,17 +1,21 @@
 //! `ltv models`
 
-use serde_json::Value as Json;
+use anyhow::{Context, bail};
+use serde_json::{Value as Json, json};
+use store::postgres::Postgres;
+use store::{ModelVersion, ModelVersionId, NewPromotion, Planning, Promotion, PromotionKind, Values};
 
-use super::runs::model_document;
-use crate::cli::ListArgs;
+use super::runs::{self, model_document};
+use crate::cli::{ChoiceArgs, ListArgs, ModelShowArgs, PromoteArgs};
 use crate::config;
-use crate::output::table;
+use crate::output::{count, table};
 
 pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
     let models = store.model_versions(args.limit).await?;
+    let promoted = store.model_version_to_pin(None).await?;
     if args.json {
-        println!("{}", models.iter().map(model_document).collect::<Json>());
+        println!("{}", models.iter().map(|model| document(model, promoted)).collect::<Json>());
         return Ok(());
     }
     if models.is_empty() {
@@ -24,6 +28,7 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
             let (bg_nbd, gamma_gamma) = (model.parameters.bg_nbd, model.parameters.gamma_gamma);
             vec![
                 model.version.to_string(),
+                if promoted == Some(model.version) { "promoted".into() } else { String::new() },
                 model.created_at.strftime("%Y-%m-%d %H:%M").to_string(),
                 model.currency.to_string(),
                 format!("{:.4}", bg_nbd.r()),
@@ -36,7 +41,171 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    let heads = ["version", "created", "currency", "r", "alpha", "a", "b", "p", "q", "v"];
-    print!("{}", table(&heads, &[1, 2], &rows));
+    let heads = ["version", "", "created", "currency", "r", "alpha", "a", "b", "p", "q", "v"];
+    print!("{}", table(&heads, &[1, 2, 3], &rows));
     Ok(())
+}
+
+pub(crate) async fn show(args: &ModelShowArgs) -> anyhow::Result<()> {
+    let store = config::store_now(&args.database, "command").await?;
+    let promoted = store.model_version_to_pin(None).await?;
+    let version = match args.model_version {
+        Some(version) => ModelVersionId(version),
+        None => promoted.context(NO_MODEL)?,
+    };
+    let model = existing(&store, version).await?;
+    let promotions = store.promotions_of(version, args.limit).await?;
+    let (runs, pinning) = store.runs_pinning(version, args.limit).await?;
+    if args.json {
+        let mut document = document(&model, promoted);
+        document["promotions"] = promotions.iter().map(promotion_document).collect();
+        document["runs"] = runs.iter().map(runs::document).collect();
+        document["runs_in_all"] = pinning.into();
+        println!("{document}");
+        return Ok(());
+    }
+    tell(&model, promoted, &promotions)?;
+    if pinning == 0 {
+        println!("\nNo run has pinned it");
+    } else {
+        println!("\nRuns that pinned it: {}, the latest first\n", count(pinning));
+        print!("{}", runs::listing(&runs, store.now().await?));
+    }
+    Ok(())
+}
+
+pub(crate) async fn promote(args: PromoteArgs) -> anyhow::Result<()> {
+    let PromoteArgs { model_version, choice } = args;
+    let store = config::store_now(&choice.database, "command").await?;
+    let version = existing(&store, ModelVersionId(model_version)).await?.version;
+    let promotion = store.promote(version, &NewPromotion { by: choice.by.by, reason: choice.reason }).await?;
+    if choice.json {
+        println!("{}", json!({ "model_version": version, "is_new": promotion.is_some() }));
+    } else if promotion.is_some() {
+        println!("model version {version} is promoted: the next run pins it");
+    } else {
+        println!("model version {version} is promoted already");
+    }
+    Ok(())
+}
+
+pub(crate) async fn roll_back(args: ChoiceArgs) -> anyhow::Result<()> {
+    let store = config::store_now(&args.database, "command").await?;
+    let new = NewPromotion { by: args.by.by, reason: args.reason };
+    let Some(promotion) = store.roll_back(&new).await? else {
+        match store.model_version_to_pin(None).await? {
+            Some(version) => bail!(
+                "no model version was promoted before {version}, so there is none to roll back to; \
+                 `ltv models promote VERSION` takes any"
+            ),
+            None => bail!(NO_MODEL),
+        }
+    };
+    let version = promotion.version;
+    if args.json {
+        println!("{}", json!({ "model_version": version }));
+    } else {
+        println!("rolled back to model version {version}: the next run pins it");
+    }
+    Ok(())
+}
+
+const NO_MODEL: &str = "there is no model version yet: `ltv fit` makes one";
+
+async fn existing(store: &Postgres, version: ModelVersionId) -> anyhow::Result<ModelVersion> {
+    let found = store.model_version(version).await?;
+    found.with_context(|| {
+        format!("there is no model version {version}: `ltv models list` lists those there are")
+    })
+}
+
+fn tell(
+    model: &ModelVersion,
+    promoted: Option<ModelVersionId>,
+    promotions: &[Promotion],
+) -> anyhow::Result<()> {
+    let standing = if promoted == Some(model.version) { ", promoted" } else { "" };
+    println!("\nModel version {}{standing}\n", model.version);
+    println!("  created           {}", model.created_at);
+    println!("  currency          {}", model.currency);
+    println!("  data fingerprint  {}", model.data_fingerprint);
+    println!("  code version      {}", model.code_version);
+    println!("\nParameters\n");
+    print!("{}", table(&["parameter", "value"], &[1], &leaves(&serde_json::to_value(model.parameters)?)));
+    println!("\nFit\n");
+    print!("{}", table(&["diagnostic", "value"], &[1], &leaves(&model.fit)));
+    if promotions.is_empty() {
+        println!("\nIt was never promoted");
+        return Ok(());
+    }
+    println!("\nPromoted\n");
+    let rows: Vec<_> = promotions
+        .iter()
+        .map(|promotion| {
+            vec![
+                promotion.promoted_at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+                match promotion.kind {
+                    PromotionKind::Promote => "promoted".into(),
+                    PromotionKind::RollBack => "rolled back to".into(),
+                },
+                promotion.promoted_by.clone(),
+                promotion.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    print!("{}", table(&["when", "how", "by", "reason"], &[1, 2, 3], &rows));
+    Ok(())
+}
+
+/// The leaves of a JSON document, each with its path. What a fit says about itself differs from fit to fit.
+fn leaves(document: &Json) -> Vec<Vec<String>> {
+    fn walk(path: &str, document: &Json, rows: &mut Vec<Vec<String>>) {
+        let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path} {name}") };
+        match document {
+            Json::Object(fields) => {
+                fields.iter().for_each(|(name, field)| walk(&below(name), field, rows));
+            }
+            Json::String(text) => rows.push(vec![path.to_owned(), text.clone()]),
+            Json::Array(items) => {
+                let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+                rows.push(vec![path.to_owned(), items.join(", ")]);
+            }
+            plain => rows.push(vec![path.to_owned(), plain.to_string()]),
+        }
+    }
+    let mut rows = Vec::new();
+    walk("", document, &mut rows);
+    rows
+}
+
+fn document(model: &ModelVersion, promoted: Option<ModelVersionId>) -> Json {
+    let mut document = model_document(model);
+    document["is_promoted"] = (promoted == Some(model.version)).into();
+    document
+}
+
+fn promotion_document(promotion: &Promotion) -> Json {
+    json!({
+        "kind": promotion.kind,
+        "promoted_at": promotion.promoted_at,
+        "promoted_by": promotion.promoted_by,
+        "reason": promotion.reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_told_leaf_by_leaf_with_its_path() {
+        let document = json!({ "bg_nbd": { "r": "0.25", "errors": [0.5, 1] }, "by": "hand", "at": null });
+
+        let told: Vec<_> = leaves(&document).iter().map(|row| row.join(" = ")).collect();
+
+        let expected = ["at = null", "bg_nbd errors = 0.5, 1", "bg_nbd r = 0.25", "by = hand"];
+        let mut sorted = told.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected, "{told:?}");
+    }
 }

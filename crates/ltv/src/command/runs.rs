@@ -32,11 +32,7 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
         println!("there are no runs yet: `ltv dispatch --all` makes one");
         return Ok(());
     }
-    let now = store::Planning::now(&store).await?;
-    let rows: Vec<_> = runs.iter().map(|run| row(run, now)).collect();
-    let heads =
-        ["run", "what", "as of", "state", "priority", "done", "customers", "rejected", "dead", "took"];
-    print!("{}", table(&heads, &[1, 2, 3, 4], &rows));
+    print!("{}", listing(&runs, store.now().await?));
     Ok(())
 }
 
@@ -107,6 +103,14 @@ pub(crate) async fn cancel(args: &RunArgs) -> anyhow::Result<()> {
     }
     println!("run {run} is cancelled");
     Ok(())
+}
+
+/// Lays runs out as a table.
+pub(crate) fn listing(runs: &[RunRecord], now: Timestamp) -> String {
+    let rows: Vec<_> = runs.iter().map(|run| row(run, now)).collect();
+    let heads =
+        ["run", "what", "as of", "state", "priority", "done", "customers", "rejected", "dead", "took"];
+    table(&heads, &[1, 2, 3, 4], &rows)
 }
 
 /// Follows a run until it is over, and fails unless it is finished.
@@ -374,7 +378,7 @@ fn top_document(top: &store::postgres::TopCustomer) -> Json {
     })
 }
 
-fn document(run: &RunRecord) -> Json {
+pub(crate) fn document(run: &RunRecord) -> Json {
     let progress = &run.progress;
     json!({
         "run": run.run,

@@ -1,4 +1,4 @@
-//! What a person asks about: runs, their story, their values, dead chunks, model versions.
+//! What a person asks about: runs, their story, their values, dead chunks.
 
 use batch::{AttemptId, ChunkId, ChunkRef, CustomerId, Progress, RunId};
 use jiff::Timestamp;
@@ -8,10 +8,9 @@ use tokio_postgres::Row;
 use super::attempts::{attempt_id, customers};
 use super::row::{get, json, word};
 use super::supervision::{end_writers, progress};
-use super::values::model_version;
 use super::{Fault, Postgres};
 use crate::Result;
-use crate::record::{AttemptRecord, ModelVersion, ModelVersionId, NewModelVersion, RunRecord, Valued};
+use crate::record::{AttemptRecord, ModelVersionId, RunRecord, Valued};
 
 /// The value of a segment in a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -256,41 +255,6 @@ impl Postgres {
         })
         .await
     }
-
-    /// Stores parameters as a new model version.
-    pub async fn save_model_version(&self, new: &NewModelVersion) -> Result<ModelVersionId> {
-        const INSERT: &str = "
-            insert into fleet.model_versions (currency, parameters, fit, data_fingerprint, code_version)
-            values ($1, $2, $3, $4, $5)
-         returning model_version";
-        let parameters = serde_json::to_value(new.parameters);
-        self.short("store a model version", async |client| {
-            let parameters = parameters.map_err(Fault::nonsense)?;
-            let row = client
-                .query_one(
-                    INSERT,
-                    &[
-                        &new.currency.to_string(),
-                        &parameters,
-                        &new.fit,
-                        &new.data_fingerprint,
-                        &new.code_version,
-                    ],
-                )
-                .await?;
-            Ok(ModelVersionId(get(&row, "model_version")?))
-        })
-        .await
-    }
-
-    /// The model versions, the newest first.
-    pub async fn model_versions(&self, limit: u32) -> Result<Vec<ModelVersion>> {
-        const LIST: &str = "select * from fleet.model_versions order by model_version desc limit $1";
-        self.short("list model versions", async |client| {
-            client.query(LIST, &[&i64::from(limit)]).await?.iter().map(model_version).collect()
-        })
-        .await
-    }
 }
 
 /// A chunk that used up its attempts.
@@ -318,7 +282,7 @@ fn dead_chunk(row: &Row) -> Result<DeadChunk, Fault> {
     })
 }
 
-fn run_record(row: &Row, progress: Progress) -> Result<RunRecord, Fault> {
+pub(super) fn run_record(row: &Row, progress: Progress) -> Result<RunRecord, Fault> {
     Ok(RunRecord {
         run: RunId(get(row, "run_id")?),
         night: get(row, "night")?,

@@ -6,8 +6,19 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
-const HEADER_LENGTH: usize = 19;
+/// What a stream begins with: the signature, no flags, no extension.
+pub(super) const HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const SIGNATURE: &[u8] = HEADER.split_at(11).0;
+
+/// What a stream ends with: a row of -1 fields.
+pub(super) const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+
+/// What is sent at a time. Large enough that sending costs nothing beside encoding, small enough that a few under
+/// way cost no memory.
+pub(super) const PIECE: usize = 60 * 1024;
+
+/// Room for a piece with the row that fills it; what is longer grows.
+pub(super) const BUFFER: usize = 64 * 1024;
 
 /// Microseconds from 1970-01-01, where the fleet counts from, to 2000-01-01, where PostgreSQL does.
 pub(super) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
@@ -24,11 +35,9 @@ pub(super) struct RowWriter {
 
 impl RowWriter {
     /// Starts a stream of rows.
-    pub(super) fn with_capacity(bytes: usize) -> Self {
-        let mut buffer = BytesMut::with_capacity(bytes + HEADER_LENGTH + 2);
-        buffer.put_slice(SIGNATURE);
-        buffer.put_i32(0);
-        buffer.put_i32(0);
+    pub(super) fn new() -> Self {
+        let mut buffer = BytesMut::with_capacity(BUFFER);
+        buffer.put_slice(&HEADER);
         Self { buffer }
     }
 
@@ -62,18 +71,14 @@ impl RowWriter {
         self
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.buffer.len()
-    }
-
-    /// Takes what is written so far.
-    pub(super) fn take(&mut self) -> Bytes {
-        self.buffer.split().freeze()
+    /// Takes what is written so far, once it fills a piece.
+    pub(super) fn full_piece(&mut self) -> Option<Bytes> {
+        (self.buffer.len() >= PIECE).then(|| self.buffer.split().freeze())
     }
 
     /// Ends the stream and takes the rest.
     pub(super) fn finish(mut self) -> Bytes {
-        self.buffer.put_i16(-1);
+        self.buffer.put_slice(&TRAILER);
         self.buffer.freeze()
     }
 }
@@ -131,9 +136,9 @@ impl RowReader {
                 return Err(Malformed("rows after the trailer"));
             }
             let Some(count) = rest.first_chunk().map(|bytes| i16::from_be_bytes(*bytes)) else { break };
-            if count == -1 {
+            if count.to_be_bytes() == TRAILER {
                 self.has_trailer = true;
-                rest = &rest[2..];
+                rest = &rest[TRAILER.len()..];
                 continue;
             }
             let Some(length) = row_length(&rest[2..], count)? else { break };
@@ -170,7 +175,7 @@ impl<'a> Fields<'a> {
 }
 
 fn header(piece: &[u8]) -> Result<Option<&[u8]>, Malformed> {
-    let Some((fixed, rest)) = piece.split_at_checked(HEADER_LENGTH) else { return Ok(None) };
+    let Some((fixed, rest)) = piece.split_at_checked(HEADER.len()) else { return Ok(None) };
     if !fixed.starts_with(SIGNATURE) {
         return Err(Malformed("it does not begin with the signature"));
     }
@@ -206,7 +211,7 @@ mod tests {
     type Row = (Option<i64>, Option<i64>);
 
     fn stream(rows: &[(i64, i64)]) -> Bytes {
-        let mut writer = RowWriter::with_capacity(0);
+        let mut writer = RowWriter::new();
         for &(left, right) in rows {
             writer.row(2).int8(left).int8(right);
         }
@@ -260,7 +265,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, has_header: bool) {
-            let mut all = if has_header { stream(&[])[..HEADER_LENGTH].to_vec() } else { Vec::new() };
+            let mut all = if has_header { HEADER.to_vec() } else { Vec::new() };
             all.extend(bytes);
             let _ = read([&all[..]]);
         }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use batch::RunId;
 use bytes::Bytes;
 use futures_util::{SinkExt, TryStreamExt};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
 use super::attempts::customers;
 use super::copy::RowWriter;
@@ -15,9 +15,6 @@ use super::values::{histories_query, write_value};
 use super::{Fault, Postgres};
 use crate::record::{Reading, Valued};
 use crate::{Error, Result, Supervision};
-
-/// What one COPY message holds.
-const COPY_PIECE: usize = 60 * 1024;
 
 /// A chunk of a finished run, ready to be done again without thinking.
 #[derive(Clone, Debug)]
@@ -32,6 +29,7 @@ pub struct FloorChunk {
 #[derive(Debug)]
 pub struct FloorLane {
     client: Client,
+    write: Statement,
 }
 
 impl Postgres {
@@ -81,7 +79,10 @@ impl Postgres {
 
     /// Opens a lane of its own.
     pub async fn floor_lane(&self) -> Result<FloorLane> {
-        Ok(FloorLane { client: self.connect_alone().await? })
+        let client = self.connect_alone().await?;
+        let write = client.prepare("copy fleet.floor from stdin (format binary)").await;
+        let write = write.map_err(|error| Fault::Driver(error).into_error("open a lane"))?;
+        Ok(FloorLane { client, write })
     }
 
     /// Builds the primary key, as the end of a run does.
@@ -122,8 +123,7 @@ impl FloorLane {
         while let Some(piece) = histories.try_next().await.map_err(name)? {
             read += piece.len() as u64;
         }
-        let copy = "copy fleet.floor from stdin (format binary)";
-        let mut sink = pin!(self.client.copy_in::<_, Bytes>(copy).await.map_err(name)?);
+        let mut sink = pin!(self.client.copy_in::<_, Bytes>(&self.write).await.map_err(name)?);
         for rows in &chunk.rows {
             sink.send(rows.clone()).await.map_err(name)?;
         }
@@ -134,12 +134,10 @@ impl FloorLane {
 
 fn encode(run: RunId, values: &[Valued]) -> Vec<Bytes> {
     let mut pieces = Vec::new();
-    let mut rows = RowWriter::with_capacity(COPY_PIECE);
+    let mut rows = RowWriter::new();
     for valued in values {
         write_value(&mut rows, run.0, valued);
-        if rows.len() >= COPY_PIECE {
-            pieces.push(rows.take());
-        }
+        pieces.extend(rows.full_piece());
     }
     pieces.push(rows.finish());
     pieces

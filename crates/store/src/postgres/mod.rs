@@ -29,6 +29,7 @@ mod attempts;
 mod copy;
 mod floor;
 mod migrate;
+mod models;
 mod planning;
 mod row;
 pub mod source;

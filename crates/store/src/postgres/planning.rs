@@ -18,9 +18,6 @@ use crate::{Error, Planning, Result, members};
 /// Transactions to sample: enough to know each of a thousand chunks' work to within a tenth.
 const SAMPLED_TRANSACTIONS: f64 = 100_000.0;
 
-/// What goes into one message of a COPY.
-const COPY_PIECE: usize = 60 * 1024;
-
 impl Planning for Postgres {
     async fn now(&self) -> Result<Timestamp> {
         self.short("read the clock", async |client| {
@@ -68,11 +65,20 @@ impl Planning for Postgres {
         .await
     }
 
-    async fn latest_model_version(&self) -> Result<Option<ModelVersionId>> {
-        const LATEST: &str = "select max(model_version) from fleet.model_versions";
-        self.short("find the latest model version", async |client| {
-            let latest: Option<i64> = client.query_one(LATEST, &[]).await?.try_get(0)?;
-            Ok(latest.map(ModelVersionId))
+    async fn model_version_to_pin(&self, named: Option<ModelVersionId>) -> Result<Option<ModelVersionId>> {
+        const NAMED: &str = "select model_version from fleet.model_versions where model_version = $1";
+        const PROMOTED: &str = "
+            select coalesce((select model_version from fleet.promotions order by promotion desc limit 1),
+                            (select max(model_version) from fleet.model_versions)) as model_version";
+        self.short("find the model version", async |client| {
+            let found: Option<i64> = match named {
+                Some(named) => match client.query_opt(NAMED, &[&named.0]).await? {
+                    Some(row) => get(&row, "model_version")?,
+                    None => None,
+                },
+                None => get(&client.query_one(PROMOTED, &[]).await?, "model_version")?,
+            };
+            Ok(found.map(ModelVersionId))
         })
         .await
     }
@@ -203,7 +209,7 @@ async fn insert_chunks(client: &ClientWrapper, run: RunId, chunks: &[PlannedChun
         copy fleet.chunks (run_id, chunk_id, first_customer, last_customer, customers, members, work)
         from stdin (format binary)";
     let mut sink = pin!(client.copy_in::<_, Bytes>(COPY).await?);
-    let mut rows = RowWriter::with_capacity(COPY_PIECE);
+    let mut rows = RowWriter::new();
     for (index, chunk) in chunks.iter().enumerate() {
         let (first, last) = (chunk.customers[0], chunk.customers[chunk.customers.len() - 1]);
         rows.row(7)
@@ -214,8 +220,8 @@ async fn insert_chunks(client: &ClientWrapper, run: RunId, chunks: &[PlannedChun
             .int4(chunk.customers.len() as i32)
             .bytes(&members::encode(&chunk.customers))
             .float8(chunk.work);
-        if rows.len() >= COPY_PIECE {
-            sink.send(rows.take()).await?;
+        if let Some(piece) = rows.full_piece() {
+            sink.send(piece).await?;
         }
     }
     sink.send(rows.finish()).await?;

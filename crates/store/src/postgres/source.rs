@@ -30,6 +30,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyInSink, Transaction as DatabaseTransaction};
 
 use super::Fault;
+use super::copy::{BUFFER, HEADER, PIECE, POSTGRES_EPOCH_US, TRAILER};
 use crate::{Error, Result};
 
 /// A row of `source.customers`.
@@ -69,12 +70,9 @@ pub struct Batch {
     rows: u64,
 }
 
-/// Large enough that sending costs nothing beside encoding, small enough that a few under way cost no memory.
-const BATCH_BYTES: usize = 60 * 1024;
-
 impl Default for Batch {
     fn default() -> Self {
-        Self { bytes: BytesMut::with_capacity(BATCH_BYTES + 4 * 1024), rows: 0 }
+        Self { bytes: BytesMut::with_capacity(BUFFER), rows: 0 }
     }
 }
 
@@ -107,7 +105,7 @@ impl Batch {
 
     /// Whether it is time to send the batch and start another.
     pub fn is_full(&self) -> bool {
-        self.bytes.len() >= BATCH_BYTES
+        self.bytes.len() >= PIECE
     }
 
     /// How many rows it holds.
@@ -151,9 +149,6 @@ impl Batch {
         self.bytes.put_slice(text);
     }
 }
-
-/// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970-01-01.
-const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 /// Why a row that can be read still cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -487,23 +482,17 @@ pub async fn tidy(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// The signature, no flags, no extension.
-const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-
-/// A row of -1 fields.
-const COPY_TRAILER: &[u8] = b"\xff\xff";
-
 async fn send(
     sink: CopyInSink<Bytes>,
     batches: impl Stream<Item = Batch>,
 ) -> Result<u64, tokio_postgres::Error> {
     let mut sink = std::pin::pin!(sink);
     let mut batches = std::pin::pin!(batches);
-    sink.send(Bytes::from_static(COPY_HEADER)).await?;
+    sink.send(Bytes::from_static(&HEADER)).await?;
     while let Some(batch) = batches.next().await {
         sink.send(batch.bytes.freeze()).await?;
     }
-    sink.send(Bytes::from_static(COPY_TRAILER)).await?;
+    sink.send(Bytes::from_static(&TRAILER)).await?;
     sink.finish().await
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
 use futures_util::{SinkExt, TryStreamExt};
 use model::{Currency, HistoryFold, Observation};
+use tokio_postgres::Statement;
 
 use super::copy::{Fields, Malformed, POSTGRES_EPOCH_US, RowReader, RowWriter};
 use super::row::{get, json};
@@ -18,11 +19,8 @@ use crate::record::{
 };
 use crate::{Result, Values};
 
-/// What goes into one message of a COPY.
-const COPY_PIECE: usize = 60 * 1024;
-
-/// The width of a value's row: nine fields with their lengths, and their number.
-const VALUE_ROW: usize = 2 + 9 * 4 + 6 * 8 + 3 * 4;
+/// Prepared statements that a connection keeps: the handful of each chunk, and one for each run of late.
+const MAX_PREPARED: usize = 64;
 
 impl Values for Postgres {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
@@ -170,18 +168,28 @@ async fn insert_values(client: &ClientWrapper, attempt: AttemptId, values: &[Val
         return Ok(());
     }
     let run = attempt.chunk.run.0;
-    let copy = format!("copy fleet.values_{run} from stdin (format binary)");
+    let copy = prepared_copy(client, run).await?;
     let mut sink = pin!(client.copy_in::<_, Bytes>(&copy).await?);
-    let mut rows = RowWriter::with_capacity(COPY_PIECE + VALUE_ROW);
+    let mut rows = RowWriter::new();
     for valued in values {
         write_value(&mut rows, run, valued);
-        if rows.len() >= COPY_PIECE {
-            sink.send(rows.take()).await?;
+        if let Some(piece) = rows.full_piece() {
+            sink.send(piece).await?;
         }
     }
     sink.send(rows.finish()).await?;
     sink.finish().await?;
     Ok(())
+}
+
+/// The COPY into a run's table, prepared once for a connection: preparing it for each chunk costs a round trip.
+async fn prepared_copy(client: &ClientWrapper, run: i64) -> Result<Statement, Fault> {
+    // Statements of runs that are long over would pile up in a connection that lives for months.
+    if client.statement_cache.size() > MAX_PREPARED {
+        client.statement_cache.clear();
+    }
+    let copy = format!("copy fleet.values_{run} from stdin (format binary)");
+    Ok(client.prepare_cached(&copy).await?)
 }
 
 /// Writes a row of `fleet.values`.
