@@ -6,11 +6,14 @@
 
 mod bg_nbd;
 mod gamma_gamma;
+pub mod guard;
 mod optimum;
+mod segments;
 mod sum;
 
 pub use bg_nbd::{PurchaseRow, bg_nbd};
-pub use gamma_gamma::{SpendRow, gamma_gamma};
+pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
+pub use segments::{FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, by_segment};
 
 use optimum::Optimum;
 
@@ -185,7 +188,7 @@ fn conclude<M, const N: usize>(
         gradient_norm: optimum.gradient_norm,
         standard_errors: (0..N).map(standard_error).collect(),
         customers,
-        converged: optimum.gradient_norm < 1e-9,
+        converged: optimum.gradient_norm < optimum::CLEARLY_THE_TOP,
         evaluations: optimum.evaluations,
     })
 }
