@@ -12,7 +12,7 @@
 //! where the distribution has no jump.
 
 use crate::ParameterError;
-use crate::kernel::normal_quantile::normal_quantile;
+use crate::kernel::normal_quantile::quick_normal_quantile;
 
 /// A probability to reach, between 0 and 1 and neither of them.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
@@ -78,8 +78,8 @@ impl SpendInterval {
     ///
     /// A positive spend is taken to be lognormal with the moments that are left to it. On 113 customers the 95 %
     /// quantile was off by 2.4 % in the median and by 5.1 % in the ninth decile; exact ones come from
-    /// [`SpendDistribution`](crate::SpendDistribution), and exist where the moments do not. Takes about 40 nanoseconds
-    /// a level and no memory.
+    /// [`SpendDistribution`](crate::SpendDistribution), and exist where the moments do not. Two levels take 40 to 90
+    /// nanoseconds, and no memory.
     pub fn from_moments<const N: usize>(
         p_zero: f64,
         moments: &SpendMoments,
@@ -93,11 +93,13 @@ impl SpendInterval {
         // The variance of the positive spends, in units of their squared mean.
         let relative = moments.variance / moments.mean / moments.mean * positive - p_zero;
         let ln_variance = libm::log1p(f64::max(relative, 0.0));
-        let (centre, deviation) = (libm::log(mean) - 0.5 * ln_variance, libm::sqrt(ln_variance));
+        let deviation = libm::sqrt(ln_variance);
+        let median = mean * libm::exp(-0.5 * ln_variance);
+        let per_positive = 1.0 / positive;
         levels.map(|level| {
             Self::of(level, p_zero, |level| {
-                let z = normal_quantile((level - p_zero) / positive);
-                f64::min(libm::exp(centre + deviation * z), f64::MAX)
+                let z = quick_normal_quantile((level - p_zero) * per_positive);
+                f64::min(median * libm::exp(deviation * z), f64::MAX)
             })
         })
     }

@@ -3,6 +3,10 @@
 //! The models differ in how often a customer has tossed the coin that may end his purchases: after each repeat
 //! purchase, or after the first one too.
 
+use std::cmp::Ordering;
+
+use rayon::prelude::*;
+
 use super::{FEWEST_CUSTOMERS, Fit, FitError, conclude, optimum, sum};
 use crate::kernel::gamma::{digamma, ln_gamma_ratio};
 use crate::{BgNbd, MbgNbd, ParameterError};
@@ -95,20 +99,52 @@ impl PurchaseRow {
     }
 }
 
+/// Customers, sorted so that a night's evaluation is short: what depends on `x` alone, or on a time alone, is computed
+/// once for each distinct one, and only what a customer's death depends on is left for the rows.
 struct Likelihood {
+    /// Those who may be dead.
     rows: Vec<Row>,
     /// The distinct `x`, ascending.
-    frequencies: Vec<f64>,
+    frequencies: Vec<Counted>,
+    /// The distinct `t_x` and `T`, ascending.
+    times: Vec<f64>,
+    ages: Vec<Age>,
     tosses: Tosses,
     customers: f64,
 }
 
 struct Row {
     /// Place of `x` among the frequencies.
-    frequency: usize,
-    t_x: f64,
-    age: f64,
+    frequency: u32,
+    /// Place of `t_x` among the times.
+    last: u32,
+    /// Place of `T` among the times.
+    end: u32,
     customers: f64,
+}
+
+/// A distinct `x`.
+struct Counted {
+    x: f64,
+    customers: f64,
+}
+
+/// A distinct `T`.
+#[derive(Clone, Copy)]
+struct Age {
+    /// Its place among the times.
+    end: u32,
+    customers: f64,
+    /// Repeat purchases of all of them.
+    purchases: f64,
+}
+
+/// What depends on a time alone.
+struct AtTime {
+    /// `ln((alpha + t) / alpha)`.
+    ln_growth: f64,
+    /// `1 / (alpha + t)`.
+    inverse: f64,
 }
 
 /// What of a customer's log-likelihood and gradient depends on `x` alone.
@@ -125,25 +161,42 @@ struct ByFrequency {
 
 impl Likelihood {
     fn new(rows: &[PurchaseRow], tosses: Tosses) -> Self {
-        let mut frequencies: Vec<u32> = rows.iter().map(|row| row.x).collect();
-        frequencies.sort_unstable();
-        frequencies.dedup();
-        let row = |row: &PurchaseRow| Row {
-            frequency: frequencies.binary_search(&row.x).expect("every x was collected"),
-            t_x: row.t_x,
-            age: row.age,
-            customers: row.customers as f64,
+        let frequencies = distinct(rows.iter().map(|row| row.x), u32::cmp);
+        let times = distinct(rows.iter().flat_map(|row| [row.t_x, row.age]), f64::total_cmp);
+        let place = |time: f64| {
+            times.binary_search_by(|other| other.total_cmp(&time)).expect("every time was collected") as u32
         };
-        let rows: Vec<Row> = rows.iter().map(row).collect();
-        let customers = sum::over_rows(&rows, |row| [row.customers])[0];
-        Self { rows, frequencies: frequencies.into_iter().map(f64::from).collect(), tosses, customers }
+        let placed: Vec<Row> = rows
+            .par_iter()
+            .map(|row| Row {
+                frequency: frequencies.binary_search(&row.x).expect("every x was collected") as u32,
+                last: place(row.t_x),
+                end: place(row.age),
+                customers: row.customers as f64,
+            })
+            .collect();
+
+        let mut counted: Vec<Counted> =
+            frequencies.iter().map(|&x| Counted { x: f64::from(x), customers: 0.0 }).collect();
+        let mut ages: Vec<Age> =
+            (0..times.len() as u32).map(|end| Age { end, customers: 0.0, purchases: 0.0 }).collect();
+        for row in &placed {
+            let (of, age) = (&mut counted[row.frequency as usize], &mut ages[row.end as usize]);
+            of.customers += row.customers;
+            age.customers += row.customers;
+            age.purchases += row.customers * of.x;
+        }
+        let customers = counted.iter().map(|of| of.customers).sum();
+        ages.retain(|age| age.customers > 0.0);
+        let may_be_dead = |row: &Row| tosses.survived(counted[row.frequency as usize].x) > 0.0;
+        let rows = placed.into_iter().filter(may_be_dead).collect();
+        Self { rows, frequencies: counted, times, ages, tosses, customers }
     }
 
     /// Where the search begins: the observed rate, and a dropout that is neither rare nor common.
     fn start(&self) -> [f64; 4] {
-        let [purchases, weeks] = sum::over_rows(&self.rows, |row| {
-            [row.customers * self.frequencies[row.frequency], row.customers * row.age]
-        });
+        let [purchases, weeks] =
+            sum::over_rows(&self.ages, |age| [age.purchases, age.customers * self.times[age.end as usize]]);
         let r = 0.5;
         let alpha = f64::max(r * weeks / purchases, 1e-3);
         [r, alpha, 1.0, 3.0].map(libm::log)
@@ -162,34 +215,58 @@ impl Likelihood {
     /// ```
     fn mean_at(&self, parameters: [f64; 4]) -> (f64, [f64; 4]) {
         let [r, alpha, a, b] = parameters;
-        let of_frequency = |&x: &f64| ByFrequency::new(parameters, x, self.tosses.survived(x));
-        let table: Vec<ByFrequency> = self.frequencies.iter().map(of_frequency).collect();
-        let [value, by_r, by_alpha, by_a, by_b] = sum::over_rows(&self.rows, |row| {
-            let of = &table[row.frequency];
-            let at_age = alpha + row.age;
-            let ln_growth = libm::log1p(row.age / alpha);
-            let silence = libm::log1p((row.age - row.t_x) / (alpha + row.t_x));
-            let odds = libm::exp(of.ln_odds + of.k * silence);
+        let of_frequency = |of: &Counted| ByFrequency::new(parameters, of.x, self.tosses.survived(of.x));
+        let table: Vec<ByFrequency> = self.frequencies.par_iter().map(of_frequency).collect();
+        let at_time = |&t: &f64| AtTime { ln_growth: libm::log1p(t / alpha), inverse: 1.0 / (alpha + t) };
+        let times: Vec<AtTime> = self.times.par_iter().map(at_time).collect();
+
+        let (mut value, mut by_r, mut by_a, mut by_b) = (0.0, 0.0, 0.0, 0.0);
+        let ln_alpha = libm::log(alpha);
+        for (counted, of) in self.frequencies.iter().zip(&table) {
+            value += counted.customers * (of.ln_likelihood - counted.x * ln_alpha);
+            by_r += counted.customers * of.by_r;
+            by_a += counted.customers * of.by_a;
+            by_b += counted.customers * of.by_b;
+        }
+        let [growth_k, growth, shrunk_k] = sum::over_rows(&self.ages, |age| {
+            let at = &times[age.end as usize];
+            let k = r * age.customers + age.purchases;
+            [k * at.ln_growth, age.customers * at.ln_growth, k * at.inverse]
+        });
+        let [ln_1p_odds, dead, dead_silence, dead_alpha, dead_b] = sum::over_rows(&self.rows, |row| {
+            let of = &table[row.frequency as usize];
+            let (last, end) = (&times[row.last as usize], &times[row.end as usize]);
+            let silence = end.ln_growth - last.ln_growth;
+            let ln_odds = of.ln_odds + of.k * silence;
+            let odds = libm::exp(ln_odds);
             // Beyond the range of exp the customer is dead for certain, and ln(1 + O) = ln O.
-            let (p_dead, ln_1p_odds) = if odds < 1e300 {
-                (odds / (1.0 + odds), libm::log1p(odds))
-            } else {
-                (1.0, of.ln_odds + of.k * silence)
-            };
-            let x = of.k - r;
-            let ln_likelihood = of.ln_likelihood - of.k * ln_growth - x * libm::log(alpha) + ln_1p_odds;
+            let (p_dead, ln_1p_odds) =
+                if odds < 1e300 { (odds / (1.0 + odds), libm::log1p(odds)) } else { (1.0, ln_odds) };
+            let dead = row.customers * p_dead;
             [
-                row.customers * ln_likelihood,
-                row.customers * (of.by_r - ln_growth + p_dead * silence),
-                row.customers
-                    * (r / alpha - of.k / at_age + p_dead * of.k * (1.0 / at_age - 1.0 / (alpha + row.t_x))),
-                row.customers * (of.by_a + p_dead / a),
-                row.customers * (of.by_b - p_dead * of.odds_by_b),
+                row.customers * ln_1p_odds,
+                dead,
+                dead * silence,
+                dead * of.k * (end.inverse - last.inverse),
+                dead * of.odds_by_b,
             ]
         });
+        value += ln_1p_odds - growth_k;
+        by_r += dead_silence - growth;
+        let by_alpha = self.customers * r / alpha - shrunk_k + dead_alpha;
+        by_a += dead / a;
+        by_b -= dead_b;
         let gradient = [r * by_r, alpha * by_alpha, a * by_a, b * by_b];
         (value / self.customers, gradient.map(|slope| slope / self.customers))
     }
+}
+
+/// The distinct values, ascending.
+fn distinct<T>(all: impl Iterator<Item = T>, order: impl Fn(&T, &T) -> Ordering) -> Vec<T> {
+    let mut all: Vec<T> = all.collect();
+    all.sort_unstable_by(&order);
+    all.dedup_by(|a, b| order(a, b).is_eq());
+    all
 }
 
 impl ByFrequency {

@@ -17,6 +17,48 @@ pub struct SpendRow {
 
 /// Fits Gamma-Gamma by maximum likelihood (Fader & Hardie, note 025, eq. 1a); `v` comes out in the unit of `zbar`.
 pub fn gamma_gamma(rows: &[SpendRow]) -> Result<Fit<GammaGamma>, FitError> {
+    climb(rows, None)
+}
+
+/// Fits Gamma-Gamma, beginning the search at `start`: last night's parameters, say.
+pub fn gamma_gamma_from(rows: &[SpendRow], start: &GammaGamma) -> Result<Fit<GammaGamma>, FitError> {
+    climb(rows, Some([start.p(), start.q(), start.v()]))
+}
+
+/// Mean spends whose largest were cut off, and what was cut.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Winsorised {
+    /// The customers, in the order given, none with a mean spend above `cap`.
+    pub rows: Vec<SpendRow>,
+    /// The largest mean spend that was left as it is; 0 without customers.
+    pub cap: f64,
+    /// Customers whose mean spend was lowered to `cap`.
+    pub customers_cut: u64,
+}
+
+/// Lowers mean spends above a percentile of the customers to it: `share` 0.999 leaves 999 of 1,000 as they are.
+///
+/// A few amounts that are errors, or whose like will not be seen again, otherwise decide how heavy the tail is. The
+/// percentile is the smallest mean spend that at least this share of the customers does not exceed, so that fewer
+/// than `1 / (1 - share)` customers lose nothing. Give it one segment at a time, in one currency.
+pub fn winsorised(rows: &[SpendRow], share: f64) -> Winsorised {
+    let mut ascending: Vec<&SpendRow> = rows.iter().collect();
+    ascending.sort_by(|a, b| a.zbar.total_cmp(&b.zbar));
+    let customers: u64 = rows.iter().map(|row| row.customers).sum();
+    let mut below = 0;
+    let reaches = |row: &&&SpendRow| {
+        below += row.customers;
+        below as f64 >= share * customers as f64
+    };
+    let cap = ascending.iter().find(reaches).or(ascending.last()).map_or(0.0, |row| row.zbar);
+    Winsorised {
+        rows: rows.iter().map(|row| SpendRow { zbar: row.zbar.min(cap), ..*row }).collect(),
+        cap,
+        customers_cut: rows.iter().filter(|row| row.zbar > cap).map(|row| row.customers).sum(),
+    }
+}
+
+fn climb(rows: &[SpendRow], start: Option<[f64; 3]>) -> Result<Fit<GammaGamma>, FitError> {
     const MODEL: &str = "gamma_gamma";
     if let Some(row) = rows.iter().position(|row| !row.is_possible()) {
         return Err(FitError::ImpossibleRow { model: MODEL, row });
@@ -27,11 +69,18 @@ pub fn gamma_gamma(rows: &[SpendRow]) -> Result<Fit<GammaGamma>, FitError> {
     }
 
     let likelihood = Likelihood::new(rows);
-    let found = optimum::maximise(likelihood.start(), |ln_parameters| {
-        likelihood.mean_at(ln_parameters.map(libm::exp))
-    });
+    let start = start.map(|start| start.map(libm::log));
+    let starts: Vec<[f64; 3]> = start.into_iter().chain([likelihood.start()]).collect();
+    let found =
+        optimum::maximise_from(&starts, |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp)));
     let fit = conclude(MODEL, customers, &found, |[p, q, v]| GammaGamma::new(p, q, v))?;
     if fit.model.q() > 1.0 { Ok(fit) } else { Err(FitError::SpendHasNoMean { q: fit.model.q() }) }
+}
+
+/// The mean log-likelihood per customer, and its gradient, at the logarithms of Gamma-Gamma's parameters.
+pub(super) fn gamma_gamma_surface(rows: &[SpendRow]) -> impl Fn(&[f64; 3]) -> (f64, [f64; 3]) {
+    let likelihood = Likelihood::new(rows);
+    move |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp))
 }
 
 impl SpendRow {

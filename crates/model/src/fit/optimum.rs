@@ -239,7 +239,7 @@ fn update<const N: usize>(inverse: &mut Matrix<N>, step: &Vector<N>, fall: &Vect
 }
 
 /// The lower triangle whose square the matrix is; none if it is not positive definite.
-fn cholesky<const N: usize>(matrix: &Matrix<N>) -> Option<Matrix<N>> {
+pub(super) fn cholesky<const N: usize>(matrix: &Matrix<N>) -> Option<Matrix<N>> {
     let mut lower = [[0.0; N]; N];
     for i in 0..N {
         for j in 0..=i {
@@ -257,7 +257,7 @@ fn cholesky<const N: usize>(matrix: &Matrix<N>) -> Option<Matrix<N>> {
 }
 
 /// The solution of `lower lower' solution = right`.
-fn solve<const N: usize>(lower: &Matrix<N>, right: &Vector<N>) -> Vector<N> {
+pub(super) fn solve<const N: usize>(lower: &Matrix<N>, right: &Vector<N>) -> Vector<N> {
     let mut solution = *right;
     for i in 0..N {
         let known: f64 = (0..i).map(|j| lower[i][j] * solution[j]).sum();

@@ -15,6 +15,34 @@ pub(crate) fn normal_quantile(level: f64) -> f64 {
     libm::copysign(size, off_centre)
 }
 
+/// As [`normal_quantile`], in half the time between the levels 0.025 and 0.975, with a relative error of 1.2e-9 there.
+///
+/// Acklam (2003), "An algorithm for computing the inverse normal cumulative distribution function", whose centre
+/// reaches far enough out to need no logarithm.
+#[inline]
+pub(crate) fn quick_normal_quantile(level: f64) -> f64 {
+    let off_centre = level - 0.5;
+    if off_centre.abs() > 0.475 {
+        return normal_quantile(level);
+    }
+    let w = off_centre * off_centre;
+    let numerator = ((((-39.696_830_286_653_76 * w + 220.946_098_424_520_5) * w - 275.928_510_446_968_7)
+        * w
+        + 138.357_751_867_269)
+        * w
+        - 30.664_798_066_147_16)
+        * w
+        + 2.506_628_277_459_239;
+    let denominator = ((((-54.476_098_798_224_06 * w + 161.585_836_858_040_9) * w - 155.698_979_859_886_6)
+        * w
+        + 66.801_311_887_719_72)
+        * w
+        - 13.280_681_552_885_72)
+        * w
+        + 1.0;
+    off_centre * numerator / denominator
+}
+
 /// The coefficients of a numerator and a denominator, constant first.
 type Ratio = [[f64; 8]; 2];
 
@@ -115,6 +143,15 @@ mod tests {
         ] {
             let actual = normal_quantile(level);
             assert!((actual - expected).abs() <= 2e-15 * expected.abs(), "{level}: {actual}");
+        }
+    }
+
+    #[test]
+    fn the_quick_quantile_is_right_to_nine_digits() {
+        for step in 1..4000 {
+            let level = f64::from(step) / 4000.0;
+            let (quick, exact) = (quick_normal_quantile(level), normal_quantile(level));
+            assert!((quick - exact).abs() <= 1.2e-9 * exact.abs(), "{level}: {quick} is not {exact}");
         }
     }
 }
