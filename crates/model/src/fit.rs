@@ -12,16 +12,15 @@ pub mod guard;
 mod optimum;
 mod pareto_nbd;
 mod sbg;
+mod segments;
 mod sum;
 
 pub use bdw::{bdw, bdw_from};
 pub use bg_bb::{OpportunityRow, bg_bb, bg_bb_from};
 pub use bg_nbd::{PurchaseRow, bg_nbd, bg_nbd_from, mbg_nbd, mbg_nbd_from};
+pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
-mod segments;
-
-pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
 pub use segments::{FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, by_segment};
 
 use optimum::Optimum;

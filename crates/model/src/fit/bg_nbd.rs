@@ -92,6 +92,12 @@ fn climb<M>(
     conclude(model, customers, &found, build)
 }
 
+/// The mean log-likelihood per customer, and its gradient, at the logarithms of BG/NBD's parameters.
+pub(super) fn bg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
+    let likelihood = Likelihood::new(rows, Tosses::AfterRepeats);
+    move |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp))
+}
+
 impl PurchaseRow {
     pub(super) fn is_possible(&self) -> bool {
         let ordered = 0.0 <= self.t_x && self.t_x <= self.age && self.age.is_finite();
