@@ -5,14 +5,13 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use model::{GammaGamma, Level, PurchaseDistribution, SpendDistribution, SpendInterval};
+use model::{BgNbd, GammaGamma, Level, SpendDistribution, SpendInterval};
 
 const LEVELS: [Level; 2] = [Level::EIGHTY, Level::NINETY];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let spend = GammaGamma::new(6.25, 3.74, 1544.0)?;
-    let purchases =
-        PurchaseDistribution::from_probabilities((0..40).map(|n| 0.5 / f64::from(1 << n.min(30))).collect());
+    let purchases = BgNbd::new(0.243, 4.414, 0.793, 2.426)?.purchase_distribution(3, 30.0, 38.86, 52.0);
     let exact = SpendDistribution::new(&spend, 3, 3000.0, &purchases);
     let moments = exact.moments()?;
     for p_zero in [0.01, 0.07, 0.5, 0.85] {

@@ -11,7 +11,7 @@ mod optimum;
 mod segments;
 mod sum;
 
-pub use bg_nbd::{PurchaseRow, bg_nbd};
+pub use bg_nbd::{PurchaseRow, bg_nbd, bg_nbd_from, mbg_nbd, mbg_nbd_from};
 pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
 pub use segments::{FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, by_segment};
 
@@ -69,7 +69,7 @@ pub enum FitError {
         needed: u64,
     },
     /// Nobody came back, so nothing is known about rates and dropout.
-    #[error("fit bg_nbd: no customer made a repeat purchase")]
+    #[error("fit the purchases: no customer made a repeat purchase")]
     NoRepeatPurchases,
     /// A row contradicts itself.
     #[error("fit {model}: row {row} is not a possible customer")]
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn customers_who_never_came_back_teach_nothing() {
-        assert_eq!(message(vec![summary(0, 0); 50]), "fit bg_nbd: no customer made a repeat purchase");
+        assert_eq!(message(vec![summary(0, 0); 50]), "fit the purchases: no customer made a repeat purchase");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 pub(crate) mod beta_expectation;
 pub(crate) mod chebyshev;
 mod deviance;
+pub(crate) mod exponential_integral;
 pub(crate) mod gamma;
 pub(crate) mod gauss_legendre;
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
+pub(crate) mod negative_binomial;
 pub(crate) mod normal_quantile;
 pub(crate) mod tail_root;

@@ -2,7 +2,7 @@
 //!
 //! From the history of what somebody bought follows how often he will buy in the coming year, how much he will spend
 //! each time, and what that is worth today. The models are the published ones: BG/NBD for the purchases
-//! ([`BgNbd`], Fader, Hardie & Lee 2005) and Gamma-Gamma for the spend ([`GammaGamma`], Fader & Hardie 2013).
+//! ([`BgNbd`], Fader, Hardie & Lee 2005; [`MbgNbd`], Batislam et al. 2007, where many never return) and Gamma-Gamma for the spend ([`GammaGamma`], Fader & Hardie 2013).
 //!
 //! **Where to start.** [`HistoryFold`] turns a customer's transactions into a [`Summary`]; [`Scorer`] turns a summary
 //! into a [`Value`], or says with a [`Rejection`] why it cannot; [`fit::parameters`] finds the [`Parameters`] from
@@ -35,11 +35,15 @@
 //! is the papers': `x` repeat purchases, `t_x` when the last of them happened, `T` the age, both counted from the
 //! first purchase. Outside the formulas they are called frequency, recency and age.
 
+mod alive;
+mod alive_curve;
 mod bg_nbd;
+mod coin_dropout;
 pub mod fit;
 mod gamma_gamma;
 mod history;
 mod kernel;
+mod mbg_nbd;
 mod parameters;
 mod purchase_distribution;
 mod scorer;
@@ -47,9 +51,11 @@ mod spend_distribution;
 mod spend_interval;
 mod undefined;
 
-pub use bg_nbd::{AliveCurve, BgNbd, Purchases};
+pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
+pub use bg_nbd::BgNbd;
 pub use gamma_gamma::{GammaGamma, MeanUndefined, SpendPosterior};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
+pub use mbg_nbd::MbgNbd;
 pub use parameters::{ParameterError, Parameters, Terms};
 pub use purchase_distribution::PurchaseDistribution;
 pub use scorer::{Scorer, Value};

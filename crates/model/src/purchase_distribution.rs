@@ -1,9 +1,19 @@
 //! How many purchases there will be, with the probability of each number.
 
+use crate::alive::Alive;
+use crate::kernel::negative_binomial;
+
+/// Numbers above this are not told apart: sixteen million purchases of one customer in one horizon.
+const LARGEST_COUNT: usize = 1 << 24;
+
+/// Numbers are listed until the probability of a larger one, for a customer who is alive, is below this part of the
+/// probability of any.
+const NEGLIGIBLE: f64 = 1e-16;
+
 /// The distribution of a customer's purchases over a horizon.
 ///
 /// Lists the probabilities of `0..=n` purchases, where more than `n` have a probability below 1e-15; from 16.7 million
-/// on all larger numbers count as that one. Relative error of each probability below 1e-11.
+/// on all larger numbers count as that one. Relative error of each probability below 1e-11, in lists of millions 1e-9.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PurchaseDistribution {
     /// Never empty.
@@ -12,11 +22,40 @@ pub struct PurchaseDistribution {
 
 impl PurchaseDistribution {
     /// Takes the probabilities of 0, 1, 2, ... purchases; without any, there are certainly none.
-    pub fn from_probabilities(mut probabilities: Vec<f64>) -> Self {
+    pub(crate) fn from_probabilities(mut probabilities: Vec<f64>) -> Self {
         if probabilities.is_empty() {
             probabilities.push(1.0);
         }
         Self { probabilities }
+    }
+
+    /// Takes `min(N, G)` purchases with `p_alive`, else none: `N` negative binomial and `G` Beta-geometric, the
+    /// purchase after which the customer leaves. With `y = t/A`:
+    ///
+    /// ```text
+    /// P(Y = n) = p_alive { E[(1-p)^n] P(N = n) + E[p (1-p)^(n-1)] P(N >= n) },    P(Y > n) = p_alive E[(1-p)^n] P(N > n)
+    /// ```
+    pub(crate) fn of_truncated_negative_binomial(alive: &Alive, y: f64, p_alive: f64, p_dead: f64) -> Self {
+        let &Alive { k, a, b, .. } = alive;
+        let (exactly, beyond) = negative_binomial::probabilities(k, y, LARGEST_COUNT);
+        let at_least = sums_from_the_end(&exactly, beyond);
+
+        let mut probabilities = vec![p_dead + p_alive * exactly[0]];
+        // E[(1-p)^n].
+        let mut survival = 1.0;
+        for n in 1..exactly.len() {
+            if survival * at_least[n] < NEGLIGIBLE * at_least[1] {
+                break;
+            }
+            let tosses = b + (n - 1) as f64;
+            let lost = survival * (a / (a + tosses));
+            survival *= tosses / (a + tosses);
+            probabilities.push(p_alive * (survival * exactly[n] + lost * at_least[n]));
+        }
+        if probabilities.len() > LARGEST_COUNT {
+            probabilities[LARGEST_COUNT] += p_alive * survival * beyond;
+        }
+        Self::from_probabilities(probabilities)
     }
 
     /// The probability of `n` purchases.
@@ -53,6 +92,17 @@ impl PurchaseDistribution {
     pub fn largest(&self) -> u32 {
         (self.probabilities.len() - 1) as u32
     }
+}
+
+/// `sum[n] = terms[n] + terms[n+1] + ... + beyond`, smallest first.
+fn sums_from_the_end(terms: &[f64], beyond: f64) -> Vec<f64> {
+    let mut sums = terms.to_vec();
+    let mut sum = beyond;
+    for term in sums.iter_mut().rev() {
+        sum += *term;
+        *term = sum;
+    }
+    sums
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@
 /// or `1 - p` is below `flat`: there the tails are geometric and summed in closed form, for with `a = 0.02` the left
 /// one would reach down to `y = -1800`. The weights are divided by their own sum, so `B(a,b)` never enters.
 ///
+/// Where `g` grows towards `p = 0`, as purchases before a rare dropout do, [`Self::sized`] keeps the nodes whose weight is
+/// small and whose share is not.
+///
 /// Domain 1e-7 <= a, b <= 4e9. For `g(p) = (1 + p y)^-k` the relative error is about 2e-13 at `a = 1.2`, where the
 /// step is widest for the width of the density, and below 1e-13 elsewhere.
 pub(crate) struct BetaExpectation {
@@ -16,29 +19,40 @@ pub(crate) struct BetaExpectation {
 #[derive(Clone, Copy)]
 struct Node {
     p: f64,
+    /// `1 - p`, with its own digits.
+    complement: f64,
     weight: f64,
 }
 
-/// Weights below `exp(-NEGLIGIBLE)` of the largest are dropped.
+/// Shares below `exp(-NEGLIGIBLE)` of the largest are dropped.
 const NEGLIGIBLE: f64 = 42.0;
 
 impl BetaExpectation {
-    /// Places the nodes for Beta(a, b).
+    /// Places the nodes for Beta(a, b) and a function that nowhere dwarfs its value at the mode.
     pub(crate) fn new(a: f64, b: f64, flat: f64) -> Self {
+        Self::sized(a, b, flat, |_| 1.0)
+    }
+
+    /// Places the nodes for Beta(a, b) and functions that grow towards `p = 0` no faster than `size`.
+    pub(crate) fn sized(a: f64, b: f64, flat: f64, size: impl Fn(f64) -> f64) -> Self {
         let density = LogitDensity::new(a, b);
         let step = 0.3 * f64::min(1.0, 1.1 / libm::sqrt(a / (a / b + 1.0)));
         let negligible = libm::exp(-NEGLIGIBLE);
 
         let mut nodes = Vec::with_capacity(256);
+        let mut largest = 0.0;
         let mut d = 0.0;
         loop {
             let left = density.node(d);
             nodes.push(left);
-            if left.weight < negligible {
+            let share = left.weight * size(left.p);
+            largest = f64::max(largest, share);
+            if share < negligible * largest {
                 break;
             }
             if left.p < flat {
-                nodes.push(Node { p: 0.0, weight: left.weight / libm::expm1(a * step) });
+                let weight = left.weight / libm::expm1(a * step);
+                nodes.push(Node { p: 0.0, complement: 1.0, weight });
                 break;
             }
             d -= step;
@@ -51,8 +65,9 @@ impl BetaExpectation {
             if right.weight < negligible {
                 break;
             }
-            if density.complement(d) < flat {
-                nodes.push(Node { p: 1.0, weight: right.weight / libm::expm1(b * step) });
+            if right.complement < flat {
+                let weight = right.weight / libm::expm1(b * step);
+                nodes.push(Node { p: 1.0, complement: 0.0, weight });
                 break;
             }
             d += step;
@@ -68,6 +83,11 @@ impl BetaExpectation {
     /// `E[g(p)]`.
     pub(crate) fn of(&self, g: impl Fn(f64) -> f64) -> f64 {
         self.nodes.iter().map(|node| node.weight * g(node.p)).sum()
+    }
+
+    /// The weights, each with what `g(p, 1 - p)` says of its node: for sums that are taken more than once.
+    pub(crate) fn sampled<V>(&self, g: impl Fn(f64, f64) -> V) -> Vec<(f64, V)> {
+        self.nodes.iter().map(|node| (node.weight, g(node.p, node.complement))).collect()
     }
 
     /// A probability that `p` exceeds with a chance of about 1e-12 only.
@@ -86,13 +106,14 @@ impl BetaExpectation {
 /// The density of `logit p`, relative to its mode `p* = a / (a + b)`.
 struct LogitDensity {
     a: f64,
+    b: f64,
     sum: f64,
     mode: f64,
 }
 
 impl LogitDensity {
     fn new(a: f64, b: f64) -> Self {
-        Self { a, sum: a + b, mode: a / (a + b) }
+        Self { a, b, sum: a + b, mode: a / (a + b) }
     }
 
     /// The node `d` beside the mode: `p = p* e^d / (1 + p*(e^d - 1))`, so that near the mode the logarithm of the
@@ -100,12 +121,8 @@ impl LogitDensity {
     fn node(&self, d: f64) -> Node {
         let growth = self.mode * libm::expm1(d);
         let weight = libm::exp(self.a * d - self.sum * libm::log1p(growth));
-        Node { p: self.mode * libm::exp(d) / (1.0 + growth), weight }
-    }
-
-    /// `1 - p` at the node `d` beside the mode.
-    fn complement(&self, d: f64) -> f64 {
-        (1.0 - self.mode) / (1.0 + self.mode * libm::expm1(d))
+        let complement = self.b / self.sum / (1.0 + growth);
+        Node { p: self.mode * libm::exp(d) / (1.0 + growth), complement, weight }
     }
 }
 

@@ -41,6 +41,14 @@ pub(crate) fn digamma(z: f64) -> f64 {
     libm::log(z) - 0.5 / z - series - shift
 }
 
+/// What Stirling's formula leaves of `ln Gamma(z + 1)`: `ln Gamma(z+1) - (z + 1/2) ln z + z - ln sqrt(2 pi)`, `z > 0`.
+///
+/// Absolute error about 1e-15.
+pub(crate) fn stirling_error(z: f64) -> f64 {
+    const LN_SQRT_2_PI: f64 = 0.918_938_533_204_672_7;
+    if z >= 10.0 { stirling_rest(z) } else { ln_gamma(z + 1.0) - (z + 0.5) * libm::log(z) + z - LN_SQRT_2_PI }
+}
+
 /// What Stirling's formula leaves of `ln Gamma(z)` for `z >= 10` (Abramowitz & Stegun 6.1.41).
 pub(super) fn stirling_rest(z: f64) -> f64 {
     let w = 1.0 / (z * z);
