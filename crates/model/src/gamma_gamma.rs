@@ -72,8 +72,12 @@ impl GammaGamma {
     /// What is known of a customer's mean spend after `x` repeat purchases of `zbar >= 0` on average; whatever `zbar`
     /// is for `x = 0`.
     pub fn posterior(&self, x: u32, zbar: f64) -> SpendPosterior {
-        let own_scale = if x == 0 { 0.0 } else { f64::from(x) * zbar };
-        SpendPosterior { p: self.p, own_shape: self.p * f64::from(x), q: self.q, scale: self.v + own_scale }
+        self.posterior_of_total(x, if x == 0 { 0.0 } else { f64::from(x) * zbar })
+    }
+
+    /// [`posterior`](Self::posterior) from the total spend `x zbar`, without the rounding of a division by `x`.
+    pub fn posterior_of_total(&self, x: u32, total: f64) -> SpendPosterior {
+        SpendPosterior { p: self.p, own_shape: self.p * f64::from(x), q: self.q, scale: self.v + total }
     }
 
     /// The logarithm of the density of `zbar > 0` given `x` (note 025, eq. 1a); 0 for `x = 0`.

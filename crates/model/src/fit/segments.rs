@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use super::bg_nbd::bg_nbd_surface;
 use super::gamma_gamma::gamma_gamma_surface;
 use super::{Diagnostics, FEWEST_CUSTOMERS, FitError, optimum};
-use super::{PurchaseRow, SpendRow, bg_nbd, gamma_gamma_from, parameters, rows};
+use super::{PurchaseRow, SpendRow, bg_nbd_from, gamma_gamma_from, parameters, rows};
 use crate::{BgNbd, GammaGamma, ParameterError, Parameters, Summary};
 
 /// Segments of fewer customers never have parameters of their own.
@@ -223,7 +223,7 @@ impl Model<4> for PurchaseModel {
     }
 
     fn most_likely(&self, rows: &[PurchaseRow]) -> Result<BgNbd, FitError> {
-        bg_nbd(rows).map(|fit| fit.model)
+        bg_nbd_from(rows, &self.parent).map(|fit| fit.model)
     }
 
     fn surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
