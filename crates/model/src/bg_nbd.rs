@@ -30,7 +30,7 @@ use crate::kernel::chebyshev::Interpolant;
 use crate::kernel::gamma::ln_gamma_ratio;
 use crate::kernel::gauss_legendre;
 use crate::parameters::ExactNumber;
-use crate::{ParameterError, Terms};
+use crate::{Outlook, ParameterError, Terms};
 
 /// The BG/NBD model with its parameters; time in weeks.
 ///
@@ -125,6 +125,11 @@ impl BgNbd {
         AliveCurve::over(self, x, terms.horizon_weeks(), terms.delta())
     }
 
+    /// The same over the operational time that lies ahead in a season.
+    pub fn seasonal_curve(&self, x: u32, outlook: &Outlook) -> AliveCurve {
+        AliveCurve::over(self, x, outlook.operational_weeks(), outlook.delta())
+    }
+
     /// The logarithm of the odds of being dead.
     fn ln_odds_dead(&self, x: u32, t_x: f64, age: f64) -> f64 {
         if x == 0 {
@@ -195,6 +200,31 @@ impl AliveCurve {
             expected += share;
             discounted += share * libm::exp(-decay * y);
         });
+        let scale = self.k / stretch;
+        Purchases { expected: scale * expected, discounted: scale * discounted }
+    }
+
+    /// The purchases over the outlook that the curve was made for ([`BgNbd::seasonal_curve`]) of a customer whose age
+    /// is `age` operational weeks; discounted in calendar time.
+    ///
+    /// The error is that of [`purchases`](Self::purchases): each stretch of the outlook is integrated by itself.
+    pub fn purchases_over(&self, age: f64, outlook: &Outlook) -> Purchases {
+        let a = self.alpha + age;
+        let stretch = self.kappa + outlook.delta() * a;
+        let (mut expected, mut discounted) = (0.0, 0.0);
+        let mut start = 0.0;
+        for even in outlook.stretches() {
+            let end = libm::log1p(stretch * even.until / a);
+            let decay = even.delta * a;
+            gauss_legendre::visit_nodes_between(start, end, WIDEST_PANEL, |node, weight| {
+                let grown = libm::expm1(node);
+                let y = grown / stretch;
+                let share = weight * (1.0 + grown) * self.phi.at(libm::log1p(self.kappa * y));
+                expected += share;
+                discounted += share * libm::exp(even.ln_discount - decay * y);
+            });
+            start = end;
+        }
         let scale = self.k / stretch;
         Purchases { expected: scale * expected, discounted: scale * discounted }
     }

@@ -11,11 +11,17 @@ const HALF: [(f64, f64); 6] = [
 ];
 
 /// Cuts `[0, end]` into equal panels no wider than `widest` and visits the nodes of each: `visit(node, weight)`.
-pub(crate) fn visit_nodes(end: f64, widest: f64, mut visit: impl FnMut(f64, f64)) {
-    let panels = (end / widest).ceil().max(1.0);
-    let half_width = end / (2.0 * panels);
+pub(crate) fn visit_nodes(end: f64, widest: f64, visit: impl FnMut(f64, f64)) {
+    visit_nodes_between(0.0, end, widest, visit);
+}
+
+/// The same for `[start, end]`.
+pub(crate) fn visit_nodes_between(start: f64, end: f64, widest: f64, mut visit: impl FnMut(f64, f64)) {
+    let length = end - start;
+    let panels = (length / widest).ceil().max(1.0);
+    let half_width = length / (2.0 * panels);
     for panel in 0..panels as u32 {
-        let middle = f64::from(2 * panel + 1) * half_width;
+        let middle = start + f64::from(2 * panel + 1) * half_width;
         for (node, weight) in HALF {
             visit(middle - half_width * node, half_width * weight);
             visit(middle + half_width * node, half_width * weight);
