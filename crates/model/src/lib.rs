@@ -49,7 +49,7 @@ pub use gamma_gamma::{GammaGamma, MeanUndefined};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use parameters::{ParameterError, Parameters, Terms};
 pub use scorer::{Scorer, Value};
-pub use season::{Outlook, PurchaseCounts, Season, SeasonError};
+pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
 
 /// Days in a week: histories are counted in days, the models in weeks.
 pub const DAYS_PER_WEEK: f64 = 7.0;

@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::history::LARGEST_SUM_MINOR;
-use crate::{AliveCurve, Outlook, Parameters, Purchases, Rejection, Season, Summary, Terms};
+use crate::{AliveCurve, Clock, Outlook, Parameters, Purchases, Rejection, Season, Summary, Terms};
 
 /// Curves are kept for `x` below this: a purchase a day for eleven years. About 4 MB if each is asked for.
 const CURVES: usize = 4096;
@@ -41,8 +41,7 @@ pub struct Value {
 pub struct Scorer {
     parameters: Parameters,
     terms: Terms,
-    season: Season,
-    last_day: i64,
+    clock: Clock,
     outlook: Outlook,
     curves: Box<[OnceLock<AliveCurve>]>,
     blocks: Box<[OnceLock<Box<[Entry]>>]>,
@@ -51,7 +50,7 @@ pub struct Scorer {
 impl Scorer {
     /// Prepares empty tables.
     pub fn new(parameters: Parameters, terms: Terms) -> Self {
-        Self::in_season(parameters, terms, Season::none(), 0)
+        Self::in_season(parameters, terms, &Season::none(), 0)
     }
 
     /// Prepares empty tables for customers whose purchases follow a season, under parameters that were fitted in its
@@ -59,11 +58,11 @@ impl Scorer {
     /// ([`Observation::last_day`](crate::Observation::last_day)).
     ///
     /// With [`Season::none`] the same as [`new`](Self::new), whatever the day.
-    pub fn in_season(parameters: Parameters, terms: Terms, season: Season, last_day: i64) -> Self {
+    pub fn in_season(parameters: Parameters, terms: Terms, season: &Season, last_day: i64) -> Self {
         let outlook = season.outlook(last_day, &terms);
         let curves = (0..CURVES).map(|_| OnceLock::new()).collect();
         let blocks = (0..BLOCKS).map(|_| OnceLock::new()).collect();
-        Self { parameters, terms, season, last_day, outlook, curves, blocks }
+        Self { parameters, terms, clock: season.clock(last_day), outlook, curves, blocks }
     }
 
     /// The parameters it values under.
@@ -87,7 +86,7 @@ impl Scorer {
         let mean_spend = gamma_gamma
             .mean_of_total(summary.frequency, summary.repeat_spend_minor as f64)
             .map_err(|_| Rejection::SpendHasNoMean)?;
-        let (t_x, age) = self.season.times(summary, self.last_day);
+        let (t_x, age) = self.clock.times(summary);
         let p_alive = bg_nbd.p_alive(summary.frequency, t_x, age);
         let alive = self.purchases(summary.frequency, summary.age_days, age);
         Ok(Value {

@@ -72,33 +72,33 @@ impl Season {
 
     /// No season at all: operational time is calendar time, to the bit.
     pub fn none() -> Self {
-        Self::of([1.0; Season::WEEKS])
+        Self::of(&[1.0; Season::WEEKS])
     }
 
     /// Takes the index of each week, from 1e-4 to 53; their mean over the mean year must be 1 to 1e-12.
-    pub fn new(index: [f64; Season::WEEKS]) -> Result<Self, ParameterError> {
-        for value in index {
+    pub fn new(index: &[f64; Season::WEEKS]) -> Result<Self, ParameterError> {
+        for &value in index {
             ParameterError::check("season index of a week", value, LEAST, MOST)?;
         }
-        ParameterError::check("season mean", mean(&index), 1.0 - ROUNDING, 1.0 + ROUNDING)?;
+        ParameterError::check("season mean", mean(index), 1.0 - ROUNDING, 1.0 + ROUNDING)?;
         Ok(Self::of(index))
     }
 
     /// Takes how much is bought in each week, in any unit, and scales it to the mean 1.
-    pub fn of_activity(activity: [f64; Season::WEEKS]) -> Result<Self, ParameterError> {
-        for value in activity {
+    pub fn of_activity(activity: &[f64; Season::WEEKS]) -> Result<Self, ParameterError> {
+        for &value in activity {
             ParameterError::check("season activity of a week", value, f64::MIN_POSITIVE, 1e300)?;
         }
-        let mean = mean(&activity);
-        Self::new(activity.map(|value| value / mean))
+        let mean = mean(activity);
+        Self::new(&activity.map(|value| value / mean))
     }
 
-    fn of(index: [f64; Season::WEEKS]) -> Self {
+    fn of(index: &[f64; Season::WEEKS]) -> Self {
         let mut gained = [0.0; DAYS_IN_LEAP_YEAR];
         for day in 1..DAYS_IN_LEAP_YEAR {
             gained[day] = gained[day - 1] + (index[week_of(day - 1)] - 1.0);
         }
-        Self { index, gained }
+        Self { index: *index, gained }
     }
 
     /// The index of each week of the year.
@@ -107,18 +107,20 @@ impl Season {
     }
 
     /// A customer's `t_x` and `T` in operational weeks, when `last_day` is the last observed day
-    /// ([`Observation::last_day`](crate::Observation::last_day)); three reads of one small table.
+    /// ([`Observation::last_day`](crate::Observation::last_day)).
     ///
-    /// `0 <= t_x <= T` where the summary has it so; without a season [`Summary::recency`] and [`Summary::age`].
-    #[inline]
+    /// `0 <= t_x <= T` where the summary has it so; without a season [`Summary::recency`] and [`Summary::age`]. For many
+    /// customers use a [`Clock`].
     pub fn times(&self, summary: &Summary, last_day: i64) -> (f64, f64) {
         let last_day = within_calendar(last_day);
-        let first_day = last_day - i64::from(summary.age_days);
-        let last_purchase = first_day + i64::from(summary.recency_days);
-        let at_first = self.ahead_after(first_day);
-        let weeks =
-            |days: u32, day: i64| (f64::from(days) + (self.ahead_after(day) - at_first)) / DAYS_PER_WEEK;
-        (weeks(summary.recency_days, last_purchase), weeks(summary.age_days, last_day))
+        times(summary, |days_ago| self.ahead_after(last_day - days_ago))
+    }
+
+    /// The season's clock for a run in which `last_day` is the last observed day of every customer.
+    pub fn clock(&self, last_day: i64) -> Clock {
+        let last_day = within_calendar(last_day);
+        let ahead = (0..CLOCK_DAYS).map(|days_ago| self.ahead_after(last_day - days_ago)).collect();
+        Clock { season: self.clone(), last_day, ahead }
     }
 
     /// Operational weeks in the `calendar_weeks` (finite, at least 0) that follow `last_day`.
@@ -180,6 +182,40 @@ impl Season {
         let date = Date::of(day);
         date.leap_days_owed() * (self.index[Season::WEEKS - 1] - 1.0) + self.gained[date.day_of_year]
     }
+}
+
+/// By so many days ago a [`Clock`] is read from a table: eleven years.
+const CLOCK_DAYS: i64 = 4096;
+
+/// A [`Season`] read at the end of one observation: two reads from a table by days for each customer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Clock {
+    season: Season,
+    last_day: i64,
+    /// By how many days operational time was ahead at the end of the day so many days ago.
+    ahead: Box<[f64]>,
+}
+
+impl Clock {
+    /// The same as [`Season::times`], to the bit.
+    #[inline]
+    pub fn times(&self, summary: &Summary) -> (f64, f64) {
+        times(summary, |days_ago| match self.ahead.get(days_ago as usize) {
+            Some(&ahead) => ahead,
+            None => self.season.ahead_after(self.last_day - days_ago),
+        })
+    }
+}
+
+/// `t_x` and `T`, given by how many days operational time was ahead so many days ago; a recency beyond the age reaches
+/// into the future.
+#[inline]
+fn times(summary: &Summary, ahead: impl Fn(i64) -> f64) -> (f64, f64) {
+    let &Summary { recency_days, age_days, .. } = summary;
+    let (age, recency) = (i64::from(age_days), i64::from(recency_days));
+    let at_first = ahead(age);
+    let weeks = |days: u32, now: f64| (f64::from(days) + (now - at_first)) / DAYS_PER_WEEK;
+    (weeks(recency_days, ahead(age - recency)), weeks(age_days, ahead(0)))
 }
 
 impl Default for Season {
@@ -279,7 +315,7 @@ impl Outlook {
         let longest = terms.horizon_weeks() * DAYS_PER_WEEK;
         let days = libm::ceil(longest) as u32;
 
-        let changes = (1..days).filter(|&day| index_in(day) != index_in(day - 1));
+        let changes = (1..days).filter(|&day| index_in(day).to_bits() != index_in(day - 1).to_bits());
         let starts: Vec<u32> = std::iter::once(0).chain(changes).collect();
         let ends = starts[1..].iter().map(|&day| weeks_at(day)).chain([terms.horizon_weeks()]);
         let stretch = |(&start, end): (&u32, f64)| {
@@ -370,6 +406,6 @@ impl TryFrom<Text> for Season {
         let index: Vec<f64> = text.index.into_iter().map(|number| number.0).collect();
         let index = <[f64; Season::WEEKS]>::try_from(index)
             .map_err(|index| SeasonError::WrongWeeks { found: index.len(), needed: Self::WEEKS })?;
-        Ok(Self::new(index)?)
+        Ok(Self::new(&index)?)
     }
 }

@@ -246,10 +246,10 @@ impl ByAge {
             }
         }
         let (found, expected) = (smooth(&found), smooth(&expected));
-        let activity = std::array::from_fn(|week| {
+        let activity: [f64; Season::WEEKS] = std::array::from_fn(|week| {
             f64::max((found[week] + PRIOR_PURCHASES) / (expected[week] + PRIOR_PURCHASES), 10.0 * LEAST)
         });
-        Ok(Season::of_activity(activity)?)
+        Ok(Season::of_activity(&activity)?)
     }
 }
 
