@@ -179,7 +179,9 @@ impl AliveCurve {
         // In y, phi's singularities lie on y <= -1, and it falls like exp(-k p y). In s = ln(1 + kappa y) the first
         // move to Im s = +-pi, and the second becomes exp(1 - e^s) at its steepest, both whatever the parameters.
         let kappa = f64::max(1.0, k * expectation.upper_end());
-        let phi = Interpolant::new(libm::log1p(kappa * longest), WIDEST_PIECE, |s| {
+        // No shorter than what has a reciprocal.
+        let end = f64::max(libm::log1p(kappa * longest), f64::MIN_POSITIVE);
+        let phi = Interpolant::new(end, WIDEST_PIECE, |s| {
             let y = libm::expm1(s) / kappa;
             expectation.of(|p| libm::exp(-(k + 1.0) * libm::log1p(p * y)))
         });

@@ -12,17 +12,18 @@
 //! the purchases a day of a customer of that *operational* age, alive or not. In a mixture of Poisson processes with
 //! dropout at purchases `g` is the same for every cohort, whatever the mixture; nothing is assumed about its shape.
 //!
-//! Both `g` (a step function of the age, its steps growing by half) and `s` follow from their margins in turn: what
+//! Both `g` (a step function of the age, its steps growing by a tenth) and `s` follow from their margins in turn: what
 //! was bought at an age, or in a week of the year, over what the other factor expects there. These are the score
 //! equations of a Poisson regression. They need only the mean above to be right, not the distribution, so the
 //! estimate is consistent although purchases of one customer cluster. Operational ages depend on `s`, so ages are
-//! sorted anew and all is repeated until `s` stays. What bias remains is stated where it arises:
+//! sorted anew and all is repeated until `s` stays.
 //!
-//! * smoothing over the year with the weights 1, 2, 1 over neighbouring weeks (standard deviation 0.7 weeks) lowers
-//!   a peak by `s''/4` per week squared: 0.4 % of the swing of a sine over the year, 3 % of one that is over in four months;
-//! * shrinking by half a purchase as expected and as found draws the index of a week that would see `n` purchases
-//!   without a season to 1 by `1/(2n+1)`;
-//! * several purchases on one day count once.
+//! The weeks are smoothed over the circle of the year with the weights 1, 2, 1 (standard deviation 0.7 weeks). That
+//! alone would cut a peak by `s''/4`; so a smoothed pilot is multiplied by the smoothed ratio of what was found to what
+//! the pilot expects (Jones, Linton & Nielsen 1995), which leaves a bias of the fourth derivative and never a
+//! negative index. Half a purchase is added to both sides of each ratio, so that no week is 0; a week with `n`
+//! purchases and a low index is overrated by about `1/n` of it. Over twelve simulated bases of 40,000 customers neither
+//! bias can be told from the sampling error.
 
 use super::{Date, LEAST, Season, SeasonError};
 
@@ -65,10 +66,12 @@ struct Week {
     days: u64,
 }
 
+type Weekly = [f64; Season::WEEKS];
+
 /// Purchases and days by age and week of the year.
 struct ByAge {
-    repeats: Vec<[f64; Season::WEEKS]>,
-    days: Vec<[f64; Season::WEEKS]>,
+    repeats: Vec<Weekly>,
+    days: Vec<Weekly>,
 }
 
 impl PurchaseCounts {
@@ -153,7 +156,7 @@ impl PurchaseCounts {
     }
 
     /// Sorts the counts by the operational age of their customers.
-    fn by_age(&self, weeks: &[Week], index: &[f64; Season::WEEKS]) -> ByAge {
+    fn by_age(&self, weeks: &[Week], index: &Weekly) -> ByAge {
         let mut clock = 0.0;
         let middle = |week: &Week| {
             let length = week.days as f64 * index[week.of_year] / 7.0;
@@ -188,7 +191,7 @@ impl Season {
     /// [`Self::FEWEST_REPEATS`]); with
     /// less, go without: [`Season::none`].
     ///
-    /// Every week's index is positive. Its standard error is about `0.6 / sqrt(n)` of it, with `n` repeat purchases
+    /// Every week's index is positive. Its standard error is about `0.75 / sqrt(n)` of it, with `n` repeat purchases
     /// in that week over all years.
     pub fn estimate(counts: &PurchaseCounts) -> Result<Self, SeasonError> {
         let found = counts.earliest_day.map_or(0, |earliest| (counts.last_day - earliest) as u64 + 1);
@@ -231,7 +234,7 @@ impl ByAge {
         Ok(season)
     }
 
-    fn turn(&self, index: &[f64; Season::WEEKS]) -> Result<Season, SeasonError> {
+    fn turn(&self, index: &Weekly) -> Result<Season, SeasonError> {
         let mut found = [0.0; Season::WEEKS];
         let mut expected = [0.0; Season::WEEKS];
         for (repeats, days) in self.repeats.iter().zip(&self.days) {
@@ -245,15 +248,24 @@ impl ByAge {
                 expected[week] += rate * days[week];
             }
         }
-        let (found, expected) = (smooth(&found), smooth(&expected));
-        let activity: [f64; Season::WEEKS] = std::array::from_fn(|week| {
-            f64::max((found[week] + PRIOR_PURCHASES) / (expected[week] + PRIOR_PURCHASES), 10.0 * LEAST)
-        });
+        let pilot = smooth_ratio(&found, &expected);
+        let correction = smooth_ratio(&found, &product(&expected, &pilot));
+        let activity = product(&pilot, &correction).map(|activity| f64::max(activity, 10.0 * LEAST));
         Ok(Season::of_activity(&activity)?)
     }
 }
 
-fn smooth(weekly: &[f64; Season::WEEKS]) -> [f64; Season::WEEKS] {
+/// What was found over what was expected, both smoothed and shrunk.
+fn smooth_ratio(found: &Weekly, expected: &Weekly) -> Weekly {
+    let (found, expected) = (smooth(found), smooth(expected));
+    std::array::from_fn(|week| (found[week] + PRIOR_PURCHASES) / (expected[week] + PRIOR_PURCHASES))
+}
+
+fn product(a: &Weekly, b: &Weekly) -> Weekly {
+    std::array::from_fn(|week| a[week] * b[week])
+}
+
+fn smooth(weekly: &Weekly) -> Weekly {
     std::array::from_fn(|week| {
         let before = weekly[(week + Season::WEEKS - 1) % Season::WEEKS];
         let after = weekly[(week + 1) % Season::WEEKS];
@@ -270,7 +282,7 @@ fn distance(a: &Season, b: &Season) -> f64 {
 fn step_of(age: f64) -> usize {
     let (mut step, mut until) = (0, 1.0);
     while age >= until {
-        until = f64::max(until + 1.0, 1.5 * until);
+        until = f64::max(until + 1.0, 1.1 * until);
         step += 1;
     }
     step
