@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::alive::Alive;
 use crate::coin_dropout::Customer;
 use crate::parameters::ExactNumber;
-use crate::{AliveCurve, ParameterError, PurchaseDistribution, SpreadCurve, Terms, Undefined};
+use crate::{AliveCurve, Outlook, ParameterError, PurchaseDistribution, SpreadCurve, Terms, Undefined};
 
 /// The BG/NBD model with its parameters; time in weeks.
 ///
@@ -134,6 +134,11 @@ impl BgNbd {
     /// What a customer with `x` repeat purchases will still buy if he is alive, for every age.
     pub fn alive_curve(&self, x: u32, terms: &Terms) -> AliveCurve {
         self.curve(x, terms.horizon_weeks(), terms.delta())
+    }
+
+    /// The same over the operational time that lies ahead in a season.
+    pub fn seasonal_curve(&self, x: u32, outlook: &Outlook) -> AliveCurve {
+        self.curve(x, outlook.operational_weeks(), outlook.delta())
     }
 
     /// How that scatters, for every age.

@@ -25,7 +25,7 @@ pub use segments::{FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, by_segm
 
 use optimum::Optimum;
 
-use crate::{BgNbd, DAYS_PER_WEEK, GammaGamma, ParameterError, Parameters, Summary};
+use crate::{BgNbd, GammaGamma, ParameterError, Parameters, Season, Summary};
 
 /// Customers below this number say nothing about four parameters.
 pub const FEWEST_CUSTOMERS: u64 = 20;
@@ -134,17 +134,24 @@ pub fn parameters(
 ///
 /// Customers with a single purchase differ by nothing but their age in days, and most customers are of that kind.
 pub fn rows(summaries: impl IntoIterator<Item = Summary>) -> (Vec<PurchaseRow>, Vec<SpendRow>) {
+    rows_in_season(summaries, &Season::none(), 0)
+}
+
+/// The same with the times in operational weeks of the season, for summaries that all end with `last_day`.
+pub fn rows_in_season(
+    summaries: impl IntoIterator<Item = Summary>,
+    season: &Season,
+    last_day: i64,
+) -> (Vec<PurchaseRow>, Vec<SpendRow>) {
     let mut summaries: Vec<Summary> = summaries.into_iter().collect();
 
     summaries.sort_unstable_by_key(|s| (s.frequency, s.recency_days, s.age_days));
     let same = |a: &Summary, b: &Summary| {
         (a.frequency, a.recency_days, a.age_days) == (b.frequency, b.recency_days, b.age_days)
     };
-    let purchase_row = |group: &[Summary]| PurchaseRow {
-        x: group[0].frequency,
-        t_x: f64::from(group[0].recency_days) / DAYS_PER_WEEK,
-        age: f64::from(group[0].age_days) / DAYS_PER_WEEK,
-        customers: group.len() as u64,
+    let purchase_row = |group: &[Summary]| {
+        let (t_x, age) = season.times(&group[0], last_day);
+        PurchaseRow { x: group[0].frequency, t_x, age, customers: group.len() as u64 }
     };
     let purchases = summaries.chunk_by(same).map(purchase_row).collect();
 

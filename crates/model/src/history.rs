@@ -77,7 +77,8 @@ impl Observation {
         self.currency
     }
 
-    fn last_day(&self) -> i64 {
+    /// The last observed day, in days since 1970-01-01 UTC.
+    pub fn last_day(&self) -> i64 {
         day_of(self.as_of_us.saturating_sub(1))
     }
 }

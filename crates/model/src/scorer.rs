@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::history::LARGEST_SUM_MINOR;
-use crate::{AliveCurve, DAYS_PER_WEEK, Parameters, Purchases, Rejection, Summary, Terms};
+use crate::{AliveCurve, Clock, Outlook, Parameters, Purchases, Rejection, Season, Summary, Terms};
 
 /// Curves are kept for `x` below this: a purchase a day for eleven years. About 4 MB if each is asked for.
 const CURVES: usize = 4096;
@@ -41,6 +41,8 @@ pub struct Value {
 pub struct Scorer {
     parameters: Parameters,
     terms: Terms,
+    clock: Clock,
+    outlook: Outlook,
     curves: Box<[OnceLock<AliveCurve>]>,
     blocks: Box<[OnceLock<Box<[Entry]>>]>,
 }
@@ -48,9 +50,19 @@ pub struct Scorer {
 impl Scorer {
     /// Prepares empty tables.
     pub fn new(parameters: Parameters, terms: Terms) -> Self {
+        Self::in_season(parameters, terms, &Season::none(), 0)
+    }
+
+    /// Prepares empty tables for customers whose purchases follow a season, under parameters that were fitted in its
+    /// time ([`fit::rows_in_season`](crate::fit::rows_in_season)); all summaries must end with `last_day`
+    /// ([`Observation::last_day`](crate::Observation::last_day)).
+    ///
+    /// With [`Season::none`] the same as [`new`](Self::new), whatever the day.
+    pub fn in_season(parameters: Parameters, terms: Terms, season: &Season, last_day: i64) -> Self {
+        let outlook = season.outlook(last_day, &terms);
         let curves = (0..CURVES).map(|_| OnceLock::new()).collect();
         let blocks = (0..BLOCKS).map(|_| OnceLock::new()).collect();
-        Self { parameters, terms, curves, blocks }
+        Self { parameters, terms, clock: season.clock(last_day), outlook, curves, blocks }
     }
 
     /// The parameters it values under.
@@ -74,8 +86,9 @@ impl Scorer {
         let mean_spend = gamma_gamma
             .mean_of_total(summary.frequency, summary.repeat_spend_minor as f64)
             .map_err(|_| Rejection::SpendHasNoMean)?;
-        let p_alive = bg_nbd.p_alive(summary.frequency, summary.recency(), summary.age());
-        let alive = self.purchases(summary.frequency, summary.age_days);
+        let (t_x, age) = self.clock.times(summary);
+        let p_alive = bg_nbd.p_alive(summary.frequency, t_x, age);
+        let alive = self.purchases(summary.frequency, summary.age_days, age);
         Ok(Value {
             value_minor: whole_minor(p_alive * alive.discounted * mean_spend)?,
             expected_purchases: p_alive * alive.expected,
@@ -83,28 +96,27 @@ impl Scorer {
         })
     }
 
-    /// The purchases given alive, from the table where it reaches.
+    /// The purchases given alive, from the table where it reaches; `age` is a function of `age_days`.
     #[inline]
-    fn purchases(&self, frequency: u32, age_days: u32) -> Purchases {
+    fn purchases(&self, frequency: u32, age_days: u32, age: f64) -> Purchases {
         let (x, day) = (frequency as usize, age_days as usize);
         if x >= BLOCKS || day >= AGES {
-            return self.compute(frequency, age_days);
+            return self.compute(frequency, age);
         }
         let block = self.blocks[x].get_or_init(|| (0..AGES).map(|_| Entry::default()).collect());
         block[day].get().unwrap_or_else(|| {
-            let purchases = self.compute(frequency, age_days);
+            let purchases = self.compute(frequency, age);
             block[day].set(purchases);
             purchases
         })
     }
 
     #[cold]
-    fn compute(&self, frequency: u32, age_days: u32) -> Purchases {
-        let age = f64::from(age_days) / DAYS_PER_WEEK;
-        let new_curve = || self.parameters.bg_nbd.alive_curve(frequency, &self.terms);
+    fn compute(&self, frequency: u32, age: f64) -> Purchases {
+        let new_curve = || self.parameters.bg_nbd.seasonal_curve(frequency, &self.outlook);
         match self.curves.get(frequency as usize) {
-            Some(kept) => kept.get_or_init(new_curve).purchases(age),
-            None => new_curve().purchases(age),
+            Some(kept) => kept.get_or_init(new_curve).purchases_over(age, &self.outlook),
+            None => new_curve().purchases_over(age, &self.outlook),
         }
     }
 }
