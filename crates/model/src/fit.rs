@@ -7,10 +7,12 @@
 mod bg_nbd;
 mod gamma_gamma;
 mod optimum;
+mod pareto_nbd;
 mod sum;
 
 pub use bg_nbd::{PurchaseRow, bg_nbd};
 pub use gamma_gamma::{SpendRow, gamma_gamma};
+pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 
 use optimum::Optimum;
 

@@ -39,7 +39,7 @@ pub fn bg_nbd(rows: &[PurchaseRow]) -> Result<Fit<BgNbd>, FitError> {
 }
 
 impl PurchaseRow {
-    fn is_possible(&self) -> bool {
+    pub(super) fn is_possible(&self) -> bool {
         let ordered = 0.0 <= self.t_x && self.t_x <= self.age && self.age.is_finite();
         ordered && (self.x > 0 || self.t_x == 0.0)
     }

@@ -50,7 +50,7 @@ pub(crate) fn stirling_error(z: f64) -> f64 {
 }
 
 /// What Stirling's formula leaves of `ln Gamma(z)` for `z >= 10` (Abramowitz & Stegun 6.1.41).
-fn stirling_rest(z: f64) -> f64 {
+pub(crate) fn stirling_rest(z: f64) -> f64 {
     let w = 1.0 / (z * z);
     (1.0 / 12.0
         - w * (1.0 / 360.0

@@ -23,6 +23,15 @@ pub(crate) fn visit_nodes(end: f64, widest: f64, mut visit: impl FnMut(f64, f64)
     }
 }
 
+/// Visits the nodes of one panel around `middle`: `visit(node, weight)`.
+#[inline]
+pub(crate) fn visit_panel(middle: f64, half_width: f64, mut visit: impl FnMut(f64, f64)) {
+    for (node, weight) in HALF {
+        visit(middle - half_width * node, half_width * weight);
+        visit(middle + half_width * node, half_width * weight);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
