@@ -37,6 +37,7 @@
 
 mod alive;
 mod alive_curve;
+pub mod backtest;
 mod bg_nbd;
 mod coin_dropout;
 pub mod fit;
