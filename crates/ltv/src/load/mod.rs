@@ -9,6 +9,7 @@
 //! bad, the file is read again to write the bad ones down.
 
 mod currency;
+mod direct;
 mod input;
 mod records;
 mod rejects;
@@ -29,6 +30,8 @@ use tokio::task::spawn_blocking;
 use tokio_postgres::Client;
 
 pub use row::Reason;
+
+pub(crate) use direct::{ReadReport, segments, transactions};
 
 use rejects::{Rejected, RejectsFile, write_rejects};
 use row::{Columns, CustomerColumns, TransactionColumns};

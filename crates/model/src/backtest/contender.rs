@@ -50,7 +50,7 @@ impl ContenderKind {
     pub fn fit(self, rows: &[PurchaseRow]) -> Result<Fit<Contender>, FitError> {
         Ok(match self {
             Self::BgNbd => with_model(fit::bg_nbd(rows)?, Contender::BgNbd),
-            Self::MbgNbd => with_model(TEMP_mbg_nbd(rows)?, Contender::MbgNbd),
+            Self::MbgNbd => with_model(fit::mbg_nbd(rows)?, Contender::MbgNbd),
             Self::ParetoNbd => with_model(fit::pareto_nbd(rows)?, Contender::ParetoNbd),
         })
     }
@@ -226,17 +226,4 @@ impl Latest {
         let mean_spend = spend.mean_spend(summary.frequency, summary.mean_spend_minor()).unwrap_or(0.0);
         Forecast { expected, spend_minor: expected * mean_spend, place: Some(place) }
     }
-}
-
-fn TEMP_mbg_nbd(rows: &[PurchaseRow]) -> Result<fit::Fit<MbgNbd>, FitError> {
-    let f = fit::bg_nbd(rows)?;
-    Ok(fit::Fit {
-        model: MbgNbd::new(f.model.r(), f.model.alpha(), f.model.a(), f.model.b())?,
-        log_likelihood: f.log_likelihood,
-        gradient_norm: f.gradient_norm,
-        standard_errors: f.standard_errors,
-        customers: f.customers,
-        converged: f.converged,
-        evaluations: f.evaluations,
-    })
 }
