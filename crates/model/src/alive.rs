@@ -86,13 +86,11 @@ impl Alive {
     }
 
     pub(crate) fn moments_at(&self, y: f64, expectation: &BetaExpectation) -> Moments {
-        let of = |p, complement| given_dropout(self.k, y, p, complement);
-        let mean = expectation.of_both(|p, complement| of(p, complement).mean);
-        // Two passes instead of E[M^2] - mean^2, which cancels.
-        let variance = expectation.of_both(|p, complement| {
-            let given = of(p, complement);
-            given.variance + (given.mean - mean) * (given.mean - mean)
-        });
+        let given = expectation.sampled(|p, complement| given_dropout(self.k, y, p, complement));
+        let mean = given.iter().map(|(weight, given)| weight * given.mean).sum();
+        // Around the mean instead of E[M^2] - mean^2, which cancels.
+        let square = |given: &Moments| (given.mean - mean) * (given.mean - mean);
+        let variance = given.iter().map(|(weight, given)| weight * (given.variance + square(given))).sum();
         Moments { mean, variance }
     }
 }

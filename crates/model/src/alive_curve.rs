@@ -112,7 +112,7 @@ impl Spread {
 
 /// The scatter of what a customer with a given `x` will still buy if he is alive, as a function of his age alone.
 ///
-/// Relative error of the variance below 1e-11; finite on the whole domain. Building one costs about as much as three
+/// Relative error of the variance below 1e-11; finite on the whole domain. Building one costs about as much as five
 /// [`AliveCurve`]s, each age a tenth of a microsecond.
 pub struct SpreadCurve {
     k: f64,

@@ -10,7 +10,7 @@ mod optimum;
 mod pareto_nbd;
 mod sum;
 
-pub use bg_nbd::{PurchaseRow, bg_nbd};
+pub use bg_nbd::{PurchaseRow, bg_nbd, bg_nbd_from, mbg_nbd, mbg_nbd_from};
 pub use gamma_gamma::{SpendRow, gamma_gamma};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 
@@ -68,7 +68,7 @@ pub enum FitError {
         needed: u64,
     },
     /// Nobody came back, so nothing is known about rates and dropout.
-    #[error("fit bg_nbd: no customer made a repeat purchase")]
+    #[error("fit the purchases: no customer made a repeat purchase")]
     NoRepeatPurchases,
     /// A row contradicts itself.
     #[error("fit {model}: row {row} is not a possible customer")]
@@ -187,7 +187,7 @@ fn conclude<M, const N: usize>(
         gradient_norm: optimum.gradient_norm,
         standard_errors: (0..N).map(standard_error).collect(),
         customers,
-        converged: optimum.gradient_norm < 1e-9,
+        converged: optimum.gradient_norm < optimum::CLEARLY_THE_TOP,
         evaluations: optimum.evaluations,
     })
 }
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn customers_who_never_came_back_teach_nothing() {
-        assert_eq!(message(vec![summary(0, 0); 50]), "fit bg_nbd: no customer made a repeat purchase");
+        assert_eq!(message(vec![summary(0, 0); 50]), "fit the purchases: no customer made a repeat purchase");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! From the history of what somebody bought follows how often he will buy in the coming year, how much he will spend
 //! each time, and what that is worth today. The models are the published ones: BG/NBD for the purchases
-//! ([`BgNbd`], Fader, Hardie & Lee 2005) and Gamma-Gamma for the spend ([`GammaGamma`], Fader & Hardie 2013).
+//! ([`BgNbd`], Fader, Hardie & Lee 2005; [`MbgNbd`], Batislam et al. 2007, where many never return) and Gamma-Gamma for the spend ([`GammaGamma`], Fader & Hardie 2013).
 //!
 //! **Where to start.** [`HistoryFold`] turns a customer's transactions into a [`Summary`]; [`Scorer`] turns a summary
 //! into a [`Value`], or says with a [`Rejection`] why it cannot; [`fit::parameters`] finds the [`Parameters`] from

@@ -6,13 +6,14 @@ use crate::kernel::negative_binomial;
 /// Numbers above this are not told apart: sixteen million purchases of one customer in one horizon.
 const LARGEST_COUNT: usize = 1 << 24;
 
-/// Numbers are listed until the probability of a larger one is below this.
+/// Numbers are listed until the probability of a larger one, for a customer who is alive, is below this part of the
+/// probability of any.
 const NEGLIGIBLE: f64 = 1e-16;
 
 /// The distribution of a customer's purchases over a horizon.
 ///
 /// Lists the probabilities of `0..=n` purchases, where more than `n` have a probability below 1e-15; from 16.7 million
-/// on all larger numbers count as that one. Relative error of each probability below 1e-11.
+/// on all larger numbers count as that one. Relative error of each probability below 1e-11, in lists of millions 1e-9.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PurchaseDistribution {
     /// Never empty.
@@ -43,7 +44,7 @@ impl PurchaseDistribution {
         // E[(1-p)^n].
         let mut survival = 1.0;
         for n in 1..exactly.len() {
-            if p_alive * survival * at_least[n] < NEGLIGIBLE {
+            if survival * at_least[n] < NEGLIGIBLE * at_least[1] {
                 break;
             }
             let tosses = b + (n - 1) as f64;

@@ -6,7 +6,7 @@ mod csv;
 
 use csv::Table;
 use model::fit::{self, PurchaseRow, SpendRow};
-use model::{Currency, HistoryFold, Observation, Scorer, Summary, Terms};
+use model::{BgNbd, Currency, HistoryFold, MbgNbd, Observation, Scorer, Summary, Terms};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -31,15 +31,7 @@ fn check(model: &str, dataset: &str, fitted: &[(&str, f64)]) {
 
 #[test]
 fn bg_nbd_finds_the_published_maximum() {
-    let row = |row: csv::Row<'_>| PurchaseRow {
-        x: row.number("frequency") as u32,
-        t_x: row.number("recency"),
-        age: row.number("T"),
-        customers: 1,
-    };
-    let rows: Vec<PurchaseRow> = Table::read("cdnow_customers_summary.csv").rows().map(row).collect();
-
-    let fit = fit::bg_nbd(&rows).unwrap();
+    let fit = fit::bg_nbd(&purchase_rows()).unwrap();
 
     println!("{fit:?}");
     assert!(fit.converged);
@@ -48,6 +40,69 @@ fn bg_nbd_finds_the_published_maximum() {
     let fitted = [("r", model.r()), ("alpha", model.alpha()), ("a", model.a()), ("b", model.b())];
     check("bgnbd", "cdnow_customers_summary", &fitted);
     check("bgnbd", "cdnow_customers_summary", &[("log_lik", fit.log_likelihood)]);
+}
+
+#[test]
+fn mbg_nbd_finds_the_published_maximum() {
+    let fit = fit::mbg_nbd(&purchase_rows()).unwrap();
+
+    println!("{fit:?}");
+    assert!(fit.converged);
+    let model = fit.model;
+    let fitted = [("r", model.r()), ("alpha", model.alpha()), ("a", model.a()), ("b", model.b())];
+    check("mbgnbd", "cdnow_customers_summary", &fitted);
+    // The paper gives none.
+    assert!((fit.log_likelihood + 9_582.132_685).abs() < 1e-6);
+}
+
+#[test]
+fn the_maximum_is_found_from_anywhere() {
+    let rows = purchase_rows();
+    let (bg_nbd, mbg_nbd) = (fit::bg_nbd(&rows).unwrap().model, fit::mbg_nbd(&rows).unwrap().model);
+
+    for [r, alpha, a, b] in random_starts() {
+        let bg_start = BgNbd::new(r, alpha, a, b).unwrap();
+        let from_there = fit::bg_nbd_from(&rows, &bg_start).unwrap();
+        let found = from_there.model;
+        let both = [(found.r(), bg_nbd.r()), (found.alpha(), bg_nbd.alpha()), (found.a(), bg_nbd.a())];
+        assert!(from_there.converged, "from {bg_start:?}");
+        assert!(both.iter().all(|(found, known)| (found / known - 1.0).abs() < 1e-7), "from {bg_start:?}");
+
+        let mbg_start = MbgNbd::new(r, alpha, a, b).unwrap();
+        let from_there = fit::mbg_nbd_from(&rows, &mbg_start).unwrap();
+        let found = from_there.model;
+        let both = [(found.r(), mbg_nbd.r()), (found.alpha(), mbg_nbd.alpha()), (found.a(), mbg_nbd.a())];
+        assert!(from_there.converged, "from {mbg_start:?}");
+        assert!(both.iter().all(|(found, known)| (found / known - 1.0).abs() < 1e-7), "from {mbg_start:?}");
+    }
+}
+
+/// Twenty starts as one would throw them over the orders of magnitude, and twenty far beyond.
+fn random_starts() -> Vec<[f64; 4]> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut between = |least: f64, most: f64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        least * (most / least).powf((state >> 11) as f64 / (1_u64 << 53) as f64)
+    };
+    let usual: Vec<[f64; 4]> = (0..20)
+        .map(|_| [between(0.05, 20.0), between(0.5, 100.0), between(0.05, 20.0), between(0.05, 20.0)])
+        .collect();
+    let far: Vec<[f64; 4]> = (0..20)
+        .map(|_| [between(1e-3, 1e3), between(1e-2, 1e4), between(1e-3, 1e3), between(1e-3, 1e3)])
+        .collect();
+    [usual, far].concat()
+}
+
+fn purchase_rows() -> Vec<PurchaseRow> {
+    let row = |row: csv::Row<'_>| PurchaseRow {
+        x: row.number("frequency") as u32,
+        t_x: row.number("recency"),
+        age: row.number("T"),
+        customers: 1,
+    };
+    Table::read("cdnow_customers_summary.csv").rows().map(row).collect()
 }
 
 #[test]

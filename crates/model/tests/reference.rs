@@ -19,9 +19,9 @@ impl Worst {
         let equal = actual.partial_cmp(&expected) == Some(Ordering::Equal); // infinities and zeros too
         let error = if equal { 0.0 } else { (actual / expected - 1.0).abs() };
         let worst = self.0.entry(quantity).or_default();
-        assert!(!error.is_nan(), "{quantity} of {}: {actual} is not {expected}", row.text("id"));
+        assert!(!error.is_nan(), "{quantity} of {}: {actual} is not {expected}", row.label());
         if error > worst.0 {
-            *worst = (error, row.text("id").to_owned());
+            *worst = (error, row.label());
         }
     }
 
@@ -106,6 +106,54 @@ fn mbg_nbd_is_right_to_eleven_digits_in_every_corner() {
     check_purchase_model!("mbgnbd", MbgNbd, 1e-11);
 }
 
+/// The same for points at random, far beyond the table's.
+macro_rules! check_random_points {
+    ($name:literal, $model:ty, $bound:literal) => {{
+        let table = Table::read("ref_bg_mbg_random.csv");
+        let mut worst = Worst::default();
+
+        for row in table.rows().filter(|row| row.text("model") == $name) {
+            let of = |column| row.number(column);
+            let model = <$model>::new(of("r"), of("alpha"), of("a"), of("b")).unwrap();
+            let (x, t_x, age, t) = (of("x") as u32, of("t_x"), of("T"), of("t"));
+
+            worst.compare("log_lik", row, model.log_likelihood(x, t_x, age), of("log_lik"));
+            worst.compare("p_alive", row, model.p_alive(x, t_x, age), of("p_alive"));
+            worst.compare("cet", row, model.expected_purchases(x, t_x, age, t), of("cet"));
+            let dert = model.discounted_purchases_for_ever(x, t_x, age, of("delta")).unwrap();
+            worst.compare("dert", row, dert, of("dert"));
+            worst.compare("var_y", row, model.variance(x, t_x, age, t), of("var_y"));
+            worst.compare("p_zero", row, model.p_zero(x, t_x, age, t), of("p_zero"));
+
+            let distribution = model.purchase_distribution(x, t_x, age, t);
+            let mean = distribution.mean();
+            let square = |n: u32| (f64::from(n) - mean) * (f64::from(n) - mean);
+            let variance = (0..=distribution.largest()).map(|n| square(n) * distribution.pmf(n)).sum();
+            worst.compare("mean of the pmf", row, mean, of("cet"));
+            worst.compare("variance of the pmf", row, variance, of("var_y"));
+
+            let terms = Terms::new(t, 0.0).unwrap();
+            let expected = model.alive_curve(x, &terms).purchases(age).expected;
+            let spread = model.spread_curve(x, &terms).at(age);
+            let variance = spread.variance(model.p_alive(x, t_x, age), expected);
+            worst.compare("var_y by curve", row, variance, of("var_y"));
+        }
+
+        println!("{} at random:", $name);
+        worst.check($bound);
+    }};
+}
+
+#[test]
+fn bg_nbd_is_right_at_random_points() {
+    check_random_points!("bgnbd", BgNbd, 1e-11);
+}
+
+#[test]
+fn mbg_nbd_is_right_at_random_points() {
+    check_random_points!("mbgnbd", MbgNbd, 1e-11);
+}
+
 #[test]
 fn gamma_gamma_is_right_to_eleven_digits_in_every_corner() {
     let table = Table::read("ref_gamma_gamma.csv");
@@ -145,6 +193,13 @@ fn the_published_values_of_given_parameters_come_out() {
             }
             ("cdnow MLE", Some(t), _) => (cdnow.expected_purchases(0, 0.0, 0.0, t.parse().unwrap()), 1e-9),
             (_, Some(t), _) => (rounded.expected_purchases(0, 0.0, 0.0, t.parse().unwrap()), 1e-12),
+            ("(0.243,4.414,0.793,2.426)", None, probability) => {
+                // P(X(30)=11), of a new customer.
+                let mut numbers = probability.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+                let mut next = || -> u32 { numbers.next().unwrap().parse().unwrap() };
+                let distribution = rounded.purchase_distribution(0, 0.0, 0.0, f64::from(next()));
+                (distribution.pmf(next()), 1e-10)
+            }
             (_, _, "log_lik") if setting.contains("x=200") => {
                 (note_027.log_likelihood(200, 38.0, 40.0), 1e-11)
             }
@@ -163,5 +218,5 @@ fn the_published_values_of_given_parameters_come_out() {
         }
     }
 
-    assert_eq!(found, 12);
+    assert_eq!(found, 24);
 }

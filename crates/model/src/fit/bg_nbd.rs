@@ -1,8 +1,11 @@
-//! The likelihood of BG/NBD and its gradient over many customers.
+//! The likelihood of BG/NBD and MBG/NBD, and its gradient, over many customers.
+//!
+//! The models differ in how often a customer has tossed the coin that may end his purchases: after each repeat
+//! purchase, or after the first one too.
 
 use super::{FEWEST_CUSTOMERS, Fit, FitError, conclude, optimum, sum};
-use crate::BgNbd;
 use crate::kernel::gamma::{digamma, ln_gamma_ratio};
+use crate::{BgNbd, MbgNbd, ParameterError};
 
 /// Customers with the same purchases; times in weeks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,23 +22,70 @@ pub struct PurchaseRow {
 
 /// Fits BG/NBD by maximum likelihood (Fader, Hardie & Lee 2005, eq. 6).
 pub fn bg_nbd(rows: &[PurchaseRow]) -> Result<Fit<BgNbd>, FitError> {
-    const MODEL: &str = "bg_nbd";
+    climb("bg_nbd", rows, Tosses::AfterRepeats, None, |[r, alpha, a, b]| BgNbd::new(r, alpha, a, b))
+}
+
+/// Fits BG/NBD, beginning the search at `start`: last night's parameters, say.
+pub fn bg_nbd_from(rows: &[PurchaseRow], start: &BgNbd) -> Result<Fit<BgNbd>, FitError> {
+    let start = [start.r(), start.alpha(), start.a(), start.b()];
+    climb("bg_nbd", rows, Tosses::AfterRepeats, Some(start), |[r, alpha, a, b]| BgNbd::new(r, alpha, a, b))
+}
+
+/// Fits MBG/NBD by maximum likelihood (Batislam, Denizel & Filiztekin 2007).
+pub fn mbg_nbd(rows: &[PurchaseRow]) -> Result<Fit<MbgNbd>, FitError> {
+    climb("mbg_nbd", rows, Tosses::AfterEach, None, |[r, alpha, a, b]| MbgNbd::new(r, alpha, a, b))
+}
+
+/// Fits MBG/NBD, beginning the search at `start`.
+pub fn mbg_nbd_from(rows: &[PurchaseRow], start: &MbgNbd) -> Result<Fit<MbgNbd>, FitError> {
+    let start = [start.r(), start.alpha(), start.a(), start.b()];
+    climb("mbg_nbd", rows, Tosses::AfterEach, Some(start), |[r, alpha, a, b]| MbgNbd::new(r, alpha, a, b))
+}
+
+/// When a customer tosses the coin.
+#[derive(Clone, Copy)]
+enum Tosses {
+    /// After each repeat purchase: BG/NBD.
+    AfterRepeats,
+    /// After each purchase, the first included: MBG/NBD.
+    AfterEach,
+}
+
+impl Tosses {
+    /// How many went well if the customer is alive.
+    fn survived(self, x: f64) -> f64 {
+        match self {
+            Self::AfterRepeats => x,
+            Self::AfterEach => x + 1.0,
+        }
+    }
+}
+
+fn climb<M>(
+    model: &'static str,
+    rows: &[PurchaseRow],
+    tosses: Tosses,
+    start: Option<[f64; 4]>,
+    build: impl FnOnce([f64; 4]) -> Result<M, ParameterError>,
+) -> Result<Fit<M>, FitError> {
     if let Some(row) = rows.iter().position(|row| !row.is_possible()) {
-        return Err(FitError::ImpossibleRow { model: MODEL, row });
+        return Err(FitError::ImpossibleRow { model, row });
     }
     let customers: u64 = rows.iter().map(|row| row.customers).sum();
     if customers < FEWEST_CUSTOMERS {
-        return Err(FitError::TooFewCustomers { model: MODEL, found: customers, needed: FEWEST_CUSTOMERS });
+        return Err(FitError::TooFewCustomers { model, found: customers, needed: FEWEST_CUSTOMERS });
     }
     if rows.iter().all(|row| row.x == 0) {
         return Err(FitError::NoRepeatPurchases);
     }
 
-    let likelihood = Likelihood::new(rows);
-    let found = optimum::maximise(likelihood.start(), |ln_parameters| {
-        likelihood.mean_at(ln_parameters.map(libm::exp))
-    });
-    conclude(MODEL, customers, &found, |[r, alpha, a, b]| BgNbd::new(r, alpha, a, b))
+    let likelihood = Likelihood::new(rows, tosses);
+    // A start far off can end on the plateau where nobody drops out; the data's own start is then the better one.
+    let starts: Vec<_> =
+        start.map(|start| start.map(libm::log)).into_iter().chain([likelihood.start()]).collect();
+    let found =
+        optimum::maximise_from(&starts, |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp)));
+    conclude(model, customers, &found, build)
 }
 
 impl PurchaseRow {
@@ -49,6 +99,7 @@ struct Likelihood {
     rows: Vec<Row>,
     /// The distinct `x`, ascending.
     frequencies: Vec<f64>,
+    tosses: Tosses,
     customers: f64,
 }
 
@@ -67,13 +118,13 @@ struct ByFrequency {
     by_r: f64,
     by_a: f64,
     by_b: f64,
-    /// `ln(a / (b + x - 1))`; minus infinity for `x = 0`: he cannot be dead.
+    /// `ln(a / (b + n - 1))`; minus infinity for `n = 0`: he cannot be dead.
     ln_odds: f64,
     odds_by_b: f64,
 }
 
 impl Likelihood {
-    fn new(rows: &[PurchaseRow]) -> Self {
+    fn new(rows: &[PurchaseRow], tosses: Tosses) -> Self {
         let mut frequencies: Vec<u32> = rows.iter().map(|row| row.x).collect();
         frequencies.sort_unstable();
         frequencies.dedup();
@@ -85,7 +136,7 @@ impl Likelihood {
         };
         let rows: Vec<Row> = rows.iter().map(row).collect();
         let customers = sum::over_rows(&rows, |row| [row.customers])[0];
-        Self { rows, frequencies: frequencies.into_iter().map(f64::from).collect(), customers }
+        Self { rows, frequencies: frequencies.into_iter().map(f64::from).collect(), tosses, customers }
     }
 
     /// Where the search begins: the observed rate, and a dropout that is neither rare nor common.
@@ -100,18 +151,19 @@ impl Likelihood {
 
     /// The mean log-likelihood per customer, and its gradient by the logarithms of the parameters.
     ///
-    /// With `p_d` the probability of being dead and `l = ln(A / (alpha + t_x))`:
+    /// With `p_d` the probability of being dead, `n` the tosses that went well if he is alive, and
+    /// `l = ln(A / (alpha + t_x))`:
     ///
     /// ```text
     /// d/dr     = psi(k) - psi(r) + ln alpha - ln A + p_d l
     /// d/dalpha = r/alpha - k/A + p_d k (1/A - 1/(alpha + t_x))
-    /// d/da     = psi(a+b) - psi(a+b+x) + p_d / a
-    /// d/db     = psi(a+b) - psi(b) + psi(b+x) - psi(a+b+x) - p_d / (b+x-1)
+    /// d/da     = psi(a+b) - psi(a+b+n) + p_d / a
+    /// d/db     = psi(a+b) - psi(b) + psi(b+n) - psi(a+b+n) - p_d / (b+n-1)
     /// ```
     fn mean_at(&self, parameters: [f64; 4]) -> (f64, [f64; 4]) {
         let [r, alpha, a, b] = parameters;
-        let table: Vec<ByFrequency> =
-            self.frequencies.iter().map(|&x| ByFrequency::new(parameters, x)).collect();
+        let of_frequency = |&x: &f64| ByFrequency::new(parameters, x, self.tosses.survived(x));
+        let table: Vec<ByFrequency> = self.frequencies.iter().map(of_frequency).collect();
         let [value, by_r, by_alpha, by_a, by_b] = sum::over_rows(&self.rows, |row| {
             let of = &table[row.frequency];
             let at_age = alpha + row.age;
@@ -141,8 +193,8 @@ impl Likelihood {
 }
 
 impl ByFrequency {
-    fn new([r, _, a, b]: [f64; 4], x: f64) -> Self {
-        if x == 0.0 {
+    fn new([r, _, a, b]: [f64; 4], x: f64, tosses: f64) -> Self {
+        if tosses == 0.0 {
             return Self {
                 k: r,
                 ln_likelihood: 0.0,
@@ -153,15 +205,15 @@ impl ByFrequency {
                 odds_by_b: 0.0,
             };
         }
-        let left = digamma(a + b) - digamma(a + b + x);
+        let left = digamma(a + b) - digamma(a + b + tosses);
         Self {
             k: r + x,
-            ln_likelihood: ln_gamma_ratio(r, x) + ln_gamma_ratio(b, a) - ln_gamma_ratio(b + x, a),
+            ln_likelihood: ln_gamma_ratio(r, x) + ln_gamma_ratio(b, a) - ln_gamma_ratio(b + tosses, a),
             by_r: digamma(r + x) - digamma(r),
             by_a: left,
-            by_b: left + digamma(b + x) - digamma(b),
-            ln_odds: libm::log(a / (b + (x - 1.0))),
-            odds_by_b: 1.0 / (b + (x - 1.0)),
+            by_b: left + digamma(b + tosses) - digamma(b),
+            ln_odds: libm::log(a / (b + (tosses - 1.0))),
+            odds_by_b: 1.0 / (b + (tosses - 1.0)),
         }
     }
 }
@@ -169,6 +221,8 @@ impl ByFrequency {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const AT: [f64; 4] = [0.243, 4.414, 0.793, 2.426];
 
     fn rows() -> Vec<PurchaseRow> {
         [(0, 0.0, 38.86, 3), (2, 30.43, 38.86, 1), (1, 1.71, 30.0, 2), (26, 25.0, 31.0, 1), (7, 0.5, 39.0, 1)]
@@ -178,28 +232,38 @@ mod tests {
 
     #[test]
     fn the_sum_is_the_models_log_likelihood() {
-        let model = BgNbd::new(0.243, 4.414, 0.793, 2.426).unwrap();
-        let each = |row: &PurchaseRow| row.customers as f64 * model.log_likelihood(row.x, row.t_x, row.age);
+        let [r, alpha, a, b] = AT;
+        let bg_nbd = BgNbd::new(r, alpha, a, b).unwrap();
+        let mbg_nbd = MbgNbd::new(r, alpha, a, b).unwrap();
+        let sum = |of: &dyn Fn(&PurchaseRow) -> f64| {
+            rows().iter().map(|row| row.customers as f64 * of(row)).sum::<f64>()
+        };
 
-        let (mean, _) = Likelihood::new(&rows()).mean_at([0.243, 4.414, 0.793, 2.426]);
-
-        assert!((mean * 8.0 - rows().iter().map(each).sum::<f64>()).abs() < 1e-12);
+        for (tosses, expected) in [
+            (Tosses::AfterRepeats, sum(&|row| bg_nbd.log_likelihood(row.x, row.t_x, row.age))),
+            (Tosses::AfterEach, sum(&|row| mbg_nbd.log_likelihood(row.x, row.t_x, row.age))),
+        ] {
+            let (mean, _) = Likelihood::new(&rows(), tosses).mean_at(AT);
+            assert!((mean * 8.0 - expected).abs() < 1e-12, "{mean} {expected}");
+        }
     }
 
     #[test]
     fn the_gradient_is_the_slope_of_the_sum() {
-        let likelihood = Likelihood::new(&rows());
-        let at = [0.243_f64, 4.414, 0.793, 2.426].map(libm::log);
-        let (_, gradient) = likelihood.mean_at(at.map(libm::exp));
+        for tosses in [Tosses::AfterRepeats, Tosses::AfterEach] {
+            let likelihood = Likelihood::new(&rows(), tosses);
+            let at = AT.map(libm::log);
+            let (_, gradient) = likelihood.mean_at(at.map(libm::exp));
 
-        for i in 0..4 {
-            let shifted = |by: f64| {
-                let mut at = at;
-                at[i] += by;
-                likelihood.mean_at(at.map(libm::exp)).0
-            };
-            let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
-            assert!((slope - gradient[i]).abs() < 1e-9, "{i}: {slope} is not {}", gradient[i]);
+            for i in 0..4 {
+                let shifted = |by: f64| {
+                    let mut at = at;
+                    at[i] += by;
+                    likelihood.mean_at(at.map(libm::exp)).0
+                };
+                let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+                assert!((slope - gradient[i]).abs() < 1e-9, "{i}: {slope} is not {}", gradient[i]);
+            }
         }
     }
 }

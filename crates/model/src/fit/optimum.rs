@@ -1,8 +1,9 @@
 //! The maximum of a smooth function of a few variables whose gradient is known.
 //!
 //! BFGS climbs from the start to near the top; Newton's method, with a Hessian of differenced gradients, takes the
-//! last digits, and the Hessian tells how flat the top is. The variables are logarithms of parameters; a box around
-//! the start keeps the search from running away along a ridge that rises for ever.
+//! last digits, and the Hessian tells how flat the top is. Where the two get stuck, damped Newton steps lead on. The
+//! variables are logarithms of parameters; a box around the start keeps the search from running away along a ridge that
+//! rises for ever.
 
 /// Where the function is largest, as far as it was found.
 pub(super) struct Optimum<const N: usize> {
@@ -15,6 +16,17 @@ pub(super) struct Optimum<const N: usize> {
     pub(super) evaluations: u32,
 }
 
+impl<const N: usize> Optimum<N> {
+    /// Whether it is a maximum to the last digits, and not a plateau that rounding has bent a little.
+    fn is_the_top(&self) -> bool {
+        let bent = |variances: Vector<N>| variances.iter().all(|variance| *variance < FLATTEST_TOP);
+        self.variances.is_some_and(bent) && self.gradient_norm < CLEARLY_THE_TOP
+    }
+}
+
+/// The gradient below which a fit counts as converged.
+pub(super) const CLEARLY_THE_TOP: f64 = 1e-9;
+
 type Vector<const N: usize> = [f64; N];
 type Matrix<const N: usize> = [[f64; N]; N];
 
@@ -25,6 +37,31 @@ const MOST_CLIMBS: u32 = 100;
 const MOST_NEWTON_STEPS: u32 = 20;
 const NEAR_THE_TOP: f64 = 1e-6;
 const AT_THE_TOP: f64 = 1e-12;
+const MOST_DAMPED_STEPS: u32 = 60;
+/// The variance per customer of a logarithm above which ten million customers say nothing about it.
+const FLATTEST_TOP: f64 = 1e9;
+
+/// Climbs from each of the starts in turn until the maximum of `f` is found, and otherwise returns the highest point.
+pub(super) fn maximise_from<const N: usize>(
+    starts: &[Vector<N>],
+    mut f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
+) -> Optimum<N> {
+    let (first, others) = starts.split_first().expect("a search begins somewhere");
+    let mut best = maximise(*first, &mut f);
+    for start in others {
+        if best.is_the_top() {
+            break;
+        }
+        let mut other = maximise(*start, &mut f);
+        other.evaluations += best.evaluations;
+        if other.is_the_top() || other.value > best.value || best.value.is_nan() {
+            best = other;
+        } else {
+            best.evaluations = other.evaluations;
+        }
+    }
+    best
+}
 
 /// Climbs from `start` to the maximum of `f`, which gives the value and the gradient at a point.
 pub(super) fn maximise<const N: usize>(
@@ -33,7 +70,11 @@ pub(super) fn maximise<const N: usize>(
 ) -> Optimum<N> {
     let mut search = Search { f, start, evaluations: 0 };
     let near = search.climb();
-    let (top, variances) = search.refine(near);
+    let (mut top, mut variances) = search.refine(near);
+    if variances.is_none() || norm(&top.gradient) >= CLEARLY_THE_TOP {
+        let nearer = search.climb_damped(top);
+        (top, variances) = search.refine(nearer);
+    }
     Optimum {
         at: top.at,
         value: top.value,
@@ -121,6 +162,44 @@ impl<const N: usize, F: FnMut(&Vector<N>) -> (f64, Vector<N>)> Search<N, F> {
         }
         let unit = |i: usize| -> Vector<N> { std::array::from_fn(|j| f64::from(u8::from(i == j))) };
         (here, factor.map(|lower| std::array::from_fn(|i| solve(&lower, &unit(i))[i])))
+    }
+
+    /// Newton's method with as much damping as makes the Hessian negative definite and the step climb (Levenberg and
+    /// Marquardt): slow, and not stopped by a saddle or a bent ridge.
+    fn climb_damped(&mut self, mut here: Point<N>) -> Point<N> {
+        let mut damping = 1e-3;
+        for _ in 0..MOST_DAMPED_STEPS {
+            if norm(&here.gradient) < AT_THE_TOP {
+                break;
+            }
+            let hessian = self.negative_hessian(&here);
+            let Some(next) = self.damped_step(&here, &hessian, &mut damping) else { break };
+            here = next;
+        }
+        here
+    }
+
+    /// The step with the least damping, from the given one on, that climbs.
+    fn damped_step(&mut self, here: &Point<N>, hessian: &Matrix<N>, damping: &mut f64) -> Option<Point<N>> {
+        let scale = (0..N).map(|i| hessian[i][i].abs()).fold(f64::MIN_POSITIVE, f64::max);
+        while *damping < 1e9 {
+            let mut damped = *hessian;
+            for (i, row) in damped.iter_mut().enumerate() {
+                row[i] += *damping * scale;
+            }
+            if let Some(lower) = cholesky(&damped) {
+                let step = solve(&lower, &here.gradient);
+                let length = f64::min(1.0, LONGEST_STEP / norm(&step));
+                let at = self.within_reach(std::array::from_fn(|i| here.at[i] + length * step[i]));
+                let next = self.evaluate(at);
+                if is_finite(&next) && next.value > here.value {
+                    *damping = f64::max(0.1 * *damping, 1e-12);
+                    return Some(next);
+                }
+            }
+            *damping *= 10.0;
+        }
+        None
     }
 
     /// Central differences of the gradient, made symmetric.

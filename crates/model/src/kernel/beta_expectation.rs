@@ -85,9 +85,9 @@ impl BetaExpectation {
         self.nodes.iter().map(|node| node.weight * g(node.p)).sum()
     }
 
-    /// `E[g(p, 1 - p)]`, for what depends on both to full precision.
-    pub(crate) fn of_both(&self, mut g: impl FnMut(f64, f64) -> f64) -> f64 {
-        self.nodes.iter().map(|node| node.weight * g(node.p, node.complement)).sum()
+    /// The weights, each with what `g(p, 1 - p)` says of its node: for sums that are taken more than once.
+    pub(crate) fn sampled<V>(&self, g: impl Fn(f64, f64) -> V) -> Vec<(f64, V)> {
+        self.nodes.iter().map(|node| (node.weight, g(node.p, node.complement))).collect()
     }
 
     /// A probability that `p` exceeds with a chance of about 1e-12 only.

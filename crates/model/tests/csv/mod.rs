@@ -33,6 +33,12 @@ impl<'a> Row<'a> {
         &self.fields[place]
     }
 
+    /// What to call the row in a message: its first fields.
+    #[allow(dead_code, reason = "not every test that reads tables compares with them")]
+    pub(crate) fn label(self) -> String {
+        self.fields[..self.fields.len().min(9)].join(",")
+    }
+
     pub(crate) fn number(self, column: &str) -> f64 {
         self.text(column).parse().unwrap()
     }
