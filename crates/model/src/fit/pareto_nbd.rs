@@ -27,7 +27,7 @@ pub fn pareto_nbd_from(rows: &[PurchaseRow], start: &ParetoNbd) -> Result<Fit<Pa
     let start = [start.r(), start.alpha(), start.s(), start.beta()].map(libm::log);
     match likelihood.fit(start) {
         Ok(fit) if fit.converged => Ok(fit),
-        _ => likelihood.fit(likelihood.start()),
+        doubtful => likelihood.fit(likelihood.start()).or(doubtful),
     }
 }
 
@@ -222,6 +222,20 @@ mod tests {
 
             assert!((mean * 8.0 / rows().iter().map(each).sum::<f64>() - 1.0).abs() < 1e-11);
         }
+    }
+
+    #[test]
+    fn customers_of_whom_nothing_is_learnt_are_refused() {
+        let customer = PurchaseRow { x: 5, t_x: 41.0, age: 43.0, customers: 50 };
+        let fit = |row: PurchaseRow| pareto_nbd(&[row]).unwrap_err();
+
+        assert!(matches!(fit(customer), FitError::DidNotConverge { model: "pareto_nbd", .. }));
+        assert!(matches!(fit(PurchaseRow { customers: 19, ..customer }), FitError::TooFewCustomers { .. }));
+        assert_eq!(
+            fit(PurchaseRow { t_x: 44.0, ..customer }),
+            FitError::ImpossibleRow { model: MODEL, row: 0 }
+        );
+        assert_eq!(fit(PurchaseRow { x: 0, t_x: 0.0, ..customer }), FitError::NoRepeatPurchases);
     }
 
     #[test]
