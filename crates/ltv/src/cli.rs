@@ -8,6 +8,7 @@ use batch::{Priority, RunId};
 use clap::{Args, Parser, Subcommand};
 use jiff::{SignedDuration, Timestamp};
 use model::Currency;
+use model::backtest::ContenderKind;
 use store::postgres::DatabaseUrl;
 use worker::FaultPlan;
 
@@ -42,6 +43,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Evaluate a model at the points of a file, where every row has its own parameters
     Evaluate(EvaluateArgs),
+    /// Hold forecasts against what came: several origins, several models, one champion; needs no server
+    Backtest(BacktestArgs),
     /// Plan a run and publish its chunks
     Dispatch(DispatchArgs),
     /// Take chunks, compute their values, commit them
@@ -373,6 +376,56 @@ What --input holds, and what is computed:
 
 A computed column takes the place of one with its name, or follows the others. Times are weeks, delta and d are
 rates per week and per period. An infinite quantity is written `inf`, and one below 1e-320 may be 0.0.";
+
+/// `ltv backtest`
+#[derive(Debug, Args)]
+pub struct BacktestArgs {
+    /// CSV as `ltv load` takes it, with the columns transaction_id, customer_id, occurred_at, currency, and amount or
+    /// amount_minor
+    #[arg(long, value_name = "FILE")]
+    pub transactions: PathBuf,
+
+    /// CSV as `ltv load` takes it; from it come the segments, and without it there is one
+    #[arg(long, value_name = "FILE")]
+    pub customers: Option<PathBuf>,
+
+    /// How often histories are cut into what was known and what came
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=24))]
+    pub origins: u32,
+
+    /// How far is forecast from each origin, in weeks
+    #[arg(long, value_name = "WEEKS", value_parser = weeks, default_value = "52w")]
+    pub horizon: u32,
+
+    /// Which models take part
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', value_parser = contender,
+          default_value = "bg_nbd,mbg_nbd,pareto_nbd")]
+    pub models: Vec<ContenderKind>,
+
+    /// The model that the others must beat
+    #[arg(long, value_name = "NAME", value_parser = contender, default_value = "bg_nbd")]
+    pub champion: ContenderKind,
+
+    /// Look at nothing at or after this moment; the midnight after the last transaction unless given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub as_of: Option<Timestamp>,
+
+    /// The currency of the transactions; customers with another one are left out
+    #[arg(long, value_parser = currency, default_value = "USD")]
+    pub currency: Currency,
+
+    /// The same seed gives the same bootstrap intervals, on every machine
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+
+    /// Write one JSON document into this file; `-` is standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Write a page with all plots into this file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
 
 /// `ltv dispatch`
 #[derive(Debug, Args)]
@@ -839,6 +892,22 @@ fn currency(text: &str) -> Result<Currency, String> {
     Currency::parse(text).map_err(|error| error.to_string())
 }
 
+/// Parses a number of weeks, such as `52w`; twenty years at most.
+fn weeks(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('w').unwrap_or(text).trim();
+    match number.parse() {
+        Ok(weeks @ 1..=1_040) => Ok(weeks),
+        _ => Err("expected a number of weeks from 1w to 1040w, such as 52w".into()),
+    }
+}
+
+fn contender(text: &str) -> Result<ContenderKind, String> {
+    ContenderKind::from_code(text).ok_or_else(|| {
+        let known = ContenderKind::ALL.map(ContenderKind::code).join(", ");
+        format!("expected one of {known}")
+    })
+}
+
 fn server(text: &str) -> Result<(String, u32), String> {
     let (name, pid) = text.split_once('=').ok_or("expected name=pid")?;
     Ok((name.to_owned(), pid.parse().map_err(|_| "expected a process id after the =")?))
@@ -886,6 +955,9 @@ mod tests {
         check("ltv fit --model bg_nbd --input f.csv", false);
         check("ltv fit --database-url postgres://u:p@localhost/d --model bg_nbd", false);
         check("ltv fit --database-url postgres://u:p@localhost/d --segment-column s", false);
+    fn horizons_are_whole_weeks() {
+        assert_eq!((weeks("52w"), weeks("39")), (Ok(52), Ok(39)));
+        assert!(["0w", "w", "-3w", "1.5w", "52d", "9999w"].iter().all(|text| weeks(text).is_err()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Look first at [`cli`] (what can be typed) and then at the file of the same name in `command/`.
 
+pub mod backtest;
 pub mod cli;
 pub mod generate;
 pub mod http;

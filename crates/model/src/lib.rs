@@ -41,6 +41,7 @@
 
 mod alive;
 mod alive_curve;
+pub mod backtest;
 pub mod baseline;
 mod bdw;
 mod bg_bb;

@@ -1,5 +1,6 @@
 //! One file for each subcommand, under its name.
 
+mod backtest;
 mod bench;
 mod coordinator;
 mod dead_letters;
@@ -54,6 +55,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Fit(args) => fit::run(&args).await,
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Backtest(args) => backtest::run(args).await,
         Command::Dispatch(args) => dispatch::run(&args).await,
         Command::Worker(args) => worker::run(args, instance, telemetry.metrics()).await,
         Command::Coordinator(args) => coordinator::run(args, instance, telemetry.metrics()).await,

@@ -9,6 +9,7 @@
 //! bad, the file is read again to write the bad ones down.
 
 pub(crate) mod currency;
+mod direct;
 mod input;
 pub(crate) mod records;
 mod rejects;
@@ -32,6 +33,7 @@ pub use row::Reason;
 
 pub(crate) use input::Input;
 pub(crate) use row::{believe, read_amount, read_time};
+pub(crate) use direct::{ReadReport, segments, transactions};
 
 use rejects::{Rejected, RejectsFile, write_rejects};
 use row::{Columns, CustomerColumns, TransactionColumns};

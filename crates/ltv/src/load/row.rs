@@ -174,6 +174,14 @@ impl Columns for CustomerColumns {
     }
 }
 
+impl CustomerColumns {
+    /// Reads from a row whose segment it is.
+    pub(super) fn segment(&self, row: &Row<'_>) -> Result<(i64, String), Problem> {
+        let customer_id = row.number("customer_id", self.customer_id)?;
+        Ok((customer_id, row.text("segment", self.segment)?.into_owned()))
+    }
+}
+
 /// The columns of a transactions file.
 #[derive(Debug)]
 pub(super) struct TransactionColumns {
@@ -213,9 +221,18 @@ impl Columns for TransactionColumns {
     }
 
     fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem> {
+        let transaction = self.transaction(row)?;
+        batch.push_staged_transaction(row.line, &transaction);
+        Ok(transaction.transaction_id)
+    }
+}
+
+impl TransactionColumns {
+    /// Reads a row as a transaction.
+    pub(super) fn transaction(&self, row: &Row<'_>) -> Result<Transaction, Problem> {
         let transaction_id = row.number("transaction_id", self.transaction_id)?;
         let currency = row.currency("currency", self.currency)?;
-        let transaction = Transaction {
+        Ok(Transaction {
             transaction_id,
             customer_id: row.number("customer_id", self.customer_id)?,
             occurred_at: row.time("occurred_at", self.occurred_at)?,
@@ -224,9 +241,7 @@ impl Columns for TransactionColumns {
                 AmountColumn::Major(column) => row.amount("amount", column, currency)?,
             },
             currency: currency.currency,
-        };
-        batch.push_staged_transaction(row.line, &transaction);
-        Ok(transaction_id)
+        })
     }
 }
 

@@ -45,6 +45,19 @@ impl<C: Columns> Table<C> {
 
     /// Reads the next row into the batch; `None` at the end of the file. `now` is the database's clock.
     pub(super) fn next(&mut self, now: Timestamp, batch: &mut Batch) -> Result<Option<Outcome>> {
+        let read = self.next_as(now, |columns, row| columns.read(row, batch))?;
+        Ok(read.map(|result| match result {
+            Ok(number) => Outcome::Read { number },
+            Err(problem) => Outcome::Rejected(problem),
+        }))
+    }
+
+    /// Reads the next row as whatever `read` makes of it; `None` at the end of the file.
+    pub(super) fn next_as<T>(
+        &mut self,
+        now: Timestamp,
+        read: impl FnOnce(&C, &Row<'_>) -> Result<T, Problem>,
+    ) -> Result<Option<Result<T, Problem>>> {
         let record = match self.records.next() {
             Ok(Some(record)) => record,
             Ok(None) => return Ok(None),
@@ -59,7 +72,7 @@ impl<C: Columns> Table<C> {
             Form::Whole => {
                 let fields = self.ends.split(record.text);
                 if fields.len() == self.column_count {
-                    self.columns.read(&Row { line: record.line, fields, now }, batch)
+                    read(&self.columns, &Row { line: record.line, fields, now })
                 } else {
                     let (found, expected) = (fields.len(), self.column_count);
                     let detail = format!("{found} fields, but the header has {expected} columns");
@@ -67,15 +80,11 @@ impl<C: Columns> Table<C> {
                 }
             }
         };
-        let outcome = result.map_or_else(Outcome::Rejected, |number| Outcome::Read { number });
-        if let Outcome::Rejected(Problem {
-            reason: Reason::UnclosedQuote | Reason::WrongColumnCount, ..
-        }) = outcome
-        {
+        if let Err(Problem { reason: Reason::UnclosedQuote | Reason::WrongColumnCount, .. }) = result {
             // A stray quotation mark may have joined lines that are rows of their own.
             self.records.keep_first_line();
         }
-        Ok(Some(outcome))
+        Ok(Some(result))
     }
 
     /// The file.
