@@ -1,8 +1,8 @@
 //! Pareto/NBD: how often a customer buys, and whether he still does, when he may leave at any time.
 //!
 //! Schmittlein, Morrison & Colombo (1987), "Counting your customers: who are they and what will they do next?",
-//! Management Science 33, 1-24; the derivations in Fader & Hardie's notes 008 and 009. While alive, a customer buys at
-//! the rate `lambda`; he drops out at the rate `mu`, at a time of which nobody is told. Over the customers,
+//! Management Science 33, 1-24; derived in Fader & Hardie's notes 009 and 028. While alive, a customer buys at the rate
+//! `lambda`; he drops out at the rate `mu`, at a time of which nobody is told. Over the customers,
 //! `lambda ~ Gamma(r, alpha)` and `mu ~ Gamma(s, beta)`. Observed are `x` repeat purchases, the last at `t_x`, in the
 //! age `T`. Written below: `k = r + x`, `A = alpha + T`, `B = beta + T`.
 //!
@@ -74,7 +74,7 @@ impl ParetoNbd {
         self.beta
     }
 
-    /// The logarithm of the likelihood of one customer (Fader & Hardie's note 009, eq. 3, as a sum of positive parts).
+    /// The logarithm of the likelihood of one customer (Fader & Hardie's note 028, eq. 3, as a sum of positive parts).
     pub fn log_likelihood(&self, x: u32, t_x: f64, age: f64) -> f64 {
         let &Self { r, alpha, s, beta } = self;
         let silence = self.silence(x, t_x, age);
@@ -85,7 +85,7 @@ impl ParetoNbd {
         ln_rising_ratio(r, f64::from(x), alpha + t_x) + survival + silence.ln_probability()
     }
 
-    /// The probability that the customer will still buy (Schmittlein et al. 1987, eq. 11-13).
+    /// The probability that the customer will still buy (note 028, eq. 9, by the odds of being dead).
     pub fn p_alive(&self, x: u32, t_x: f64, age: f64) -> f64 {
         1.0 / (1.0 + libm::exp(self.silence(x, t_x, age).ln_odds_dead()))
     }
@@ -101,7 +101,7 @@ impl ParetoNbd {
         if ln_odds == f64::NEG_INFINITY { ln_odds } else { 0.0 - ln_1p_exp(-ln_odds) }
     }
 
-    /// Expected purchases in the `horizon_weeks` after `T` (CET; Schmittlein et al. 1987, eq. 22; note 008, eq. 41).
+    /// Expected purchases in the `horizon_weeks` after `T` (CET; Schmittlein et al. 1987; note 009).
     pub fn expected_purchases(&self, x: u32, t_x: f64, age: f64, horizon_weeks: f64) -> f64 {
         let alive = self.alive(x, age);
         self.p_alive(x, t_x, age) * alive.rate() * alive.lifetime(horizon_weeks)
@@ -166,10 +166,11 @@ impl ParetoNbd {
         f64::min(p_dead + p_alive * silence.probability(), 1.0)
     }
 
-    /// The distribution of the purchases in the `horizon_weeks` after `T` (note 028, eq. 13-16, as a mixture).
+    /// The distribution of the purchases in the `horizon_weeks` after `T` (note 028, as a mixture).
     ///
     /// Given alive and the time `u` he stays, the purchases are negative binomial with shape `k` and mean `k u/A`.
-    /// Meant for up to some hundred thousand purchases; what would exceed four million is counted as four million.
+    /// Right to about 1e-11 where a probability is above 1e-12. Meant for up to some hundred thousand purchases: more than
+    /// a million (2^20) are counted as a million.
     pub fn purchase_distribution(
         &self,
         x: u32,
@@ -281,24 +282,23 @@ impl Alive {
         let end = libm::asinh(libm::sqrt(horizon / self.a));
         let widest = f64::max(1.0 / libm::sqrt(self.k + 1.5), end / MOST_PANELS);
         let narrowest = libm::sqrt(self.b / ((self.s + 2.0) * self.a));
+        let weeks = |y: f64| self.a * libm::sinh(y) * libm::sinh(y);
         let mut start = 0.0;
-        while start < end {
+        while start < end && self.survival(weeks(start)) > NOBODY {
             let width = f64::min(f64::min(0.7 * (start + narrowest), widest), end - start);
             gauss_legendre::visit_panel(start + 0.5 * width, 0.5 * width, |y, weight| {
-                let sinh = libm::sinh(y);
-                let w = sinh * sinh;
-                let u = self.a * w;
+                let u = weeks(y);
                 let leaving = self.s / (self.b + u) * self.survival(u);
-                mixture.add(weight * self.a * libm::sinh(2.0 * y) * leaving, w);
+                mixture.add(weight * self.a * libm::sinh(2.0 * y) * leaving, u / self.a);
             });
             start += width;
-            if start + width == start || self.survival(self.a * libm::pow(libm::sinh(start), 2.0)) < 1e-18 {
-                break;
-            }
         }
         mixture.into_probabilities()
     }
 }
+
+/// Of fewer than this nothing is to be seen.
+const NOBODY: f64 = 1e-24;
 
 /// Bounds the work for customers with millions of purchases.
 const MOST_PANELS: f64 = 2000.0;

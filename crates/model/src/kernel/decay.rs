@@ -2,8 +2,11 @@
 
 use super::gauss_legendre;
 
-/// With twelve Gauss-Legendre nodes a panel, a function that falls like `exp(1 - e^g)` is then right to about 1e-14.
+/// With twelve Gauss-Legendre nodes a panel, what falls like `exp(1 - e^g)` is then right to about 1e-14.
 const WIDEST_PANEL: f64 = 1.25;
+
+/// And then to about 1e-11.
+const WIDEST_COARSE_PANEL: f64 = 2.5;
 
 /// Panels that add less than this share are the last.
 const NEGLIGIBLE: f64 = 1e-18;
@@ -18,10 +21,27 @@ const FARTHEST: f64 = 1e300;
 /// the parameters: a plateau between two scales costs panels by the logarithm of their ratio, a layer at 0 costs none.
 /// The first function must not be negative, and `f_0(v) (1 + rate v)` must rise and fall at most once: once it has
 /// fallen to nothing the rest is left out.
+///
+/// Relative error about 1e-14.
 #[inline]
 pub(crate) fn integrate<const N: usize>(end: f64, rate: f64, f: impl Fn(f64) -> [f64; N]) -> [f64; N] {
+    over_panels(WIDEST_PANEL, end, rate, f)
+}
+
+/// The same for half the price, with a relative error of about 1e-11.
+#[inline]
+pub(crate) fn integrate_coarsely<const N: usize>(
+    end: f64,
+    rate: f64,
+    f: impl Fn(f64) -> [f64; N],
+) -> [f64; N] {
+    over_panels(WIDEST_COARSE_PANEL, end, rate, f)
+}
+
+#[inline]
+fn over_panels<const N: usize>(widest: f64, end: f64, rate: f64, f: impl Fn(f64) -> [f64; N]) -> [f64; N] {
     let longest = libm::log1p(f64::min(rate * end, FARTHEST));
-    let panels = (longest / WIDEST_PANEL).ceil().max(1.0);
+    let panels = (longest / widest).ceil().max(1.0);
     let half_width = longest / (2.0 * panels);
     let mut sum = [0.0; N];
     let mut before = 0.0;
@@ -52,6 +72,8 @@ mod tests {
     fn check(end: f64, rate: f64, exact: f64, f: impl Fn(f64) -> f64) {
         let [sum] = integrate(end, rate, |v| [f(v)]);
         assert!((sum / exact - 1.0).abs() < 1e-13, "{sum} is not {exact}");
+        let [sum] = integrate_coarsely(end, rate, |v| [f(v)]);
+        assert!((sum / exact - 1.0).abs() < 2e-11, "coarsely, {sum} is not {exact}");
     }
 
     #[test]
@@ -65,11 +87,7 @@ mod tests {
     fn powers_of_any_steepness_are_exact() {
         for k in [1e-6, 0.3, 1.5, 40.0, 5000.0, 1e9] {
             for end in [1e-6, 1.0, 300.0, 1e12] {
-                let exact = if k == 1.0 {
-                    libm::log1p(end)
-                } else {
-                    -libm::expm1((1.0 - k) * libm::log1p(end)) / (k - 1.0)
-                };
+                let exact = libm::expm1((1.0 - k) * libm::log1p(end)) / (1.0 - k);
                 check(end, k + 1.0, exact, |v| libm::exp(-k * libm::log1p(v)));
             }
         }

@@ -3,10 +3,10 @@
 use super::gamma::{ln_gamma, ln_gamma_ratio};
 
 /// Probabilities below this are left out.
-const NEGLIGIBLE: f64 = 1e-19;
+const NEGLIGIBLE: f64 = 1e-24;
 
 /// Entries of the longest mixture; what lies beyond is counted in the last.
-const MOST: usize = 1 << 22;
+const MOST: usize = 1 << 20;
 
 /// The probabilities of 0, 1, 2, ... under a mixture of negative binomial distributions of shape `k`.
 ///
