@@ -955,6 +955,9 @@ mod tests {
         check("ltv fit --model bg_nbd --input f.csv", false);
         check("ltv fit --database-url postgres://u:p@localhost/d --model bg_nbd", false);
         check("ltv fit --database-url postgres://u:p@localhost/d --segment-column s", false);
+    }
+
+    #[test]
     fn horizons_are_whole_weeks() {
         assert_eq!((weeks("52w"), weeks("39")), (Ok(52), Ok(39)));
         assert!(["0w", "w", "-3w", "1.5w", "52d", "9999w"].iter().all(|text| weeks(text).is_err()));

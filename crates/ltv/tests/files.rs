@@ -242,7 +242,7 @@ fn a_segment_has_its_own_model_where_it_has_enough_customers() {
         } else {
             "odd"
         };
-        rows += &format!("{line},{plan}\n");
+        rows.extend([line, ",", plan, "\n"]);
     }
     let (input, model, out) = (folder.write("in.csv", &rows), folder.path("m.json"), folder.path("v.csv"));
 

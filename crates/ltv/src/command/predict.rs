@@ -144,14 +144,14 @@ impl Widening for Purchases {
 /// What customers spend on a purchase.
 struct Spend {
     models: BySegment,
-    spend: SpendColumns,
+    history: SpendColumns,
     columns: Vec<String>,
 }
 
 impl Spend {
     fn new(models: BySegment, header: &Header) -> Result<Self> {
         let columns = ["mean_spend", "var_mean_spend"].map(str::to_owned).to_vec();
-        Ok(Self { models, spend: SpendColumns::find(header)?, columns })
+        Ok(Self { models, history: SpendColumns::find(header)?, columns })
     }
 }
 
@@ -162,7 +162,7 @@ impl Widening for Spend {
 
     fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
         let model = gamma_gamma(self.models.of(row));
-        let (x, zbar) = self.spend.spend(row)?;
+        let (x, zbar) = self.history.spend(row)?;
         let variance = model.variance(x, zbar).unwrap_or(f64::INFINITY);
         Ok(Some(vec![mean_spend(model, (x, zbar)).into(), variance.into()]))
     }
@@ -254,7 +254,7 @@ fn periods(args: &PredictArgs) -> Result<u32> {
         Horizon::Weeks(weeks) => libm::round(weeks / WEEKS_PER_YEAR * args.periods_per_year),
     };
     ensure!(
-        (1.0..=100_000.0).contains(&periods) && libm::trunc(periods) == periods,
+        (1.0..=100_000.0).contains(&periods) && periods % 1.0 == 0.0,
         "--horizon must come to a whole number of periods from 1 to 100,000, this is {periods}"
     );
     Ok(periods as u32)

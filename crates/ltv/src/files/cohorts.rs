@@ -15,26 +15,22 @@ pub(crate) fn read(table: Table, segment_column: Option<&str>) -> Result<Contrac
     let header = table.header().clone();
     let period = header.column(&["period", "renewal", "n"])?;
     let segment = segment_column.map(|name| header.column(&[name])).transpose()?;
-    match header.optional(&["survivors"])? {
-        Some(survivors) => {
-            let cohort = header.optional(&["cohort"])?;
-            Survivors { period, survivors, cohort, segment }.read(table)
-        }
-        None => {
-            let churned = header.optional(&["churned"])?;
-            let active = header.optional(&["active"])?;
-            if churned.is_none() && active.is_none() {
-                header.column(&["survivors", "churned", "active"])?;
-            }
-            Losses { period, churned, active, segment }.read(table)
-        }
+    if let Some(left) = header.optional(&["survivors"])? {
+        let cohort = header.optional(&["cohort"])?;
+        return Survivors { period, left, cohort, segment }.read(table);
     }
+    let churned = header.optional(&["churned"])?;
+    let active = header.optional(&["active"])?;
+    if churned.is_none() && active.is_none() {
+        header.column(&["survivors", "churned", "active"])?;
+    }
+    Losses { period, churned, active, segment }.read(table)
 }
 
 /// Where the survivors of cohorts are.
 struct Survivors {
     period: Column,
-    survivors: Column,
+    left: Column,
     cohort: Option<Column>,
     segment: Option<Column>,
 }
@@ -71,9 +67,9 @@ impl Survivors {
                 let what = format!("period {expected} of the cohort is missing; 0 is its start");
                 return Err(row.bad(self.period, what));
             }
-            let left = u64::from(row.count(self.survivors)?);
+            let left = u64::from(row.count(self.left)?);
             if survivors.last().is_some_and(|&before| left > before) {
-                return Err(row.bad(self.survivors, "more customers are left than were before"));
+                return Err(row.bad(self.left, "more customers are left than were before"));
             }
             survivors.push(left);
         }

@@ -17,7 +17,7 @@ pub(crate) struct Table {
 }
 
 enum Source {
-    File(Records<Input>),
+    File(Box<Records<Input>>),
     /// Rows that were made from those of a file.
     Made(std::vec::IntoIter<Record>),
 }
@@ -62,7 +62,7 @@ impl Table {
         }
         ensure!(!names.is_empty(), "{name}: the file is empty; its first line must name the columns");
         let header = Arc::new(Header { path: path.to_owned(), names });
-        Ok(Self { header, source: Source::File(records) })
+        Ok(Self { header, source: Source::File(Box::new(records)) })
     }
 
     /// Makes a table of other rows out of a file's.
@@ -223,16 +223,20 @@ impl<'a> Row<'a> {
     /// A whole number; `2.0` is one.
     pub(crate) fn count(&self, column: Column) -> Result<u32> {
         let number = self.number(column)?;
-        if number >= 0.0 && number <= f64::from(u32::MAX) && libm::trunc(number) == number {
+        if number >= 0.0 && number <= f64::from(u32::MAX) && number % 1.0 == 0.0 {
             Ok(number as u32)
         } else {
             Err(self.bad(column, format_args!("{} is not a whole number from 0 to 2^32", self.text(column))))
         }
     }
 
+    /// What is to be said of a column in this row.
+    pub(crate) fn at(&self, column: &str, what: impl Display) -> String {
+        format!("{}, line {}, column {column}: {what}", self.header.path.display(), self.record.line)
+    }
+
     /// The error for a field that cannot be used.
     pub(crate) fn bad(&self, column: Column, what: impl Display) -> anyhow::Error {
-        let name = &self.header.names[column.0];
-        anyhow!("{}, line {}, column {name}: {what}", self.header.path.display(), self.record.line)
+        anyhow!(self.at(&self.header.names[column.0], what))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use csv::StringRecord;
 use rayon::prelude::*;
 
@@ -58,7 +58,7 @@ pub(crate) fn widen(mut table: Table, widening: &dyn Widening, out: &Path) -> Re
             widened.left_empty += u64::from(is_empty);
         }
     }
-    let file = writer.into_inner().map_err(|error| error.into_error()).with_context(write_error)?;
+    let file = writer.into_inner().map_err(csv::IntoInnerError::into_error).with_context(write_error)?;
     file.finish()?;
     Ok(widened)
 }
@@ -86,6 +86,10 @@ impl Layout {
     fn row(&self, widening: &dyn Widening, record: &Record, header: &Header) -> Result<(StringRecord, bool)> {
         let row = record.under(header);
         let cells = widening.cells(row)?;
+        for (&place, cell) in self.places.iter().zip(cells.iter().flatten()) {
+            // A model that fails to answer is a fault of ours, and no number that somebody should go on with.
+            ensure!(!cell.is_nan(), row.at(&self.names[place], "there is no value; please report this row"));
+        }
         let mut fields: Vec<&str> = record.fields().iter().collect();
         fields.resize(self.names.len(), "");
         let texts: Vec<String> = match &cells {
@@ -100,6 +104,10 @@ impl Layout {
 }
 
 impl Cell {
+    fn is_nan(&self) -> bool {
+        matches!(self, Self::Number(number) if number.is_nan())
+    }
+
     fn text(&self) -> String {
         match *self {
             Self::Number(number) => number::text(number),

@@ -31,9 +31,9 @@ use tokio_postgres::Client;
 
 pub use row::Reason;
 
+pub(crate) use direct::{ReadReport, segments, transactions};
 pub(crate) use input::Input;
 pub(crate) use row::{believe, read_amount, read_time};
-pub(crate) use direct::{ReadReport, segments, transactions};
 
 use rejects::{Rejected, RejectsFile, write_rejects};
 use row::{Columns, CustomerColumns, TransactionColumns};
