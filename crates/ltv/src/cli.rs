@@ -242,6 +242,7 @@ pub struct FitArgs {
     #[arg(long)]
     pub no_promote: bool,
 
+    /// Who promotes it
     #[command(flatten)]
     pub by: ByArgs,
 

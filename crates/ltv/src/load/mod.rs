@@ -31,7 +31,7 @@ use tokio_postgres::Client;
 
 pub use row::Reason;
 
-pub(crate) use direct::{ReadReport, segments, transactions};
+pub(crate) use direct::{segments, transactions};
 pub(crate) use input::Input;
 pub(crate) use row::{believe, read_amount, read_time};
 
