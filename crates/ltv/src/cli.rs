@@ -275,7 +275,7 @@ What --input may hold, its columns in any order, further ones ignored:
   transactions        customer_id (or external_id), occurred_at, amount (or amount_minor), [currency],
                       as `ltv load` reads them, for the models of purchases and of spend
   customers           x, t_x, T (or frequency, recency, T), times in weeks, for bg_nbd, mbg_nbd, pareto_nbd;
-                      x, zbar for gamma_gamma; [weights]: how many customers are like this
+                      x, zbar for gamma_gamma; [weights] (weight, customers, donors, count): how many are like this
   opportunities       x, t_x, n (or frequency, recency, periods), [weights], for bg_bb
   contracts           for sbg and bdw, period, survivors: customers left after so many renewals, 0 for the start,
                       [cohort]; or period, churned, active: customers lost at that renewal, and customers

@@ -364,6 +364,8 @@ fn the_published_fits_come_out_of_the_published_summaries() {
     check("pareto_nbd", summary, &pareto_nbd, -9594.97393, 2357);
     let gamma_gamma = [("p", 6.248_802), ("q", 3.744_588), ("v", 15.447_748)];
     check("gamma_gamma", "cdnow_customers_summary_with_transactions.csv", &gamma_gamma, -4055.92324, 946);
+    let bg_bb = [("alpha", 1.203_522), ("beta", 0.749_716), ("gamma", 0.656_718), ("delta", 2.783_442)];
+    check("bg_bb", "donations.csv", &bg_bb, -33225.58127, 11104);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(crate) struct SpendColumns {
 }
 
 /// The names of a column that says how many customers a row stands for.
-pub(crate) const WEIGHT: [&str; 3] = ["weights", "weight", "customers"];
+pub(crate) const WEIGHT: [&str; 5] = ["weights", "weight", "customers", "donors", "count"];
 
 const X: [&str; 2] = ["x", "frequency"];
 const ZBAR: [&str; 2] = ["zbar", "monetary_value"];
