@@ -45,6 +45,19 @@ fn scoring(criterion: &mut Criterion) {
                 .sum::<i64>()
         });
     });
+    group.bench_function(
+        "forecast: with variance, P(0) and both intervals, one thread, cold tables",
+        |bencher| {
+            bencher.iter(|| {
+                let scorer = Scorer::new(parameters, Terms::default());
+                let forecasts = base.iter().filter_map(|summary| scorer.forecast(summary).ok());
+                forecasts
+                    .filter_map(|forecast| forecast.spend_intervals)
+                    .map(|[eighty, _]| eighty.upper)
+                    .sum::<f64>()
+            });
+        },
+    );
     group.finish();
 }
 

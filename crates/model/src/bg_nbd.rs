@@ -141,7 +141,13 @@ impl BgNbd {
         self.curve(x, outlook.operational_weeks(), outlook.delta())
     }
 
-    /// How that scatters, for every age.
+    /// How [`seasonal_curve`](Self::seasonal_curve)'s purchases scatter, for every age.
+    pub fn seasonal_spread_curve(&self, x: u32, outlook: &Outlook) -> SpreadCurve {
+        let Alive { k, rate, a, b } = self.customer(x, 0.0, 0.0).alive();
+        SpreadCurve::over(k, rate, a, b, outlook.operational_weeks())
+    }
+
+    /// How [`alive_curve`](Self::alive_curve)'s purchases scatter, for every age.
     pub fn spread_curve(&self, x: u32, terms: &Terms) -> SpreadCurve {
         let Alive { k, rate, a, b } = self.customer(x, 0.0, 0.0).alive();
         SpreadCurve::over(k, rate, a, b, terms.horizon_weeks())

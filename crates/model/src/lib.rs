@@ -77,7 +77,7 @@ pub use period_rate::PeriodRate;
 pub use purchase_distribution::PurchaseDistribution;
 pub use remaining_renewals::RemainingRenewals;
 pub use sbg::{ChurnPosterior, Sbg};
-pub use scorer::{Scorer, Value};
+pub use scorer::{Forecast, Scorer, Value};
 pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
 pub use spend_distribution::SpendDistribution;
 pub use spend_interval::{Level, SpendInterval, SpendMoments};

@@ -116,6 +116,51 @@ proptest! {
 }
 
 #[test]
+fn a_forecast_is_what_the_models_say() {
+    let Parameters { bg_nbd, gamma_gamma } = cdnow();
+    let terms = Terms::default();
+    let scorer = Scorer::new(cdnow(), terms);
+    let close = |actual: f64, expected: f64| {
+        assert!((actual - expected).abs() <= 1e-10 * expected.abs(), "{actual} is not {expected}");
+    };
+
+    for (frequency, recency_days, age_days) in
+        [(0, 0, 200), (1, 30, 40), (7, 100, 700), (40, 600, 610), (300, 90, 91)]
+    {
+        let summary =
+            Summary { frequency, recency_days, age_days, repeat_spend_minor: 3_000 * i64::from(frequency) };
+        let (t_x, age, horizon) = (summary.recency(), summary.age(), terms.horizon_weeks());
+
+        let forecast = scorer.forecast(&summary).unwrap();
+
+        assert_eq!(forecast.value, scorer.value(&summary).unwrap());
+        close(
+            forecast.discounted_purchases,
+            bg_nbd.discounted_purchases(frequency, t_x, age, horizon, terms.delta()),
+        );
+        close(forecast.variance, bg_nbd.variance(frequency, t_x, age, horizon));
+        close(forecast.p_zero, bg_nbd.p_zero(frequency, t_x, age, horizon));
+        close(
+            forecast.mean_spend_minor,
+            gamma_gamma.mean_spend(frequency, summary.mean_spend_minor()).unwrap(),
+        );
+        let [eighty, ninety] = forecast.spend_intervals.unwrap();
+        assert!(ninety.lower <= eighty.lower && eighty.lower <= eighty.upper && eighty.upper <= ninety.upper);
+    }
+}
+
+#[test]
+fn a_forecast_without_a_variance_of_the_spend_has_no_intervals() {
+    let parameters = Parameters { gamma_gamma: GammaGamma::new(0.5, 1.5, 900.0).unwrap(), ..cdnow() };
+    let new = Summary { frequency: 0, recency_days: 0, age_days: 100, repeat_spend_minor: 0 };
+
+    let forecast = Scorer::new(parameters, Terms::default()).forecast(&new).unwrap();
+
+    assert_eq!(forecast.spend_intervals, None);
+    assert!(forecast.value.value_minor > 0 && forecast.variance > 0.0);
+}
+
+#[test]
 fn a_summary_at_the_ends_of_its_types_is_valued() {
     let parameters = cdnow();
     let scorer = Scorer::new(parameters, Terms::new(5217.75, 0.0).unwrap());
