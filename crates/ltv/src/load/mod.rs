@@ -31,7 +31,7 @@ use tokio_postgres::Client;
 
 pub use row::Reason;
 
-pub(crate) use direct::{ReadReport, segments, transactions};
+pub(crate) use direct::{segments, transactions};
 
 use rejects::{Rejected, RejectsFile, write_rejects};
 use row::{Columns, CustomerColumns, TransactionColumns};
