@@ -157,20 +157,20 @@ pub(super) fn overlap(report: &Report) -> Option<String> {
 }
 
 pub(super) fn interval(found: Difference, places: usize, scale: f64, unit: &str) -> String {
-    let of = |value: f64| minus(format!("{:+.places$}", scale * value));
+    let of = |value: f64| minus(&format!("{:+.places$}", scale * value));
     format!("{} [{}, {}]{unit}", of(found.estimate), of(found.low), of(found.high))
 }
 
 pub(super) fn percent(share: Option<f64>) -> String {
-    share.map_or_else(nothing, |share| minus(format!("{:.1} %", 100.0 * share)))
+    share.map_or_else(nothing, |share| minus(&format!("{:.1} %", 100.0 * share)))
 }
 
 pub(super) fn signed(share: Option<f64>) -> String {
-    share.map_or_else(nothing, |share| minus(format!("{:+.1} %", 100.0 * share)))
+    share.map_or_else(nothing, |share| minus(&format!("{:+.1} %", 100.0 * share)))
 }
 
 fn number(number: f64) -> String {
-    minus(format!("{number:.3}"))
+    minus(&format!("{number:.3}"))
 }
 
 fn optional(value: Option<f64>) -> String {
@@ -182,6 +182,6 @@ pub(super) fn nothing() -> String {
 }
 
 /// With the sign that is as wide as a plus.
-fn minus(text: String) -> String {
+fn minus(text: &str) -> String {
     text.replace('-', "−")
 }

@@ -52,7 +52,7 @@ impl Curve {
     fn of(order: &[usize], key: &[f64], actual: &[f64]) -> Self {
         let mut points = vec![(0.0, 0.0)];
         let (mut customers, mut sum) = (0.0, 0.0);
-        for equal in order.chunk_by(|&a, &b| key[a] == key[b]) {
+        for equal in order.chunk_by(|&a, &b| key[a].total_cmp(&key[b]).is_eq()) {
             customers += equal.len() as f64;
             sum += equal.iter().map(|&customer| actual[customer]).sum::<f64>();
             points.push((customers, sum));
