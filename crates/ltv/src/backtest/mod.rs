@@ -293,10 +293,11 @@ fn verdicts(question: &Question, origins: &[OriginReport]) -> Vec<ChallengerVerd
                 let mut found = origin.comparisons.iter();
                 found.find(|of| of.challenger == challenger).map(|of| of.comparison.clone())
             };
-            let comparisons: Option<Vec<Comparison>> = origins.iter().map(of_origin).collect();
+            let last_two = &origins[origins.len().saturating_sub(2)..];
+            let comparisons: Option<Vec<Comparison>> = last_two.iter().map(of_origin).collect();
             let verdict = match comparisons {
                 Some(comparisons) => backtest::judge(&comparisons),
-                None => Verdict::Keep(vec!["it could not be fitted at every origin".into()]),
+                None => Verdict::Keep(vec!["it could not be fitted at each of the last two origins".into()]),
             };
             ChallengerVerdict { challenger, verdict }
         })

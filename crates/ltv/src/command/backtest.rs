@@ -8,10 +8,13 @@ use crate::backtest::{self, Question, Report};
 use crate::cli::BacktestArgs;
 
 pub(crate) async fn run(args: BacktestArgs) -> anyhow::Result<()> {
+    let mut models = args.models.clone();
+    models.sort_unstable();
+    models.dedup();
     let question = Question {
         origins: args.origins,
         horizon_weeks: args.horizon,
-        models: args.models.clone(),
+        models,
         champion: args.champion,
         currency: args.currency,
         as_of: args.as_of,

@@ -8,7 +8,7 @@ use crate::fit::{self, Fit, FitError, PurchaseRow};
 use crate::{BgNbd, DAYS_PER_WEEK, GammaGamma, MbgNbd, ParetoNbd, PurchaseDistribution, Summary, Terms};
 
 /// Which purchase models can take part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContenderKind {
     /// Fader, Hardie & Lee (2005).
