@@ -89,7 +89,7 @@ impl AliveCurve {
         Purchases { expected: scale * expected, discounted: scale * discounted }
     }
 
-    /// The purchases over the outlook that the curve was made for ([`BgNbd::seasonal_curve`]) of a customer whose age
+    /// The purchases over the outlook that the curve was made for ([`BgNbd::seasonal_curve`](crate::BgNbd::seasonal_curve)) of a customer whose age
     /// is `age` operational weeks; discounted in calendar time.
     ///
     /// The error is that of [`purchases`](Self::purchases): each stretch of the outlook is integrated by itself.
