@@ -195,7 +195,7 @@ fn section(report: &Report, origin: &OriginReport) -> String {
 fn models(origin: &OriginReport) -> String {
     let mut text = String::from("<div class=scroll><table><thead><tr><th>model");
     for (head, meaning, _) in COLUMNS {
-        let _ = write!(text, "<th title=\"{meaning}\">{head}");
+        let _ = write!(text, "<th title=\"{meaning}\">{}", head.replace(" %", "&nbsp;%"));
     }
     text.push_str("</thead><tbody>");
     for row in rows(origin) {
@@ -248,8 +248,17 @@ fn cumulative(origin: &OriginReport) -> String {
         .iter()
         .map(|model| sums(model.tracking.weeks.iter().filter_map(|week| week.forecast).collect()))
         .collect();
-    let highest = forecasts.iter().filter_map(|of| of.last()).fold(0.0, |most: f64, &sum| most.max(sum));
-    let most = actual.last().copied().unwrap_or(0.0).max(at_origin + highest);
+    let from_start: Vec<Vec<f64>> = origin
+        .models
+        .iter()
+        .map(|model| sums(model.tracking.weeks.iter().map(|week| week.unconditional).collect()))
+        .collect();
+    let last = |sums: &Vec<f64>| sums.last().copied().unwrap_or(0.0);
+    let most = forecasts
+        .iter()
+        .map(|of| at_origin + last(of))
+        .chain(from_start.iter().map(last))
+        .fold(last(&actual), f64::max);
     let mut plot = Plot::new(&Axes {
         title: "Purchases so far",
         x: (f64::from(weeks[0].week), end_of(weeks[weeks.len() - 1].week)),
@@ -261,9 +270,9 @@ fn cumulative(origin: &OriginReport) -> String {
     plot.mark(0.0, "origin");
     plot.line("actual", weeks.iter().map(|week| end_of(week.week)).zip(actual));
     for (place, model) in origin.models.iter().enumerate() {
-        let from_start = sums(model.tracking.weeks.iter().map(|week| week.unconditional).collect());
-        let calibration = model.tracking.weeks.iter().map(|week| end_of(week.week)).zip(from_start);
-        plot.line(&format!("{} faint", class(place)), calibration);
+        let from_start = from_start[place].iter().copied();
+        let weeks = model.tracking.weeks.iter().map(|week| end_of(week.week));
+        plot.line(&format!("{} faint", class(place)), weeks.zip(from_start));
         let forecast = (1..).map(f64::from).zip(forecasts[place].iter().map(|sum| at_origin + sum));
         plot.line(class(place), std::iter::once((0.0, at_origin)).chain(forecast));
     }
@@ -434,7 +443,7 @@ fn pit(place: usize, model: &ModelReport) -> String {
 fn decile_table(report: &Report, origin: &OriginReport) -> String {
     let Some(model) = origin.models.first() else { return String::new() };
     let mut text = format!(
-        "<details><summary>Tenths of the base, {}</summary><div class=scroll><table><thead><tr><th>tenth\
+        "<details open><summary>Tenths of the base, {}</summary><div class=scroll><table><thead><tr><th>tenth\
          <th>customers<th>purchases<th>forecast<th>error<th>spend<th>forecast<th>error</thead><tbody>",
         model.kind.name()
     );
