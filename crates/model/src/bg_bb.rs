@@ -20,6 +20,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::beta_ratio::ln_beta_ratio;
+use crate::kernel::ln_1p_exp::ln_1p_exp;
 use crate::parameters::ExactNumber;
 use crate::{ParameterError, PeriodRate, PurchaseDistribution, RemainingRenewals, Sbg, Undefined};
 
@@ -309,11 +310,6 @@ impl Buying {
             beta_binomial[x as usize] = before * ((self.beta + f64::from(i - x)) / weight);
         }
     }
-}
-
-/// `ln(1 + e^z)` without overflow.
-fn ln_1p_exp(z: f64) -> f64 {
-    if z > 0.0 { z + libm::log1p(libm::exp(-z)) } else { libm::log1p(libm::exp(z)) }
 }
 
 #[derive(Serialize, Deserialize)]

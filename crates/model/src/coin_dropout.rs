@@ -13,6 +13,7 @@
 
 use crate::alive::Alive;
 use crate::kernel::gamma::ln_gamma_ratio;
+use crate::kernel::ln_1p_exp::ln_1p_exp;
 
 /// One customer under the parameters of a model.
 #[derive(Clone, Copy, Debug)]
@@ -89,9 +90,4 @@ impl Customer {
         let silence = libm::log1p((age - t_x) / (alpha + t_x));
         libm::log(a / (b + (tosses - 1.0))) + (r + f64::from(self.x)) * silence
     }
-}
-
-/// `ln(1 + e^z)` without overflow.
-fn ln_1p_exp(z: f64) -> f64 {
-    if z > 0.0 { z + libm::log1p(libm::exp(-z)) } else { libm::log1p(libm::exp(z)) }
 }

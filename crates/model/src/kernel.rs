@@ -10,6 +10,7 @@ pub(crate) mod gamma;
 pub(crate) mod gauss_legendre;
 pub(crate) mod incomplete_beta;
 pub(crate) mod incomplete_gamma;
+pub(crate) mod ln_1p_exp;
 pub(crate) mod negative_binomial;
 pub(crate) mod negative_binomial_mixture;
 pub(crate) mod normal_quantile;

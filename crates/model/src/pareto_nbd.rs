@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::decay;
 use crate::kernel::gamma::{ln_gamma, stirling_rest};
 use crate::kernel::gauss_legendre;
+use crate::kernel::ln_1p_exp::ln_1p_exp;
 use crate::kernel::negative_binomial_mixture::Mixture;
 use crate::parameters::ExactNumber;
 use crate::{ParameterError, PurchaseDistribution, Undefined};
@@ -364,11 +365,6 @@ fn ln_rising_ratio(r: f64, x: f64, a: f64) -> f64 {
 
 /// `ln sqrt(2 pi)`.
 const LN_SQRT_TAU: f64 = 0.918_938_533_204_672_8;
-
-/// `ln(1 + e^z)` without overflow.
-fn ln_1p_exp(z: f64) -> f64 {
-    if z > 0.0 { z + libm::log1p(libm::exp(-z)) } else { libm::log1p(libm::exp(z)) }
-}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
