@@ -107,6 +107,7 @@ struct PurchaseDays {
     first_day: i64,
     last_day: i64,
     days: u32,
+    first_spend_minor: i64,
     repeat_spend_minor: i64,
 }
 
@@ -143,6 +144,11 @@ impl HistoryFold {
 
     /// Closes the history at the end of the observation, and makes the fold ready for the next customer.
     pub fn finish(&mut self, observation: &Observation) -> Result<Summary, Rejection> {
+        self.finish_with_spend(observation).map(|(summary, _)| summary)
+    }
+
+    /// The same, with the net spend on all purchase days, the first included, in minor units.
+    pub fn finish_with_spend(&mut self, observation: &Observation) -> Result<(Summary, i64), Rejection> {
         self.count_refunds();
         let history = std::mem::take(self);
         if history.currency.is_some_and(|currency| currency != observation.currency.0) {
@@ -158,20 +164,26 @@ impl HistoryFold {
         if purchases.repeat_spend_minor < 0 {
             return Err(Rejection::NegativeSpend);
         }
-        Ok(Summary {
+        let summary = Summary {
             frequency: purchases.days - 1,
             recency_days: days_between(purchases.first_day, purchases.last_day)?,
             age_days: days_between(purchases.first_day, observation.last_day())?,
             repeat_spend_minor: purchases.repeat_spend_minor,
-        })
+        };
+        Ok((summary, purchases.first_spend_minor + purchases.repeat_spend_minor))
     }
 
     #[inline]
     fn count_purchase(&mut self, day: i64, amount_minor: i64) -> Result<(), Rejection> {
         let Some(purchases) = &mut self.purchases else {
-            self.purchases =
-                Some(PurchaseDays { first_day: day, last_day: day, days: 1, repeat_spend_minor: 0 });
-            return Ok(());
+            let first = PurchaseDays {
+                first_day: day,
+                last_day: day,
+                days: 1,
+                first_spend_minor: 0,
+                repeat_spend_minor: 0,
+            };
+            return self.purchases.insert(first).add(amount_minor);
         };
         if day != purchases.last_day {
             purchases.last_day = day;
@@ -196,22 +208,20 @@ impl HistoryFold {
 }
 
 impl PurchaseDays {
-    /// Adds to the repeat spend; what belongs to the first purchase day does not.
+    /// Adds to the spend of the first purchase day, or to that of all others.
     #[inline]
     fn add(&mut self, amount_minor: i64) -> Result<(), Rejection> {
-        if self.days == 1 {
-            return Ok(());
-        }
-        let sum = self.repeat_spend_minor.checked_add(amount_minor).ok_or(Rejection::SpendOutOfRange)?;
+        let spend = if self.days == 1 { &mut self.first_spend_minor } else { &mut self.repeat_spend_minor };
+        let sum = spend.checked_add(amount_minor).ok_or(Rejection::SpendOutOfRange)?;
         if !(-LARGEST_SUM_MINOR..=LARGEST_SUM_MINOR).contains(&sum) {
             return Err(Rejection::SpendOutOfRange);
         }
-        self.repeat_spend_minor = sum;
+        *spend = sum;
         Ok(())
     }
 }
 
-fn day_of(time_us: i64) -> i64 {
+pub(crate) fn day_of(time_us: i64) -> i64 {
     time_us.div_euclid(MICROSECONDS_PER_DAY)
 }
 
@@ -250,13 +260,19 @@ pub enum Rejection {
     /// The spend model has no finite mean for this customer (`p x + q <= 1`).
     #[error("the spend model's parameters give this customer no finite mean spend")]
     SpendHasNoMean,
+    /// A subscription has a period, a price or an end that cannot be.
+    #[error("a subscription has a period, a price or an end that cannot be")]
+    ImpossibleContract,
+    /// The model version holds no contract model, so nothing is known of renewals.
+    #[error("the model version knows nothing of contracts; `ltv fit` once subscriptions have ended")]
+    NoContractModel,
     /// The value is beyond 2^53 minor units.
     #[error("the value is larger than can be believed")]
     ValueOutOfRange,
 }
 
 impl Rejection {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::NoPurchase,
         Self::ForeignCurrency,
         Self::RefundBeforePurchase,
@@ -266,6 +282,8 @@ impl Rejection {
         Self::HistoryOutOfRange,
         Self::InconsistentSummary,
         Self::SpendHasNoMean,
+        Self::ImpossibleContract,
+        Self::NoContractModel,
         Self::ValueOutOfRange,
     ];
 
@@ -281,6 +299,8 @@ impl Rejection {
             Self::HistoryOutOfRange => "history_out_of_range",
             Self::InconsistentSummary => "inconsistent_summary",
             Self::SpendHasNoMean => "spend_has_no_mean",
+            Self::ImpossibleContract => "impossible_contract",
+            Self::NoContractModel => "no_contract_model",
             Self::ValueOutOfRange => "value_out_of_range",
         }
     }
@@ -379,6 +399,18 @@ mod tests {
     #[test]
     fn a_refund_of_the_first_purchase_leaves_the_repeat_spend_alone() {
         check(&[(10 * DAY, 500), (11 * DAY, -500), (20 * DAY, 300)], 1, 10, 89, 300);
+    }
+
+    #[test]
+    fn the_spend_of_all_purchases_is_net_of_all_refunds() {
+        let mut fold = HistoryFold::new();
+        for (time, amount) in [(10, 500), (11, -200), (20, 300), (30, -100)] {
+            fold.push(time * DAY, amount, USD);
+        }
+
+        let (summary, spend_minor) = fold.finish_with_spend(&observation(100 * DAY)).unwrap();
+
+        assert_eq!((summary.repeat_spend_minor, spend_minor), (200, 500));
     }
 
     #[test]

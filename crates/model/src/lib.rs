@@ -9,7 +9,7 @@
 //! naive values to show beside.
 //!
 //! **Where to start.** [`HistoryFold`] turns a customer's transactions into a [`Summary`]; [`Scorer`] turns a summary
-//! into a [`Value`], or says with a [`Rejection`] why it cannot; [`fit::parameters`] finds the [`Parameters`] from
+//! into a [`PurchaseValue`], or says with a [`Rejection`] why it cannot; [`fit::parameters`] finds the [`Parameters`] from
 //! many summaries.
 //!
 //! ```
@@ -39,6 +39,7 @@
 //! is the papers': `x` repeat purchases, `t_x` when the last of them happened, `T` the age, both counted from the
 //! first purchase. Outside the formulas they are called frequency, recency and age.
 
+mod account;
 mod alive;
 mod alive_curve;
 pub mod backtest;
@@ -47,6 +48,7 @@ mod bdw;
 mod bg_bb;
 mod bg_nbd;
 mod coin_dropout;
+mod contract_models;
 pub mod fit;
 mod gamma_gamma;
 mod history;
@@ -62,25 +64,31 @@ mod scorer;
 mod season;
 mod spend_distribution;
 mod spend_interval;
+mod subscription;
 mod undefined;
 
+pub use account::{Account, Between, Confidence, Grade, Horizons, Payback, Value};
 pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
 pub use bdw::Bdw;
 pub use bg_bb::BgBb;
 pub use bg_nbd::BgNbd;
+pub use contract_models::{ContractModel, ContractModels, PlanIndex, PlanModel};
 pub use gamma_gamma::{GammaGamma, MeanUndefined, SpendPosterior};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use mbg_nbd::MbgNbd;
-pub use parameters::{ParameterError, Parameters, Terms};
+pub use parameters::{Models, ParameterError, Parameters, Terms, ValueTerms};
 pub use pareto_nbd::ParetoNbd;
 pub use period_rate::PeriodRate;
 pub use purchase_distribution::PurchaseDistribution;
 pub use remaining_renewals::RemainingRenewals;
 pub use sbg::{ChurnPosterior, Sbg};
-pub use scorer::{Forecast, Scorer, Value};
+pub use scorer::{Forecast, PurchaseValue, Scorer};
 pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
 pub use spend_distribution::SpendDistribution;
 pub use spend_interval::{Level, SpendInterval, SpendMoments};
+pub use subscription::{
+    Contract, Contracts, Course, LONGEST_PERIOD, Subscribed, Subscription, SubscriptionFold,
+};
 pub use undefined::Undefined;
 
 /// Days in a week: histories are counted in days, the models in weeks.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BgNbd, GammaGamma, WEEKS_PER_YEAR};
+use crate::{BgNbd, ContractModels, GammaGamma, Season, WEEKS_PER_YEAR};
 
-/// The parameters of both models: together they are a model version.
+/// The parameters of the two purchase models.
 ///
 /// Serialised, every number is a decimal text that reads back to the same bits whatever parser is used.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,135 @@ pub struct Parameters {
     pub bg_nbd: BgNbd,
     /// How much they spend each time, in minor units.
     pub gamma_gamma: GammaGamma,
+}
+
+/// What a model version holds: the purchase models, the season that they were fitted in, the contract models.
+///
+/// A version of a program that knew the purchase models alone reads back as one without season and contracts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Models {
+    /// How often customers buy, and how much they spend.
+    #[serde(flatten)]
+    pub purchases: Parameters,
+    /// The season in whose time the purchase models were fitted; none for calendar time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub season: Option<Season>,
+    /// How long subscribers keep renewing.
+    #[serde(default)]
+    pub contracts: ContractModels,
+}
+
+impl From<Parameters> for Models {
+    fn from(purchases: Parameters) -> Self {
+        Self { purchases, season: None, contracts: ContractModels::default() }
+    }
+}
+
+/// What a run is told about money: the discount, and how much of it stays.
+///
+/// Unlike [`Terms`] it has no horizon: a [`Value`](crate::Value) covers 12, 24 and 36 months and what comes for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "ValueTermsText", try_from = "ValueTermsText")]
+pub struct ValueTerms {
+    annual_discount_rate: f64,
+    take_rate: f64,
+    refund_rate: f64,
+    contract_margin: f64,
+}
+
+impl ValueTerms {
+    /// Takes the effective annual discount rate (0 to 10), the share of spend that stays (0 to 1), the share of future
+    /// spend that will be refunded beyond what histories show, which are net of their refunds (0 to 1), and the share of
+    /// payments for subscriptions that stays (0 to 1).
+    pub fn new(
+        annual_discount_rate: f64,
+        take_rate: f64,
+        refund_rate: f64,
+        contract_margin: f64,
+    ) -> Result<Self, ParameterError> {
+        let share = |name, value| ParameterError::check(name, value, 0.0, 1.0);
+        Ok(Self {
+            annual_discount_rate: ParameterError::check(
+                "annual_discount_rate",
+                annual_discount_rate,
+                0.0,
+                10.0,
+            )?,
+            take_rate: share("take_rate", take_rate)?,
+            refund_rate: share("refund_rate", refund_rate)?,
+            contract_margin: share("contract_margin", contract_margin)?,
+        })
+    }
+
+    /// The effective annual discount rate: 0.15 is 15 % a year.
+    pub fn annual_discount_rate(&self) -> f64 {
+        self.annual_discount_rate
+    }
+
+    /// The share of spend that stays with the business.
+    pub fn take_rate(&self) -> f64 {
+        self.take_rate
+    }
+
+    /// The share of future spend that will be refunded beyond what histories show.
+    pub fn refund_rate(&self) -> f64 {
+        self.refund_rate
+    }
+
+    /// The share of payments for subscriptions that stays.
+    pub fn contract_margin(&self) -> f64 {
+        self.contract_margin
+    }
+
+    /// The terms of the purchase models over a number of years.
+    pub fn over_years(&self, years: f64) -> Result<Terms, ParameterError> {
+        Terms::new(years * WEEKS_PER_YEAR, self.annual_discount_rate)
+    }
+}
+
+impl Default for ValueTerms {
+    /// 15 % a year, and every amount stays as it is.
+    fn default() -> Self {
+        Self { annual_discount_rate: 0.15, take_rate: 1.0, refund_rate: 0.0, contract_margin: 1.0 }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ValueTermsText {
+    annual_discount_rate: ExactNumber,
+    #[serde(default = "everything")]
+    take_rate: ExactNumber,
+    #[serde(default = "nothing")]
+    refund_rate: ExactNumber,
+    #[serde(default = "everything")]
+    contract_margin: ExactNumber,
+}
+
+fn everything() -> ExactNumber {
+    ExactNumber(1.0)
+}
+
+fn nothing() -> ExactNumber {
+    ExactNumber(0.0)
+}
+
+impl From<ValueTerms> for ValueTermsText {
+    fn from(terms: ValueTerms) -> Self {
+        Self {
+            annual_discount_rate: ExactNumber(terms.annual_discount_rate),
+            take_rate: ExactNumber(terms.take_rate),
+            refund_rate: ExactNumber(terms.refund_rate),
+            contract_margin: ExactNumber(terms.contract_margin),
+        }
+    }
+}
+
+impl TryFrom<ValueTermsText> for ValueTerms {
+    type Error = ParameterError;
+
+    fn try_from(text: ValueTermsText) -> Result<Self, ParameterError> {
+        Self::new(text.annual_discount_rate.0, text.take_rate.0, text.refund_rate.0, text.contract_margin.0)
+    }
 }
 
 /// Over how long, and at which discount, future purchases are counted.

@@ -30,9 +30,9 @@ const BLOCKS: usize = 256;
 /// … and ages of fewer days than this: 64 kB a block, 16 MB a table if each `x` is asked for.
 const AGES: usize = 4096;
 
-/// What a customer is worth.
+/// What a customer's purchases are worth.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Value {
+pub struct PurchaseValue {
     /// Discounted expected spend over the horizon, in minor units, rounded half away from zero.
     pub value_minor: i64,
     /// Expected number of purchases over the horizon, not discounted.
@@ -45,7 +45,7 @@ pub struct Value {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
     /// The value.
-    pub value: Value,
+    pub value: PurchaseValue,
     /// Expected number of purchases over the horizon, each discounted to the end of the observation.
     pub discounted_purchases: f64,
     /// Variance of the number of purchases over the horizon.
@@ -100,7 +100,7 @@ impl Scorer {
     /// Values a customer: `p_alive x discounted purchases given alive x mean spend`.
     ///
     /// What it returns is finite, whatever the summary.
-    pub fn value(&self, summary: &Summary) -> Result<Value, Rejection> {
+    pub fn value(&self, summary: &Summary) -> Result<PurchaseValue, Rejection> {
         self.look_at(summary).map(|look| look.value)
     }
 
@@ -140,7 +140,7 @@ impl Scorer {
         let (t_x, age) = self.clock.times(summary);
         let p_alive = bg_nbd.p_alive(summary.frequency, t_x, age);
         let alive = self.purchases(summary.frequency, summary.age_days, age);
-        let value = Value {
+        let value = PurchaseValue {
             value_minor: whole_minor(p_alive * alive.discounted * mean_spend)?,
             expected_purchases: p_alive * alive.expected,
             p_alive,
@@ -175,7 +175,7 @@ impl Scorer {
 
 /// What is known of a customer once he is valued.
 struct Look {
-    value: Value,
+    value: PurchaseValue,
     alive: Purchases,
     age: f64,
     mean_spend: f64,

@@ -4,7 +4,8 @@
 //! [`postgres::Postgres`] is the backend. Whatever the broker or the cache lose, what is here decides.
 //!
 //! It does not know in which order the roles do things, nor what a customer is worth: it folds the rows of a
-//! customer's history with [`model::HistoryFold`] as they stream past and hands on summaries.
+//! customer's history with [`model::HistoryFold`] and [`model::SubscriptionFold`] as they stream past and hands on
+//! accounts.
 
 mod error;
 mod members;
@@ -24,7 +25,7 @@ use jiff::Timestamp;
 
 pub use error::Error;
 pub use metrics::describe as describe_metrics;
-pub use model::Terms;
+pub use model::ValueTerms;
 pub use record::{
     Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, FinishedRun, History, ModelVersion,
     ModelVersionId, NewModelVersion, NewPromotion, NewRun, Promotion, PromotionKind, Reading, Rejected,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use batch::{Attempt, AttemptId, ChunkId, CustomerId, Plan, Priority, Progress, RunId, RunState};
 use jiff::Timestamp;
-use model::{Currency, Parameters, Rejection, Summary, Terms, Value};
+use model::{Account, ContractModels, Currency, Models, Rejection, Value, ValueTerms};
 use serde::{Deserialize, Serialize};
 
 /// The number of a model version, issued by the store.
@@ -60,8 +60,8 @@ pub struct NewRun {
     pub deadline: Duration,
     /// The model version that it pins.
     pub model_version: ModelVersionId,
-    /// Horizon and discount rate.
-    pub terms: Terms,
+    /// Discount, take rate, refund rate, margin.
+    pub terms: ValueTerms,
     /// Its chunks.
     pub plan: Plan,
     /// The trace that it is dispatched in, as pairs for the messages of its chunks.
@@ -100,8 +100,8 @@ pub struct RunRecord {
     pub as_of: Timestamp,
     /// The model version that it pins.
     pub model_version: ModelVersionId,
-    /// Horizon and discount rate.
-    pub terms: Terms,
+    /// Discount, take rate, refund rate, margin.
+    pub terms: ValueTerms,
     /// When it was planned.
     pub planned_at: Timestamp,
     /// When it has to be finished.
@@ -142,8 +142,8 @@ pub struct Assignment {
     pub as_of: Timestamp,
     /// The model version that the run pins.
     pub model_version: ModelVersionId,
-    /// Horizon and discount rate.
-    pub terms: Terms,
+    /// Discount, take rate, refund rate, margin.
+    pub terms: ValueTerms,
 }
 
 /// Where an attempt stands when its worker comes back to it.
@@ -168,26 +168,28 @@ pub struct Reading<'a> {
     pub as_of: Timestamp,
     /// The currency that the model was fitted in.
     pub currency: Currency,
+    /// The contract models, which name the plans.
+    pub contracts: &'a ContractModels,
 }
 
 /// A customer's history, folded.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct History {
     /// The customer.
     pub customer: CustomerId,
     /// What the models need to know, or why they cannot.
-    pub summary: Result<Summary, Rejection>,
+    pub account: Result<Account, Rejection>,
 }
 
 /// A customer's value with the inputs that explain it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Valued {
     /// The customer.
     pub customer: CustomerId,
     /// The value.
     pub value: Value,
     /// What it was computed from.
-    pub summary: Summary,
+    pub account: Account,
 }
 
 /// A customer that could not be valued.
@@ -237,13 +239,13 @@ pub struct VisibleRuns {
     pub runs: Vec<RunId>,
 }
 
-/// Parameters to be stored as a model version.
+/// Models to be stored as a model version.
 #[derive(Clone, Debug)]
 pub struct NewModelVersion {
     /// The currency that spend was fitted in.
     pub currency: Currency,
-    /// The parameters.
-    pub parameters: Parameters,
+    /// The models with their parameters.
+    pub models: Models,
     /// What the fit says about itself.
     pub fit: serde_json::Value,
     /// What the parameters were fitted on.
@@ -252,7 +254,7 @@ pub struct NewModelVersion {
     pub code_version: String,
 }
 
-/// An immutable set of parameters.
+/// An immutable set of models.
 #[derive(Clone, Debug)]
 pub struct ModelVersion {
     /// Its number.
@@ -261,8 +263,8 @@ pub struct ModelVersion {
     pub created_at: Timestamp,
     /// The currency that spend was fitted in.
     pub currency: Currency,
-    /// The parameters.
-    pub parameters: Parameters,
+    /// The models with their parameters.
+    pub models: Models,
     /// What the fit says about itself.
     pub fit: serde_json::Value,
     /// What the parameters were fitted on.

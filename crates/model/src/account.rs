@@ -1,0 +1,168 @@
+//! What is known of a customer on the day of a valuation, and what follows from it.
+
+use crate::{Contracts, Summary};
+
+/// What is known of a customer: the inputs of a [`Value`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Account {
+    /// The purchase history; none if he never bought anything.
+    pub purchases: Option<Summary>,
+    /// Net spend on all purchases, the first included, in minor units.
+    pub spend_minor: i64,
+    /// All payments for subscriptions, in minor units.
+    pub paid_minor: i64,
+    /// The contracts that go on.
+    pub contracts: Contracts,
+    /// What it cost to win him, in minor units, where that is known.
+    pub acquisition_cost_minor: Option<i64>,
+}
+
+/// What a customer is worth. All money is contribution in minor units of the run's currency: spend times the take
+/// rate, payments for subscriptions times the margin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Value {
+    /// What he has contributed so far: a fact.
+    pub historic_minor: i64,
+    /// What his purchases are expected to contribute from now on, discounted.
+    pub purchases: Horizons,
+    /// What his contracts are expected to contribute from now on, discounted.
+    pub contracts: Horizons,
+    /// Expected number of purchases in the coming 12 months; 0 if he never bought anything.
+    pub expected_purchases: f64,
+    /// Probability that he will still buy; none if he never bought anything.
+    pub p_alive: Option<f64>,
+    /// Between which amounts his contribution of the coming 12 months lies, not discounted, with a probability of 80 %
+    /// and of 90 %; none where the spend's variance is infinite.
+    pub intervals: Option<[Between; 2]>,
+    /// How far the value rests on what is known of himself.
+    pub confidence: Confidence,
+    /// When what it cost to win him comes back; none if the cost is not known.
+    pub payback: Option<Payback>,
+}
+
+/// Expected contributions, summed up over the coming months and discounted, in minor units.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Horizons {
+    /// Over 12 months.
+    pub months_12: i64,
+    /// Over 24 months.
+    pub months_24: i64,
+    /// Over 36 months.
+    pub months_36: i64,
+    /// For ever; none where the sum has no end.
+    pub for_ever: Option<i64>,
+}
+
+/// Two amounts in minor units, ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Between {
+    /// The smaller one.
+    pub lower_minor: i64,
+    /// The larger one.
+    pub upper_minor: i64,
+}
+
+/// How far a value rests on what is known of the customer himself, and not of all.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Confidence {
+    /// The letter that sums the others up.
+    pub grade: Grade,
+    /// His own share in what is believed of his purchase rate: `T / (alpha + T)`; 0 without purchases.
+    pub own_rate: f32,
+    /// His own share in what is believed of his spend: `p x / (p x + q - 1)`; 0 without repeat purchases.
+    pub own_spend: f32,
+    /// The width of the 80 % interval in units of the contribution that is expected over the same 12 months, not
+    /// discounted; none where there is no interval, or nothing is expected.
+    pub relative_width: Option<f32>,
+}
+
+/// What the confidence comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// The 80 % interval is at most half as wide as what is expected.
+    A,
+    /// At most as wide as what is expected.
+    B,
+    /// At most twice as wide.
+    C,
+    /// Wider, or there is no interval.
+    D,
+    /// Nothing but what is known of all customers: he has no repeat purchase and no contract.
+    PriorOnly,
+}
+
+/// When the cost of acquisition comes back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Payback {
+    /// After how many months from now historic and expected discounted contribution have reached it; 0 if they have
+    /// already, none if not within 36 months.
+    pub months: Option<u8>,
+    /// The probability that historic contribution and that of the coming 12 months, not discounted, reach it.
+    pub probability: f64,
+}
+
+impl Horizons {
+    /// Both together; none for ever if either has no end.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            months_12: self.months_12 + other.months_12,
+            months_24: self.months_24 + other.months_24,
+            months_36: self.months_36 + other.months_36,
+            for_ever: self.for_ever.zip(other.for_ever).map(|(one, two)| one + two),
+        }
+    }
+}
+
+impl Value {
+    /// What he is expected to contribute from now on, discounted: purchases and contracts.
+    pub fn future(&self) -> Horizons {
+        self.purchases.plus(&self.contracts)
+    }
+
+    /// The value as it is ranked and summed up: what he is expected to contribute over the coming 12 months, discounted,
+    /// in minor units.
+    pub fn value_minor(&self) -> i64 {
+        self.purchases.months_12 + self.contracts.months_12
+    }
+
+    /// What he will have contributed in 36 months, by what it cost to win him (LTV:CAC); none where the cost is not
+    /// known or is nothing.
+    pub fn ltv_to_cac(&self, account: &Account) -> Option<f64> {
+        let cost = account.acquisition_cost_minor.filter(|&cost| cost > 0)?;
+        Some((self.historic_minor + self.future().months_36) as f64 / cost as f64)
+    }
+}
+
+impl Grade {
+    const ALL: [Self; 5] = [Self::A, Self::B, Self::C, Self::D, Self::PriorOnly];
+
+    /// The letter under which the grade is stored: A to D, and P for [`PriorOnly`](Self::PriorOnly).
+    pub fn letter(self) -> char {
+        match self {
+            Self::A => 'A',
+            Self::B => 'B',
+            Self::C => 'C',
+            Self::D => 'D',
+            Self::PriorOnly => 'P',
+        }
+    }
+
+    /// Finds the grade of that [`letter`](Self::letter).
+    pub fn from_letter(letter: char) -> Option<Self> {
+        Self::ALL.into_iter().find(|grade| grade.letter() == letter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_grade_is_found_by_its_letter() {
+        for grade in Grade::ALL {
+            assert_eq!(Grade::from_letter(grade.letter()), Some(grade));
+        }
+        assert_eq!(Grade::from_letter('E'), None);
+    }
+}
