@@ -137,19 +137,19 @@ impl Value {
 impl Grade {
     const ALL: [Self; 5] = [Self::A, Self::B, Self::C, Self::D, Self::PriorOnly];
 
-    /// The letter under which the grade is stored: A to D, and P for [`PriorOnly`](Self::PriorOnly).
-    pub fn letter(self) -> char {
+    /// The letter under which the grade is stored, in ASCII: A to D, and P for [`PriorOnly`](Self::PriorOnly).
+    pub fn letter(self) -> u8 {
         match self {
-            Self::A => 'A',
-            Self::B => 'B',
-            Self::C => 'C',
-            Self::D => 'D',
-            Self::PriorOnly => 'P',
+            Self::A => b'A',
+            Self::B => b'B',
+            Self::C => b'C',
+            Self::D => b'D',
+            Self::PriorOnly => b'P',
         }
     }
 
     /// Finds the grade of that [`letter`](Self::letter).
-    pub fn from_letter(letter: char) -> Option<Self> {
+    pub fn from_letter(letter: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|grade| grade.letter() == letter)
     }
 }
@@ -163,6 +163,6 @@ mod tests {
         for grade in Grade::ALL {
             assert_eq!(Grade::from_letter(grade.letter()), Some(grade));
         }
-        assert_eq!(Grade::from_letter('E'), None);
+        assert_eq!(Grade::from_letter(b'E'), None);
     }
 }
