@@ -10,8 +10,8 @@ mod compute;
 mod faults;
 mod held;
 mod metrics;
-mod scorers;
 mod slot;
+mod valuers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ use tokio_util::task::TaskTracker;
 
 use compute::Compute;
 use held::Held;
-use scorers::Scorers;
 use slot::Slot;
+use valuers::Valuers;
 
 pub use faults::{FaultPlan, UnknownFault};
 pub use metrics::describe as describe_metrics;
@@ -78,7 +78,7 @@ impl<S: Attempts + Values, Q: Queue, C: Cache> Worker<S, Q, C> {
         let held = Held::default();
         let (tasks, gave_up) = (TaskTracker::new(), CancellationToken::new());
         let slot = Arc::new(Slot {
-            scorers: Scorers::default(),
+            valuers: Valuers::default(),
             compute: Compute::start(config.compute_threads),
             held: held.clone(),
             company: RwLock::default(),
