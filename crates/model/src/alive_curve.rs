@@ -279,7 +279,7 @@ impl SpreadCurve {
 const WIDEST_PIECE: f64 = 1.0;
 
 /// And then the variance to about 1e-8.
-const WIDEST_COARSE_PIECE: f64 = 2.5;
+const WIDEST_COARSE_PIECE: f64 = 4.0;
 
 /// And then `phi` to about 1e-11.
 const WIDEST_FAR_PIECE: f64 = 2.0;

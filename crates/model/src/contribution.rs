@@ -14,6 +14,8 @@
 //! the mean and the variance of both. Where a course holds a single sum, as all do for a contract by the year, nothing
 //! is lost but the lognormal itself.
 
+use std::cell::Cell;
+
 use crate::SpendMoments;
 use crate::kernel::normal_quantile::quick_normal_quantile;
 use crate::kernel::quick::{quick_exp, quick_ln, quick_normal};
@@ -63,7 +65,16 @@ pub(crate) struct Contribution<'a> {
     atoms: &'a [Atom],
     bodies: [Body; BRANCHES],
     branches: usize,
+    /// How much of the part with positive purchases lies below the first sums, where that has been asked: one quantile
+    /// is looked for at the same sums as the next. Negative until then.
+    below_atoms: [Cell<f64>; REMEMBERED],
 }
+
+/// As many sums as a contract by the month has.
+const REMEMBERED: usize = 13;
+
+/// Purchases less likely than this cannot be seen in a quantile.
+const UNSEEN: f64 = 1e-4;
 
 /// Less than this on average, in minor units, is nothing.
 const NOTHING: f64 = 1e-6;
@@ -103,7 +114,17 @@ impl Body {
         }
     }
 
-    /// The probability of at most `amount`, and the density there.
+    /// The probability of at most `amount`.
+    #[inline]
+    fn below(&self, amount: f64) -> f64 {
+        let above = amount - self.least;
+        if above <= f64::MIN_POSITIVE {
+            return 0.0;
+        }
+        self.weight * quick_normal((quick_ln(above) - self.ln_median) * self.per_deviation).below
+    }
+
+    /// The same, and the density there.
     #[inline]
     fn at(&self, amount: f64) -> (f64, f64) {
         let above = amount - self.least;
@@ -125,7 +146,8 @@ impl<'a> Contribution<'a> {
         for (body, branch) in bodies.iter_mut().zip(branches) {
             *body = Body::new(bought, branch);
         }
-        Self { p_zero: bought.p_zero, atoms, bodies, branches: branches.len() }
+        let below_atoms = [const { Cell::new(-1.0) }; REMEMBERED];
+        Self { p_zero: bought.p_zero, atoms, bodies, branches: branches.len(), below_atoms }
     }
 
     /// The probability of no contribution at all.
@@ -138,25 +160,35 @@ impl<'a> Contribution<'a> {
     pub(crate) fn at_least(&self, amount: f64) -> f64 {
         let smaller = self.atoms.iter().take_while(|atom| atom.amount < amount).count();
         let contracts_alone = if smaller == 0 { 0.0 } else { self.cdf_of_atom(smaller - 1) };
-        (1.0 - self.p_zero * contracts_alone - self.continuous(amount).0).clamp(0.0, 1.0)
+        (1.0 - self.p_zero * contracts_alone - self.below(amount)).clamp(0.0, 1.0)
     }
 
     /// The smallest amount that is not exceeded with the probability `level`.
     pub(crate) fn quantile(&self, level: f64) -> f64 {
-        // The sums below which the distribution jumps to: where does it reach the level?
+        // Between which sums does the distribution reach the level, or at which of its jumps?
+        let is_seen = self.branches > 0 && self.p_zero < 1.0 - UNSEEN;
         let (mut reached, mut beyond) = (0, self.atoms.len());
+        let (mut at_lower, mut at_upper) = (0.0, 0.0);
         while reached < beyond {
             let middle = usize::midpoint(reached, beyond);
-            let cdf = self.p_zero * self.cdf_of_atom(middle) + self.continuous(self.atoms[middle].amount).0;
-            if cdf >= level { beyond = middle } else { reached = middle + 1 }
+            let continuous = if is_seen { self.below_atom(middle) } else { 0.0 };
+            if self.p_zero * self.cdf_of_atom(middle) + continuous >= level {
+                (beyond, at_upper) = (middle, continuous);
+            } else {
+                (reached, at_lower) = (middle + 1, continuous);
+            }
         }
-        let jumped = if reached == 0 { 0.0 } else { self.p_zero * self.cdf_of_atom(reached - 1) };
-        let lower = if reached == 0 { 0.0 } else { self.atoms[reached - 1].amount };
+        let below = reached.checked_sub(1);
+        let lower = below.map_or(0.0, |place| self.atoms[place].amount);
+        let level_left = level - below.map_or(0.0, |place| self.p_zero * self.cdf_of_atom(place));
         match self.atoms.get(reached) {
-            Some(atom) if jumped + self.continuous(atom.amount).0 < level => atom.amount,
-            Some(atom) => self.between(level - jumped, lower, atom.amount, 0.5 * (lower + atom.amount)),
-            None if self.branches == 0 => lower,
-            None => self.above(level, jumped, lower),
+            Some(atom) if at_upper < level_left => atom.amount,
+            Some(atom) => {
+                let share = (level_left - at_lower) / (at_upper - at_lower);
+                self.between(level_left, lower, atom.amount, lower + share * (atom.amount - lower))
+            }
+            None if !is_seen => lower,
+            None => self.between(level_left, lower, f64::MAX, self.far_up(level)),
         }
     }
 
@@ -165,7 +197,23 @@ impl<'a> Contribution<'a> {
         if place + 1 == self.atoms.len() { 1.0 } else { self.atoms[place].cdf }
     }
 
-    /// The part of the distribution with positive purchases at an amount, and its density.
+    /// The part with positive purchases up to a sum of the contracts.
+    #[inline]
+    fn below_atom(&self, place: usize) -> f64 {
+        let Some(known) = self.below_atoms.get(place) else { return self.below(self.atoms[place].amount) };
+        if known.get() < 0.0 {
+            known.set(self.below(self.atoms[place].amount));
+        }
+        known.get()
+    }
+
+    /// The part with positive purchases up to an amount.
+    #[inline]
+    fn below(&self, amount: f64) -> f64 {
+        self.bodies[..self.branches].iter().map(|body| body.below(amount)).sum()
+    }
+
+    /// The same, and its density.
     #[inline]
     fn continuous(&self, amount: f64) -> (f64, f64) {
         let mut sum = (0.0, 0.0);
@@ -176,25 +224,25 @@ impl<'a> Contribution<'a> {
         sum
     }
 
-    /// A quantile above all sums of the contracts. To begin with, the others are taken to be all below it but the
-    /// course with the most.
-    fn above(&self, level: f64, jumped: f64, lower: f64) -> f64 {
+    /// About where the level is reached above all sums of the contracts: as if all courses but the one with the most had
+    /// ended below.
+    fn far_up(&self, level: f64) -> f64 {
         let last = &self.bodies[self.branches - 1];
         let exceeding = f64::min((1.0 - level) / f64::max(last.weight, f64::MIN_POSITIVE), 0.5);
         let z = if exceeding > 1e-300 { -quick_normal_quantile(exceeding) } else { 37.0 };
-        let start = last.least + quick_exp(last.ln_median + last.deviation * z);
-        self.between(level - jumped, lower, f64::MAX, start)
+        last.least + quick_exp(last.ln_median + last.deviation * z)
     }
 
     /// Where the continuous part reaches `level`, between two amounts: Newton's method, and halves where it leaves what
     /// is left over.
-    fn between(&self, level: f64, lower: f64, upper: f64, start: f64) -> f64 {
-        let (mut lower, mut upper, mut here) = (lower, upper, start);
+    fn between(&self, level: f64, floor: f64, ceiling: f64, start: f64) -> f64 {
+        // Measured from the lower end, beside which the whole way may be short.
+        let (mut lower, mut upper, mut here) = (0.0, ceiling - floor, start - floor);
         if !(lower < here && here < upper) {
             here = middle(lower, upper);
         }
         for _ in 0..MOST_STEPS {
-            let (below, density) = self.continuous(here);
+            let (below, density) = self.continuous(floor + here);
             let miss = level - below;
             if miss > 0.0 {
                 lower = here
@@ -205,20 +253,20 @@ impl<'a> Contribution<'a> {
             let there = if lower < newton && newton < upper { newton } else { middle(lower, upper) };
             let moved = (there - here).abs();
             here = there;
-            // Newton's next step would be the square of this one.
-            if miss.abs() < 1e-7 || moved <= 1e-5 * here {
+            // A step of Newton's leaves about the square of the miss before it.
+            if miss.abs() < 5e-4 || moved <= 1e-4 * here {
                 break;
             }
         }
-        here
+        floor + here
     }
 }
 
 /// Halfway between two amounts; of their logarithms where they are far apart.
 fn middle(lower: f64, upper: f64) -> f64 {
-    if upper > 1e3 * lower && upper > 1e3 {
-        let lower = f64::max(lower, 1e-3);
-        libm::sqrt(lower) * libm::sqrt(upper)
+    let lower_or_little = f64::max(lower, 1e-3);
+    if upper > 1e3 * lower_or_little {
+        libm::sqrt(lower_or_little) * libm::sqrt(upper)
     } else {
         0.5 * (lower + upper)
     }

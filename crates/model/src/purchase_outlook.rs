@@ -29,7 +29,7 @@ const MONTHLY_CURVES: usize = 1024;
 const OLDEST: f64 = 4096.0 / DAYS_PER_WEEK + 53.0;
 
 /// With twenty coefficients a piece in `ln A`, the series are then right to about 1e-11.
-const WIDEST_PIECE: f64 = 1.7;
+const WIDEST_PIECE: f64 = 2.0;
 
 /// Months that are looked at one by one.
 pub(crate) const MONTHS: usize = 36;

@@ -22,8 +22,9 @@ const LEVELS: [Level; 2] = [Level::EIGHTY, Level::NINETY];
 /// What somebody who never bought anything will buy.
 const NOTHING: Horizons = Horizons { months_12: 0, months_24: 0, months_36: 0, for_ever: Some(0) };
 
-/// Different sums of several contracts are told apart up to this number: all of two contracts by the month.
-const MOST_ATOMS: usize = 256;
+/// Different sums of several contracts are told apart up to this number: all of two contracts by the month, and
+/// of four with the same price.
+const MOST_ATOMS: usize = 512;
 
 /// Values customers with all that they bring; shared by threads.
 ///
@@ -209,7 +210,11 @@ impl Valuer {
         }
         let p_zero = contribution.p_zero();
         let interval = |level| SpendInterval::of(level, p_zero, |level| contribution.quantile(level));
-        (Some(LEVELS.map(interval)), probability)
+        let [eighty, mut ninety] = LEVELS.map(interval);
+        // Each quantile has an error of its own.
+        ninety.lower = f64::min(ninety.lower, eighty.lower);
+        ninety.upper = f64::max(ninety.upper, eighty.upper);
+        (Some([eighty, ninety]), probability)
     }
 
     /// The intervals of [`Scorer::forecast`](crate::Scorer::forecast), of the share that stays.
@@ -243,6 +248,7 @@ impl Valuer {
             }
             filled *= most + 1;
             atoms[..filled].sort_unstable_by(|one, two| one.amount.total_cmp(&two.amount));
+            filled = join_equals(&mut atoms[..filled]);
         }
         let mut sum = 0.0;
         for atom in &mut atoms[..filled] {
@@ -488,6 +494,20 @@ fn fill_atoms(
         *atom = Atom { amount: n as f64 * price, cdf };
     }
     year.most + 1
+}
+
+/// Puts equal sums together, each with its own probability in `cdf`.
+fn join_equals(atoms: &mut [Atom]) -> usize {
+    let mut last = 0;
+    for place in 1..atoms.len() {
+        if atoms[place].amount.to_bits() == atoms[last].amount.to_bits() {
+            atoms[last].cdf += atoms[place].cdf;
+        } else {
+            last += 1;
+            atoms[last] = atoms[place];
+        }
+    }
+    last + 1
 }
 
 /// Puts neighbours together until no more than `most` are left, each with its own probability in `cdf`.
