@@ -254,7 +254,7 @@ impl<'a> Contribution<'a> {
             let moved = (there - here).abs();
             here = there;
             // A step of Newton's leaves about the square of the miss before it.
-            if miss.abs() < 5e-4 || moved <= 1e-4 * here {
+            if miss.abs() < 2e-3 || moved <= 1e-4 * here {
                 break;
             }
         }
