@@ -245,9 +245,9 @@ impl<'a> Contribution<'a> {
             let (below, density) = self.continuous(floor + here);
             let miss = level - below;
             if miss > 0.0 {
-                lower = here
+                lower = here;
             } else {
-                upper = here
+                upper = here;
             }
             let newton = here + miss / density;
             let there = if lower < newton && newton < upper { newton } else { middle(lower, upper) };

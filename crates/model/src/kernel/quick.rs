@@ -23,9 +23,9 @@ pub(crate) fn quick_ln(x: f64) -> f64 {
 /// `e^x`: relative error below 1e-8 from -700 to 700, beyond that as at these ends.
 #[inline]
 pub(crate) fn quick_exp(x: f64) -> f64 {
-    let x = x.clamp(-700.0, 700.0);
     // Adding 1.5 * 2^52 rounds to an integer, which the last bits then hold.
     const ROUNDER: f64 = 6_755_399_441_055_744.0;
+    let x = x.clamp(-700.0, 700.0);
     let shifted = x * std::f64::consts::LOG2_E + ROUNDER;
     let power = shifted - ROUNDER;
     let r = x - power * std::f64::consts::LN_2;
