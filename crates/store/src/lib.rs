@@ -7,11 +7,15 @@
 //! customer's history with [`model::HistoryFold`] and [`model::SubscriptionFold`] as they stream past and hands on
 //! accounts.
 
+mod archive;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod error;
 mod members;
 mod metrics;
 mod record;
 
+pub mod memory;
 pub mod postgres;
 
 use std::future::Future;
@@ -23,6 +27,7 @@ use batch::{
 };
 use jiff::Timestamp;
 
+pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 pub use error::Error;
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;
