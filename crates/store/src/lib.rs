@@ -7,12 +7,16 @@
 //! customer's history with [`model::HistoryFold`] and [`model::SubscriptionFold`] as they stream past and hands on
 //! accounts.
 
+mod archive;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod contracts;
 mod error;
 mod members;
 mod metrics;
 mod record;
 
+pub mod memory;
 pub mod postgres;
 
 use std::future::Future;
@@ -24,6 +28,7 @@ use batch::{
 };
 use jiff::Timestamp;
 
+pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 pub use error::Error;
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;

@@ -340,3 +340,6 @@ pub struct AttemptRecord {
     /// Why it ended so.
     pub reason: Option<String>,
 }
+
+/// Why a customer of a dead chunk has no value.
+pub(crate) const DEAD_CHUNK: &str = "dead_chunk";

@@ -1,0 +1,112 @@
+//! What only people ask.
+
+use batch::RunState;
+
+use super::{
+    Asked, Attempt, Attempts, Begin, CHUNKS, CommitOutcome, CustomerId, Explained, Ground, LEASE, Planning,
+    RunId, Supervision, Values, begun, chunk, customers, dead, done, leading, ok, outcome, policy, published,
+    results, run_over, story, value,
+};
+use crate::Standing;
+
+/// Its workers find out when they come, and nothing of it is ever shown.
+pub async fn a_cancelled_run_is_over_and_its_night_is_free(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    let term = leading(ground).await;
+    done(ground, chunk(run, 1)).await;
+    let held = begun(ground, chunk(run, 2), "worker").await;
+
+    assert!(ok(store.cancel_run(run).await));
+    assert!(!ok(store.cancel_run(run).await), "it is over");
+    assert!(!ok(store.cancel_run(RunId(99)).await), "it was never there");
+
+    let record = ok(store.run(run).await).expect("it was recorded");
+    assert_eq!(record.state, RunState::Cancelled);
+    assert!(record.finished_at.is_some() && record.night.as_deref() != Some("tonight"));
+    assert_eq!(ok(store.resume_attempt(held.attempt, LEASE).await), Standing::Superseded);
+    let committed = store.commit_attempt(held.attempt, &results(&held.customers)).await;
+    assert!(!matches!(committed, Ok(CommitOutcome::Committed)));
+    let begin = ok(store.begin_attempt(chunk(run, 3), "worker", LEASE, false).await);
+    assert_eq!(begin, Begin::NoRun);
+    assert_eq!(ok(store.finish_run(term, run).await), None);
+    assert_eq!(ok(store.values_after(run, None, 9).await), []);
+    assert_eq!(ok(store.run_of_night("tonight").await), None);
+    let again = ok(store.create_run(&run_over(Some("tonight"), &CHUNKS, record.model_version)).await);
+    assert!(again.is_new && again.run != run);
+    let listed: Vec<_> = ok(store.runs(9).await).into_iter().map(|record| record.run).collect();
+    assert_eq!(listed, [again.run, run]);
+}
+
+/// While the run goes on.
+pub async fn a_redrive_forgives_and_puts_back_to_work(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    dead(ground, chunk(run, 2)).await;
+
+    let redriven = ok(store.redrive(run).await);
+    let again = ok(store.redrive(run).await);
+    let next = begun(ground, chunk(run, 2), "worker").await;
+    let verdict = ok(store.fail_attempt(next.attempt, "it is bad still", &policy()).await);
+
+    assert_eq!((redriven, again), (1, 0));
+    assert_eq!(next.attempt.attempt, Attempt(3));
+    assert!(matches!(verdict, Some(batch::Verdict::RetryAt(_))), "it is the first that counts: {verdict:?}");
+    let attempts = ok(store.troubled_attempts(run, 9).await);
+    let told: Vec<_> = attempts.iter().map(|(_, record)| record.outcome.as_deref()).collect();
+    assert_eq!(told, [Some("excused"), Some("excused"), Some("failed")]);
+    assert_eq!(attempts[0].1.reason.as_deref(), Some("redriven after: it is bad"));
+}
+
+/// By segment, by rank, by reason, by name.
+pub async fn a_run_is_summed_up_and_each_customer_explained(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    let term = leading(ground).await;
+    for number in 1..=3 {
+        done(ground, chunk(run, number)).await;
+    }
+    ok(store.finish_run(term, run).await).expect("it is settled");
+
+    let summary = ok(store.summary(run, 2).await);
+    let named = ok(store.customer_named("c-106").await).expect("he is in the base");
+
+    let segments: Vec<_> =
+        summary.segments.iter().map(|sum| (sum.segment.as_str(), sum.customers, sum.value_minor)).collect();
+    let sum = |ids: &[i64]| ids.iter().map(|&id| value(CustomerId(id)).value_minor()).sum::<i64>();
+    let venues = sum(&[101, 102, 106, 107, 108]);
+    assert_eq!(segments, [("venues", 5, venues), ("florists", 3, sum(&[109, 110, 111]))]);
+    let top: Vec<_> =
+        summary.top.iter().map(|top| (top.external_id.as_str(), top.segment.as_str())).collect();
+    assert_eq!(top, [("c-111", "florists"), ("c-110", "florists")]);
+    assert_eq!(summary.top[0].valued, results(&customers([111, 111])).values[0]);
+    let reasons = ["foreign_currency", "no_purchase", "refund_before_purchase"];
+    assert_eq!(summary.rejections, reasons.map(|reason| (reason.to_owned(), 1)));
+
+    assert_eq!(named, CustomerId(106));
+    let expected = results(&[named]).values.remove(0);
+    assert!(matches!(ok(store.explain(run, named).await), Explained::Valued(valued) if valued == expected));
+    let rejected = ok(store.explain(run, CustomerId(103)).await);
+    assert_eq!(rejected, Explained::Rejected("no_purchase".into()));
+    assert_eq!(ok(store.explain(run, CustomerId(112)).await), Explained::Absent);
+    assert_eq!(ok(store.customer_named("nobody").await), None);
+}
+
+/// In order, and none of those that did.
+pub async fn the_story_tells_of_chunks_that_did_not_go_through_at_once(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    done(ground, chunk(run, 1)).await;
+    begun(ground, chunk(run, 2), "worker").await;
+    let given = begun(ground, chunk(run, 3), "worker").await.attempt;
+    ok(store.give_back(given).await);
+    begun(ground, chunk(run, 3), "another").await;
+
+    let attempts = ok(store.troubled_attempts(run, 9).await);
+
+    assert_eq!(story(ground, run).await, [(3, 1, outcome("given_back")), (3, 2, outcome("open"))]);
+    assert_eq!((attempts[0].1.worker.as_str(), attempts[1].1.worker.as_str()), ("worker", "another"));
+    assert!(attempts[0].1.ended_at >= Some(attempts[0].1.began_at));
+    assert!(attempts[1].1.ended_at.is_none() && attempts[1].1.reason.is_none());
+    assert_eq!(ok(store.troubled_attempts(run, 1).await).len(), 1);
+}

@@ -1,0 +1,124 @@
+//! The plan of a run, its publishing, and the model version that it pins.
+
+use super::{
+    AS_OF, Asked, Attempt, Attempts, CHUNKS, ChunkId, CustomerId, Ground, LEASE, ModelVersionId,
+    NewPromotion, Planning, Priority, RunId, Selection, Values, as_of, at, begun, chunk, customers, models,
+    ok, planned, refusal, run_over, terms,
+};
+
+/// Everybody who was there at the moment, or those of them who are meant.
+pub async fn a_selection_is_whoever_was_there_in_ascending_order(ground: &impl Ground) {
+    let select = async |selection, as_of| ok(ground.store().selected(&selection, as_of).await);
+    let named = || Selection::Customers([1, 105, 109, 112].map(CustomerId).to_vec());
+
+    assert_eq!(select(Selection::All, as_of()).await, customers([101, 111]));
+    assert_eq!(select(Selection::All, at(AS_OF + 1)).await, customers([101, 112]));
+    assert_eq!(select(Selection::Segment("florists".into()), as_of()).await, customers([109, 111]));
+    assert_eq!(select(Selection::Segment("nobody".into()), as_of()).await, []);
+    assert_eq!(select(named(), as_of()).await, [CustomerId(105), CustomerId(109)]);
+}
+
+/// The second dispatcher of a night finds the first one's run, and what is left to publish of it.
+pub async fn a_night_is_planned_once(ground: &impl Ground) {
+    let store = ground.store();
+    let version = ok(store.save_model_version(&models(), None).await);
+    let new = run_over(Some("tonight"), &CHUNKS, version);
+    assert_eq!(ok(store.run_of_night("tonight").await), None);
+
+    let first = ok(store.create_run(&new).await);
+    let second = ok(store.create_run(&new).await);
+    let found = ok(store.run_of_night("tonight").await);
+    let other = ok(store.create_run(&run_over(None, &CHUNKS, version)).await);
+    let another = ok(store.create_run(&run_over(None, &CHUNKS, version)).await);
+
+    assert!(first.is_new && !second.is_new);
+    assert_eq!(first.unpublished, [1, 2, 3].map(ChunkId));
+    assert_eq!((second.run, &second.unpublished), (first.run, &first.unpublished));
+    assert_eq!(found.as_ref(), Some(&second));
+    assert_eq!(first.priority, Priority::High);
+    assert!(other.is_new && another.is_new && first.run < other.run && other.run < another.run);
+    let record = ok(store.run(first.run).await).expect("it was recorded");
+    assert_eq!((record.state, record.is_whole), (batch::RunState::Planned, true));
+    assert_eq!((record.progress.customers, record.progress.chunks), (11, 3));
+    assert_eq!((record.as_of, record.model_version, record.terms), (as_of(), version, terms()));
+}
+
+/// The broker's confirms are recorded; a repeat, or a worker that was faster, does no harm.
+pub async fn what_was_confirmed_is_published_and_what_has_moved_on_is_left_alone(ground: &impl Ground) {
+    let store = ground.store();
+    let run = planned(ground).await;
+
+    ok(store.mark_published(run, &[(ChunkId(2), Attempt(0))]).await);
+    let left = ok(store.run_of_night("tonight").await).expect("the night has a run").unpublished;
+    let assignment = begun(ground, chunk(run, 2), "worker").await;
+    let stale = [(ChunkId(2), Attempt(0)), (ChunkId(3), Attempt(4)), (ChunkId(9), Attempt(0))];
+    ok(store.mark_published(run, &stale).await);
+    ok(store.mark_published(RunId(99), &[(ChunkId(1), Attempt(0))]).await);
+
+    assert_eq!(left, [1, 3].map(ChunkId));
+    assert_eq!(ok(store.run(run).await).expect("it was recorded").state, batch::RunState::Running);
+    assert_eq!(ok(store.renew_leases(&[assignment.attempt], LEASE).await), [assignment.attempt]);
+    let left = ok(store.run_of_night("tonight").await).expect("the night has a run").unpublished;
+    assert_eq!(left, [1, 3].map(ChunkId));
+}
+
+/// For messages that are published again.
+pub async fn a_run_keeps_its_trace(ground: &impl Ground) {
+    let run = planned(ground).await;
+
+    let trace = ok(ground.store().trace_of(run).await);
+
+    assert_eq!(trace, [("traceparent".to_owned(), "00-1-2-01".to_owned())]);
+    assert_eq!(ok(ground.store().trace_of(RunId(99)).await), []);
+}
+
+/// Which model version a run pins.
+pub async fn a_run_pins_what_is_named_else_what_is_promoted_else_the_latest(ground: &impl Ground) {
+    let store = ground.store();
+    let pinned = async |named: Option<i64>| ok(store.model_version_to_pin(named.map(ModelVersionId)).await);
+    assert_eq!(pinned(None).await, None);
+
+    let first = ok(store.save_model_version(&models(), None).await);
+    let second = ok(store.save_model_version(&models(), None).await);
+    assert_eq!(pinned(None).await, Some(second));
+    let promotion = NewPromotion { by: Some("ada".into()), reason: Some("it is better".into()) };
+    let promoted = ok(store.promote(first, &promotion).await).expect("it was not in force");
+
+    assert_eq!(pinned(None).await, Some(first));
+    assert_eq!(pinned(Some(second.0)).await, Some(second));
+    assert_eq!(pinned(Some(99)).await, None);
+    assert_eq!(ok(store.promote(first, &promotion).await), None);
+    let history = ok(store.promotions_of(first, 9).await);
+    assert_eq!(history, std::slice::from_ref(&promoted));
+    assert_eq!((promoted.promoted_by.as_str(), promoted.reason), ("ada", promotion.reason));
+    refusal(store.promote(ModelVersionId(99), &NewPromotion::default()).await);
+}
+
+/// A promotion pushes, a roll-back pops.
+pub async fn each_roll_back_goes_further_back(ground: &impl Ground) {
+    let store = ground.store();
+    let promotion = NewPromotion::default();
+    assert_eq!(ok(store.roll_back(&promotion).await), None);
+    let mut versions = Vec::new();
+    for _ in 0..3 {
+        versions.push(ok(store.save_model_version(&models(), Some(&promotion)).await));
+    }
+    let back = async || ok(store.roll_back(&promotion).await).map(|promotion| promotion.version);
+
+    assert_eq!(back().await, Some(versions[1]));
+    ok(store.promote(versions[2], &promotion).await);
+    assert_eq!(back().await, Some(versions[1]));
+    assert_eq!(back().await, Some(versions[0]));
+    assert_eq!(back().await, None);
+    assert_eq!(ok(store.model_version_to_pin(None).await), Some(versions[0]));
+}
+
+/// Nothing is recorded of it.
+pub async fn a_run_over_a_model_version_that_is_not_there_is_refused(ground: &impl Ground) {
+    let store = ground.store();
+
+    refusal(store.create_run(&run_over(Some("tonight"), &CHUNKS, ModelVersionId(99))).await);
+
+    assert_eq!(ok(store.runs(9).await), []);
+    assert_eq!(ok(store.run_of_night("tonight").await), None);
+}

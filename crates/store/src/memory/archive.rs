@@ -1,0 +1,255 @@
+//! What a person asks about: runs, their story, their values, dead chunks. By the names that the PostgreSQL backend
+//! has for them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use batch::{AttemptId, ChunkId, ChunkRef, ChunkState, CustomerId, RunId, RunState};
+
+use super::packed::Packed;
+use super::rows::{Chunk, Outcome, Run};
+use super::values::{after, valued};
+use super::{Base, Call, Customer, Memory};
+use crate::Result;
+use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+use crate::record::{AttemptRecord, RunRecord};
+
+impl Memory {
+    /// A run as it is recorded.
+    pub async fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
+        self.call(Call::Ask, |rows, _| Ok(rows.run(run).map(|row| rows.run_record(run, row)))).await
+    }
+
+    /// The latest runs, the newest first.
+    pub async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
+        self.call(Call::Ask, |rows, _| {
+            let latest = rows.runs().rev().take(limit as usize);
+            Ok(latest.map(|(id, run)| rows.run_record(id, run)).collect())
+        })
+        .await
+    }
+
+    /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
+    pub async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
+        self.call(Call::Ask, |rows, _| {
+            let empty = RunSummary { segments: Vec::new(), top: Vec::new(), rejections: Vec::new() };
+            Ok(rows.run(run).map_or(empty, |run| summary(self.base(), run, top as usize)))
+        })
+        .await
+    }
+
+    /// What a finished run holds about a customer.
+    pub async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
+        self.call(Call::Ask, |rows, _| {
+            let Some(run) = rows.run(run) else { return Ok(Explained::Absent) };
+            let before = CustomerId(customer.0.saturating_sub(1));
+            let values = (run.state == RunState::Finished).then(|| after(run, before)).into_iter().flatten();
+            if let Some((_, value)) =
+                values.take_while(|(at, _)| *at <= customer).find(|(at, _)| *at == customer)
+            {
+                return Ok(Explained::Valued(valued(self.base(), run, customer, value)));
+            }
+            let reason = run.rejections.get(&customer).map(|(_, reason)| *reason);
+            Ok(reason.map_or(Explained::Absent, |reason| Explained::Rejected(reason.into())))
+        })
+        .await
+    }
+
+    /// The customer whom the business knows by this name.
+    pub async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
+        self.call(Call::Ask, |_, _| Ok(self.base().named(external_id))).await
+    }
+
+    /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
+    /// needed more than one or is dead, in order.
+    pub async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {
+        self.story(run, limit, |chunk| {
+            chunk.attempts.iter().any(|row| row.outcome.is_some_and(|outcome| outcome != Outcome::Done))
+        })
+        .await
+    }
+
+    /// The whole story of a run: every attempt of each chunk, in order.
+    pub async fn attempts(&self, run: RunId) -> Result<Vec<(AttemptId, AttemptRecord)>> {
+        self.story(run, u32::MAX, |_| true).await
+    }
+
+    async fn story(
+        &self,
+        run: RunId,
+        limit: u32,
+        is_told: impl Fn(&Chunk) -> bool,
+    ) -> Result<Vec<(AttemptId, AttemptRecord)>> {
+        self.call(Call::Ask, |rows, _| {
+            let Some(row) = rows.run(run) else { return Ok(Vec::new()) };
+            let told = row.chunks().filter(|(_, chunk)| is_told(chunk));
+            let told = told.flat_map(|(id, chunk)| {
+                let chunk_ref = ChunkRef { run, chunk: id };
+                let tell = move |record: AttemptRecord| {
+                    (AttemptId { chunk: chunk_ref, attempt: record.attempt }, record)
+                };
+                chunk.attempts.iter().map(move |row| tell(row.record()))
+            });
+            Ok(told.take(limit as usize).collect())
+        })
+        .await
+    }
+
+    /// The chunks of a run with their planned customers and where they stand.
+    pub async fn chunks(&self, run: RunId) -> Result<Vec<(ChunkId, ChunkState, Vec<CustomerId>)>> {
+        self.call(Call::Ask, |rows, _| {
+            let chunks = rows.run(run).into_iter().flat_map(Run::chunks);
+            Ok(chunks.map(|(id, chunk)| (id, chunk.state, chunk.members())).collect())
+        })
+        .await
+    }
+
+    /// The customers of all values and of all rejections that a run holds, visible or not, as often as they stand
+    /// there; the rejections with their chunk and the reason's code.
+    pub async fn settled_customers(
+        &self,
+        run: RunId,
+    ) -> Result<(Vec<CustomerId>, Vec<(CustomerId, ChunkId, &'static str)>)> {
+        self.call(Call::Ask, |rows, _| {
+            let Some(run) = rows.run(run) else { return Ok((Vec::new(), Vec::new())) };
+            let mut valued: Vec<CustomerId> =
+                run.values.iter().flat_map(Packed::iter).map(|(customer, _)| customer).collect();
+            valued.sort_unstable();
+            let rejected =
+                run.rejections.iter().map(|(customer, (chunk, reason))| (*customer, *chunk, *reason));
+            Ok((valued, rejected.collect()))
+        })
+        .await
+    }
+
+    /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
+    pub async fn cancel_run(&self, run: RunId) -> Result<bool> {
+        self.call(Call::CancelRun, |rows, now| {
+            let Some(row) = rows.run_mut(run).filter(|row| !row.state.is_over()) else { return Ok(false) };
+            (row.state, row.finished_at) = (RunState::Cancelled, Some(now));
+            row.values = Vec::new();
+            row.accounts = BTreeMap::new();
+            if let Some(night) = row.night.take() {
+                let renamed = format!("{night} (cancelled run {run})");
+                row.night = Some(renamed.clone());
+                rows.nights.remove(&night);
+                rows.nights.insert(renamed, run);
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// The dead chunks of the latest runs, with the reason of their last failure.
+    pub async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
+        self.call(Call::Ask, |rows, _| {
+            let dead = rows.runs().rev().flat_map(|(id, run)| {
+                let dead = run.chunks().filter(|(_, chunk)| chunk.state == ChunkState::Dead);
+                dead.map(move |(chunk_id, chunk)| {
+                    dead_chunk(ChunkRef { run: id, chunk: chunk_id }, run, chunk)
+                })
+            });
+            Ok(dead.take(limit as usize).collect())
+        })
+        .await
+    }
+
+    /// The planned customers of a run's dead chunks, ascending.
+    pub async fn dead_customers(&self, run: RunId) -> Result<Vec<CustomerId>> {
+        self.call(Call::Ask, |rows, _| {
+            let chunks = rows.run(run).into_iter().flat_map(Run::chunks);
+            let dead = chunks.filter(|(_, chunk)| chunk.state == ChunkState::Dead);
+            let mut customers: Vec<CustomerId> = dead.flat_map(|(_, chunk)| chunk.members()).collect();
+            customers.sort_unstable();
+            Ok(customers)
+        })
+        .await
+    }
+
+    /// Puts the dead chunks of a run that is going on back to work, with their failures forgiven. Returns how
+    /// many; the coordinator publishes them.
+    pub async fn redrive(&self, run: RunId) -> Result<u64> {
+        self.call(Call::Redrive, |rows, now| {
+            let Some(run) = rows.run_mut(run).filter(|run| !run.state.is_over()) else { return Ok(0) };
+            let mut redriven = 0;
+            for chunk in run.chunks.iter_mut().filter(|chunk| chunk.state == ChunkState::Dead) {
+                (chunk.state, chunk.retry_at, chunk.settled_at) = (ChunkState::Retryable, Some(now), None);
+                forgive(chunk);
+                redriven += 1;
+            }
+            Ok(redriven)
+        })
+        .await
+    }
+}
+
+fn forgive(chunk: &mut Chunk) {
+    for row in &mut chunk.attempts {
+        let Some(outcome @ (Outcome::Failed | Outcome::Lost)) = row.outcome else { continue };
+        let why = row.reason.as_deref().unwrap_or(outcome.as_str());
+        (row.outcome, row.reason) = (Some(Outcome::Excused), Some(format!("redriven after: {why}").into()));
+    }
+}
+
+fn dead_chunk(id: ChunkRef, run: &Run, chunk: &Chunk) -> DeadChunk {
+    let last = chunk.row(chunk.attempt);
+    DeadChunk {
+        chunk: id,
+        customers: chunk.customers.into(),
+        died_at: chunk.settled_at,
+        reason: last.and_then(|row| row.reason.as_deref().map(str::to_owned)),
+        is_open: !run.state.is_over(),
+    }
+}
+
+fn summary(base: &dyn Base, run: &Run, top: usize) -> RunSummary {
+    let mut segments: BTreeMap<&str, SegmentValue> = BTreeMap::new();
+    // The least of those that are among the top so far stands first.
+    let mut best = BinaryHeap::with_capacity(top + 1);
+    let finished = if run.state == RunState::Finished { &run.values[..] } else { &[] };
+    for (customer, value) in finished.iter().flat_map(Packed::iter) {
+        // As a join with the customers would, it passes over whoever is not there any more.
+        let Some(place) = base.place(customer) else { continue };
+        let segment = base.customer(place).segment;
+        let sums = segments.entry(segment).or_insert_with(|| SegmentValue {
+            segment: segment.to_owned(),
+            customers: 0,
+            value_minor: 0,
+            contract_minor: 0,
+            historic_minor: Some(0),
+        });
+        sums.customers += 1;
+        sums.value_minor += value.value_minor();
+        sums.contract_minor += value.contracts.months_12;
+        sums.historic_minor = sums.historic_minor.map(|sum| sum + value.historic_minor);
+        best.push((Reverse(value.value_minor()), customer, place));
+        if best.len() > top {
+            best.pop();
+        }
+    }
+    let mut segments: Vec<SegmentValue> = segments.into_values().collect();
+    segments.sort_by_key(|segment| Reverse(segment.value_minor));
+    let top = best.into_sorted_vec().into_iter().map(|(_, customer, place)| {
+        let Customer { external_id, segment, .. } = base.customer(place);
+        let before = CustomerId(customer.0.saturating_sub(1));
+        let (_, value) =
+            after(run, before).find(|(at, _)| *at == customer).expect("it was there a moment ago");
+        TopCustomer {
+            external_id: external_id.to_owned(),
+            segment: segment.to_owned(),
+            valued: valued(base, run, customer, value),
+        }
+    });
+    RunSummary { segments, top: top.collect(), rejections: rejections(run) }
+}
+
+fn rejections(run: &Run) -> Vec<(String, u64)> {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, reason) in run.rejections.values() {
+        *reasons.entry(reason).or_default() += 1;
+    }
+    let mut reasons: Vec<(String, u64)> =
+        reasons.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect();
+    reasons.sort_by_key(|(_, count)| Reverse(*count));
+    reasons
+}

@@ -1,0 +1,123 @@
+//! Model versions, which one is in force, and which runs pinned them. By the names and the rules that the
+//! PostgreSQL backend has for them.
+
+use jiff::Timestamp;
+
+use super::rows::{PromotionRow, Rows};
+use super::{Call, Memory, invalid};
+use crate::Result;
+use crate::record::{
+    ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, Promotion, PromotionKind, RunRecord,
+};
+
+/// Who promotes unless somebody is named: there is no user of a database here.
+const NOBODY_NAMED: &str = "memory";
+
+impl Memory {
+    /// Stores parameters as a new model version, and promotes it if that is wanted: both, or neither.
+    pub async fn save_model_version(
+        &self,
+        new: &NewModelVersion,
+        promotion: Option<&NewPromotion>,
+    ) -> Result<ModelVersionId> {
+        self.call(Call::SaveModelVersion, |rows, now| {
+            let version = ModelVersionId(rows.model_versions.len() as i64 + 1);
+            let NewModelVersion { currency, models, fit, data_fingerprint, code_version } = new.clone();
+            rows.model_versions.push(ModelVersion {
+                version,
+                created_at: now,
+                currency,
+                models,
+                fit,
+                data_fingerprint,
+                code_version,
+            });
+            if let Some(promotion) = promotion {
+                promote(rows, version, promotion, now);
+            }
+            Ok(version)
+        })
+        .await
+    }
+
+    /// The model versions, the newest first.
+    pub async fn model_versions(&self, limit: u32) -> Result<Vec<ModelVersion>> {
+        self.call(Call::Ask, |rows, _| {
+            Ok(rows.model_versions.iter().rev().take(limit as usize).cloned().collect())
+        })
+        .await
+    }
+
+    /// Makes a model version the one that runs pin; `None` if it is already.
+    pub async fn promote(&self, version: ModelVersionId, new: &NewPromotion) -> Result<Option<Promotion>> {
+        self.call(Call::Promote, |rows, now| {
+            if rows.model_version(version).is_none() {
+                return Err(invalid(Call::Promote, format_args!("there is no model version {version}")));
+            }
+            Ok(promote(rows, version, new, now))
+        })
+        .await
+    }
+
+    /// Makes the model version that was promoted before the one in force the one that runs pin; `None` if there
+    /// is none.
+    pub async fn roll_back(&self, new: &NewPromotion) -> Result<Option<Promotion>> {
+        self.call(Call::RollBack, |rows, now| {
+            let Some(earlier) = rows.promotions.last().and_then(|row| row.rolls_back_to) else {
+                return Ok(None);
+            };
+            let earlier = &rows.promotions[earlier];
+            let (version, rolls_back_to) = (earlier.promotion.version, earlier.rolls_back_to);
+            Ok(Some(add(rows, version, PromotionKind::RollBack, new, rolls_back_to, now)))
+        })
+        .await
+    }
+
+    /// How a model version came into force each time, the latest first.
+    pub async fn promotions_of(&self, version: ModelVersionId, limit: u32) -> Result<Vec<Promotion>> {
+        self.call(Call::Ask, |rows, _| {
+            let of_it = rows.promotions.iter().rev().map(|row| &row.promotion);
+            let of_it = of_it.filter(|promotion| promotion.version == version);
+            Ok(of_it.take(limit as usize).cloned().collect())
+        })
+        .await
+    }
+
+    /// The latest runs that pinned a model version, the newest first, and how many there are in all.
+    pub async fn runs_pinning(&self, version: ModelVersionId, limit: u32) -> Result<(Vec<RunRecord>, u64)> {
+        self.call(Call::Ask, |rows, _| {
+            let pinning = || rows.runs().rev().filter(|(_, run)| run.model_version == version);
+            let latest = pinning().take(limit as usize).map(|(id, run)| rows.run_record(id, run));
+            Ok((latest.collect(), pinning().count() as u64))
+        })
+        .await
+    }
+}
+
+fn promote(
+    rows: &mut Rows,
+    version: ModelVersionId,
+    new: &NewPromotion,
+    now: Timestamp,
+) -> Option<Promotion> {
+    if rows.promotions.last().is_some_and(|row| row.promotion.version == version) {
+        return None;
+    }
+    let in_force = rows.promotions.len().checked_sub(1);
+    Some(add(rows, version, PromotionKind::Promote, new, in_force, now))
+}
+
+fn add(
+    rows: &mut Rows,
+    version: ModelVersionId,
+    kind: PromotionKind,
+    new: &NewPromotion,
+    rolls_back_to: Option<usize>,
+    now: Timestamp,
+) -> Promotion {
+    let by = new.by.clone().unwrap_or_else(|| NOBODY_NAMED.to_owned());
+    let promotion =
+        Promotion { version, kind, promoted_at: now, promoted_by: by, reason: new.reason.clone() };
+    rows.promotions.push(PromotionRow { promotion: promotion.clone(), rolls_back_to });
+    promotion
+}

@@ -1,0 +1,142 @@
+//! The plan of a run, and the publishing of its chunks.
+
+use std::collections::BTreeMap;
+
+use batch::{Attempt, ChunkId, ChunkRef, ChunkState, CustomerId, RunId, RunState, WorkSample};
+use jiff::Timestamp;
+
+use super::rows::{Chunk, Rows, Run};
+use super::{Call, Memory, invalid, later};
+use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
+use crate::{Planning, Result};
+
+impl Planning for Memory {
+    async fn now(&self) -> Result<Timestamp> {
+        self.call(Call::Now, |_, now| Ok(now)).await
+    }
+
+    async fn selected(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
+        let base = self.base();
+        let is_there = |place: &usize| base.customer(*place).acquired_at <= as_of;
+        let answer = self.arrive(Call::Selected).await?;
+        let id = |place| base.id(place);
+        let selected = match selection {
+            Selection::All => (0..base.len()).filter(is_there).map(id).collect(),
+            Selection::Segment(segment) => {
+                let is_in = |place: &usize| base.customer(*place).segment == segment;
+                (0..base.len()).filter(|place| is_in(place) && is_there(place)).map(id).collect()
+            }
+            Selection::Customers(named) => {
+                named.iter().filter_map(|&customer| base.place(customer)).filter(is_there).map(id).collect()
+            }
+        };
+        answer.arrive(Ok(selected)).await
+    }
+
+    /// None: what is known of a customer is there in one piece, and nobody costs more than another.
+    async fn work_sample(&self) -> Result<WorkSample> {
+        self.call(Call::WorkSample, |_, _| Ok(WorkSample::none())).await
+    }
+
+    async fn model_version_to_pin(&self, named: Option<ModelVersionId>) -> Result<Option<ModelVersionId>> {
+        self.call(Call::ModelVersionToPin, |rows, _| {
+            let in_force = || rows.promotions.last().map(|row| row.promotion.version);
+            let latest = || rows.model_versions.last().map(|version| version.version);
+            Ok(match named {
+                Some(named) => rows.model_version(named).map(|version| version.version),
+                None => in_force().or_else(latest),
+            })
+        })
+        .await
+    }
+
+    async fn run_of_night(&self, night: &str) -> Result<Option<CreatedRun>> {
+        self.call(Call::RunOfNight, |rows, _| Ok(found(rows, night))).await
+    }
+
+    async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
+        self.call(Call::TraceOf, |rows, _| Ok(rows.run(run).map(|run| run.trace.clone()).unwrap_or_default()))
+            .await
+    }
+
+    async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
+        self.call(Call::CreateRun, |rows, now| {
+            if let Some(found) = new.night.as_deref().and_then(|night| found(rows, night)) {
+                return Ok(found);
+            }
+            if rows.model_version(new.model_version).is_none() {
+                return Err(invalid(
+                    Call::CreateRun,
+                    format_args!("there is no model version {}", new.model_version),
+                ));
+            }
+            let run = rows.add_run(planned(new, now));
+            if let Some(night) = &new.night {
+                rows.nights.insert(night.clone(), run);
+            }
+            let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
+            Ok(CreatedRun { run, is_new: true, unpublished, priority: new.priority })
+        })
+        .await
+    }
+
+    async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
+        self.call(Call::MarkPublished, |rows, now| {
+            for &(chunk, attempt) in chunks {
+                rows.mutations.hear_of_message(ChunkRef { run, chunk }, attempt);
+            }
+            let Some(row) = rows.run_mut(run) else { return Ok(()) };
+            for &(chunk, attempt) in chunks {
+                if let Some(chunk) = row.chunk_mut(chunk) {
+                    mark(chunk, attempt, now);
+                }
+            }
+            if row.state == RunState::Planned {
+                row.state = RunState::Running;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn planned(new: &NewRun, now: Timestamp) -> Run {
+    let chunks: Vec<Chunk> = new.plan.chunks.iter().map(Chunk::planned).collect();
+    Run {
+        night: new.night.clone(),
+        selection: new.selection.to_string(),
+        is_whole: new.selection == Selection::All,
+        priority: new.priority,
+        state: RunState::Planned,
+        as_of: new.as_of,
+        model_version: new.model_version,
+        terms: new.terms,
+        planned_at: now,
+        deadline_at: later(now, new.deadline),
+        finished_at: None,
+        visible_version: None,
+        customers: chunks.iter().map(|chunk| u64::from(chunk.customers)).sum(),
+        trace: new.trace.clone(),
+        chunks,
+        values: Vec::new(),
+        accounts: BTreeMap::new(),
+        rejections: BTreeMap::new(),
+    }
+}
+
+fn mark(chunk: &mut Chunk, attempt: Attempt, now: Timestamp) {
+    use ChunkState::{Pending, Published, Retryable};
+
+    if chunk.attempt == attempt && matches!(chunk.state, Pending | Published | Retryable) {
+        (chunk.state, chunk.published_at, chunk.retry_at) = (Published, Some(now), None);
+    }
+}
+
+/// The run of a night with what is left to publish.
+fn found(rows: &Rows, night: &str) -> Option<CreatedRun> {
+    let &id = rows.nights.get(night)?;
+    let run = rows.run(id)?;
+    let pending = run.chunks().filter(|(_, chunk)| chunk.state == ChunkState::Pending);
+    let unpublished = pending.map(|(chunk, _)| chunk).collect();
+    Some(CreatedRun { run: id, is_new: false, unpublished, priority: run.priority })
+}

@@ -1,0 +1,178 @@
+//! What a pass of the coordinator looks at, and what it does about it. The guards are those of the statements in
+//! `postgres/supervision.rs`.
+
+use std::time::Duration;
+
+use batch::{
+    AttemptId, ChunkId, ChunkSnapshot, ChunkState, CustomerId, PerPriority, RunId, RunSnapshot, RunState,
+    Snapshot, Verdict,
+};
+use jiff::Timestamp;
+
+use super::rows::{Chunk, Leadership, Outcome, Rows, Run};
+use super::values::{after, in_order, valued};
+use super::{Call, Memory, invalid, later};
+use crate::record::{DEAD_CHUNK, FinishedRun, Term, Valued, VisibleRuns};
+use crate::{Result, Supervision};
+
+impl Supervision for Memory {
+    async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
+        self.call(Call::Lead, |rows, now| {
+            let term = match &rows.leadership {
+                None => Term(1),
+                Some(leads) if leads.expires_at <= now => Term(leads.term.0 + 1),
+                Some(leads) if leads.leader == leader => leads.term,
+                Some(_) => return Ok(None),
+            };
+            let expires_at = later(now, lease);
+            rows.leadership = Some(Leadership { leader: leader.to_owned(), term, expires_at });
+            Ok(Some(term))
+        })
+        .await
+    }
+
+    async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
+        self.call(Call::Abdicate, |rows, now| {
+            let own = rows.leadership.as_mut().filter(|leads| leads.leader == leader && leads.term == term);
+            if let Some(leads) = own {
+                leads.expires_at = now;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
+        self.call(Call::Snapshot, |rows, now| {
+            let open = rows.runs().filter(|(_, run)| !run.state.is_over());
+            let runs = open.map(|(id, run)| run_snapshot(rows, id, run, now)).collect();
+            Ok(Snapshot { taken_at: now, store_well_since: rows.well_since, waiting, runs })
+        })
+        .await
+    }
+
+    async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {
+        self.call(Call::Rescue, |rows, now| {
+            if !rows.leads(term, now) {
+                return Ok(false);
+            }
+            let is_lost = |chunk: &&mut Chunk| chunk.leased_until.is_some_and(|until| until <= now);
+            let Some(chunk) = rows.leased(attempt).filter(is_lost) else { return Ok(false) };
+            chunk.follow(verdict, now);
+            if let Some(row) = chunk.row_mut(attempt.attempt).filter(|row| row.outcome.is_none()) {
+                row.end(Outcome::Lost, now, Some("its lease expired".into()));
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
+        self.call(Call::FinishRun, |rows, now| finish(rows, term, run, now)).await
+    }
+
+    async fn values_after(&self, run: RunId, from: Option<CustomerId>, limit: u32) -> Result<Vec<Valued>> {
+        self.call(Call::ValuesAfter, |rows, _| {
+            let from = from.unwrap_or(CustomerId(i64::MIN));
+            let Some(run) = rows.run(run).filter(|run| run.state == RunState::Finished) else {
+                return Ok(Vec::new());
+            };
+            let page = after(run, from).take(limit as usize);
+            Ok(page.map(|(customer, value)| valued(self.base(), run, customer, value)).collect())
+        })
+        .await
+    }
+
+    async fn visible_runs(&self) -> Result<VisibleRuns> {
+        self.call(Call::VisibleRuns, |rows, _| {
+            let finished = rows.runs().filter(|(_, run)| run.state == RunState::Finished);
+            let mut finished: Vec<_> = finished.map(|(id, run)| (run.as_of, id, run.is_whole)).collect();
+            finished.sort_unstable_by(|left, right| right.cmp(left));
+            // Behind a run over the whole base nobody looks.
+            let shown =
+                finished.iter().position(|(.., is_whole)| *is_whole).map_or(finished.len(), |last| last + 1);
+            let version = rows.runs().filter_map(|(_, run)| run.visible_version).max().unwrap_or(0);
+            Ok(VisibleRuns { version, runs: finished[..shown].iter().map(|(_, id, _)| *id).collect() })
+        })
+        .await
+    }
+}
+
+fn run_snapshot(rows: &Rows, id: RunId, run: &Run, now: Timestamp) -> RunSnapshot {
+    let open = run.chunks().filter(|(_, chunk)| !chunk.state.is_settled());
+    RunSnapshot {
+        run: id,
+        state: run.state,
+        priority: run.priority,
+        planned_at: run.planned_at,
+        deadline_at: run.deadline_at,
+        progress: rows.progress(id, run),
+        open_chunks: open.map(|(id, chunk)| chunk_snapshot(id, chunk, now)).collect(),
+    }
+}
+
+fn chunk_snapshot(id: ChunkId, chunk: &Chunk, now: Timestamp) -> ChunkSnapshot {
+    let is_expired =
+        chunk.state == ChunkState::Leased && chunk.leased_until.is_some_and(|until| until <= now);
+    ChunkSnapshot {
+        chunk: id,
+        state: chunk.state,
+        attempt: chunk.attempt,
+        failures: if is_expired { chunk.failures() } else { 0 },
+        published_at: chunk.published_at,
+        leased_until: chunk.leased_until,
+        retry_at: chunk.retry_at,
+    }
+}
+
+/// Finishes a run: everything is checked before anything is changed.
+fn finish(rows: &mut Rows, term: Term, id: RunId, now: Timestamp) -> Result<Option<FinishedRun>> {
+    if !rows.leads(term, now) {
+        return Ok(None);
+    }
+    let Some(run) = rows.run(id).filter(|run| !run.state.is_over()) else { return Ok(None) };
+    let dead = dead_customers(run);
+    let mut progress = rows.progress(id, run);
+    progress.rejections += dead.len() as u64;
+    if !progress.is_settled() {
+        return Ok(None); // A dead letter was put back meanwhile.
+    }
+    if let Some((twice, _)) = dead.iter().find(|(customer, _)| run.rejections.contains_key(customer)) {
+        return Err(invalid(Call::FinishRun, format_args!("customer {twice} would have two rejections")));
+    }
+    let values = in_order(run.values.clone())
+        .map_err(|twice| invalid(Call::FinishRun, format_args!("customer {twice} has two values")))?;
+    let stored: u64 = values.iter().map(|packed| packed.count).sum();
+    if stored != progress.values || progress.values + progress.rejections != run.customers {
+        return Err(invalid(
+            Call::FinishRun,
+            format_args!(
+                "run {id} planned {} customers, its chunks counted {} values and {} rejections, and {stored} \
+                 values are stored",
+                run.customers, progress.values, progress.rejections
+            ),
+        ));
+    }
+
+    // From here on nothing stands in the way.
+    rows.last_visible_version += 1;
+    let visible_version = rows.last_visible_version;
+    let run = rows.run_mut(id).expect("it was there a moment ago");
+    let rejections = dead.into_iter().map(|(customer, chunk)| (customer, (chunk, DEAD_CHUNK)));
+    run.rejections.extend(rejections);
+    for chunk in run.chunks.iter_mut().filter(|chunk| chunk.state == ChunkState::Dead) {
+        chunk.rejection_count = chunk.customers.into();
+    }
+    run.values = values;
+    (run.state, run.finished_at, run.visible_version) =
+        (RunState::Finished, Some(now), Some(visible_version));
+    let took = now.duration_since(run.planned_at).unsigned_abs();
+    Ok(Some(FinishedRun { run: id, progress, took }))
+}
+
+/// The customers of dead chunks who are not rejected yet.
+fn dead_customers(run: &Run) -> Vec<(CustomerId, ChunkId)> {
+    let dead =
+        run.chunks().filter(|(_, chunk)| chunk.state == ChunkState::Dead && chunk.rejection_count == 0);
+    dead.flat_map(|(id, chunk)| chunk.members().into_iter().map(move |customer| (customer, id))).collect()
+}
