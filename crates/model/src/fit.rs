@@ -7,6 +7,7 @@
 mod bdw;
 mod bg_bb;
 mod bg_nbd;
+mod contract_models;
 mod gamma_gamma;
 pub mod guard;
 mod optimum;
@@ -18,6 +19,9 @@ mod sum;
 pub use bdw::{bdw, bdw_from};
 pub use bg_bb::{OpportunityRow, bg_bb, bg_bb_from};
 pub use bg_nbd::{PurchaseRow, bg_nbd, bg_nbd_from, mbg_nbd, mbg_nbd_from};
+pub use contract_models::{
+    ContractDiagnostics, ContractFit, LEAST_RATIO_FOR_BDW, PlanDiagnostics, PlanRows, contract_models,
+};
 pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
