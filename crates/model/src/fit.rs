@@ -127,9 +127,26 @@ pub enum FitError {
 pub fn parameters(
     summaries: impl IntoIterator<Item = Summary>,
 ) -> Result<(Parameters, Diagnostics), FitError> {
-    let (purchases, spends) = rows(summaries);
-    let bg_nbd = bg_nbd(&purchases)?;
-    let gamma_gamma = gamma_gamma(&spends)?;
+    parameters_in_season(summaries, &Season::none(), 0, None)
+}
+
+/// The same with BG/NBD in operational weeks of the season, for summaries that all end with `last_day`; both searches
+/// begin at `start` if there is one: last night's parameters, say.
+///
+/// A start shortens the way and can change the last bits of where it ends.
+pub fn parameters_in_season(
+    summaries: impl IntoIterator<Item = Summary>,
+    season: &Season,
+    last_day: i64,
+    start: Option<&Parameters>,
+) -> Result<(Parameters, Diagnostics), FitError> {
+    let (purchases, spends) = rows_in_season(summaries, season, last_day);
+    let (bg_nbd, gamma_gamma) = match start {
+        Some(start) => {
+            (bg_nbd_from(&purchases, &start.bg_nbd)?, gamma_gamma_from(&spends, &start.gamma_gamma)?)
+        }
+        None => (bg_nbd(&purchases)?, gamma_gamma(&spends)?),
+    };
     let parameters = Parameters { bg_nbd: bg_nbd.model, gamma_gamma: gamma_gamma.model };
     Ok((parameters, Diagnostics { bg_nbd, gamma_gamma, spend_correlation: spend_correlation(&spends) }))
 }
