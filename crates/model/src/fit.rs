@@ -25,7 +25,10 @@ pub use contract_models::{
 pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
-pub use segments::{FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, by_segment};
+pub use segments::{
+    FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, ShrunkFit, bg_nbd_by_segment, by_segment,
+    gamma_gamma_by_segment,
+};
 
 use optimum::Optimum;
 
