@@ -496,6 +496,43 @@ fn transactions_are_summed_up_into_customers() {
 }
 
 #[test]
+fn predictions_are_what_each_customer_by_himself_would_be_told() {
+    const QUANTITIES: [&str; 6] = ["p_alive", "cet", "det", "dert", "var_y", "p_zero"];
+    let folder = Folder::new("predictions");
+    let input = data("cdnow_customers_summary.csv");
+    // A year at 15 %, in weeks.
+    let (t, delta) = (52.0, 1.15_f64.ln() / 52.1775);
+    let check = |model: &str, names: [&str; 4]| {
+        let (file, predicted, evaluated) =
+            (folder.path("m.json"), folder.path("p.csv"), folder.path("e.csv"));
+
+        succeeds(&["fit", "--model", model, "--input", &input, "--out", &file]);
+        succeeds(&["predict", "--model", &file, "--input", &input, "--out", &predicted, "--horizon", "52w"]);
+        let parameters = folder.json("m.json")["parameters"].clone();
+        let parameters = names.map(|name| parameters[name].to_string()).join(",");
+        let mut rows = format!("{},x,t_x,T,t,delta,{}\n", names.join(","), QUANTITIES.join(","));
+        for line in fs::read_to_string(&input).unwrap().lines().skip(1).take(600) {
+            let (_, history) = line.split_once(',').unwrap();
+            rows.extend([&parameters, ",", history, &format!(",{t},{delta},,,,,,\n")]);
+        }
+        let points = folder.write("points.csv", &rows);
+        succeeds(&["evaluate", "--model", model, "--input", &points, "--out", &evaluated]);
+
+        let (_, predicted) = table(&folder.read("p.csv"));
+        let (_, evaluated) = table(&folder.read("e.csv"));
+        let mut worst: f64 = 0.0;
+        for (predicted, evaluated) in predicted.iter().zip(&evaluated) {
+            for quantity in QUANTITIES {
+                worst = worst.max(error(&predicted[quantity], &evaluated[quantity]));
+            }
+        }
+        assert!(worst < 1e-12, "{model}: {worst:e}");
+    };
+    check("bg_nbd", ["r", "alpha", "a", "b"]);
+    check("mbg_nbd", ["r", "alpha", "a", "b"]);
+}
+
+#[test]
 fn a_compressed_file_is_read_like_any_other() {
     let folder = Folder::new("gzip");
     let text = fs::read(data("cdnow_customers_summary.csv")).unwrap();
