@@ -7,13 +7,11 @@
 //! Both ways write the same hashes: dense chunks of 5,000, one chunk at a time on each connection.
 
 use std::error::Error;
-use std::io::Write as _;
 use std::time::Duration;
 
 use batch::{CustomerId, RunId};
-use cache::{Cache, Redis, RedisConfig, Valued, VisibleRuns};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use cache::floor::{FloorLane, encode_chunk};
+use cache::{Cache, CachedValue, Redis, RedisConfig, Valued, VisibleRuns};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -59,24 +57,17 @@ async fn chunks_through_the_cache(url: &str, customers: i64, connections: i64) -
 }
 
 async fn chunks_by_hand(url: &str, customers: i64, connections: i64) -> Outcome<f64> {
-    let mut streams = Vec::new();
+    let mut lanes = Vec::new();
     for _ in 0..connections {
-        streams.push(TcpStream::connect(url.trim_start_matches("redis://")).await?);
+        lanes.push(FloorLane::connect(url.trim_start_matches("redis://")).await?);
     }
 
     let start = Instant::now();
     let mut writers = JoinSet::new();
-    for (connection, mut stream) in streams.into_iter().enumerate() {
+    for (connection, mut lane) in lanes.into_iter().enumerate() {
         writers.spawn(async move {
-            let (mut request, mut answer) = (Vec::new(), vec![0; 64 * 1024]);
             for first in firsts(customers, connections, connection as i64) {
-                let commands = encode(&mut request, &chunk(first))?;
-                stream.write_all(&request).await?;
-                let mut lines = 0;
-                while lines < commands {
-                    let read = stream.read(&mut answer).await?;
-                    lines += answer[..read].split(|byte| *byte == b'\n').count() - 1;
-                }
+                lane.write(&encode_chunk("floor", RunId(1), &chunk(first))).await?;
             }
             Ok::<_, std::io::Error>(())
         });
@@ -85,26 +76,6 @@ async fn chunks_by_hand(url: &str, customers: i64, connections: i64) -> Outcome<
         writer??;
     }
     Ok(customers as f64 / start.elapsed().as_secs_f64())
-}
-
-/// Writes the commands of a dense chunk and returns how many they are.
-fn encode(request: &mut Vec<u8>, values: &[Valued]) -> std::io::Result<usize> {
-    request.clear();
-    for hundred in values.chunks(100) {
-        let key = format!("floor:values:1:{}", hundred[0].customer.0.div_euclid(100));
-        write!(request, "*{}\r\n$4\r\nHSET\r\n${}\r\n{key}\r\n", 2 + 2 * hundred.len(), key.len())?;
-        for Valued { customer, value } in hundred {
-            request.extend_from_slice(b"$1\r\n");
-            request.push(customer.0.rem_euclid(100) as u8);
-            request.extend_from_slice(b"\r\n$25\r\n\x01");
-            request.extend_from_slice(&value.value_minor.to_le_bytes());
-            request.extend_from_slice(&value.expected_purchases.to_le_bytes());
-            request.extend_from_slice(&value.p_alive.to_le_bytes());
-            request.extend_from_slice(b"\r\n");
-        }
-        write!(request, "*3\r\n$6\r\nEXPIRE\r\n${}\r\n{key}\r\n$6\r\n259200\r\n", key.len())?;
-    }
-    Ok(2 * values.len().div_ceil(100))
 }
 
 async fn lookups(url: &str) -> Outcome<()> {
@@ -140,10 +111,14 @@ fn firsts(customers: i64, connections: i64, connection: i64) -> impl Iterator<It
 fn chunk(first: i64) -> Vec<Valued> {
     let valued = |number: i64| Valued {
         customer: CustomerId(number),
-        value: model::Value {
+        value: CachedValue {
             value_minor: number * 37,
+            value_36_minor: number * 100,
+            historic_minor: number,
+            between_80: None,
             expected_purchases: number as f64 / 7.0,
-            p_alive: 0.5,
+            p_alive: Some(0.5),
+            grade: model::Grade::B,
         },
     };
     (first..first + CHUNK).map(valued).collect()

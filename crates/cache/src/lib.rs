@@ -22,6 +22,7 @@ mod packed;
 mod redis;
 
 use batch::{CustomerId, Progress, RunId};
+use model::{Between, Grade};
 
 pub use error::Error;
 pub use redis::{Redis, RedisConfig, floor};
@@ -51,7 +52,7 @@ pub trait Cache: Clone + Send + Sync + 'static {
     fn value(
         &self,
         customer: CustomerId,
-    ) -> impl Future<Output = Result<Option<(RunId, model::Value)>, Error>> + Send;
+    ) -> impl Future<Output = Result<Option<(RunId, CachedValue)>, Error>> + Send;
 
     /// Writes how far a run is. The last writer wins.
     fn put_progress(&self, run: RunId, progress: &Progress)
@@ -64,13 +65,49 @@ pub trait Cache: Clone + Send + Sync + 'static {
     fn check(&self) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// What a reader is told of a customer's [`model::Value`] without asking the store.
+///
+/// The store has the rest: the other horizons, the parts, the inputs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CachedValue {
+    /// What the customer is expected to contribute in the coming 12 months, discounted, in minor units.
+    pub value_minor: i64,
+    /// The same in the coming 36 months.
+    pub value_36_minor: i64,
+    /// What the customer has contributed so far, in minor units.
+    pub historic_minor: i64,
+    /// Between which amounts the contribution of the coming 12 months lies with a probability of 80 %; none where that
+    /// cannot be said.
+    pub between_80: Option<Between>,
+    /// Expected number of purchases in the coming 12 months.
+    pub expected_purchases: f64,
+    /// Probability that the customer will still buy; none for one who never bought anything.
+    pub p_alive: Option<f64>,
+    /// How far the value rests on what is known of the customer.
+    pub grade: Grade,
+}
+
+impl From<&model::Value> for CachedValue {
+    fn from(value: &model::Value) -> Self {
+        Self {
+            value_minor: value.value_minor(),
+            value_36_minor: value.future().months_36,
+            historic_minor: value.historic_minor,
+            between_80: value.intervals.map(|[eighty, _]| eighty),
+            expected_purchases: value.expected_purchases,
+            p_alive: value.p_alive,
+            grade: value.confidence.grade,
+        }
+    }
+}
+
 /// The value of a customer, as it was committed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Valued {
     /// The customer.
     pub customer: CustomerId,
     /// What the customer is worth.
-    pub value: model::Value,
+    pub value: CachedValue,
 }
 
 /// The runs that readers may see, and since which change.

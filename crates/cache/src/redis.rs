@@ -56,7 +56,7 @@ use tokio::time::Instant;
 
 use self::link::Link;
 use crate::packed::{self, Bucket, VALUE_LEN};
-use crate::{Cache, Error, Valued, VisibleRuns, metrics};
+use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
 
 /// How long a socket may stay without an answer that is due.
 const UNRESPONSIVE: Duration = Duration::from_secs(5);
@@ -305,7 +305,7 @@ impl Cache for Redis {
             .ok_or_else(|| Error::Malformed(format!("{}: not a version and runs", Call::Visible)))
     }
 
-    async fn value(&self, customer: CustomerId) -> Result<Option<(RunId, model::Value)>, Error> {
+    async fn value(&self, customer: CustomerId) -> Result<Option<(RunId, CachedValue)>, Error> {
         let call = Call::Value(customer);
         let (Bucket(bucket), slot) = Bucket::of(customer);
         let arguments = vec![
@@ -633,7 +633,15 @@ mod tests {
     }
 
     fn valued(number: i64) -> Valued {
-        let value = model::Value { value_minor: number, expected_purchases: 1.0, p_alive: 0.5 };
+        let value = CachedValue {
+            value_minor: number,
+            value_36_minor: 3 * number,
+            historic_minor: 0,
+            between_80: None,
+            expected_purchases: 1.0,
+            p_alive: Some(0.5),
+            grade: model::Grade::A,
+        };
         Valued { customer: CustomerId(number), value }
     }
 

@@ -55,8 +55,9 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
             let page = store.values_after(run, after, PAGE).await.map_err(|error| text(&error))?;
             let Some(last) = page.last() else { break };
             after = Some(last.customer);
-            let values: Vec<Valued> =
-                page.iter().map(|valued| Valued { customer: valued.customer, value: valued.value }).collect();
+            let cached =
+                |valued: &store::Valued| Valued { customer: valued.customer, value: (&valued.value).into() };
+            let values: Vec<Valued> = page.iter().map(cached).collect();
             cache.put_values(run, &values).await.map_err(|error| text(&error))?;
         }
     }

@@ -22,7 +22,7 @@ use batch::{
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use queue::{Outgoing, Queue, TraceContext};
-use store::{CreatedRun, ModelVersionId, NewRun, Planning, Selection, Terms};
+use store::{CreatedRun, ModelVersionId, NewRun, Planning, Selection, ValueTerms};
 use tokio::time::Instant;
 
 pub use metrics::describe as describe_metrics;
@@ -40,8 +40,8 @@ pub struct Order {
     pub deadline: Duration,
     /// With which model; the promoted one unless said.
     pub model_version: Option<ModelVersionId>,
-    /// Over which horizon, discounted how.
-    pub terms: Terms,
+    /// Discount, take rate, refund rate, margin.
+    pub terms: ValueTerms,
     /// Whether a night that has a run already gets one more.
     pub again: bool,
 }

@@ -490,13 +490,21 @@ pub struct DispatchArgs {
     #[arg(long, value_name = "N")]
     pub model_version: Option<i64>,
 
-    /// How many weeks of the future count
-    #[arg(long, value_name = "N", default_value_t = model::Terms::default().horizon_weeks())]
-    pub horizon_weeks: f64,
-
     /// The yearly discount rate: 0.15 is 15 %
-    #[arg(long, value_name = "RATE", default_value_t = model::Terms::default().annual_discount_rate())]
+    #[arg(long, value_name = "RATE", default_value_t = model::ValueTerms::default().annual_discount_rate())]
     pub discount_rate: f64,
+
+    /// The share of spend that stays with the business: 0.12 where suppliers pay a commission of 12 %
+    #[arg(long, value_name = "SHARE", default_value_t = model::ValueTerms::default().take_rate())]
+    pub take_rate: f64,
+
+    /// The share of future spend that will be refunded; histories are net of the refunds so far
+    #[arg(long, value_name = "SHARE", default_value_t = model::ValueTerms::default().refund_rate())]
+    pub refund_rate: f64,
+
+    /// The share of payments for subscriptions that stays with the business
+    #[arg(long, value_name = "SHARE", default_value_t = model::ValueTerms::default().contract_margin())]
+    pub contract_margin: f64,
 
     /// Customers in a chunk of average work
     #[arg(long, value_name = "N", default_value_t = batch::PlanPolicy::default().chunk_customers)]

@@ -1,9 +1,11 @@
 //! What is known of a customer on the day of a valuation, and what follows from it.
 
+use serde::Serialize;
+
 use crate::{Contracts, Summary};
 
 /// What is known of a customer: the inputs of a [`Value`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Account {
     /// The purchase history; none if he never bought anything.
     pub purchases: Option<Summary>,
@@ -19,7 +21,7 @@ pub struct Account {
 
 /// What a customer is worth. All money is contribution in minor units of the run's currency: spend times the take
 /// rate, payments for subscriptions times the margin.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Value {
     /// What he has contributed so far: a fact.
     pub historic_minor: i64,
@@ -41,7 +43,7 @@ pub struct Value {
 }
 
 /// Expected contributions, summed up over the coming months and discounted, in minor units.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Horizons {
     /// Over 12 months.
     pub months_12: i64,
@@ -54,7 +56,7 @@ pub struct Horizons {
 }
 
 /// Two amounts in minor units, ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Between {
     /// The smaller one.
     pub lower_minor: i64,
@@ -63,7 +65,7 @@ pub struct Between {
 }
 
 /// How far a value rests on what is known of the customer himself, and not of all.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Confidence {
     /// The letter that sums the others up.
     pub grade: Grade,
@@ -77,7 +79,7 @@ pub struct Confidence {
 }
 
 /// What the confidence comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Grade {
     /// The 80 % interval is at most half as wide as what is expected.
     A,
@@ -92,7 +94,7 @@ pub enum Grade {
 }
 
 /// When the cost of acquisition comes back.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Payback {
     /// After how many months from now historic and expected discounted contribution have reached it; 0 if they have
     /// already, none if not within 36 months.
@@ -137,19 +139,19 @@ impl Value {
 impl Grade {
     const ALL: [Self; 5] = [Self::A, Self::B, Self::C, Self::D, Self::PriorOnly];
 
-    /// The letter under which the grade is stored: A to D, and P for [`PriorOnly`](Self::PriorOnly).
-    pub fn letter(self) -> char {
+    /// The letter under which the grade is stored, in ASCII: A to D, and P for [`PriorOnly`](Self::PriorOnly).
+    pub fn letter(self) -> u8 {
         match self {
-            Self::A => 'A',
-            Self::B => 'B',
-            Self::C => 'C',
-            Self::D => 'D',
-            Self::PriorOnly => 'P',
+            Self::A => b'A',
+            Self::B => b'B',
+            Self::C => b'C',
+            Self::D => b'D',
+            Self::PriorOnly => b'P',
         }
     }
 
     /// Finds the grade of that [`letter`](Self::letter).
-    pub fn from_letter(letter: char) -> Option<Self> {
+    pub fn from_letter(letter: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|grade| grade.letter() == letter)
     }
 }
@@ -163,6 +165,6 @@ mod tests {
         for grade in Grade::ALL {
             assert_eq!(Grade::from_letter(grade.letter()), Some(grade));
         }
-        assert_eq!(Grade::from_letter('E'), None);
+        assert_eq!(Grade::from_letter(b'E'), None);
     }
 }

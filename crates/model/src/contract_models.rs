@@ -38,7 +38,8 @@ pub struct ContractModels {
 }
 
 /// The place of a plan's model in [`ContractModels`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
 pub struct PlanIndex(pub u16);
 
 impl PlanIndex {

@@ -15,7 +15,7 @@ const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
 pub(crate) const LARGEST_SUM_MINOR: i64 = 1 << 53;
 
 /// What the models need to know about a customer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Summary {
     /// Purchase days after the first one (`x`).
     pub frequency: u32,

@@ -8,6 +8,7 @@
 //! **Ends.** An end counts from its day on: a renewal due on the day of the end is not made. An end that lies after the
 //! observation is not seen, as nothing that lies there is: at the time the contract went on.
 
+use serde::Serialize;
 use smallvec::SmallVec;
 
 use crate::fit::Tenure;
@@ -85,7 +86,7 @@ impl Course {
 }
 
 /// A contract that goes on: what its future is forecast from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Contract {
     /// What is paid at each renewal, in minor units.
     pub price_minor: i64,

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use batch::{AttemptId, ChunkMessage, Priority};
 use cache::Cache;
-use model::Scorer;
+use model::Valuer;
 use queue::{Acked, Delivery};
 use resilience::Delays;
 use store::{
@@ -42,7 +42,7 @@ use tracing::Instrument;
 use crate::compute::Compute;
 use crate::faults::{FaultPlan, Point};
 use crate::held::{Held, Holding};
-use crate::scorers::Scorers;
+use crate::valuers::Valuers;
 use crate::{WorkerConfig, metrics};
 
 /// Customers computed before a more urgent chunk may step in.
@@ -55,7 +55,7 @@ const SUSPICIOUS_LOSSES: u32 = 2;
 pub(crate) struct Slot<S, C> {
     pub(crate) store: S,
     pub(crate) cache: C,
-    pub(crate) scorers: Scorers,
+    pub(crate) valuers: Valuers,
     pub(crate) compute: Compute,
     pub(crate) held: Held,
     /// Held for reading by attempts that may work side by side, for writing by a suspect, which works alone.
@@ -175,7 +175,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
 
     /// Begins an attempt, however long the store is away; `None` if the grace period was over first.
     async fn begin(&self, message: ChunkMessage) -> Option<Begin> {
-        let mut delays = Delays::reconnect();
+        let mut delays = (self.config.delays)();
         let mut is_repeat = false;
         loop {
             let (name, lease) = (&self.config.name, self.config.lease);
@@ -216,7 +216,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             Ended::Superseded => {
                 tracing::info!("superseded");
                 // Says that we did come back, however long that takes: the chunk is not charged for us.
-                let _ = self.stand(attempt, &mut Delays::reconnect()).await;
+                let _ = self.stand(attempt, &mut (self.config.delays)()).await;
             }
             Ended::GaveUp => self.give_back(attempt).await,
             Ended::Committed | Ended::Failed => {}
@@ -227,7 +227,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     /// Reads, computes, commits; waits for the store as often as it is away.
     async fn work(&self, assignment: &Assignment, priority: Priority, holding: &Holding) -> Ended {
         self.config.faults.reach(Point::Begun).await;
-        let mut delays = Delays::reconnect();
+        let mut delays = (self.config.delays)();
         let mut rows: Option<ResultRows> = None;
         loop {
             let failure = match self.go_on(assignment, priority, holding, &mut rows).await {
@@ -285,7 +285,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     }
 
     async fn compute_rows(&self, assignment: &Assignment, priority: Priority) -> Result<ResultRows, Failure> {
-        let pinned = self.scorers.get(&self.store, assignment.model_version, assignment.terms).await?;
+        let pinned = self.valuers.get(&self.store, assignment).await?;
         let Some(pinned) = pinned else {
             return Err(Failure::Chunk(format!("model version {} is missing", assignment.model_version)));
         };
@@ -295,12 +295,13 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             is_whole: assignment.is_whole,
             as_of: assignment.as_of,
             currency: pinned.currency,
+            contracts: &pinned.valuer.models().contracts,
         };
         let histories = self.store.read_histories(&reading).await?;
         metrics::stage("read", began.elapsed());
 
         let began = Instant::now();
-        let mut valuing = Valuing::new(histories, pinned.scorer, self.config.faults);
+        let mut valuing = Valuing::new(histories, pinned.valuer, self.config.faults);
         while !valuing.is_complete() {
             let part = move || {
                 valuing.advance(SUB_BATCH);
@@ -322,7 +323,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
         let values: Vec<_> = rows
             .values
             .iter()
-            .map(|valued| cache::Valued { customer: valued.customer, value: valued.value })
+            .map(|valued| cache::Valued { customer: valued.customer, value: (&valued.value).into() })
             .collect();
         if let Err(error) = self.cache.put_values(assignment.attempt.chunk.run, &values).await {
             tracing::debug!(%error, "values not cached");
@@ -332,7 +333,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
 
     /// Records that the chunk itself is at fault.
     async fn fail(&self, attempt: AttemptId, reason: &str) -> Ended {
-        let mut delays = Delays::reconnect();
+        let mut delays = (self.config.delays)();
         loop {
             match self.store.fail_attempt(attempt, reason, &self.config.retry).await {
                 Ok(Some(verdict)) => {
@@ -394,32 +395,29 @@ fn settle(acked: Acked, outcome: &'static str) {
 
 /// A chunk being valued: customer by customer, a part at a time.
 struct Valuing {
-    histories: Vec<History>,
-    next: usize,
-    scorer: Arc<Scorer>,
+    histories: std::vec::IntoIter<History>,
+    valuer: Arc<Valuer>,
     rows: ResultRows,
     faults: FaultPlan,
 }
 
 impl Valuing {
-    fn new(histories: Vec<History>, scorer: Arc<Scorer>, faults: FaultPlan) -> Self {
+    fn new(histories: Vec<History>, valuer: Arc<Valuer>, faults: FaultPlan) -> Self {
         let rows = ResultRows { values: Vec::with_capacity(histories.len()), rejections: Vec::new() };
-        Self { histories, next: 0, scorer, rows, faults }
+        Self { histories: histories.into_iter(), valuer, rows, faults }
     }
 
     fn is_complete(&self) -> bool {
-        self.next == self.histories.len()
+        self.histories.as_slice().is_empty()
     }
 
     fn advance(&mut self, customers: usize) {
-        let end = self.histories.len().min(self.next + customers);
-        for &History { customer, summary } in &self.histories[self.next..end] {
+        for History { customer, account } in self.histories.by_ref().take(customers) {
             self.faults.compute(customer);
-            match summary.and_then(|summary| Ok((self.scorer.value(&summary)?, summary))) {
-                Ok((value, summary)) => self.rows.values.push(Valued { customer, value, summary }),
+            match account.and_then(|account| Ok((self.valuer.value(&account)?, account))) {
+                Ok((value, account)) => self.rows.values.push(Valued { customer, value, account }),
                 Err(reason) => self.rows.rejections.push(Rejected { customer, reason }),
             }
         }
-        self.next = end;
     }
 }

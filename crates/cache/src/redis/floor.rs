@@ -39,7 +39,7 @@ pub fn encode_chunk(prefix: &str, run: RunId, values: &[Valued]) -> EncodedChunk
         for Valued { customer, value } in hash {
             commands.extend_from_slice(b"$1\r\n");
             commands.push(customer.0.rem_euclid(BUCKET_SIZE) as u8);
-            commands.extend_from_slice(b"\r\n$25\r\n");
+            write!(commands, "\r\n${VALUE_LEN}\r\n").expect("writing to memory cannot fail");
             let mut packed = bytes::BytesMut::with_capacity(VALUE_LEN);
             put_value(&mut packed, value);
             commands.extend_from_slice(&packed);

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use batch::{CustomerId, PlanPolicy};
 use dispatcher::{Dispatched, Dispatcher, Order};
-use model::Terms;
+use model::ValueTerms;
 use queue::Queue;
 use serde_json::json;
 use store::{ModelVersionId, Selection};
@@ -59,7 +59,7 @@ fn order(args: &DispatchArgs) -> anyhow::Result<Order> {
         as_of: args.as_of,
         deadline: args.deadline,
         model_version: args.model_version.map(ModelVersionId),
-        terms: Terms::new(args.horizon_weeks, args.discount_rate)?,
+        terms: ValueTerms::new(args.discount_rate, args.take_rate, args.refund_rate, args.contract_margin)?,
         again: args.again,
     })
 }

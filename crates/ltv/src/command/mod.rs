@@ -6,6 +6,7 @@ mod coordinator;
 mod dead_letters;
 mod dispatch;
 mod evaluate;
+mod explain;
 mod fit;
 mod fit_file;
 mod generate;

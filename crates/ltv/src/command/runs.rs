@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{CustomerId, RunId, RunState, forecast};
+use batch::{RunId, RunState, forecast};
 use jiff::Timestamp;
-use model::{Rejection, Scorer, Summary};
+use model::Rejection;
 use serde_json::{Value as Json, json};
-use store::postgres::{Explained, Postgres, RunSummary};
-use store::{ModelVersion, Planning, RunRecord, Valued, Values};
+use store::postgres::{Postgres, RunSummary};
+use store::{ModelVersion, Planning, RunRecord, Values};
 use tokio::time::sleep;
 
+use super::explain::{explain, value_document};
 use crate::cli::{ListArgs, RunArgs, ShowArgs, WatchArgs};
 use crate::config;
 use crate::output::{RunBar, count, duration, money, table};
@@ -184,12 +185,10 @@ fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
     println!("  values              {}", count(progress.values));
     println!("  rejections          {}", count(progress.rejections));
     println!("  chunks              {} done, {} dead, of {}", progress.done, progress.dead, progress.chunks);
-    let terms = run.terms;
     println!(
-        "  value               future spend over {:.0} weeks in {}, discounted at {:.0} % a year",
-        terms.horizon_weeks(),
+        "  value               contribution expected over 12 months in {}, discounted at {:.0} % a year",
         model.currency,
-        100.0 * terms.annual_discount_rate()
+        100.0 * run.terms.annual_discount_rate()
     );
     println!("  model version       {}", model.version);
 
@@ -216,17 +215,31 @@ fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
             .top
             .iter()
             .map(|top| {
+                let (value, account) = (&top.valued.value, &top.valued.account);
                 vec![
                     top.external_id.clone(),
                     top.segment.clone(),
-                    money(top.valued.value.value_minor),
-                    format!("{:.1}", top.valued.value.expected_purchases),
-                    format!("{:.0} %", 100.0 * top.valued.value.p_alive),
-                    count(top.valued.summary.frequency),
+                    money(value.value_minor()),
+                    money(value.contracts.months_12),
+                    char::from(value.confidence.grade.letter()).to_string(),
+                    money(value.historic_minor),
+                    format!("{:.1}", value.expected_purchases),
+                    value.p_alive.map_or_else(String::new, |p_alive| format!("{:.0} %", 100.0 * p_alive)),
+                    account.purchases.map_or_else(String::new, |summary| count(summary.frequency)),
                 ]
             })
             .collect();
-        let heads = ["customer", "segment", "value", "purchases to come", "alive", "repeat purchases so far"];
+        let heads = [
+            "customer",
+            "segment",
+            "value",
+            "of it contracts",
+            "grade",
+            "so far",
+            "purchases to come",
+            "alive",
+            "repeat purchases so far",
+        ];
         print!("{}", table(&heads, &[1], &rows));
     }
     if !summary.rejections.is_empty() {
@@ -241,7 +254,7 @@ fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
 }
 
 /// What a rejection's code means.
-fn meaning(code: &str) -> String {
+pub(crate) fn meaning(code: &str) -> String {
     match Rejection::from_code(code) {
         Some(rejection) => rejection.to_string(),
         None if code == "dead_chunk" => "its chunk used up its attempts; `ltv dead-letters list`".into(),
@@ -249,109 +262,12 @@ fn meaning(code: &str) -> String {
     }
 }
 
-/// Explains a value: where it stands, what it was computed from, and that computing it again gives the same
-/// bits.
-async fn explain(
-    store: &Postgres,
-    run: &RunRecord,
-    model: &ModelVersion,
-    customer: &str,
-    as_json: bool,
-) -> anyhow::Result<()> {
-    let by_name = store.customer_named(customer).await?;
-    let id = by_name
-        .or_else(|| customer.parse().ok())
-        .with_context(|| format!("there is no customer {customer}"))?;
-    let valued = match store.explain(run.run, id).await? {
-        Explained::Valued(valued) => valued,
-        Explained::Rejected(code) => {
-            bail!("customer {id} was rejected in run {}: {}", run.run, meaning(&code))
-        }
-        Explained::Absent => {
-            bail!("run {} ({}, {}) holds no value for customer {id}", run.run, run.selection, run.state)
-        }
-    };
-    let again = Scorer::new(model.parameters, run.terms).value(&valued.summary);
-    let is_same = again.is_ok_and(|again| {
-        again.value_minor == valued.value.value_minor
-            && again.p_alive.to_bits() == valued.value.p_alive.to_bits()
-            && again.expected_purchases.to_bits() == valued.value.expected_purchases.to_bits()
-    });
-    if as_json {
-        println!("{}", explanation(run, model, &valued, is_same));
-    } else {
-        tell_explanation(run, model, id, &valued, is_same);
-    }
-    if !is_same {
-        bail!("computing the value of customer {id} again gives other bits");
-    }
-    Ok(())
-}
-
-fn tell_explanation(run: &RunRecord, model: &ModelVersion, id: CustomerId, valued: &Valued, is_same: bool) {
-    let (value, Summary { frequency, recency_days, age_days, repeat_spend_minor }) =
-        (valued.value, valued.summary);
-    let (bg_nbd, gamma_gamma) = (model.parameters.bg_nbd, model.parameters.gamma_gamma);
-    println!("\nCustomer {id} in run {}, as of {}\n", run.run, run.as_of);
-    println!("  value               {} {}", money(value.value_minor), model.currency);
-    println!("  purchases to come   {}", value.expected_purchases);
-    println!("  probability alive   {}", value.p_alive);
-    println!("\n  from\n");
-    println!("  repeat purchases    {frequency}");
-    println!("  recency             {recency_days} days from the first purchase to the last");
-    println!("  age                 {age_days} days from the first purchase to the last observed day");
-    println!("  repeat spend        {} {}", money(repeat_spend_minor), model.currency);
-    println!(
-        "  terms               {} weeks, {} a year",
-        run.terms.horizon_weeks(),
-        run.terms.annual_discount_rate()
-    );
-    println!(
-        "  model version       {} of {}, by ltv {}",
-        model.version, model.created_at, model.code_version
-    );
-    println!(
-        "  BG/NBD              r {}, alpha {}, a {}, b {}",
-        bg_nbd.r(),
-        bg_nbd.alpha(),
-        bg_nbd.a(),
-        bg_nbd.b()
-    );
-    println!("  Gamma-Gamma         p {}, q {}, v {}", gamma_gamma.p(), gamma_gamma.q(), gamma_gamma.v());
-    println!("\n  computed again: {}", if is_same { "the same bits" } else { "OTHER BITS" });
-}
-
-fn explanation(run: &RunRecord, model: &ModelVersion, valued: &Valued, is_same: bool) -> Json {
-    json!({
-        "run": run.run,
-        "as_of": run.as_of,
-        "customer": valued.customer,
-        "value_minor": valued.value.value_minor,
-        "currency": model.currency.to_string(),
-        "expected_purchases": valued.value.expected_purchases,
-        "p_alive": valued.value.p_alive,
-        "inputs": inputs(&valued.summary),
-        "terms": run.terms,
-        "model": model_document(model),
-        "recomputed_to_the_same_bits": is_same,
-    })
-}
-
-fn inputs(summary: &Summary) -> Json {
-    json!({
-        "frequency": summary.frequency,
-        "recency_days": summary.recency_days,
-        "age_days": summary.age_days,
-        "repeat_spend_minor": summary.repeat_spend_minor,
-    })
-}
-
 pub(crate) fn model_document(model: &ModelVersion) -> Json {
     json!({
         "version": model.version,
         "created_at": model.created_at,
         "currency": model.currency.to_string(),
-        "parameters": model.parameters,
+        "parameters": model.models,
         "fit": model.fit,
         "data_fingerprint": model.data_fingerprint,
         "code_version": model.code_version,
@@ -367,15 +283,11 @@ fn segment_document(segment: &store::postgres::SegmentValue) -> Json {
 }
 
 fn top_document(top: &store::postgres::TopCustomer) -> Json {
-    json!({
-        "external_id": top.external_id,
-        "segment": top.segment,
-        "customer": top.valued.customer,
-        "value_minor": top.valued.value.value_minor,
-        "expected_purchases": top.valued.value.expected_purchases,
-        "p_alive": top.valued.value.p_alive,
-        "inputs": inputs(&top.valued.summary),
-    })
+    let mut document = value_document(&top.valued.value, &top.valued.account);
+    document["external_id"] = json!(top.external_id);
+    document["segment"] = json!(top.segment);
+    document["customer"] = json!(top.valued.customer);
+    document
 }
 
 pub(crate) fn document(run: &RunRecord) -> Json {

@@ -13,9 +13,9 @@ use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::archive::valued;
 use super::attempts::{customers, stored};
 use super::row::{get, word};
+use super::value_row::read_values;
 use super::{Fault, Postgres};
 use crate::record::{FinishedRun, Term, Valued, VisibleRuns};
 use crate::{Result, Supervision};
@@ -153,16 +153,11 @@ impl Supervision for Postgres {
     }
 
     async fn values_after(&self, run: RunId, after: Option<CustomerId>, limit: u32) -> Result<Vec<Valued>> {
-        const PAGE: &str = "
-            select *
-              from fleet.values
-             where run_id = $1
-               and customer_id > $2
-             order by customer_id
-             limit $3";
         let after = after.map_or(i64::MIN, |customer| customer.0);
+        let page =
+            format!("where run_id = {run} and customer_id > {after} order by customer_id limit {limit}");
         self.call("read a page of values", self.config.bulk_limit, async |client| {
-            client.query(PAGE, &[&run.0, &after, &i64::from(limit)]).await?.iter().map(valued).collect()
+            read_values(client, &page).await
         })
         .await
     }

@@ -1,0 +1,235 @@
+//! Explains a value: where it stands, what it was computed from, and that computing it again gives the same bits.
+
+use anyhow::{Context, bail};
+use batch::CustomerId;
+use model::{Account, Between, Contract, Horizons, Models, Observation, PlanIndex, Summary, Value, Valuer};
+use serde_json::{Value as Json, json};
+use store::postgres::{Explained, Postgres};
+use store::{ModelVersion, RunRecord, Valued};
+
+use super::runs::{meaning, model_document};
+use crate::output::{count, money, table};
+
+pub(crate) async fn explain(
+    store: &Postgres,
+    run: &RunRecord,
+    model: &ModelVersion,
+    customer: &str,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let by_name = store.customer_named(customer).await?;
+    let id = by_name
+        .or_else(|| customer.parse().ok())
+        .with_context(|| format!("there is no customer {customer}"))?;
+    let valued = match store.explain(run.run, id).await? {
+        Explained::Valued(valued) => valued,
+        Explained::Rejected(code) => {
+            bail!("customer {id} was rejected in run {}: {}", run.run, meaning(&code))
+        }
+        Explained::Absent => {
+            bail!("run {} ({}, {}) holds no value for customer {id}", run.run, run.selection, run.state)
+        }
+    };
+    let last_day = Observation::new(run.as_of.as_microsecond(), model.currency).last_day();
+    let again = Valuer::new(model.models.clone(), run.terms, last_day).value(&valued.account);
+    // Written out, numbers are told apart to the last bit.
+    let written = |value: &Value| value_document(value, &valued.account).to_string();
+    let is_same = again.is_ok_and(|again| written(&again) == written(&valued.value));
+    if as_json {
+        println!("{}", document(run, model, &valued, is_same));
+    } else {
+        tell(run, model, id, &valued, is_same);
+    }
+    if !is_same {
+        bail!("computing the value of customer {id} again gives other bits");
+    }
+    Ok(())
+}
+
+fn tell(run: &RunRecord, model: &ModelVersion, id: CustomerId, valued: &Valued, is_same: bool) {
+    let Valued { value, account, .. } = valued;
+    let currency = model.currency;
+    println!("\nCustomer {id} in run {}, as of {}, in {currency}\n", run.run, run.as_of);
+    println!("  value               {}", money(value.value_minor()));
+    println!("  contributed so far  {}", money(value.historic_minor));
+    println!("  purchases to come   {} in 12 months", value.expected_purchases);
+    if let Some(p_alive) = value.p_alive {
+        println!("  probability alive   {p_alive}");
+    }
+    tell_confidence(value);
+    tell_payback(value, account);
+
+    println!("\n  what is expected, discounted\n");
+    let heads = ["from", "12 months", "24 months", "36 months", "for ever"];
+    let rows = [
+        row_of("purchases", &value.purchases),
+        row_of("contracts", &value.contracts),
+        row_of("both", &value.future()),
+    ];
+    print!("{}", table(&heads, &[], &rows));
+
+    println!("\n  from\n");
+    if let Some(Summary { frequency, recency_days, age_days, repeat_spend_minor }) = account.purchases {
+        println!("  repeat purchases    {frequency}");
+        println!("  recency             {recency_days} days from the first purchase to the last");
+        println!("  age                 {age_days} days from the first purchase to the last observed day");
+        println!("  repeat spend        {}", money(repeat_spend_minor));
+        println!("  spend               {}, the first purchase included", money(account.spend_minor));
+    }
+    if account.paid_minor != 0 || !account.contracts.is_empty() {
+        println!("  paid by contract    {}", money(account.paid_minor));
+    }
+    for contract in &account.contracts {
+        let Contract { price_minor, renewals, days_to_renewal, period_months, plan } = *contract;
+        println!(
+            "  contract            {}: {} every {period_months} months, {} renewals, the next in {} days",
+            plan_name(&model.models, plan),
+            money(price_minor),
+            count(renewals),
+            count(days_to_renewal)
+        );
+    }
+    let terms = run.terms;
+    println!(
+        "  terms               discount {} a year, take rate {}, refund rate {}, margin of contracts {}",
+        terms.annual_discount_rate(),
+        terms.take_rate(),
+        terms.refund_rate(),
+        terms.contract_margin()
+    );
+    tell_model(model);
+    println!("\n  computed again: {}", if is_same { "the same bits" } else { "OTHER BITS" });
+}
+
+fn tell_confidence(value: &Value) {
+    if let Some([eighty, ninety]) = value.intervals {
+        println!("  80 % interval       {} in 12 months, not discounted", between(eighty));
+        println!("  90 % interval       {}", between(ninety));
+    }
+    let confidence = value.confidence;
+    let width = confidence.relative_width.map_or_else(String::new, |width| {
+        format!(", the 80 % interval is {width:.2} times what is expected")
+    });
+    println!(
+        "  confidence          {}: own share in the rate {:.2}, in the spend {:.2}{width}",
+        char::from(confidence.grade.letter()),
+        confidence.own_rate,
+        confidence.own_spend
+    );
+}
+
+fn tell_payback(value: &Value, account: &Account) {
+    let (Some(payback), Some(cost)) = (value.payback, account.acquisition_cost_minor) else { return };
+    let when = match payback.months {
+        Some(0) => "is back already".into(),
+        Some(months) => format!("is back in {months} months"),
+        None => "is not back within 36 months".into(),
+    };
+    println!(
+        "  acquisition cost    {}, {when}; within 12 months with a probability of {:.3}",
+        money(cost),
+        payback.probability
+    );
+    if let Some(ratio) = value.ltv_to_cac(account) {
+        println!("  LTV:CAC             {ratio:.2} in 36 months");
+    }
+}
+
+fn tell_model(model: &ModelVersion) {
+    let (bg_nbd, gamma_gamma) = (model.models.purchases.bg_nbd, model.models.purchases.gamma_gamma);
+    println!(
+        "  model version       {} of {}, by ltv {}",
+        model.version, model.created_at, model.code_version
+    );
+    println!(
+        "  BG/NBD              r {}, alpha {}, a {}, b {}",
+        bg_nbd.r(),
+        bg_nbd.alpha(),
+        bg_nbd.a(),
+        bg_nbd.b()
+    );
+    println!("  Gamma-Gamma         p {}, q {}, v {}", gamma_gamma.p(), gamma_gamma.q(), gamma_gamma.v());
+    if model.models.season.is_some() {
+        println!("  season              in the time of the version's season");
+    }
+}
+
+fn row_of(name: &str, horizons: &Horizons) -> Vec<String> {
+    let for_ever = horizons.for_ever.map_or_else(|| "without end".into(), money);
+    let within = [horizons.months_12, horizons.months_24, horizons.months_36].map(money);
+    [name.to_owned()].into_iter().chain(within).chain([for_ever]).collect()
+}
+
+fn between(Between { lower_minor, upper_minor }: Between) -> String {
+    format!("{} to {}", money(lower_minor), money(upper_minor))
+}
+
+fn plan_name(models: &Models, plan: PlanIndex) -> &str {
+    models.contracts.plans.get(usize::from(plan.0)).map_or("another plan", |plan| &plan.plan)
+}
+
+fn document(run: &RunRecord, model: &ModelVersion, valued: &Valued, is_same: bool) -> Json {
+    let mut document = value_document(&valued.value, &valued.account);
+    document["run"] = json!(run.run);
+    document["as_of"] = json!(run.as_of);
+    document["customer"] = json!(valued.customer);
+    document["currency"] = json!(model.currency.to_string());
+    document["inputs"] = inputs(&valued.account, &model.models);
+    document["terms"] = json!(run.terms);
+    document["model"] = model_document(model);
+    document["recomputed_to_the_same_bits"] = json!(is_same);
+    document
+}
+
+/// A value with all its numbers.
+pub(crate) fn value_document(value: &Value, account: &Account) -> Json {
+    // Taken apart, so that a new field cannot be forgotten here.
+    let &Value {
+        historic_minor,
+        purchases,
+        contracts,
+        expected_purchases,
+        p_alive,
+        intervals,
+        confidence,
+        payback,
+    } = value;
+    json!({
+        "value_minor": value.value_minor(),
+        "historic_minor": historic_minor,
+        "future_minor": value.future(),
+        "purchases_minor": purchases,
+        "contracts_minor": contracts,
+        "expected_purchases": expected_purchases,
+        "p_alive": p_alive,
+        "interval_80": intervals.map(|[eighty, _]| eighty),
+        "interval_90": intervals.map(|[_, ninety]| ninety),
+        "confidence": confidence,
+        "payback": payback,
+        "ltv_to_cac": value.ltv_to_cac(account),
+    })
+}
+
+/// What a value was computed from; those of the purchases are null for one who never bought anything.
+fn inputs(account: &Account, models: &Models) -> Json {
+    let purchases = account.purchases;
+    let contract = |contract: &Contract| {
+        json!({
+            "plan": plan_name(models, contract.plan),
+            "period_months": contract.period_months,
+            "price_minor": contract.price_minor,
+            "renewals": contract.renewals,
+            "days_to_renewal": contract.days_to_renewal,
+        })
+    };
+    json!({
+        "frequency": purchases.map(|summary| summary.frequency),
+        "recency_days": purchases.map(|summary| summary.recency_days),
+        "age_days": purchases.map(|summary| summary.age_days),
+        "repeat_spend_minor": purchases.map(|summary| summary.repeat_spend_minor),
+        "spend_minor": account.spend_minor,
+        "paid_minor": account.paid_minor,
+        "contracts": account.contracts.iter().map(contract).collect::<Json>(),
+        "acquisition_cost_minor": account.acquisition_cost_minor,
+    })
+}
