@@ -1,15 +1,22 @@
 //! `ltv fit`
+//!
+//! Reads all histories, fits the models, holds them against those in force, stores them as a new version, and
+//! promotes that unless it is too far from what is in force.
 
-use anyhow::Context;
-use model::Summary;
-use model::fit::{self, Diagnostics, Fit};
-use serde_json::{Value as Json, json};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use model::fit::{self, ContractDiagnostics, Diagnostics, PlanRows};
+use model::{ContractModels, Models, Observation, Season, Summary};
+use serde_json::json;
+use store::postgres::{PlanTenures, Postgres};
 use store::{NewModelVersion, NewPromotion, Planning, Reading, Selection, Values};
 
 use super::fit_file;
-use crate::cli::FitArgs;
+use super::fit_guard::Before;
+use super::fit_report::{self, Fitted};
+use crate::cli::{FitArgs, SeasonChoice};
 use crate::config;
-use crate::output::count;
 
 /// Customers whose histories are read at a time.
 const PAGE: usize = 20_000;
@@ -24,91 +31,174 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
         Some(as_of) => as_of,
         None => store.now().await?,
     };
-    let customers = store.selected(&Selection::All, as_of).await?;
-    let mut summaries: Vec<Summary> = Vec::with_capacity(customers.len());
-    let mut fingerprint = Fingerprint::default();
-    for page in customers.chunks(PAGE) {
-        let reading = Reading { customers: page, is_whole: true, as_of, currency: args.currency };
-        for history in store.read_histories(&reading).await? {
-            if let Ok(summary) = history.summary {
-                fingerprint.add(history.customer.0, &summary);
-                summaries.push(summary);
-            }
-        }
-    }
-    let left_out = customers.len() - summaries.len();
-    let used = summaries.len();
-    let (parameters, diagnostics) =
-        tokio::task::spawn_blocking(move || fit::parameters(summaries)).await?.with_context(|| {
-            format!("{used} customers can be fitted at {as_of}, {left_out} cannot; load more, or see --as-of")
-        })?;
+    let before = Before::find(&store, args.currency).await?;
+    let data = Data::read(&store, args, as_of).await?;
+    let fingerprint = data.fingerprint();
+    let left_out = data.left_out;
 
+    let (fitted, judgement) = tokio::task::spawn_blocking(move || {
+        let fitted = data.fit(before.start())?;
+        let judgement = before.judge(&fitted, &data.summaries, data.last_day);
+        anyhow::Ok((fitted, judgement))
+    })
+    .await?
+    .with_context(|| {
+        format!("the histories at {as_of} cannot be fitted, {left_out} customers left out; load more, or see --as-of")
+    })?;
+
+    let is_refused = judgement.has_breaches() && !args.accept_breaches;
+    let is_promoted = !args.no_promote && !is_refused;
     let new = NewModelVersion {
         currency: args.currency,
-        parameters,
-        fit: document(&diagnostics, as_of),
-        data_fingerprint: fingerprint.to_string(),
+        models: fitted.models.clone(),
+        fit: fit_report::document(&fitted, as_of, &judgement),
+        data_fingerprint: fingerprint,
         code_version: env!("CARGO_PKG_VERSION").into(),
     };
-    let promotion = (!args.no_promote)
-        .then(|| NewPromotion { by: args.by.by.clone(), reason: Some("ltv fit stored it".into()) });
+    let promotion = is_promoted.then(|| NewPromotion {
+        by: args.by.by.clone(),
+        reason: Some(judgement.reason_for_promoting().into()),
+    });
     let version = store.save_model_version(&new, promotion.as_ref()).await?;
     if args.json {
         let document = json!({
             "model_version": version,
-            "parameters": parameters,
+            "parameters": new.models.purchases,
+            "models": new.models,
             "fit": new.fit,
-            "promoted": promotion.is_some(),
+            "promoted": is_promoted,
         });
         println!("{document}");
-        return Ok(());
+    } else {
+        print!("{}", fit_report::told(&fitted, version, args.currency, as_of));
+        if left_out > 0 {
+            println!("  {}", fit_report::left_out(left_out));
+        }
+        if !is_promoted {
+            println!("  not promoted: `ltv models promote {version}` makes it the one that runs pin");
+        }
     }
-    let (bg_nbd, gamma_gamma) = (parameters.bg_nbd, parameters.gamma_gamma);
-    println!("model version {version}, fitted on {} customers as of {as_of}", count(used as u64));
-    println!(
-        "  BG/NBD       r {:.4}, alpha {:.4} weeks, a {:.4}, b {:.4}",
-        bg_nbd.r(),
-        bg_nbd.alpha(),
-        bg_nbd.a(),
-        bg_nbd.b()
-    );
-    println!(
-        "  Gamma-Gamma  p {:.4}, q {:.4}, v {:.1} minor units of {}",
-        gamma_gamma.p(),
-        gamma_gamma.q(),
-        gamma_gamma.v(),
-        args.currency
-    );
-    if left_out > 0 {
-        println!("  {} customers were left out: their histories cannot be valued", count(left_out as u64));
-    }
-    if args.no_promote {
-        println!("  not promoted: `ltv models promote {version}` makes it the one that runs pin");
+    judgement.warnings().for_each(|warning| eprintln!("ltv: warning: {warning}"));
+    if is_refused {
+        bail!(
+            "model version {version} is too far from {}, so it was stored and not promoted: {}; \
+             look at it, then `ltv models promote {version}`, or fit with --accept-breaches",
+            judgement.against(),
+            judgement.breaches().join("; ")
+        );
     }
     Ok(())
 }
 
-fn document(diagnostics: &Diagnostics, as_of: jiff::Timestamp) -> Json {
-    json!({
-        "as_of": as_of,
-        "bg_nbd": one(&diagnostics.bg_nbd),
-        "gamma_gamma": one(&diagnostics.gamma_gamma),
-        "spend_correlation": diagnostics.spend_correlation,
-    })
+/// What the models are fitted to.
+struct Data {
+    summaries: Arc<[Summary]>,
+    /// Customers whose histories cannot be understood.
+    left_out: u64,
+    plans: Vec<PlanTenures>,
+    season: Option<Season>,
+    last_day: i64,
+    fingerprint: Fingerprint,
 }
 
-fn one<M>(fit: &Fit<M>) -> Json {
-    json!({
-        "log_likelihood": fit.log_likelihood,
-        "gradient_norm": fit.gradient_norm,
-        "standard_errors": fit.standard_errors,
-        "customers": fit.customers,
-        "converged": fit.converged,
-        "evaluations": fit.evaluations,
-    })
+impl Data {
+    async fn read(store: &Postgres, args: &FitArgs, as_of: jiff::Timestamp) -> anyhow::Result<Self> {
+        let mut fingerprint = Fingerprint::default();
+        let (summaries, left_out) = summaries(store, args, as_of, &mut fingerprint).await?;
+        let plans = store.contract_tenures(as_of, args.currency).await?;
+        let season = match args.season {
+            SeasonChoice::None => None,
+            SeasonChoice::Estimate => {
+                let counts = store.purchase_counts(as_of, args.currency).await?;
+                let estimate = tokio::task::spawn_blocking(move || Season::estimate(&counts)).await?;
+                Some(estimate.context("--season estimate; go without, --season none")?)
+            }
+        };
+        let last_day = Observation::new(as_of.as_microsecond(), args.currency).last_day();
+        Ok(Self { summaries: summaries.into(), left_out, plans, season, last_day, fingerprint })
+    }
+
+    fn fit(&self, start: Option<&model::Parameters>) -> Result<Fitted, fit::FitError> {
+        let (purchases, diagnostics) = self.fit_purchases(start)?;
+        let (contracts, contract_diagnostics) = self.fit_contracts();
+        Ok(Fitted {
+            models: Models { purchases, season: self.season.clone(), contracts },
+            diagnostics,
+            contract_diagnostics,
+            plans: self.plans.clone(),
+            is_warm: start.is_some(),
+        })
+    }
+
+    fn fit_purchases(
+        &self,
+        start: Option<&model::Parameters>,
+    ) -> Result<(model::Parameters, Diagnostics), fit::FitError> {
+        let none = Season::none();
+        let season = self.season.as_ref().unwrap_or(&none);
+        fit::parameters_in_season(self.summaries.iter().copied(), season, self.last_day, start)
+    }
+
+    fn fit_contracts(&self) -> (ContractModels, ContractDiagnostics) {
+        let rows = self.plans.iter().map(|of| PlanRows {
+            plan: &of.plan,
+            period_months: of.period_months,
+            rows: &of.rows,
+        });
+        fit::contract_models(&rows.collect::<Vec<_>>())
+    }
+
+    /// What the models were fitted on, as one number.
+    fn fingerprint(&self) -> String {
+        let mut fingerprint = self.fingerprint.clone();
+        for plan in &self.plans {
+            fingerprint.add_plan(plan);
+        }
+        for index in self.season.iter().flat_map(Season::index) {
+            fingerprint.add([index.to_bits() as i64]);
+        }
+        fingerprint.to_string()
+    }
 }
 
-/// What the parameters were fitted on, as one number: FNV-1a over the summaries in the order of the customers.
+/// The purchase histories of all customers who ever bought, and how many histories cannot be understood.
+async fn summaries(
+    store: &Postgres,
+    args: &FitArgs,
+    as_of: jiff::Timestamp,
+    fingerprint: &mut Fingerprint,
+) -> anyhow::Result<(Vec<Summary>, u64)> {
+    // Contracts are read by their tenures; which model each has does not matter here.
+    let contracts = ContractModels::default();
+    let customers = store.selected(&Selection::All, as_of).await?;
+    let mut summaries: Vec<Summary> = Vec::with_capacity(customers.len());
+    let mut left_out = 0;
+    for page in customers.chunks(PAGE) {
+        let reading = Reading {
+            customers: page,
+            is_whole: true,
+            as_of,
+            currency: args.currency,
+            contracts: &contracts,
+        };
+        for history in store.read_histories(&reading).await? {
+            match history.account {
+                Ok(account) => {
+                    if let Some(summary) = account.purchases {
+                        fingerprint.add_summary(history.customer.0, &summary);
+                        summaries.push(summary);
+                    }
+                }
+                Err(_) => left_out += 1,
+            }
+        }
+    }
+    Ok((summaries, left_out))
+}
+
+/// What the parameters were fitted on, as one number: FNV-1a over the summaries in the order of the customers, then
+/// the contracts, then the season.
+#[derive(Clone)]
 struct Fingerprint(u64);
 
 impl Default for Fingerprint {
@@ -118,10 +208,27 @@ impl Default for Fingerprint {
 }
 
 impl Fingerprint {
-    fn add(&mut self, customer: i64, summary: &Summary) {
+    fn add_summary(&mut self, customer: i64, summary: &Summary) {
         let Summary { frequency, recency_days, age_days, repeat_spend_minor } = *summary;
-        let numbers = [customer, frequency.into(), recency_days.into(), age_days.into(), repeat_spend_minor];
-        for byte in numbers.iter().flat_map(|number| number.to_le_bytes()) {
+        self.add([customer, frequency.into(), recency_days.into(), age_days.into(), repeat_spend_minor]);
+    }
+
+    fn add_plan(&mut self, plan: &PlanTenures) {
+        use fit::Tenure::{ActiveAfter, ChurnedAt};
+
+        self.add([plan.plan.len() as i64, plan.period_months.into()]);
+        self.add(plan.plan.bytes().map(i64::from));
+        for row in &plan.rows {
+            let (is_active, renewals) = match row.tenure {
+                ChurnedAt(renewals) => (0, renewals),
+                ActiveAfter(renewals) => (1, renewals),
+            };
+            self.add([is_active, renewals.into(), row.customers as i64]);
+        }
+    }
+
+    fn add(&mut self, numbers: impl IntoIterator<Item = i64>) {
+        for byte in numbers.into_iter().flat_map(i64::to_le_bytes) {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
