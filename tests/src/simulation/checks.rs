@@ -1,7 +1,6 @@
 //! What must hold: meanwhile, and at the end of every night.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{ChunkRef, ChunkState, CustomerId, PerPriority, Priority, Progress, RunId};
@@ -25,15 +24,25 @@ pub(super) struct Expected {
     pub(super) poison: Option<CustomerId>,
 }
 
-/// Looks at every ack: the process that sends it, and the chunk. Says what is wrong with it.
-pub(super) type AckWitness = Arc<dyn Fn(&Process, ChunkRef) -> Option<String> + Send + Sync>;
-
 /// Whether a message may be acknowledged: not while it is the only one that its process holds for a chunk that this
 /// very process is at work on. If the process died then, nothing on the queue would tell of the chunk.
-pub(super) fn ack(store: &Memory, process: &Process, chunk: ChunkRef) -> Option<String> {
-    let at_work = store.at_work(chunk)?;
-    (at_work == process.name() && !process.holds(chunk))
+pub(super) async fn ack(store: &Memory, process: &Process, chunk: ChunkRef) -> Option<String> {
+    let attempts = store.attempts(chunk.run).await.expect("the store itself is never away");
+    let last = attempts.iter().rfind(|(attempt, _)| attempt.chunk == chunk);
+    let is_at_work =
+        last.is_some_and(|(_, last)| last.outcome.is_none() && last.worker == process.name());
+    (is_at_work && !process.holds(chunk))
         .then(|| format!("{} acknowledged {chunk} while it was at work on it", process.name()))
+}
+
+/// How many attempts at these runs have no outcome.
+pub(super) async fn open_attempts(store: &Memory, runs: impl Iterator<Item = RunId>) -> usize {
+    let mut open = 0;
+    for run in runs {
+        let attempts = store.attempts(run).await.expect("the store itself is never away");
+        open += attempts.iter().filter(|(_, attempt)| attempt.outcome.is_none()).count();
+    }
+    open
 }
 
 /// Watches the night: what is shown of its progress is what is committed, and never goes back; readers never see an

@@ -12,6 +12,7 @@ use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
 use model::ValueTerms;
 use resilience::{Delays, Jitter};
+use queue::Queue;
 use queue::memory::Broker;
 use store::Selection;
 use store::memory::Memory;
@@ -268,7 +269,7 @@ impl Night {
 
     async fn wait_until_over(&self, expected: &[Expected]) {
         let began = Instant::now();
-        while !self.store.are_over(expected.iter().map(|expected| expected.run)) {
+        while !self.are_over(expected).await {
             if began.elapsed() > LONGEST {
                 self.world.violation(format_args!("the night is not over after {LONGEST:?}"));
                 return;
@@ -277,17 +278,30 @@ impl Night {
         }
     }
 
+    async fn are_over(&self, expected: &[Expected]) -> bool {
+        for expected in expected {
+            let record = self.store.run(expected.run).await.expect("the store itself is never away");
+            if record.is_some_and(|record| !record.state.is_over()) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Waits for what follows a run's end: messages that had nothing left to do, workers that come back late.
     async fn wait_until_settled(&self, expected: &[Expected]) {
-        let began = Instant::now();
-        while !(self.world.storm_is_over()
-            && self.broker.is_empty()
-            && self.store.open_attempts(expected.iter().map(|expected| expected.run)) == 0)
-        {
+        let (began, queues) = (Instant::now(), self.broker.connect());
+        loop {
+            let waiting = queues.waiting().await;
+            let open = checks::open_attempts(&self.store, expected.iter().map(|expected| expected.run)).await;
+            let is_empty = Priority::ALL.iter().all(|&priority| waiting[priority] == Some(0));
+            if self.world.storm_is_over() && is_empty && open == 0 {
+                return;
+            }
             if began.elapsed() > LONGEST {
-                let open = self.store.open_attempts(expected.iter().map(|expected| expected.run));
-                let left = self.broker.describe();
-                self.world.violation(format_args!("not settled after {LONGEST:?}: {left}, {open} open attempts"));
+                self.world.violation(format_args!(
+                    "not settled after {LONGEST:?}: {waiting:?} messages wait, {open} attempts have no outcome"
+                ));
                 return;
             }
             sleep(Duration::from_millis(500)).await;
@@ -311,13 +325,12 @@ impl Hands {
     }
 
     fn queue(&self, process: &Process) -> RemoteQueue {
-        let store = self.store.clone();
         RemoteQueue {
             inner: self.broker.connect(),
             broker: self.broker.clone(),
             world: self.world.clone(),
             process: process.clone(),
-            witness: Arc::new(move |process, chunk| checks::ack(&store, process, chunk)),
+            store: self.store.clone(),
         }
     }
 

@@ -8,7 +8,7 @@ use batch::{ChunkMessage, PerPriority, Priority};
 use queue::memory::{Broker, Faults, Health, MemoryConsumer, MemoryDelivery, OnDeliver, OnPublish, OnSettle};
 use queue::{Acked, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, Queue, TraceContext};
 
-use super::checks::AckWitness;
+use super::checks;
 use super::world::{Fate, Fault, Process, Server, World};
 
 /// Draws what becomes of messages.
@@ -62,7 +62,8 @@ pub(super) struct RemoteQueue {
     pub(super) broker: Broker,
     pub(super) world: World,
     pub(super) process: Process,
-    pub(super) witness: AckWitness,
+    /// The truth, to hold acks against.
+    pub(super) store: store::memory::Memory,
 }
 
 impl RemoteQueue {
@@ -200,7 +201,7 @@ impl Delivery for RemoteDelivery {
     async fn ack(self) -> Acked {
         let Some((inner, fate)) = self.take("ack").await else { return Acked::NotSent };
         if let Ok(message) = self.message {
-            let wrong = (self.queue.witness)(&self.queue.process, message.chunk);
+            let wrong = checks::ack(&self.queue.store, &self.queue.process, message.chunk).await;
             wrong.into_iter().for_each(|wrong| self.queue.world.violation(wrong));
         }
         let acked = inner.ack().await;
