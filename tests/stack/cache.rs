@@ -65,7 +65,8 @@ async fn hashes_are_packed_tightly_and_expire_as_a_whole() {
     assert_eq!(raw.ask(&format!("EXISTS {}", bucket(50))).await, ":0");
     assert_eq!(raw.ask(&format!("OBJECT ENCODING {}", bucket(17))).await, "listpack");
     let bytes = raw.number(&format!("MEMORY USAGE {}", bucket(17))).await;
-    assert!(bytes < 4_000, "{bytes} bytes for a hundred customers");
+    // A value has 59 bytes, its slot and the block's own bookkeeping another ten or so.
+    assert!(bytes < 8_000, "{bytes} bytes for a hundred customers");
     for key in [bucket(0), bucket(49), visible_key, progress_key] {
         let seconds = raw.number(&format!("TTL {key}")).await;
         assert!((1..=600).contains(&seconds), "{key} expires in {seconds} s");
@@ -111,7 +112,7 @@ async fn bytes_that_are_not_ours_are_malformed_and_do_not_open_the_breaker() {
         assert!(matches!(progress, Error::Malformed(_)), "{progress}");
     }
     let value = cache.value(CustomerId(17)).await.unwrap_err().to_string();
-    assert_eq!(value, "redis: read the value of customer 17: run 1: format version 103 instead of 1");
+    assert_eq!(value, "redis: read the value of customer 17: run 1: format version 103 instead of 2");
     let wrong_type = cache.value(CustomerId(117)).await.unwrap_err();
     assert!(matches!(wrong_type, Error::Malformed(_)), "{wrong_type}");
 

@@ -842,6 +842,10 @@ pub struct BenchNightArgs {
     #[arg(long, value_name = "M", default_value_t = 10.0)]
     pub transactions: f64,
 
+    /// Generate no subscriptions and acquisition costs: customers who only buy
+    #[arg(long)]
+    pub no_subscriptions: bool,
+
     /// Worker processes, and lanes of the floor
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: u16,

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use store::postgres::Postgres;
 use store::{ModelVersion, ModelVersionId, Planning, Values};
 
-use super::fit_report::Fitted;
+use crate::fitting::Fitted;
 
 /// The model version that runs would pin, if there is one.
 pub(super) struct Before {

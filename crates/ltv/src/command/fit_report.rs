@@ -3,26 +3,15 @@
 use std::fmt::Write;
 
 use model::fit::{ContractDiagnostics, ContractFit, Diagnostics, Fit, FitError, PlanDiagnostics};
-use model::{ContractModel, Currency, Models};
+use model::{ContractModel, Currency};
 use serde_json::{Value as Json, json};
 use store::ModelVersionId;
-use store::postgres::PlanTenures;
 
 use super::fit_guard::Judgement;
 use crate::files::model_file;
+use crate::fitting::Fitted;
 use crate::models::Model;
 use crate::output::count;
-
-/// Models that were fitted, and how they came about.
-pub(super) struct Fitted {
-    pub(super) models: Models,
-    pub(super) diagnostics: Diagnostics,
-    pub(super) contract_diagnostics: ContractDiagnostics,
-    /// What the contract models were fitted to.
-    pub(super) plans: Vec<PlanTenures>,
-    /// Whether the search began at the parameters in force.
-    pub(super) is_warm: bool,
-}
 
 /// The document that is stored with the model version.
 pub(super) fn document(fitted: &Fitted, as_of: jiff::Timestamp, judgement: &Judgement) -> Json {
