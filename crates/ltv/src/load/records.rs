@@ -504,7 +504,7 @@ mod tests {
 
         let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         for _ in 0..32 {
-            bomb.write_all(&[b'x'; 1 << 20]).unwrap();
+            bomb.write_all(&vec![b'x'; 1 << 20]).unwrap();
         }
         let bomb = bomb.finish().unwrap();
         assert!(bomb.len() < 1 << 18, "{} bytes", bomb.len());

@@ -2,7 +2,6 @@
 
 use batch::{AttemptId, ChunkId, ChunkRef, CustomerId, Progress, RunId};
 use deadpool_postgres::ClientWrapper;
-use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::attempts::{attempt_id, customers};
@@ -12,56 +11,8 @@ use super::supervision::{end_writers, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
 use crate::Result;
-use crate::record::{AttemptRecord, ModelVersionId, RunRecord, Valued};
-
-/// The value of a segment in a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SegmentValue {
-    /// The segment.
-    pub segment: String,
-    /// Its customers with a value.
-    pub customers: u64,
-    /// The sum of their values over 12 months, in minor units.
-    pub value_minor: i64,
-    /// Of that what is expected from contracts.
-    pub contract_minor: i64,
-    /// What they have contributed so far, in minor units; none in a run of a release that did not know it.
-    pub historic_minor: Option<i64>,
-}
-
-/// One of a run's most valuable customers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TopCustomer {
-    /// The customer, as the business knows it.
-    pub external_id: String,
-    /// Its segment.
-    pub segment: String,
-    /// Its value and what it was computed from.
-    pub valued: Valued,
-}
-
-/// A run in figures.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunSummary {
-    /// Value by segment, the most valuable first.
-    pub segments: Vec<SegmentValue>,
-    /// The most valuable customers; none in a run of a release that knew less of them.
-    pub top: Vec<TopCustomer>,
-    /// Rejections by reason, the most frequent first.
-    pub rejections: Vec<(String, u64)>,
-}
-
-/// What a run holds about one customer.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one is asked for at a time, and most are values")]
-pub enum Explained {
-    /// A value, with the inputs that it was computed from.
-    Valued(Valued),
-    /// A rejection: the reason's code.
-    Rejected(String),
-    /// Nothing: the customer is not in the run, or its chunk is not done.
-    Absent,
-}
+use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+use crate::record::{AttemptRecord, ModelVersionId, RunRecord};
 
 impl Postgres {
     /// A run as it is recorded.
@@ -256,21 +207,6 @@ impl Postgres {
         })
         .await
     }
-}
-
-/// A chunk that used up its attempts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeadChunk {
-    /// The chunk.
-    pub chunk: ChunkRef,
-    /// How many customers it holds.
-    pub customers: u64,
-    /// When it died.
-    pub died_at: Option<Timestamp>,
-    /// Why its last attempt failed.
-    pub reason: Option<String>,
-    /// Whether its run is still going on, so that it can be put back to work.
-    pub is_open: bool,
 }
 
 fn dead_chunk(row: &Row) -> Result<DeadChunk, Fault> {

@@ -54,7 +54,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{Error, Result, metrics};
 
-pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+pub use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 pub use floor::{FloorChunk, FloorLane};
 pub use migrate::Migrated;
 pub use tenures::PlanTenures;
