@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 
 use batch::{CustomerId, RunId};
-use cache::Cache;
-use model::{HistoryFold, Observation, Rejection, Scorer, Value};
+use cache::{Cache, CachedValue};
+use model::{
+    Account, HistoryFold, Models, Observation, Rejection, Subscribed, Subscription, SubscriptionFold, Value,
+    Valuer,
+};
 use store::{Supervision, Values};
 use tests::{AS_OF, BAD_CUSTOMERS, FIRST_CUSTOMER, Fleet, PATIENCE, eventually};
 
@@ -51,7 +54,7 @@ async fn a_newer_partial_run_wins_over_an_older_run_and_never_the_reverse() {
     let asked: Vec<CustomerId> = [1, 777, 7_777, 19_998].map(|at| CustomerId(FIRST_CUSTOMER + at)).into();
 
     // Other terms, so that the values differ.
-    let terms = ["--priority", "critical", "--horizon-weeks", "13"];
+    let terms = ["--priority", "critical", "--take-rate", "0.13"];
     let partial = fleet.dispatch_customers(&asked, &terms).await;
     fleet.finished(partial).await;
 
@@ -100,17 +103,21 @@ async fn any_value_is_explained_and_computing_it_again_gives_the_same_bits() {
         let (explained, value) = (shown.json(), values[&customer]);
         assert_eq!(explained["recomputed_to_the_same_bits"], true);
         assert_eq!(explained["customer"], customer.0);
-        assert_eq!(explained["value_minor"], value.value_minor);
+        assert_eq!(explained["value_minor"], value.value_minor());
+        assert_eq!(explained["contracts_minor"]["months_36"], value.contracts.months_36);
         // As text, since a parser may round where the bits do not.
-        for number in [value.p_alive, value.expected_purchases] {
+        for number in value.p_alive.into_iter().chain([value.expected_purchases]) {
             assert!(shown.out.contains(&written(number)), "{number}: {}", shown.out);
         }
-        for field in ["run", "as_of", "currency", "terms", "inputs", "model"] {
+        for field in ["run", "as_of", "currency", "terms", "inputs", "model", "confidence"] {
             assert!(!explained[field].is_null(), "{field}: {explained}");
         }
-        for field in ["frequency", "recency_days", "age_days", "repeat_spend_minor"] {
+        for field in
+            ["frequency", "recency_days", "age_days", "repeat_spend_minor", "spend_minor", "paid_minor"]
+        {
             assert!(explained["inputs"][field].is_i64(), "{field}: {explained}");
         }
+        assert!(explained["inputs"]["contracts"].is_array(), "{explained}");
         assert!(explained["model"]["parameters"]["bg_nbd"].is_object(), "{explained}");
     }
 
@@ -125,31 +132,84 @@ async fn the_reference_run_is_what_the_model_says_about_each_history() {
     let fleet = fleet().await;
     let run = fleet.store().run(RunId(1)).await.unwrap().unwrap();
     let model = fleet.store().model_version(run.model_version).await.unwrap().unwrap();
-    let scorer = Scorer::new(model.parameters, run.terms);
     let as_of: jiff::civil::Date = AS_OF.parse().unwrap();
     let as_of = as_of.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp();
     let observation = Observation::new(as_of.as_microsecond(), model.currency);
+    let valuer = Valuer::new(model.models.clone(), run.terms, observation.last_day());
 
+    let mut subscribed = subscriptions(&fleet, &model.models, &observation).await;
+    let costs = acquisition_costs(&fleet).await;
     let expected = fold(&fleet, as_of).await.into_iter().map(|(customer, mut history)| {
-        let value = history.finish(&observation).and_then(|summary| scorer.value(&summary));
-        (customer, value)
+        let subscribed = subscribed.remove(&customer).unwrap_or_else(|| Ok(Subscribed::default()));
+        let account = account(&mut history, &observation, subscribed)
+            .map(|account| Account { acquisition_cost_minor: costs.get(&customer).copied(), ..account });
+        (customer, account.and_then(|account| valuer.value(&account)))
     });
 
     let stored = fleet.reference().await;
-    let bits =
-        |value: &Value| (value.value_minor, value.expected_purchases.to_bits(), value.p_alive.to_bits());
-    let (mut values, mut rejections) = (0, HashMap::new());
+    let (mut values, mut with_contract, mut rejections) = (0, 0, HashMap::new());
     for (customer, value) in expected {
         match value {
             Ok(value) => {
-                assert_eq!(bits(&stored[&customer]), bits(&value), "customer {customer}");
+                assert_eq!(stored[&customer], value, "customer {customer}");
                 values += 1;
+                with_contract += usize::from(value.contracts.months_12 > 0);
             }
             Err(reason) => drop(rejections.insert(customer.0, Rejection::code(reason))),
         }
     }
     assert_eq!(values, stored.len());
+    assert!(with_contract > values / 10, "{with_contract} of {values} have a contract");
     assert_eq!(rejections, HashMap::from(BAD_CUSTOMERS));
+}
+
+fn account(
+    history: &mut HistoryFold,
+    observation: &Observation,
+    subscribed: Result<Subscribed, Rejection>,
+) -> Result<Account, Rejection> {
+    let (purchases, spend_minor) = match history.finish_with_spend(observation) {
+        Ok((summary, spend_minor)) => (Some(summary), spend_minor),
+        Err(Rejection::NoPurchase) => (None, 0),
+        Err(other) => return Err(other),
+    };
+    let Subscribed { paid_minor, contracts } = subscribed?;
+    Ok(Account { purchases, spend_minor, paid_minor, contracts, acquisition_cost_minor: None })
+}
+
+/// What every customer's subscriptions come to, read row by row.
+async fn subscriptions(
+    fleet: &Fleet,
+    models: &Models,
+    observation: &Observation,
+) -> HashMap<CustomerId, Result<Subscribed, Rejection>> {
+    let rows = "
+        select customer_id, plan, period_months::bigint, price_minor, currency::text,
+               (extract(epoch from started_at) * 1000000)::bigint,
+               (extract(epoch from ended_at) * 1000000)::bigint
+          from source.subscriptions
+         where started_at < to_timestamp($1::float8)
+         order by customer_id, started_at";
+    let until = observation.as_of_us() as f64 / 1e6;
+    let mut folds: HashMap<CustomerId, SubscriptionFold> = HashMap::new();
+    for row in fleet.sql().await.query(rows, &[&until]).await.unwrap() {
+        let line = Subscription {
+            plan: row.get(1),
+            period_months: row.get(2),
+            price_minor: row.get(3),
+            currency: row.get::<_, String>(4).as_bytes().try_into().unwrap(),
+            started_at_us: row.get(5),
+            ended_at_us: row.get(6),
+        };
+        folds.entry(CustomerId(row.get(0))).or_default().push(&line, &models.contracts, observation);
+    }
+    folds.into_iter().map(|(customer, mut fold)| (customer, fold.finish())).collect()
+}
+
+async fn acquisition_costs(fleet: &Fleet) -> HashMap<CustomerId, i64> {
+    let rows = "select customer_id, cost_minor from source.acquisition_costs";
+    let rows = fleet.sql().await.query(rows, &[]).await.unwrap();
+    rows.iter().map(|row| (CustomerId(row.get(0)), row.get(1))).collect()
 }
 
 /// Every customer's history, read row by row.
@@ -173,6 +233,7 @@ async fn fold(fleet: &Fleet, as_of: jiff::Timestamp) -> HashMap<CustomerId, Hist
 
 async fn assert_reads(cache: &impl Cache, values: &HashMap<CustomerId, Value>, from: RunId) {
     for (&customer, &value) in values {
-        assert_eq!(cache.value(customer).await, Ok(Some((from, value))), "customer {customer}");
+        let cached = CachedValue::from(&value);
+        assert_eq!(cache.value(customer).await, Ok(Some((from, cached))), "customer {customer}");
     }
 }

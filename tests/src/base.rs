@@ -21,12 +21,14 @@ pub const FIRST_CUSTOMER: i64 = 1_000_001;
 pub(crate) const CUSTOMERS: i64 = 20_000;
 
 /// Customers among the others whose histories cannot be valued, and why.
-pub const BAD_CUSTOMERS: [(i64, &str); 5] = [
+pub const BAD_CUSTOMERS: [(i64, &str); 7] = [
     (FIRST_CUSTOMER + 10, "foreign_currency"),
     (FIRST_CUSTOMER + 5_000, "refund_before_purchase"),
     (FIRST_CUSTOMER + 9_999, "no_purchase"),
     (FIRST_CUSTOMER + 15_000, "negative_spend"),
     (FIRST_CUSTOMER + 15_001, "foreign_currency"),
+    (FIRST_CUSTOMER + 16_000, "impossible_contract"),
+    (FIRST_CUSTOMER + 17_000, "foreign_currency"),
 ];
 
 /// Spoils the histories of those customers, and of nobody else.
@@ -43,7 +45,11 @@ const SPOIL: &str = "
     select 90000003, 1015001, timestamptz '1998-06-29 12:00Z', 1, 'USD';
     insert into source.transactions
     select 90000004, 1015001, timestamptz '1998-06-29 13:00Z', -100000000, 'USD';
+    delete from source.subscriptions where customer_id = 1010000;
+    insert into source.subscriptions (customer_id, plan, period_months, started_at, price_minor, currency)
+    values (1016001, 'basic', 0, '1998-01-01', 4900, 'USD'), (1017001, 'basic', 1, '1998-01-01', 4900, 'EUR');
     vacuum analyze source.transactions;
+    vacuum analyze source.subscriptions;
     vacuum analyze source.customers;";
 
 /// A copy of the base, with its model, and the reference run in it.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use batch::{CustomerId, RunId};
-use cache::{Cache, VisibleRuns};
+use cache::{Cache, CachedValue, VisibleRuns};
 use model::Value;
 use queue::Queue;
 use store::Supervision;
@@ -86,27 +86,25 @@ const RULES: [(&str, &str); 9] = [
 ];
 
 /// Values and rejections that are in one of two runs only, to the bit, for the customers in `$3`, or all but those
-/// in `$4` if there is no `$3`.
+/// in `$4` if there is no `$3`. Rows are compared as JSON, which writes each number so that it reads back to its bits.
 const DIFFERENCES: &str = "
     with chosen as (
         select customer_id from source.customers
          where case when $3::bigint[] is null then customer_id <> all($4) else customer_id = any($3) end
     ), expected as (
-        select customer_id, value_minor, float8send(expected_purchases), float8send(p_alive), frequency,
-               recency_days, age_days, repeat_spend_minor, null as rejection
-          from fleet.values join chosen using (customer_id)
+        select customer_id, to_jsonb(v) - 'run_id' as value, null as rejection
+          from fleet.values v join chosen using (customer_id)
          where run_id = $1
          union all
-        select customer_id, null, null, null, null, null, null, null, reason
+        select customer_id, null, reason
           from fleet.rejections join chosen using (customer_id)
          where run_id = $1
     ), found as (
-        select customer_id, value_minor, float8send(expected_purchases), float8send(p_alive), frequency,
-               recency_days, age_days, repeat_spend_minor, null as rejection
-          from fleet.values_{run}
+        select customer_id, to_jsonb(v) - 'run_id' as value, null as rejection
+          from fleet.values_{run} v
          where customer_id <> all($4)
          union all
-        select customer_id, null, null, null, null, null, null, null, reason
+        select customer_id, null, reason
           from fleet.rejections
          where run_id = $2
            and customer_id <> all($4)
@@ -236,7 +234,7 @@ impl Fleet {
                     let Some((from, read)) = cache.value(customer).await.expect("the cache answers") else {
                         continue;
                     };
-                    assert_eq!((from, bits(&read)), (run, bits(&value)), "customer {customer}");
+                    assert_eq!((from, read), (run, CachedValue::from(&value)), "customer {customer}");
                     cached += 1;
                 }
                 cached
@@ -247,14 +245,9 @@ impl Fleet {
 
     /// The values of a finished run.
     pub async fn values(&self, run: RunId) -> HashMap<CustomerId, Value> {
-        let query = "select customer_id, value_minor, expected_purchases, p_alive from fleet.values where run_id = $1";
-        let rows = self.sql().await.query(query, &[&run.0]).await.expect("values can be read");
-        let value = |row: &tokio_postgres::Row| Value {
-            value_minor: row.get(1),
-            expected_purchases: row.get(2),
-            p_alive: row.get(3),
-        };
-        rows.iter().map(|row| (CustomerId(row.get(0)), value(row))).collect()
+        const ALL: u32 = 1_000_000;
+        let values = self.store().values_after(run, None, ALL).await.expect("values can be read");
+        values.into_iter().map(|valued| (valued.customer, valued.value)).collect()
     }
 
     /// The values of the reference run.
@@ -265,8 +258,4 @@ impl Fleet {
 
 fn numbers(customers: &[CustomerId]) -> Vec<i64> {
     customers.iter().map(|customer| customer.0).collect()
-}
-
-fn bits(value: &Value) -> (i64, u64, u64) {
-    (value.value_minor, value.expected_purchases.to_bits(), value.p_alive.to_bits())
 }

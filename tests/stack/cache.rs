@@ -9,9 +9,9 @@
 use std::fs::File;
 use std::time::Duration;
 
-use ::cache::{Cache, Error, Redis, RedisConfig, Valued, VisibleRuns};
+use ::cache::{Cache, CachedValue, Error, Redis, RedisConfig, Valued, VisibleRuns};
 use batch::{CustomerId, Progress, RunId};
-use model::Value;
+use model::{Between, Grade};
 use resilience::{BreakerConfig, State};
 use tests::{Stack, unique};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream, copy_bidirectional};
@@ -38,10 +38,11 @@ async fn values_come_back_to_the_bit() {
     let chunk: Vec<Valued> = (0..customers.len())
         .map(|at| Valued {
             customer: CustomerId(customers[at]),
-            value: Value {
+            value: CachedValue {
                 value_minor: customers[at].wrapping_mul(7),
                 expected_purchases: numbers[at % numbers.len()],
-                p_alive: numbers[(at + 1) % numbers.len()],
+                p_alive: (at % 3 > 0).then_some(numbers[(at + 1) % numbers.len()]),
+                ..valued(at as i64).value
             },
         })
         .collect();
@@ -168,7 +169,7 @@ async fn of_versions_written_at_once_the_newest_stays() {
 async fn a_newer_partial_run_wins_and_other_customers_fall_back_to_the_whole_run() {
     let server = Server::shared();
     let cache = connect(config(&server)).await;
-    let newer = Valued { value: Value { value_minor: 1, ..valued(17).value }, ..valued(17) };
+    let newer = Valued { value: CachedValue { value_minor: 1, ..valued(17).value }, ..valued(17) };
 
     cache.put_values(RunId(4), &chunk(0..100)).await.unwrap();
     cache.put_values(RunId(5), &[newer]).await.unwrap();
@@ -408,13 +409,22 @@ fn chunk(customers: std::ops::Range<i64>) -> Vec<Valued> {
 }
 
 fn valued(number: i64) -> Valued {
-    let value =
-        Value { value_minor: number * 37 - 5, expected_purchases: number as f64 / 7.0, p_alive: 0.25 };
+    let value = CachedValue {
+        value_minor: number * 37 - 5,
+        value_36_minor: number * 100 + 1,
+        historic_minor: -number,
+        between_80: (number % 2 == 0).then_some(Between { lower_minor: number, upper_minor: number + 9 }),
+        expected_purchases: number as f64 / 7.0,
+        p_alive: Some(0.25),
+        grade: Grade::C,
+    };
     Valued { customer: CustomerId(number), value }
 }
 
-fn bits(value: Value) -> (i64, u64, u64) {
-    (value.value_minor, value.expected_purchases.to_bits(), value.p_alive.to_bits())
+/// A value of which every bit is compared, those of a NaN too.
+fn bits(value: CachedValue) -> (CachedValue, u64, Option<u64>) {
+    let floats = (value.expected_purchases.to_bits(), value.p_alive.map(f64::to_bits));
+    (CachedValue { expected_purchases: 0.0, p_alive: None, ..value }, floats.0, floats.1)
 }
 
 async fn every_call_fails_within_its_limit(cache: &Redis) {

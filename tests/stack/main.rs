@@ -3,6 +3,7 @@
 mod cache;
 mod load;
 mod models;
+mod proxy;
 mod queue;
 mod store;
 mod telemetry;

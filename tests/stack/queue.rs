@@ -1,4 +1,4 @@
-//! The queue against a real RabbitMQ, also while it is restarted.
+//! The queue against a real RabbitMQ: the contract of the seam, and what RabbitMQ alone can do to it.
 //!
 //! Every test has queues of its own. Those that take the broker away do so alone: a lock on a file, because the
 //! test runner may give each test a process.
@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::time::Duration;
 
+use ::queue::contract::{ConsumerOf, Subject};
+use ::queue::rabbitmq::RabbitMqConsumer;
 use ::queue::{
-    Acked, Consumer, Delivery, Error, Outgoing, Queue, RabbitMq, RabbitMqConfig, TraceContext,
-    rabbitmq::RabbitMqConsumer,
+    Acked, Consumer, Delivery, Error, Outgoing, Queue, RabbitMq, RabbitMqConfig, TraceContext, contract_tests,
 };
 use batch::{Attempt, ChunkId, ChunkMessage, ChunkRef, PerPriority, Priority, RunId};
 use tests::{Stack, unique};
@@ -19,61 +20,12 @@ use tokio::time::{Instant, timeout};
 
 use Priority::{Critical, High, Normal};
 
+use crate::proxy::Proxy;
+
 /// How long anything may take, the restart of a broker included.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_published_is_confirmed_and_comes_the_most_urgent_first() {
-    let _broker = Broker::shared();
-    let queue = connect().await;
-    let mut consumer = queue.consume(1).await.unwrap();
-
-    let results = queue.publish(vec![outgoing(Normal, 1), outgoing(High, 2), outgoing(Critical, 3)]).await;
-
-    assert_eq!(results, [Ok(()), Ok(()), Ok(())]);
-    until("all three are here", async || Priority::ALL.iter().all(|&p| consumer.arrived()[p] == 1)).await;
-    for (priority, chunk) in [(Critical, 3), (High, 2), (Normal, 1)] {
-        let delivery = next(&mut consumer).await;
-        assert_eq!((delivery.priority(), chunk_of(&delivery)), (priority, chunk));
-        assert!(!delivery.redelivered());
-        assert_eq!(delivery.ack().await, Acked::Sent);
-    }
-    finish(queue, Some(consumer)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_comes_as_it_was_sent_with_its_trace() {
-    let _broker = Broker::shared();
-    let queue = connect().await;
-    let mut sent = outgoing(High, i32::MAX);
-    sent.message.attempt_hint = Attempt(3);
-    sent.trace = TraceContext(vec![
-        ("traceparent".into(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
-        ("tracestate".into(), "rojo=00f067aa0ba902b7".into()),
-    ]);
-
-    assert_eq!(queue.publish(vec![sent.clone()]).await, [Ok(())]);
-
-    let mut consumer = queue.consume(1).await.unwrap();
-    let delivery = next(&mut consumer).await;
-    assert_eq!(delivery.message(), Ok(sent.message));
-    assert_eq!(delivery.trace(), &sent.trace);
-    assert_eq!(delivery.ack().await, Acked::Sent);
-    finish(queue, Some(consumer)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_plan_of_thousands_is_confirmed_in_one_call() {
-    let _broker = Broker::shared();
-    let queue = connect().await;
-
-    let results = queue.publish((1..=3_000).map(|chunk| outgoing(Normal, chunk)).collect()).await;
-
-    assert_eq!(results.len(), 3_000);
-    assert!(results.iter().all(Result::is_ok));
-    wait_for_waiting(&queue, [0, 0, 3_000]).await;
-    finish(queue, NOBODY).await;
-}
+contract_tests! { tokio::test(flavor = "multi_thread"), OnRabbitMq::new().await }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_no_queue_takes_is_an_error_and_only_that_one() {
@@ -101,115 +53,6 @@ async fn a_message_that_no_queue_takes_is_an_error_and_only_that_one() {
 
     until("the queue is there again", async || queue.publish(vec![outgoing(High, 1)]).await[0].is_ok()).await;
     finish(queue, NOBODY).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn garbage_goes_to_the_dead_letters_with_its_reason_and_stays_there_when_looked_at() {
-    let _broker = Broker::shared();
-    let queue = connect().await;
-    let mut consumer = queue.consume(1).await.unwrap();
-    queue.publish_raw(Critical, b"garbage".to_vec()).await.unwrap();
-
-    let delivery = next(&mut consumer).await;
-    let reason = delivery.message().unwrap_err().to_string();
-    assert_eq!(delivery.dead_letter(&reason).await, Ok(Acked::Sent));
-
-    // Looked at twice, because the second look shows whether the first one left it there.
-    let first = queue.dead_letters(10).await.unwrap();
-    let second = until_some("the dead letter is there again", async || {
-        queue.dead_letters(10).await.ok().filter(|letters| !letters.is_empty())
-    })
-    .await;
-    assert_eq!(first, second);
-    let [letter] = &first[..] else { panic!("{first:?}") };
-    assert!(letter.reason.contains("line 1 column 1"), "{}", letter.reason);
-    assert!(letter.origin.as_ref().unwrap().ends_with(".critical"));
-    assert!(letter.message.is_err());
-    wait_for_waiting(&queue, [0, 0, 0]).await;
-    finish(queue, Some(consumer)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_seen_in_their_order_and_no_more_than_asked_for() {
-    let _broker = Broker::shared();
-    let queue = connect().await;
-    let mut consumer = queue.consume(1).await.unwrap();
-    queue.publish((1..=5).map(|chunk| outgoing(Normal, chunk)).collect()).await;
-    for _ in 0..5 {
-        assert_eq!(next(&mut consumer).await.dead_letter("poison").await, Ok(Acked::Sent));
-    }
-
-    for _ in 0..3 {
-        let seen = until_some("three dead letters can be seen", async || {
-            queue.dead_letters(3).await.ok().filter(|letters| letters.len() == 3)
-        })
-        .await;
-
-        let chunks: Vec<i32> =
-            seen.iter().map(|letter| letter.message.as_ref().unwrap().chunk.chunk.0).collect();
-        assert_eq!(chunks, [1, 2, 3]);
-    }
-    finish(queue, Some(consumer)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_wait_loses_no_message_and_a_dropped_delivery_comes_again() {
-    let _broker = Broker::shared();
-    let queue = connect().await;
-    let mut consumer = queue.consume(1).await.unwrap();
-    assert!(timeout(Duration::ZERO, consumer.next()).await.is_err());
-    queue.publish(vec![outgoing(Normal, 1)]).await;
-
-    let mut waits = 0;
-    let delivery = loop {
-        waits += 1;
-        if let Ok(delivery) = timeout(Duration::from_millis(1), consumer.next()).await {
-            break delivery.unwrap();
-        }
-        assert!(waits < 60_000, "nothing came");
-    };
-    assert_eq!(chunk_of(&delivery), 1);
-    drop(delivery);
-
-    let again = next(&mut consumer).await;
-    assert!(again.redelivered());
-    assert_eq!(again.ack().await, Acked::Sent);
-    finish(queue, Some(consumer)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_requeued_comes_again() {
-    let _broker = Broker::shared();
-    let queue = connect().await;
-    let mut consumer = queue.consume(1).await.unwrap();
-    queue.publish(vec![outgoing(Normal, 1)]).await;
-
-    assert_eq!(next(&mut consumer).await.requeue().await, Acked::Sent);
-
-    let again = next(&mut consumer).await;
-    assert!(again.redelivered());
-    assert_eq!(again.ack().await, Acked::Sent);
-    finish(queue, Some(consumer)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn stop_gives_back_what_was_not_taken_and_what_was_taken_can_still_be_acked() {
-    let _broker = Broker::shared();
-    let queue = connect().await;
-    queue.publish((1..=5).map(|chunk| outgoing(Normal, chunk)).collect()).await;
-    let mut consumer = queue.consume(5).await.unwrap();
-    until("all five are here", async || consumer.arrived()[Normal] == 5).await;
-    let taken = next(&mut consumer).await;
-
-    consumer.stop().await;
-
-    wait_for_waiting(&queue, [0, 0, 4]).await;
-    assert_eq!(chunk_of(&taken), 1);
-    assert_eq!(taken.ack().await, Acked::Sent);
-    let mut consumer = queue.consume(5).await.unwrap();
-    let rest = take_chunks(&mut consumer, 4).await;
-    assert_eq!(rest, BTreeSet::from([2, 3, 4, 5]));
-    finish(queue, Some(consumer)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,28 +90,10 @@ async fn a_queue_that_is_replaced_behind_its_consumers_back_is_consumed_again() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_ends_a_waiting_consumer_and_later_calls_fail() {
-    let _broker = Broker::shared();
-    let config = config(Stack::from_env().amqp_url(), &unique("queue"));
-    let queue = RabbitMq::connect_now(config.clone()).await.unwrap();
-    let mut consumer = queue.consume(1).await.unwrap();
-    let waiting = tokio::spawn(async move { consumer.next().await.is_none() });
-
-    timeout(PATIENCE, queue.close()).await.unwrap();
-
-    assert!(timeout(PATIENCE, waiting).await.unwrap().unwrap());
-    assert!(matches!(queue.publish(vec![outgoing(Normal, 1)]).await[0], Err(Error::Unavailable { .. })));
-    assert!(!queue.ready());
-    finish(RabbitMq::connect_now(config).await.unwrap(), NOBODY).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_refused_for_good_and_not_shown() {
     let _broker = Broker::shared();
     let stack = Stack::from_env();
-    let url: &str = stack.amqp_url();
-    let place = url.rsplit_once('@').map_or_else(|| url.trim_start_matches("amqp://"), |(_, place)| place);
-    let url = format!("amqp://guest:wrong-secret@{place}");
+    let url = format!("amqp://guest:wrong-secret@{}", place(stack.amqp_url()));
 
     let error = RabbitMq::connect_now(config(&url, &unique("queue"))).await.unwrap_err();
 
@@ -419,6 +244,78 @@ impl Drop for Broker {
     }
 }
 
+// --- under the contract -------------------------------------------------------------------------------------------
+
+/// Queues of a test's own, behind a proxy.
+struct OnRabbitMq {
+    _broker: Broker,
+    proxy: Proxy,
+    prefix: String,
+}
+
+impl OnRabbitMq {
+    async fn new() -> Self {
+        let broker = Broker::shared();
+        let proxy = Proxy::start(place(broker.stack.amqp_url())).await;
+        Self { _broker: broker, proxy, prefix: unique("contract") }
+    }
+
+    /// Past the proxy.
+    async fn directly(&self) -> RabbitMq {
+        RabbitMq::connect_now(config(Stack::from_env().amqp_url(), &self.prefix)).await.unwrap()
+    }
+}
+
+impl Subject for OnRabbitMq {
+    type Queue = RabbitMq;
+
+    async fn connect(&self) -> RabbitMq {
+        let stack = Stack::from_env();
+        let url = stack.amqp_url().replace(place(stack.amqp_url()), self.proxy.address());
+        let mut config = config(&url, &self.prefix);
+        config.confirm_timeout = Duration::from_secs(1);
+        RabbitMq::connect_now(config).await.unwrap()
+    }
+
+    async fn put(&self, priority: Priority, body: Vec<u8>) {
+        let queue = self.directly().await;
+        queue.publish_raw(priority, body).await.unwrap();
+        queue.close().await;
+    }
+
+    fn arrived(consumer: &ConsumerOf<Self>) -> PerPriority<usize> {
+        consumer.arrived()
+    }
+
+    async fn cut(&self) {
+        self.proxy.cut();
+    }
+
+    async fn go_away(&self) {
+        self.proxy.refuse();
+    }
+
+    async fn lose_confirms(&self) {
+        self.proxy.mute_the_server();
+    }
+
+    async fn come_back(&self) {
+        self.proxy.pass();
+    }
+
+    async fn finish(self) {
+        let queue = self.directly().await;
+        queue.delete_topology().await.unwrap();
+        queue.close().await;
+    }
+}
+
+/// The host and port in a URL.
+fn place(url: &str) -> &str {
+    let place = url.rsplit_once('@').map_or_else(|| url.trim_start_matches("amqp://"), |(_, place)| place);
+    place.split('/').next().unwrap_or_default()
+}
+
 // --- what the tests say -----------------------------------------------------------------------------------------
 
 async fn connect() -> RabbitMq {
@@ -449,15 +346,6 @@ async fn take<C: Consumer>(consumer: &mut C, count: usize) -> Vec<C::Delivery> {
         taken.push(next(consumer).await);
     }
     taken
-}
-
-async fn take_chunks<C: Consumer>(consumer: &mut C, count: usize) -> BTreeSet<i32> {
-    let mut chunks = BTreeSet::new();
-    for delivery in take(consumer, count).await {
-        chunks.insert(chunk_of(&delivery));
-        assert_eq!(delivery.ack().await, Acked::Sent);
-    }
-    chunks
 }
 
 fn count(deliveries: &[impl Delivery]) -> [usize; 3] {

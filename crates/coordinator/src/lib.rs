@@ -140,6 +140,7 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
         let mut tick = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
+                biased;
                 _ = tick.tick() => (self.config.alive)(),
                 result = &mut awaited => return result,
             }

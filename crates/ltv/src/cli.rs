@@ -162,6 +162,15 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE", group = "files")]
     pub transactions: Option<PathBuf>,
 
+    /// CSV with the columns customer_id, plan, period_months, started_at, ended_at, currency, end_reason, and price or
+    /// price_minor; ended_at and end_reason may be empty
+    #[arg(long, value_name = "FILE", group = "files")]
+    pub subscriptions: Option<PathBuf>,
+
+    /// CSV with the columns customer_id, currency, and cost or cost_minor
+    #[arg(long, value_name = "FILE", group = "files")]
+    pub acquisition_costs: Option<PathBuf>,
+
     /// Where rejected rows go, with line number and reason
     #[arg(long, value_name = "FILE", default_value = "rejects.csv")]
     pub rejects: PathBuf,
@@ -202,7 +211,11 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "ID", default_value_t = 1_000_001)]
     pub first_transaction: i64,
 
-    /// Write customers.csv and transactions.csv into this folder
+    /// Leave subscriptions and acquisition costs out; customers and transactions are the same without
+    #[arg(long)]
+    pub no_subscriptions: bool,
+
+    /// Write customers.csv, transactions.csv, subscriptions.csv and acquisition_costs.csv into this folder
     #[arg(long, value_name = "FOLDER", required_unless_present = "into")]
     pub out: Option<PathBuf>,
 

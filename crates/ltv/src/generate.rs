@@ -19,11 +19,15 @@
 //! customers leave long before their tenth purchase. `k` is found by bisection on the expected number of
 //! purchases.
 //!
+//! Most customers have subscriptions besides, and an acquisition cost: see `generate/subscriptions.rs`.
+//!
 //! **Deterministic.** The same specification gives the same base on every machine and with any number of
 //! threads: each customer has a random stream of its own (ChaCha8), all elementary functions come from
 //! `libm`, and the order is total. Customer `i` is the same however many others there are.
 //!
-//! **Memory** is 12 bytes for each transaction and 8 for each customer, once.
+//! **Memory** is 12 bytes for each transaction, 20 for each subscription and 12 for each customer, once.
+
+mod subscriptions;
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -40,10 +44,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use serde::Serialize;
-use store::postgres::source::{Batch, Customer, SourceWriter, Transaction};
+use store::postgres::source::{
+    AcquisitionCost, Batch, Customer, Relation, SourceWriter, Subscription, Transaction,
+};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_postgres::Client;
+
+use subscriptions::{Cost, Subscribed, cost_row};
 
 /// Which base to generate.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +71,8 @@ pub struct GenerateSpec {
     pub as_of: Timestamp,
     /// Over how many weeks before `as_of` customers are acquired.
     pub weeks: u32,
+    /// Whether there are subscriptions and acquisition costs. Customers and transactions are the same without.
+    pub subscriptions: bool,
 }
 
 /// A specification that cannot be followed.
@@ -129,6 +139,9 @@ pub struct Generated {
     spec: GenerateSpec,
     customers: Vec<Acquired>,
     purchases: Vec<Purchase>,
+    subscriptions: Vec<Subscribed>,
+    /// Of each customer; empty in a base without.
+    costs: Vec<Cost>,
 }
 
 /// A customer, without what follows from its place.
@@ -167,13 +180,18 @@ pub fn generate(spec: &GenerateSpec) -> Result<Generated, BadSpec> {
 
     let mut customers = Vec::with_capacity(spec.customers as usize);
     let mut purchases = Vec::with_capacity(blocks.iter().map(|block| block.purchases.len()).sum());
+    let mut subscriptions = Vec::with_capacity(blocks.iter().map(|block| block.subscriptions.len()).sum());
+    let mut costs = Vec::with_capacity(blocks.iter().map(|block| block.costs.len()).sum());
     // Each block is freed as soon as it is copied, so that nothing is held twice for long.
     for block in blocks {
         customers.extend(block.customers);
         purchases.extend(block.purchases);
+        subscriptions.extend(block.subscriptions);
+        costs.extend(block.costs);
     }
     purchases.par_sort_unstable();
-    Ok(Generated { spec: spec.clone(), customers, purchases })
+    subscriptions.par_sort_unstable();
+    Ok(Generated { spec: spec.clone(), customers, purchases, subscriptions, costs })
 }
 
 impl Generated {
@@ -185,6 +203,16 @@ impl Generated {
     /// How many transactions there are.
     pub fn transaction_count(&self) -> u64 {
         self.purchases.len() as u64
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscription_count(&self) -> u64 {
+        self.subscriptions.len() as u64
+    }
+
+    /// Of how many customers it is known what it cost to win them.
+    pub fn acquisition_cost_count(&self) -> u64 {
+        self.costs.iter().flatten().count() as u64
     }
 
     /// The customers, by their number.
@@ -203,7 +231,7 @@ impl Generated {
     /// The transactions in the order of time, as a table that has grown would hold them: those of one
     /// customer lie scattered over it.
     pub fn transactions(&self) -> impl ExactSizeIterator<Item = Transaction> + '_ {
-        let currency = Currency::parse(CURRENCY).expect("the currency is three capital letters");
+        let currency = currency();
         self.purchases.iter().enumerate().map(move |(place, purchase)| Transaction {
             transaction_id: self.spec.first_transaction_id + place as i64,
             customer_id: self.spec.first_customer_id + i64::from(purchase.customer),
@@ -213,25 +241,43 @@ impl Generated {
         })
     }
 
+    /// The subscriptions in the order of their starts.
+    pub fn subscriptions(&self) -> impl ExactSizeIterator<Item = Subscription<'static>> + '_ {
+        let (first, currency) = (self.spec.first_customer_id, currency());
+        self.subscriptions.iter().map(move |line| line.row(first, |second| self.moment(second), currency))
+    }
+
+    /// What it cost to win customers, by their number.
+    pub fn acquisition_costs(&self) -> impl Iterator<Item = AcquisitionCost> + '_ {
+        let (first, currency) = (self.spec.first_customer_id, currency());
+        let places = self.costs.iter().enumerate();
+        places.filter_map(move |(place, cost)| Some(cost_row(first + place as i64, (*cost)?, currency)))
+    }
+
     fn moment(&self, second: u32) -> Timestamp {
         Timestamp::from_second(self.spec.start_second() + i64::from(second))
             .expect("every moment lies between 1970 and `as_of`")
     }
 
-    /// Writes `customers.csv` and `transactions.csv` into a folder, for `ltv load`.
+    /// Writes `customers.csv`, `transactions.csv`, and unless the base has none `subscriptions.csv` and
+    /// `acquisition_costs.csv` into a folder, for `ltv load`.
     pub fn write_csv(&self, folder: &Path, packing: Packing) -> Result<CsvFiles> {
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-        let files = CsvFiles {
-            customers: folder.join(packing.file_name("customers")),
-            transactions: folder.join(packing.file_name("transactions")),
+        let write = |stem: &str, content: fn(&Self, &mut dyn Write) -> io::Result<()>| {
+            let path = folder.join(packing.file_name(stem));
+            let written = packing.write(&path, |out| content(self, out));
+            written.with_context(|| format!("write {}", path.display()))?;
+            anyhow::Ok(path)
         };
-        packing
-            .write(&files.customers, |out| self.write_customers(out))
-            .with_context(|| format!("write {}", files.customers.display()))?;
-        packing
-            .write(&files.transactions, |out| self.write_transactions(out))
-            .with_context(|| format!("write {}", files.transactions.display()))?;
-        Ok(files)
+        let with = self.spec.subscriptions;
+        Ok(CsvFiles {
+            customers: write("customers", Self::write_customers)?,
+            transactions: write("transactions", Self::write_transactions)?,
+            subscriptions: with.then(|| write("subscriptions", Self::write_subscriptions)).transpose()?,
+            acquisition_costs: with
+                .then(|| write("acquisition_costs", Self::write_acquisition_costs))
+                .transpose()?,
+        })
     }
 
     fn write_customers(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -255,6 +301,30 @@ impl Generated {
         }
         Ok(())
     }
+
+    fn write_subscriptions(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason")?;
+        for subscription in self.subscriptions() {
+            let Subscription { customer_id, plan, period_months, started_at, price_minor, .. } = subscription;
+            let (dollars, cents) = (price_minor / 100, price_minor % 100);
+            write!(out, "{customer_id},{plan},{period_months},{started_at},")?;
+            if let Some(ended_at) = subscription.ended_at {
+                write!(out, "{ended_at}")?;
+            }
+            let end_reason = subscription.end_reason.unwrap_or_default();
+            writeln!(out, ",{dollars}.{cents:02},{CURRENCY},{end_reason}")?;
+        }
+        Ok(())
+    }
+
+    fn write_acquisition_costs(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "customer_id,cost,currency")?;
+        for AcquisitionCost { customer_id, cost_minor, .. } in self.acquisition_costs() {
+            let (dollars, cents) = (cost_minor / 100, cost_minor % 100);
+            writeln!(out, "{customer_id},{dollars}.{cents:02},{CURRENCY}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether generated files are compressed.
@@ -273,6 +343,10 @@ pub struct CsvFiles {
     pub customers: PathBuf,
     /// The transactions.
     pub transactions: PathBuf,
+    /// The subscriptions, if the base has any.
+    pub subscriptions: Option<PathBuf>,
+    /// The acquisition costs, if the base has any.
+    pub acquisition_costs: Option<PathBuf>,
 }
 
 impl Packing {
@@ -302,10 +376,8 @@ impl Packing {
 pub enum Stage {
     /// Drawing the customers and their purchases.
     Generating,
-    /// Copying the customers into the database.
-    CopyingCustomers,
-    /// Copying the transactions into the database.
-    CopyingTransactions,
+    /// Copying rows into the database.
+    Copying(Relation),
     /// Building the index for reading histories, and committing.
     Committing,
     /// Bringing the statistics up to date. Everything is committed already.
@@ -316,8 +388,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Generating => "generating",
-            Self::CopyingCustomers => "copying customers",
-            Self::CopyingTransactions => "copying transactions",
+            Self::Copying(relation) => return f.pad(&format!("copying {relation}")),
             Self::Committing => "committing",
             Self::Tidying => "updating statistics",
         })
@@ -336,12 +407,16 @@ pub struct Progress {
 }
 
 /// What is in the database now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct GenerateReport {
     /// Customers that were added.
     pub customers: u64,
     /// Transactions that were added.
     pub transactions: u64,
+    /// Subscriptions that were added.
+    pub subscriptions: u64,
+    /// Acquisition costs that were added.
+    pub acquisition_costs: u64,
 }
 
 /// Generates a base and copies it into the database, in one transaction. The connection is its own for as
@@ -353,39 +428,81 @@ pub async fn generate_into(
 ) -> Result<GenerateReport> {
     let report = |stage, rows, total_rows| progress(Progress { stage, rows, total_rows });
     report(Stage::Generating, 0, 0);
-    let writer = SourceWriter::begin(client).await?;
+    let relations = relations_of(spec);
+    let writer = SourceWriter::begin(client, relations).await?;
     let spec = spec.clone();
     let generated = spawn_blocking(move || generate(&spec)).await.context("generating panicked")??;
-    let (customer_count, transaction_count) = (generated.customer_count(), generated.transaction_count());
+    let expected = GenerateReport {
+        customers: generated.customer_count(),
+        transactions: generated.transaction_count(),
+        subscriptions: generated.subscription_count(),
+        acquisition_costs: generated.acquisition_cost_count(),
+    };
 
-    let (customer_sender, customer_batches) = mpsc::channel(8);
-    let (transaction_sender, transaction_batches) = mpsc::channel(8);
+    let (senders, receivers): (Vec<_>, Vec<_>) = relations.iter().map(|_| mpsc::channel(8)).unzip();
     let encoding = spawn_blocking(move || {
-        let rows = generated.customers();
-        send_batches(rows, |batch, customer| batch.push_customer(&customer.row()), &customer_sender);
-        drop(customer_sender);
-        send_batches(
-            generated.transactions(),
-            |batch, row| batch.push_transaction(&row),
-            &transaction_sender,
-        );
+        for (&relation, sender) in relations.iter().zip(senders) {
+            generated.send(relation, &sender);
+        }
     });
-    let customers = received(customer_batches, |rows| report(Stage::CopyingCustomers, rows, customer_count));
-    let customers = writer.copy_customers(customers).await?;
-    let transactions =
-        received(transaction_batches, |rows| report(Stage::CopyingTransactions, rows, transaction_count));
-    let transactions = writer.copy_transactions(transactions).await?;
+    let mut copied = GenerateReport::default();
+    for (&relation, batches) in relations.iter().zip(receivers) {
+        let total_rows = *expected.clone().rows_of(relation);
+        let batches = received(batches, |rows| report(Stage::Copying(relation), rows, total_rows));
+        *copied.rows_of(relation) = writer.copy(relation, batches).await?;
+    }
     encoding.await.context("encoding panicked")?;
     anyhow::ensure!(
-        (customers, transactions) == (customer_count, transaction_count),
-        "of {customer_count} customers and {transaction_count} transactions only {customers} and \
-         {transactions} arrived; does a trigger on the table keep rows away? Nothing was added"
+        copied == expected,
+        "of {expected:?} only {copied:?} arrived; does a trigger on the table keep rows away? Nothing was added"
     );
     report(Stage::Committing, 0, 0);
     writer.commit().await?;
     report(Stage::Tidying, 0, 0);
-    crate::load::tidy(client).await;
-    Ok(GenerateReport { customers, transactions })
+    crate::load::tidy(client, relations).await;
+    Ok(copied)
+}
+
+/// The relations that a base fills, in the order in which it does.
+fn relations_of(spec: &GenerateSpec) -> &'static [Relation] {
+    const ALL: [Relation; 4] =
+        [Relation::Customers, Relation::Transactions, Relation::Subscriptions, Relation::AcquisitionCosts];
+    if spec.subscriptions { &ALL } else { &ALL[..2] }
+}
+
+impl GenerateReport {
+    fn rows_of(&mut self, relation: Relation) -> &mut u64 {
+        match relation {
+            Relation::Customers => &mut self.customers,
+            Relation::Transactions => &mut self.transactions,
+            Relation::Subscriptions => &mut self.subscriptions,
+            Relation::AcquisitionCosts => &mut self.acquisition_costs,
+        }
+    }
+}
+
+impl Generated {
+    /// Encodes the rows of a relation and sends them away.
+    fn send(&self, relation: Relation, sender: &mpsc::Sender<Batch>) {
+        match relation {
+            Relation::Customers => {
+                send_batches(self.customers(), |batch, row| batch.push_customer(&row.row()), sender);
+            }
+            Relation::Transactions => {
+                send_batches(self.transactions(), |batch, row| batch.push_transaction(&row), sender);
+            }
+            Relation::Subscriptions => {
+                send_batches(self.subscriptions(), |batch, row| batch.push_subscription(&row), sender);
+            }
+            Relation::AcquisitionCosts => {
+                send_batches(
+                    self.acquisition_costs(),
+                    |batch, row| batch.push_acquisition_cost(&row),
+                    sender,
+                );
+            }
+        }
+    }
 }
 
 /// Encodes rows and sends them away, until nobody listens any more.
@@ -423,6 +540,10 @@ fn received(
 
 const CURRENCY: &str = "USD";
 
+fn currency() -> Currency {
+    Currency::parse(CURRENCY).expect("the currency is three capital letters")
+}
+
 /// BG/NBD on the CDNOW sample, by the week: Fader, Hardie & Lee (2005), table 2.
 const R: f64 = 0.243;
 const ALPHA: f64 = 4.414;
@@ -458,6 +579,8 @@ const SEGMENTS: [Segment; 6] = [
 struct Block {
     customers: Vec<Acquired>,
     purchases: Vec<Purchase>,
+    subscriptions: Vec<Subscribed>,
+    costs: Vec<Cost>,
 }
 
 /// The generative process of a base.
@@ -466,6 +589,8 @@ struct Process {
     window_seconds: u32,
     alpha: f64,
     b: f64,
+    /// None in a base without subscriptions.
+    subscriptions: Option<subscriptions::Process>,
 }
 
 impl Process {
@@ -481,16 +606,22 @@ impl Process {
             window_seconds: spec.weeks * SECONDS_PER_WEEK,
             alpha: ALPHA / intensity,
             b: b_at(intensity),
+            subscriptions: spec.subscriptions.then(|| subscriptions::Process::new(spec, seed)),
         }
     }
 
     fn block(&self, places: std::ops::Range<u32>) -> Block {
         let mut customers = Vec::with_capacity(places.len());
         let mut purchases = Vec::with_capacity(places.len() * 4);
+        let (mut subscriptions, mut costs) = (Vec::new(), Vec::new());
         for place in places {
-            customers.push(self.customer(place, &mut purchases));
+            let acquired = self.customer(place, &mut purchases);
+            customers.push(acquired);
+            if let Some(process) = &self.subscriptions {
+                costs.push(process.customer(place, acquired.second, &mut subscriptions));
+            }
         }
-        Block { customers, purchases }
+        Block { customers, purchases, subscriptions, costs }
     }
 
     /// Draws a customer and its purchases. The order of the draws is part of what a seed means.
@@ -668,6 +799,7 @@ mod tests {
             seed: 7,
             as_of: "2026-11-01T00:00:00Z".parse().unwrap(),
             weeks: 104,
+            subscriptions: true,
         }
     }
 
@@ -721,11 +853,36 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_means_the_same_subscriptions_for_ever() {
+        let generated = generate(&spec(1_000, Some(5.0))).unwrap();
+
+        let third = generated.subscriptions().nth(2).unwrap();
+        let ends = generated.subscriptions().filter(|line| line.ended_at.is_some()).count();
+        let costs: i64 = generated.acquisition_costs().map(|cost| cost.cost_minor).sum();
+        let found = (generated.subscription_count(), third.customer_id, third.started_at.to_string());
+        assert_eq!(found, (0, 0, String::new()));
+        assert_eq!((ends, generated.acquisition_cost_count(), costs), (0, 0, 0));
+    }
+
+    #[test]
+    fn without_subscriptions_everybody_buys_the_same() {
+        let with = generate(&spec(2_000, Some(5.0))).unwrap();
+        let without = generate(&GenerateSpec { subscriptions: false, ..spec(2_000, Some(5.0)) }).unwrap();
+
+        assert!(with.customers().eq(without.customers()));
+        assert!(with.transactions().eq(without.transactions()));
+        assert_eq!((without.subscription_count(), without.acquisition_cost_count()), (0, 0));
+    }
+
+    #[test]
     fn a_customer_is_the_same_however_many_others_there_are() {
         let few = generate(&spec(10, None)).unwrap();
         let many = generate(&spec(10_000, None)).unwrap();
 
         assert!(few.customers().eq(many.customers().take(10)));
+        let of_the_first_ten = many.subscriptions().filter(|line| line.customer_id <= 10);
+        assert!(few.subscriptions().eq(of_the_first_ten));
+        assert!(few.acquisition_costs().eq(many.acquisition_costs().filter(|cost| cost.customer_id <= 10)));
     }
 
     #[test]

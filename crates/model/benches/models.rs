@@ -8,7 +8,10 @@ mod customers;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use model::{Parameters, Scorer, Summary, Terms, fit};
+use model::{
+    BgNbd, ContractModel, ContractModels, GammaGamma, Models, Parameters, Sbg, Scorer, Summary, Terms,
+    ValueTerms, Valuer, fit,
+};
 
 const WEEKS: f64 = 104.0;
 
@@ -61,6 +64,40 @@ fn scoring(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn valuing(criterion: &mut Criterion) {
+    let base = customers::accounts(1_000_000, WEEKS, 3);
+    let models = Models {
+        purchases: Parameters {
+            bg_nbd: BgNbd::new(0.9, 3.0, 0.6, 9.0).expect("in the domain"),
+            gamma_gamma: GammaGamma::new(6.25, 3.74, 1544.0).expect("in the domain"),
+        },
+        season: None,
+        contracts: ContractModels {
+            plans: Vec::new(),
+            others: Some(ContractModel::Sbg(Sbg::new(0.7, 6.0).expect("in the domain"))),
+        },
+    };
+    let purchases = base.iter().filter_map(|account| account.purchases);
+    let repeats: f64 = purchases.map(|summary| f64::from(summary.frequency)).sum();
+    println!("repeat purchases of a customer: {:.1}", repeats / base.len() as f64);
+    let mut group = criterion.benchmark_group("valuing");
+    group.sample_size(10).throughput(Throughput::Elements(base.len() as u64));
+    let new_valuer = || Valuer::new(models.clone(), ValueTerms::default(), 20_000);
+    let value_all = |valuer: &Valuer| {
+        let values = base.iter().filter_map(|account| valuer.value(account).ok());
+        values.map(|value| value.value_minor()).sum::<i64>()
+    };
+    group.bench_function(
+        "account: purchases, contracts, intervals, payback, one thread, cold tables",
+        |bencher| {
+            bencher.iter(|| value_all(&new_valuer()));
+        },
+    );
+    let warm = new_valuer();
+    group.bench_function("the same, warm tables", |bencher| bencher.iter(|| value_all(&warm)));
+    group.finish();
+}
+
 fn parameters(base: &[Summary]) -> Parameters {
     fit::parameters(base.iter().copied().take(100_000)).expect("a generated base has a maximum").0
 }
@@ -72,5 +109,5 @@ fn peak_memory() -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-criterion_group!(benches, fitting, scoring);
+criterion_group!(benches, fitting, scoring, valuing);
 criterion_main!(benches);

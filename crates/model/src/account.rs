@@ -74,7 +74,8 @@ pub struct Confidence {
     /// His own share in what is believed of his spend: `p x / (p x + q - 1)`; 0 without repeat purchases.
     pub own_spend: f32,
     /// The width of the 80 % interval in units of the contribution that is expected over the same 12 months, not
-    /// discounted; none where there is no interval, or nothing is expected.
+    /// discounted; none where there is no interval, nothing is expected, or the interval ends below what is expected: of
+    /// a customer who will most likely bring nothing `[0, 0]` says so, and its width would say that his value is sure.
     pub relative_width: Option<f32>,
 }
 
@@ -87,7 +88,7 @@ pub enum Grade {
     B,
     /// At most twice as wide.
     C,
-    /// Wider, or there is no interval.
+    /// Wider, or there is no width.
     D,
     /// Nothing but what is known of all customers: he has no repeat purchase and no contract.
     PriorOnly,

@@ -22,10 +22,12 @@
 //! The variance is a function of `t/A` as it stands, so [`SpreadCurve`] looks it up.
 
 use crate::Outlook;
+use crate::ahead::Ahead;
 use crate::alive::Alive;
 use crate::kernel::beta_expectation::BetaExpectation;
 use crate::kernel::chebyshev::Interpolant;
 use crate::kernel::gauss_legendre;
+use crate::season::Stretch;
 
 /// Purchases expected of a customer who is alive, over a horizon.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +55,17 @@ pub struct AliveCurve {
 
 impl AliveCurve {
     /// Tabulates for `lambda ~ Gamma(k, alpha + T)` and `p ~ Beta(a, b)`, given alive, whatever `T`.
-    pub(crate) fn over(k: f64, alpha: f64, a: f64, b: f64, horizon: f64, delta: f64) -> Self {
+    pub(crate) fn over(youngest: Alive, horizon: f64, delta: f64) -> Self {
+        Self::tabulated(youngest, horizon, delta, WIDEST_PIECE)
+    }
+
+    /// The same with a relative error of about 1e-11, for horizons of centuries.
+    pub(crate) fn far(youngest: Alive, horizon: f64, delta: f64) -> Self {
+        Self::tabulated(youngest, horizon, delta, WIDEST_FAR_PIECE)
+    }
+
+    fn tabulated(youngest: Alive, horizon: f64, delta: f64, widest: f64) -> Self {
+        let Alive { k, rate: alpha, a, b } = youngest;
         let longest = horizon / alpha;
 
         // phi is constant in p to rounding where (k+1) p y is below the rounding error.
@@ -64,7 +76,7 @@ impl AliveCurve {
         let kappa = f64::max(1.0, k * expectation.upper_end());
         // No shorter than what has a reciprocal.
         let end = f64::max(libm::log1p(kappa * longest), f64::MIN_POSITIVE);
-        let phi = Interpolant::new(end, WIDEST_PIECE, |s| {
+        let phi = Interpolant::new(end, widest, |s| {
             let y = libm::expm1(s) / kappa;
             expectation.of(|p| libm::exp(-(k + 1.0) * libm::log1p(p * y)))
         });
@@ -94,31 +106,103 @@ impl AliveCurve {
     ///
     /// The error is that of [`purchases`](Self::purchases): each stretch of the outlook is integrated by itself.
     pub fn purchases_over(&self, age: f64, outlook: &Outlook) -> Purchases {
-        let a = self.alpha + age;
-        let stretch = self.kappa + outlook.delta() * a;
-        let (mut expected, mut discounted) = (0.0, 0.0);
-        let mut start = 0.0;
+        // A year has fifty stretches. What has only one goes the way of `purchases`, to the same bits.
+        let panels = if outlook.stretches().len() > 1 { Panels::FINE } else { Panels::WIDE };
+        let mut way = self.way(age, outlook.delta());
         for even in outlook.stretches() {
-            let end = libm::log1p(stretch * even.until / a);
-            let decay = even.delta * a;
-            let visit = |node, weight| {
-                let grown = libm::expm1(node);
-                let y = grown / stretch;
-                let share = weight * (1.0 + grown) * self.phi.at(libm::log1p(self.kappa * y));
-                expected += share;
-                discounted += share * libm::exp(even.ln_discount - decay * y);
-            };
-            // A year has fifty stretches. What has only one goes the way of `purchases`, to the same bits.
-            if outlook.stretches().len() > 1 && end - start < SHORT_STRETCH {
-                gauss_legendre::visit_few_nodes_between(start, end, WIDEST_SHORT_PANEL, visit);
-            } else {
-                gauss_legendre::visit_nodes_between(start, end, WIDEST_PANEL, visit);
-            }
-            start = end;
+            way.go_on(even, panels);
         }
-        let scale = self.k / stretch;
-        Purchases { expected: scale * expected, discounted: scale * discounted }
+        way.so_far()
     }
+
+    /// The purchases until each of the moments that the future is cut at, and for ever, of a customer whose age is `age`
+    /// operational weeks. Relative error about 1e-11.
+    pub(crate) fn purchases_until<const N: usize>(&self, age: f64, ahead: &Ahead<N>) -> PurchasesUntil<N> {
+        let mut way = self.way(age, ahead.delta());
+        let mut gone = 0;
+        let until = ahead.ends().map(|end| {
+            for even in &ahead.stretches()[gone..end] {
+                way.go_on(even, Panels::COARSE);
+            }
+            gone = end;
+            way.so_far()
+        });
+        let for_ever = ahead.rest().map(|rest| {
+            way.go_on(rest, Panels::COARSE);
+            way.so_far().discounted
+        });
+        PurchasesUntil { until, for_ever }
+    }
+
+    fn way(&self, age: f64, delta: f64) -> Way<'_> {
+        let a = self.alpha + age;
+        Way { curve: self, a, stretch: self.kappa + delta * a, end: 0.0, expected: 0.0, discounted: 0.0 }
+    }
+}
+
+/// Purchases until several moments, and discounted ones for ever where their sum has an end that can be seen.
+pub(crate) struct PurchasesUntil<const N: usize> {
+    pub(crate) until: [Purchases; N],
+    pub(crate) for_ever: Option<f64>,
+}
+
+/// An integral on its way from stretch to stretch.
+struct Way<'a> {
+    curve: &'a AliveCurve,
+    a: f64,
+    stretch: f64,
+    end: f64,
+    expected: f64,
+    discounted: f64,
+}
+
+impl Way<'_> {
+    fn go_on(&mut self, even: &Stretch, panels: Panels) {
+        let &mut Self { curve, a, stretch, end: start, .. } = self;
+        let end = libm::log1p(stretch * even.until / a);
+        let decay = even.delta * a;
+        let (expected, discounted) = (&mut self.expected, &mut self.discounted);
+        let visit = |node, weight| {
+            let grown = libm::expm1(node);
+            let y = grown / stretch;
+            let share = weight * (1.0 + grown) * curve.phi.at(libm::log1p(curve.kappa * y));
+            *expected += share;
+            *discounted += share * libm::exp(even.ln_discount - decay * y);
+        };
+        if end - start < panels.short {
+            gauss_legendre::visit_few_nodes_between(start, end, panels.widest_short, visit);
+        } else {
+            gauss_legendre::visit_nodes_between(start, end, panels.widest, visit);
+        }
+        self.end = end;
+    }
+
+    fn so_far(&self) -> Purchases {
+        let scale = self.curve.k / self.stretch;
+        Purchases { expected: scale * self.expected, discounted: scale * self.discounted }
+    }
+}
+
+/// How an integral is cut into panels.
+#[derive(Clone, Copy)]
+struct Panels {
+    /// Twelve nodes for this width …
+    widest: f64,
+    /// … but on stretches below this …
+    short: f64,
+    /// … four nodes for this one, which are fewer in all and as good.
+    widest_short: f64,
+}
+
+impl Panels {
+    /// Right to about 1e-13, for a single stretch.
+    const WIDE: Self = Self { widest: WIDEST_PANEL, short: 0.0, widest_short: WIDEST_SHORT_PANEL };
+
+    /// The same for many.
+    const FINE: Self = Self { widest: WIDEST_PANEL, short: 0.45, widest_short: WIDEST_SHORT_PANEL };
+
+    /// Right to about 1e-11.
+    const COARSE: Self = Self { widest: 2.5, short: 0.6, widest_short: 0.3 };
 }
 
 /// How far the purchases of a customer who is alive scatter, over a horizon.
@@ -159,13 +243,22 @@ pub struct SpreadCurve {
 
 impl SpreadCurve {
     /// Tabulates for `lambda ~ Gamma(k, alpha + T)` and `p ~ Beta(a, b)`, given alive, whatever `T`.
-    pub(crate) fn over(k: f64, alpha: f64, a: f64, b: f64, horizon: f64) -> Self {
+    pub(crate) fn over(youngest: Alive, horizon: f64) -> Self {
+        Self::tabulated(youngest, horizon, WIDEST_PIECE)
+    }
+
+    /// The same with a relative error of about 1e-8, for intervals, in half the time.
+    pub(crate) fn coarsely(youngest: Alive, horizon: f64) -> Self {
+        Self::tabulated(youngest, horizon, WIDEST_COARSE_PIECE)
+    }
+
+    fn tabulated(youngest: Alive, horizon: f64, widest: f64) -> Self {
+        let Alive { k, rate: alpha, .. } = youngest;
         let longest = horizon / alpha;
-        let youngest = Alive { k, rate: alpha, a, b };
         let expectation = youngest.expectation(longest);
         // As for phi, whose singularities the variance shares.
         let kappa = f64::max(1.0, k * expectation.upper_end());
-        let variance = Interpolant::new(libm::log1p(kappa * longest), WIDEST_PIECE, |s| {
+        let variance = Interpolant::new(libm::log1p(kappa * longest), widest, |s| {
             let y = libm::expm1(s) / kappa;
             youngest.moments_at(y, &expectation).variance / y
         });
@@ -185,10 +278,14 @@ impl SpreadCurve {
 /// With twenty Chebyshev coefficients a piece, `phi` is then right to about 1e-14 of `phi(0)`.
 const WIDEST_PIECE: f64 = 1.0;
 
+/// And then the variance to about 1e-8.
+const WIDEST_COARSE_PIECE: f64 = 4.0;
+
+/// And then `phi` to about 1e-11.
+const WIDEST_FAR_PIECE: f64 = 2.0;
+
 /// With twelve Gauss-Legendre nodes a panel, the integrals are then right to about 1e-13.
 const WIDEST_PANEL: f64 = 1.5;
-/// Below this, four nodes a panel are fewer in all …
-const SHORT_STRETCH: f64 = 0.45;
 
-/// … and as good in panels of this width.
+/// With four.
 const WIDEST_SHORT_PANEL: f64 = 0.15;

@@ -143,19 +143,21 @@ impl BgNbd {
 
     /// How [`seasonal_curve`](Self::seasonal_curve)'s purchases scatter, for every age.
     pub fn seasonal_spread_curve(&self, x: u32, outlook: &Outlook) -> SpreadCurve {
-        let Alive { k, rate, a, b } = self.customer(x, 0.0, 0.0).alive();
-        SpreadCurve::over(k, rate, a, b, outlook.operational_weeks())
+        SpreadCurve::over(self.youngest(x), outlook.operational_weeks())
     }
 
     /// How [`alive_curve`](Self::alive_curve)'s purchases scatter, for every age.
     pub fn spread_curve(&self, x: u32, terms: &Terms) -> SpreadCurve {
-        let Alive { k, rate, a, b } = self.customer(x, 0.0, 0.0).alive();
-        SpreadCurve::over(k, rate, a, b, terms.horizon_weeks())
+        SpreadCurve::over(self.youngest(x), terms.horizon_weeks())
     }
 
     fn curve(&self, x: u32, horizon: f64, delta: f64) -> AliveCurve {
-        let Alive { k, rate, a, b } = self.customer(x, 0.0, 0.0).alive();
-        AliveCurve::over(k, rate, a, b, horizon, delta)
+        AliveCurve::over(self.youngest(x), horizon, delta)
+    }
+
+    /// A customer with `x` repeat purchases who is alive, at the age 0.
+    pub(crate) fn youngest(&self, x: u32) -> Alive {
+        self.customer(x, 0.0, 0.0).alive()
     }
 
     fn customer(&self, x: u32, t_x: f64, age: f64) -> Customer {

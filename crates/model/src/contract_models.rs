@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bdw, Sbg};
+use crate::{Bdw, PeriodRate, Sbg, Undefined};
 
 /// How long customers of a plan keep renewing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +12,24 @@ pub enum ContractModel {
     Sbg(Sbg),
     /// Churn that changes with time too.
     Bdw(Bdw),
+}
+
+impl ContractModel {
+    /// The probability of at least `n` further renewals of a customer who made `renewals_made`.
+    pub fn remaining_survival(&self, renewals_made: u32, n: u32) -> f64 {
+        match self {
+            Self::Sbg(sbg) => sbg.remaining_survival(renewals_made, n),
+            Self::Bdw(bdw) => bdw.remaining_survival(renewals_made, n),
+        }
+    }
+
+    /// The expected number of further renewals of a customer just before the next, each discounted to that one, for ever.
+    pub fn residual_lifetime(&self, renewals_made: u32, rate: PeriodRate) -> Result<f64, Undefined> {
+        match self {
+            Self::Sbg(sbg) => sbg.residual_lifetime(renewals_made, rate),
+            Self::Bdw(bdw) => bdw.residual_lifetime(renewals_made, rate),
+        }
+    }
 }
 
 /// A plan with its model.

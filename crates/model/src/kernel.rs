@@ -14,4 +14,5 @@ pub(crate) mod ln_1p_exp;
 pub(crate) mod negative_binomial;
 pub(crate) mod negative_binomial_mixture;
 pub(crate) mod normal_quantile;
+pub(crate) mod quick;
 pub(crate) mod tail_root;

@@ -10,7 +10,7 @@
 //!
 //! **Where to start.** [`HistoryFold`] turns a customer's transactions into a [`Summary`]; [`Scorer`] turns a summary
 //! into a [`PurchaseValue`], or says with a [`Rejection`] why it cannot; [`fit::parameters`] finds the [`Parameters`] from
-//! many summaries.
+//! many summaries. With the contracts beside the purchases it is an [`Account`], which [`Valuer`] turns into a [`Value`].
 //!
 //! ```
 //! use model::{Currency, HistoryFold, Observation, Parameters, Scorer, Terms, BgNbd, GammaGamma};
@@ -40,6 +40,7 @@
 //! first purchase. Outside the formulas they are called frequency, recency and age.
 
 mod account;
+mod ahead;
 mod alive;
 mod alive_curve;
 pub mod backtest;
@@ -49,6 +50,8 @@ mod bg_bb;
 mod bg_nbd;
 mod coin_dropout;
 mod contract_models;
+mod contract_outlook;
+mod contribution;
 pub mod fit;
 mod gamma_gamma;
 mod history;
@@ -58,6 +61,7 @@ mod parameters;
 mod pareto_nbd;
 mod period_rate;
 mod purchase_distribution;
+mod purchase_outlook;
 mod remaining_renewals;
 mod sbg;
 mod scorer;
@@ -66,6 +70,7 @@ mod spend_distribution;
 mod spend_interval;
 mod subscription;
 mod undefined;
+mod valuer;
 
 pub use account::{Account, Between, Confidence, Grade, Horizons, Payback, Value};
 pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
@@ -90,6 +95,7 @@ pub use subscription::{
     Contract, Contracts, Course, LONGEST_PERIOD, Subscribed, Subscription, SubscriptionFold,
 };
 pub use undefined::Undefined;
+pub use valuer::Valuer;
 
 /// Days in a week: histories are counted in days, the models in weeks.
 pub const DAYS_PER_WEEK: f64 = 7.0;

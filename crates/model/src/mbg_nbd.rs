@@ -10,7 +10,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::alive::Alive;
 use crate::coin_dropout::Customer;
 use crate::parameters::ExactNumber;
 use crate::{AliveCurve, ParameterError, PurchaseDistribution, SpreadCurve, Terms, Undefined};
@@ -137,13 +136,11 @@ impl MbgNbd {
 
     /// How that scatters, for every age.
     pub fn spread_curve(&self, x: u32, terms: &Terms) -> SpreadCurve {
-        let Alive { k, rate, a, b } = self.customer(x, 0.0, 0.0).alive();
-        SpreadCurve::over(k, rate, a, b, terms.horizon_weeks())
+        SpreadCurve::over(self.customer(x, 0.0, 0.0).alive(), terms.horizon_weeks())
     }
 
     fn curve(&self, x: u32, horizon: f64, delta: f64) -> AliveCurve {
-        let Alive { k, rate, a, b } = self.customer(x, 0.0, 0.0).alive();
-        AliveCurve::over(k, rate, a, b, horizon, delta)
+        AliveCurve::over(self.customer(x, 0.0, 0.0).alive(), horizon, delta)
     }
 
     fn customer(&self, x: u32, t_x: f64, age: f64) -> Customer {

@@ -247,7 +247,8 @@ impl Entry {
     }
 }
 
-fn whole_minor(value: f64) -> Result<i64, Rejection> {
+/// Rounds half away from zero; beyond what is believed there is no value.
+pub(crate) fn whole_minor(value: f64) -> Result<i64, Rejection> {
     let rounded = libm::round(value);
     if rounded <= LARGEST_SUM_MINOR as f64 { Ok(rounded as i64) } else { Err(Rejection::ValueOutOfRange) }
 }

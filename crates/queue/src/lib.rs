@@ -14,13 +14,19 @@
 //!
 //! # Which type to look at first?
 //!
-//! [`Queue`], then [`Consumer`] and [`Delivery`]. The backend is [`RabbitMq`].
+//! [`Queue`], then [`Consumer`] and [`Delivery`]. There are two backends: [`RabbitMq`], and [`Memory`], a broker in
+//! one process with faults on request. What the traits promise is tested by one suite that both pass (`contract`,
+//! behind the feature of that name); what is not tested there is not promised, above all no order among the
+//! messages of one priority.
 //!
 //! # What a message looks like
 //!
 //! `{"v":1,"run":7,"chunk":118,"attempt":0}`. Another version, another field or anything else is [`Malformed`].
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod error;
+pub mod memory;
 mod message;
 pub mod metrics;
 pub mod rabbitmq;
@@ -30,34 +36,40 @@ use std::fmt;
 use batch::{ChunkMessage, PerPriority, Priority};
 
 pub use error::Error;
+pub use memory::Memory;
 pub use message::Malformed;
 pub use rabbitmq::{RabbitMq, RabbitMqConfig, redacted};
 
-/// Carries messages from those who plan to those who work. A clone is another handle to the same queues.
+/// How often a message may come back before it is put among the dead letters: a backstop against one that circles
+/// for ever. The store counts attempts, and decides long before.
+pub const DELIVERY_LIMIT: u32 = 1_000;
+
+/// Carries messages from those who plan to those who work. A clone is another handle to the same connection.
 pub trait Queue: Clone + Send + Sync + 'static {
     /// What [`consume`](Self::consume) begins.
     type Consumer: Consumer;
 
-    /// Publishes all of them, so that they outlive a restart, and waits until each is confirmed.
+    /// Publishes all of them, and waits until each is confirmed. What is confirmed outlives an outage.
     ///
-    /// One result for each message, in the order given. A confirmation is waited for within a time limit; how
-    /// many are awaited at once is bounded. [`Error::Unconfirmed`] is unknown, not failed: publishing again is
-    /// right, and the duplicate is harmless. Dropping the future does not take back what was sent.
+    /// One result for each message, in the order given. A confirmation is waited for within a time limit.
+    /// [`Error::Unconfirmed`] is unknown, not failed: publishing again is right, and the duplicate is harmless.
+    /// While the broker is away the answer is [`Error::Unavailable`], at once. Dropping the future does not take
+    /// back what was sent.
     fn publish(&self, messages: Vec<Outgoing>) -> impl Future<Output = Vec<Result<(), Error>>> + Send;
 
-    /// Begins to consume the three priorities, each with its own `prefetch`: how many messages may be here and
-    /// not yet settled. 0 is taken as 1.
+    /// Begins to consume the three priorities, each with its own `prefetch`: how many messages may be with this
+    /// consumer and not yet settled, those that were not yet taken included. 0 is taken as 1.
     ///
     /// Succeeds while the broker is away, too: the consumer waits for it.
     fn consume(&self, prefetch: u16) -> impl Future<Output = Result<Self::Consumer, Error>> + Send;
 
-    /// Counts the messages that nobody has taken yet. `None` where the broker did not say: a sick broker is not
+    /// Counts the messages that are with no consumer. `None` where the broker did not say: a sick broker is not
     /// an empty queue.
     fn waiting(&self) -> impl Future<Output = PerPriority<Option<u64>>> + Send;
 
     /// Looks at up to `limit` dead letters, the oldest first, and leaves them where they are.
     ///
-    /// While one caller looks, another sees the rest only.
+    /// While one caller looks, another may see the rest only.
     fn dead_letters(&self, limit: usize) -> impl Future<Output = Result<Vec<DeadMessage>, Error>> + Send;
 
     /// Throws the dead letters away; returns how many there were.
@@ -66,7 +78,8 @@ pub trait Queue: Clone + Send + Sync + 'static {
     /// Says whether publishing is possible and everything that should be consumed is being consumed.
     fn ready(&self) -> bool;
 
-    /// Confirms what is under way, ends consuming, hangs up. Afterwards every call is [`Error::Unavailable`].
+    /// Confirms what is under way, and hangs up. Afterwards every call is [`Error::Unavailable`], also those of the
+    /// clones. Consumers end as by [`Consumer::stop`], a moment later.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
@@ -81,7 +94,8 @@ pub trait Consumer: Send + 'static {
     /// Cancel safe: dropping the future loses no delivery.
     fn next(&mut self) -> impl Future<Output = Option<Self::Delivery>> + Send;
 
-    /// Takes no more, and gives back what had come and was not taken.
+    /// Takes no more, and gives back what had come and was not taken. A consumer that is dropped does the same in
+    /// the background.
     ///
     /// What was taken can still be settled; it keeps its connection until then.
     fn stop(self) -> impl Future<Output = ()> + Send;
@@ -89,6 +103,8 @@ pub trait Consumer: Send + 'static {
 
 /// Is a message that is here and has to be settled: by [`ack`](Self::ack), [`requeue`](Self::requeue) or
 /// [`dead_letter`](Self::dead_letter). One that is dropped instead is requeued.
+///
+/// When its connection is lost it is stale: it comes again, whatever is done with it here.
 pub trait Delivery: Send + 'static {
     /// The message, or what is wrong with it.
     fn message(&self) -> Result<ChunkMessage, &Malformed>;
@@ -108,9 +124,11 @@ pub trait Delivery: Send + 'static {
     /// Gives it back at once, to whoever comes first.
     fn requeue(self) -> impl Future<Output = Acked> + Send;
 
-    /// Puts it among the dead letters with the reason, and acks it once that is confirmed.
+    /// Puts it among the dead letters with the reason, of which the first thousand bytes are kept, and acks it once
+    /// that is confirmed.
     ///
-    /// If it cannot be put there, it is requeued after a short pause, and the error says why.
+    /// If it cannot be put there, it is requeued after a short pause, and the error says why. If the ack is lost,
+    /// it comes again, and may be put there twice.
     fn dead_letter(self, reason: &str) -> impl Future<Output = Result<Acked, Error>> + Send;
 }
 
@@ -137,11 +155,14 @@ pub struct Outgoing {
     pub trace: TraceContext,
 }
 
-/// Carries a W3C trace context as the pairs it is written in: `traceparent`, `tracestate`.
+/// Carries a W3C trace context as the pairs it is written in. Pairs with other keys are not carried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceContext(pub Vec<(String, String)>);
 
 impl TraceContext {
+    /// The keys of a trace context.
+    pub const KEYS: [&str; 2] = ["traceparent", "tracestate"];
+
     /// Finds a value by its key.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
@@ -155,7 +176,7 @@ pub struct DeadMessage {
     pub message: Result<ChunkMessage, Malformed>,
     /// Why it is here: what [`Delivery::dead_letter`] was told, or the broker's own word.
     pub reason: String,
-    /// The queue it came from, where that is known.
+    /// The queue it came from, where that is known; its name ends with the priority's.
     pub origin: Option<String>,
     /// The trace it belongs to.
     pub trace: TraceContext,
@@ -168,5 +189,24 @@ impl fmt::Display for DeadMessage {
             Err(malformed) => write!(f, "{malformed}")?,
         }
         write!(f, ": {}", self.reason)
+    }
+}
+
+/// The part of a reason that is kept, cut at the end of a character.
+fn shortened(reason: &str) -> &str {
+    const LONGEST: usize = 1_000;
+    &reason[..reason.floor_char_boundary(LONGEST)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let reason = "€".repeat(1_000);
+
+        assert_eq!(shortened(&reason).len(), 999);
+        assert_eq!(shortened("poison"), "poison");
     }
 }

@@ -166,7 +166,7 @@ impl<E: Error> Error for GaveUp<E> {
     }
 }
 
-/// Gives pauses without end, each drawn evenly from zero to a delay that grows up to a cap.
+/// Gives pauses without end, each drawn evenly from zero to a delay that grows up to a cap, unless told otherwise.
 ///
 /// ```
 /// # use resilience::Delays;
@@ -185,6 +185,7 @@ impl<E: Error> Error for GaveUp<E> {
 #[derive(Debug)]
 pub struct Delays {
     progression: ExponentialBackoff<SystemClock>,
+    jitter: Jitter,
 }
 
 impl Delays {
@@ -201,7 +202,14 @@ impl Delays {
                 max_elapsed_time: None,    // the bound, if there is one, is `retry`'s
                 ..ExponentialBackoff::default()
             },
+            jitter: Jitter::Full,
         }
+    }
+
+    /// The same delays with another part of them left to chance; none in a simulation, which is to be repeatable.
+    #[must_use]
+    pub fn with_jitter(self, jitter: Jitter) -> Self {
+        Self { jitter, ..self }
     }
 
     /// Starts at 200 ms and doubles up to 10 s: for a connection that is set up again for as long as it takes.
@@ -211,7 +219,8 @@ impl Delays {
 
     /// Draws the next pause.
     pub fn next_pause(&mut self) -> Duration {
-        Jitter::Full.draw(self.next_delay())
+        let delay = self.next_delay();
+        self.jitter.draw(delay)
     }
 
     /// Sleeps for the next pause.
@@ -246,6 +255,15 @@ mod tests {
         max_delay: Duration::from_millis(300),
         total_time: Duration::from_mins(1),
     };
+
+    #[test]
+    fn without_jitter_pauses_are_the_delays() {
+        let mut delays = Delays::reconnect().with_jitter(Jitter::None);
+
+        let pauses: Vec<u128> = (0..7).map(|_| delays.next_pause().as_millis()).collect();
+
+        assert_eq!(pauses, [200, 400, 800, 1_600, 3_200, 6_400, 10_000]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_operation_that_succeeds_is_tried_once_and_does_not_wait() {

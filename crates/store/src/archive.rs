@@ -44,6 +44,7 @@ pub struct RunSummary {
 
 /// What a run holds about one customer.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is asked for at a time, and most are values")]
 pub enum Explained {
     /// A value, with the inputs that it was computed from.
     Valued(Valued),

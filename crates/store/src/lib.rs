@@ -10,6 +10,7 @@
 mod archive;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod contracts;
 mod error;
 mod members;
 mod metrics;
@@ -129,8 +130,9 @@ pub trait Attempts: Clone + Send + Sync + 'static {
 
 /// Histories in, values out. The worker's side, and where the bytes are.
 pub trait Values: Clone + Send + Sync + 'static {
-    /// Reads the histories of a chunk's customers, each folded into a summary or a rejection. Every planned
-    /// customer is answered, in the order of the plan, and nobody else.
+    /// Reads the histories of a chunk's customers, their subscriptions and what it cost to win them, each folded
+    /// into an account or a rejection. Every planned customer is answered, in the order of the plan, and nobody
+    /// else.
     fn read_histories(&self, reading: &Reading<'_>) -> impl Future<Output = Result<Vec<History>>> + Send;
 
     /// Commits an attempt: its values, its rejections and the chunk's `done` in one transaction, or nothing at

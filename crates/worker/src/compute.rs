@@ -3,9 +3,12 @@
 //! A job is a small part of a chunk. Threads take the most urgent job first, so an urgent chunk overtakes the
 //! night's between two parts, and heartbeats are never starved by mathematics. A job that panics fails its
 //! chunk and nobody else's.
+//!
+//! A simulation computes in place: threads of its own have a time of their own, and no two nights would be the same.
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +17,17 @@ use tokio::sync::oneshot;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A few threads with a lane for each priority. They end when it is dropped.
-pub(crate) struct Compute(Arc<Shared>);
+/// Where a worker computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComputeOn {
+    /// On so many threads of its own, the most urgent chunk first.
+    Threads(NonZeroUsize),
+    /// Within the task that asks, in the order of asking: for a simulation, which is to be repeatable.
+    TheCaller,
+}
+
+/// A few threads with a lane for each priority, which end when it is dropped; or the caller.
+pub(crate) struct Compute(Option<Arc<Shared>>);
 
 /// The job panicked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,16 +48,17 @@ struct Lanes {
 
 impl Compute {
     /// Starts the threads.
-    pub(crate) fn start(threads: usize) -> Self {
+    pub(crate) fn start(on: ComputeOn) -> Self {
+        let ComputeOn::Threads(threads) = on else { return Self(None) };
         let shared = Arc::new(Shared::default());
-        for number in 0..threads.max(1) {
+        for number in 0..threads.get() {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name(format!("compute-{number}"))
                 .spawn(move || shared.work())
                 .expect("the system has a thread left at start-up");
         }
-        Self(shared)
+        Self(Some(shared))
     }
 
     /// Runs a job when it is the most urgent one.
@@ -54,11 +67,13 @@ impl Compute {
         priority: Priority,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Panicked> {
+        let job = move || catch_unwind(AssertUnwindSafe(job)).map_err(|panic| Panicked(text_of(&*panic)));
+        let Some(shared) = &self.0 else { return job() };
         let (answer, answered) = oneshot::channel();
-        self.0.push(
+        shared.push(
             priority,
             Box::new(move || {
-                let result = catch_unwind(AssertUnwindSafe(job)).map_err(|panic| Panicked(text_of(&*panic)));
+                let result = job();
                 // Nobody waits any more if the attempt was given up.
                 let _ = answer.send(result);
             }),
@@ -69,8 +84,10 @@ impl Compute {
 
 impl Drop for Compute {
     fn drop(&mut self) {
-        self.0.lock().is_closed = true;
-        self.0.changed.notify_all();
+        if let Some(shared) = &self.0 {
+            shared.lock().is_closed = true;
+            shared.changed.notify_all();
+        }
     }
 }
 
@@ -118,9 +135,11 @@ mod tests {
 
     use super::*;
 
+    const ONE_THREAD: ComputeOn = ComputeOn::Threads(NonZeroUsize::MIN);
+
     #[tokio::test(flavor = "multi_thread")]
     async fn the_most_urgent_job_is_next() {
-        let compute = Arc::new(Compute::start(1));
+        let compute = Arc::new(Compute::start(ONE_THREAD));
         let (release, released) = mpsc::channel::<()>();
         let (order, ordered) = mpsc::channel();
         let (started, has_started) = oneshot::channel();
@@ -139,7 +158,7 @@ mod tests {
         let waiting: Vec<_> = [Priority::Normal, Priority::High, Priority::Critical]
             .map(|priority| {
                 let order = order.clone();
-                compute.0.push(priority, Box::new(move || order.send(priority).unwrap()));
+                compute.0.as_ref().unwrap().push(priority, Box::new(move || order.send(priority).unwrap()));
             })
             .into();
         assert_eq!(waiting.len(), 3);
@@ -151,12 +170,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_answer_and_the_thread_goes_on() {
-        let compute = Compute::start(1);
+    async fn a_panic_is_an_answer_and_computing_goes_on() {
+        for on in [ONE_THREAD, ComputeOn::TheCaller] {
+            let compute = Compute::start(on);
 
-        let panicked = compute.run(Priority::Normal, || -> u32 { panic!("customer 7") }).await;
+            let panicked = compute.run(Priority::Normal, || -> u32 { panic!("customer 7") }).await;
 
-        assert_eq!(panicked, Err(Panicked("customer 7".into())));
-        assert_eq!(compute.run(Priority::Normal, || 7).await, Ok(7));
+            assert_eq!(panicked, Err(Panicked("customer 7".into())), "{on:?}");
+            assert_eq!(compute.run(Priority::Normal, || 7).await, Ok(7), "{on:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! * **The same chunk comes twice at once.** The second message finds it held from before its begin on: the store
 //!   would take a second begin by the same worker for a repeat whose first answer was lost.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::{BTreeMap, btree_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ struct Entry {
     superseded: CancellationToken,
 }
 
-type Chunks = HashMap<ChunkRef, Entry>;
+/// In an order of their own, so that a simulated night can be repeated.
+type Chunks = BTreeMap<ChunkRef, Entry>;
 
 /// The chunks being worked on.
 #[derive(Clone, Default)]
@@ -43,8 +44,8 @@ impl Held {
     /// Holds a chunk, unless it is held here already.
     pub(crate) fn hold(&self, chunk: ChunkRef) -> Option<Holding> {
         match self.lock().entry(chunk) {
-            hash_map::Entry::Occupied(_) => None,
-            hash_map::Entry::Vacant(free) => {
+            btree_map::Entry::Occupied(_) => None,
+            btree_map::Entry::Vacant(free) => {
                 let superseded = CancellationToken::new();
                 let entry = Entry { attempt: None, is_committing: false, superseded: superseded.clone() };
                 free.insert(entry);

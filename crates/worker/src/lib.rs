@@ -19,6 +19,7 @@ use std::time::Duration;
 use batch::RetryPolicy;
 use cache::Cache;
 use queue::{Consumer, Queue};
+use resilience::Delays;
 use store::{Attempts, Values};
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -30,6 +31,7 @@ use held::Held;
 use slot::Slot;
 use valuers::Valuers;
 
+pub use compute::ComputeOn;
 pub use faults::{FaultPlan, UnknownFault};
 pub use metrics::describe as describe_metrics;
 
@@ -44,8 +46,10 @@ pub struct WorkerConfig {
     pub lease: Duration,
     /// How often and how soon a failed chunk is tried again.
     pub retry: RetryPolicy,
-    /// Threads that compute.
-    pub compute_threads: usize,
+    /// Where it computes.
+    pub compute_on: ComputeOn,
+    /// The pauses between two looks at a store that is away.
+    pub delays: fn() -> Delays,
     /// How long it may take to finish what it holds after it was asked to stop. What is left is given back.
     pub grace_period: Duration,
     /// Called when the main loop turns, at least once a second while it is alive.
@@ -79,7 +83,7 @@ impl<S: Attempts + Values, Q: Queue, C: Cache> Worker<S, Q, C> {
         let (tasks, gave_up) = (TaskTracker::new(), CancellationToken::new());
         let slot = Arc::new(Slot {
             valuers: Valuers::default(),
-            compute: Compute::start(config.compute_threads),
+            compute: Compute::start(config.compute_on),
             held: held.clone(),
             company: RwLock::default(),
             gave_up: gave_up.clone(),

@@ -175,7 +175,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
 
     /// Begins an attempt, however long the store is away; `None` if the grace period was over first.
     async fn begin(&self, message: ChunkMessage) -> Option<Begin> {
-        let mut delays = Delays::reconnect();
+        let mut delays = (self.config.delays)();
         let mut is_repeat = false;
         loop {
             let (name, lease) = (&self.config.name, self.config.lease);
@@ -216,7 +216,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             Ended::Superseded => {
                 tracing::info!("superseded");
                 // Says that we did come back, however long that takes: the chunk is not charged for us.
-                let _ = self.stand(attempt, &mut Delays::reconnect()).await;
+                let _ = self.stand(attempt, &mut (self.config.delays)()).await;
             }
             Ended::GaveUp => self.give_back(attempt).await,
             Ended::Committed | Ended::Failed => {}
@@ -227,7 +227,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     /// Reads, computes, commits; waits for the store as often as it is away.
     async fn work(&self, assignment: &Assignment, priority: Priority, holding: &Holding) -> Ended {
         self.config.faults.reach(Point::Begun).await;
-        let mut delays = Delays::reconnect();
+        let mut delays = (self.config.delays)();
         let mut rows: Option<ResultRows> = None;
         loop {
             let failure = match self.go_on(assignment, priority, holding, &mut rows).await {
@@ -333,7 +333,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
 
     /// Records that the chunk itself is at fault.
     async fn fail(&self, attempt: AttemptId, reason: &str) -> Ended {
-        let mut delays = Delays::reconnect();
+        let mut delays = (self.config.delays)();
         loop {
             match self.store.fail_attempt(attempt, reason, &self.config.retry).await {
                 Ok(Some(verdict)) => {

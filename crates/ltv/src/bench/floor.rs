@@ -8,7 +8,7 @@ use anyhow::Context;
 use batch::RunId;
 use cache::Valued;
 use cache::floor::{EncodedChunk, FloorLane as CacheLane, encode_chunk};
-use model::Scorer;
+use model::{Observation, Valuer};
 use store::Values;
 use store::postgres::{FloorChunk, Postgres};
 use tokio::task::JoinSet;
@@ -36,7 +36,7 @@ impl Floor {
                 let values: Vec<Valued> = chunk
                     .values
                     .iter()
-                    .map(|valued| Valued { customer: valued.customer, value: valued.value })
+                    .map(|valued| Valued { customer: valued.customer, value: (&valued.value).into() })
                     .collect();
                 let encoded = encode_chunk("floor", run, &values);
                 (chunk, encoded)
@@ -100,13 +100,14 @@ impl Floor {
         let model = store.model_version(record.model_version).await?.context("its model is there")?;
         let chunks = Arc::clone(&self.chunks);
         tokio::task::spawn_blocking(move || {
-            let scorer = Scorer::new(model.parameters, record.terms);
+            let last_day = Observation::new(record.as_of.as_microsecond(), model.currency).last_day();
+            let valuer = Valuer::new(model.models, record.terms, last_day);
             let began = Instant::now();
             let (mut customers, mut total) = (0_u64, 0_i64);
             for valued in chunks.iter().flat_map(|(chunk, _)| &chunk.values) {
-                let value = scorer.value(&valued.summary)?;
+                let value = valuer.value(&valued.account)?;
                 customers += 1;
-                total = total.wrapping_add(value.value_minor);
+                total = total.wrapping_add(value.value_minor());
             }
             std::hint::black_box(total);
             anyhow::Ok(customers as f64 / began.elapsed().as_secs_f64())

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use model::Terms;
+use model::ValueTerms;
 use serde::Serialize;
 use store::postgres::Postgres;
 use store::{NewModelVersion, NewPromotion, Planning, Reading, Selection, Values};
@@ -227,8 +227,8 @@ fn as_of() -> Timestamp {
     AS_OF.parse().expect("the constant is a moment")
 }
 
-fn terms() -> Terms {
-    Terms::default()
+fn terms() -> ValueTerms {
+    ValueTerms::default()
 }
 
 fn median<T, K: Ord>(measured: &[(T, Spent)], key: impl Fn(&T) -> K) -> (&T, &Spent) {

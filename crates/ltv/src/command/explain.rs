@@ -107,9 +107,9 @@ fn tell_confidence(value: &Value) {
         println!("  90 % interval       {}", between(ninety));
     }
     let confidence = value.confidence;
-    let width = confidence
-        .relative_width
-        .map_or_else(String::new, |width| format!(", the 80 % interval is {width:.2} times what is expected"));
+    let width = confidence.relative_width.map_or_else(String::new, |width| {
+        format!(", the 80 % interval is {width:.2} times what is expected")
+    });
     println!(
         "  confidence          {}: own share in the rate {:.2}, in the spend {:.2}{width}",
         char::from(confidence.grade.letter()),

@@ -18,6 +18,7 @@ pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         seed: args.seed,
         as_of: args.as_of,
         weeks: args.weeks,
+        subscriptions: !args.no_subscriptions,
     };
     if let Some(url) = &args.into {
         let database = DatabaseArgs { database_url: url.clone(), bulk_limit: Duration::from_mins(1) };
@@ -25,25 +26,35 @@ pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         let mut client = store.connect_alone().await?;
         let report = generate_into(&mut client, &spec, |_| {}).await?;
         println!(
-            "{} customers with {} transactions are in {url}",
+            "{} customers with {} transactions and {} subscriptions are in {url}",
             count(report.customers),
-            count(report.transactions)
+            count(report.transactions),
+            count(report.subscriptions)
         );
         return Ok(());
     }
     let folder = args.out.clone().context("--out or --into is required")?;
-    let (files, customers, transactions) = tokio::task::spawn_blocking(move || {
+    let (files, generated) = tokio::task::spawn_blocking(move || {
         let generated = generate(&spec)?;
         let files = generated.write_csv(&folder, Packing::Plain)?;
-        anyhow::Ok((files, generated.customer_count(), generated.transaction_count()))
+        anyhow::Ok((files, generated))
     })
     .await??;
     println!(
         "{} customers are in {}, their {} transactions in {}",
-        count(customers),
+        count(generated.customer_count()),
         files.customers.display(),
-        count(transactions),
+        count(generated.transaction_count()),
         files.transactions.display()
     );
+    if let (Some(subscriptions), Some(costs)) = (files.subscriptions, files.acquisition_costs) {
+        println!(
+            "their {} subscriptions are in {}, {} acquisition costs in {}",
+            count(generated.subscription_count()),
+            subscriptions.display(),
+            count(generated.acquisition_cost_count()),
+            costs.display()
+        );
+    }
     Ok(())
 }

@@ -15,6 +15,8 @@ pub(crate) async fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let input = LoadInput {
         customers: args.customers.clone(),
         transactions: args.transactions.clone(),
+        subscriptions: args.subscriptions.clone(),
+        acquisition_costs: args.acquisition_costs.clone(),
         rejects: args.rejects.clone(),
     };
     let mut client = store.connect_alone().await?;
@@ -47,7 +49,7 @@ impl Display {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("  {msg:24} {bar:40.cyan/dim} {prefix}")
+            let style = ProgressStyle::with_template("  {msg:28} {bar:40.cyan/dim} {prefix}")
                 .expect("the template is a constant");
             ProgressBar::new(1).with_style(style.progress_chars("━╸─"))
         });

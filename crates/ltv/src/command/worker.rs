@@ -1,10 +1,12 @@
 //! `ltv worker`
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use batch::RetryPolicy;
 use queue::Queue;
-use worker::{Worker, WorkerConfig};
+use resilience::Delays;
+use worker::{ComputeOn, Worker, WorkerConfig};
 
 use super::role;
 use crate::cli::WorkerArgs;
@@ -22,12 +24,15 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
     let checks = role::checks(&store, &queue, &cache);
     let surroundings = role::surround("worker", args.role.listen, checks, metrics).await?;
+    let threads = usize::from(args.compute_threads);
+    let threads = NonZeroUsize::new(threads).expect("the command line takes 1 at least");
     let config = WorkerConfig {
         name,
         slots: args.slots.into(),
         lease: args.lease,
         retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },
-        compute_threads: args.compute_threads.into(),
+        compute_on: ComputeOn::Threads(threads),
+        delays: Delays::reconnect,
         grace_period: args.grace_period,
         alive: surroundings.alive.ticker(),
         link: telemetry::link,

@@ -1,6 +1,6 @@
-//! `ltv load`: customers and transactions from CSV files into the database.
+//! `ltv load`: customers and what is known of them from CSV files into the database.
 //!
-//! One database transaction for both files: either every good row is loaded, or nothing is. A bad row is no
+//! One database transaction for all files: either every good row is loaded, or nothing is. A bad row is no
 //! reason to stop; it goes into the file of rejects, with its line and the reason. A file that is no such
 //! table, or that breaks off, is.
 //!
@@ -24,7 +24,7 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
-use store::postgres::source::{self, Batch, Numbering, SourceWriter};
+use store::postgres::source::{self, Batch, Numbering, Relation, SourceWriter};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_postgres::Client;
@@ -36,7 +36,7 @@ pub(crate) use input::Input;
 pub(crate) use row::{believe, read_amount, read_time};
 
 use rejects::{Rejected, RejectsFile, write_rejects};
-use row::{Columns, CustomerColumns, TransactionColumns};
+use row::{AcquisitionCostColumns, Columns, CustomerColumns, SubscriptionColumns, TransactionColumns};
 use table::{Outcome, Table};
 
 /// What to load.
@@ -47,6 +47,11 @@ pub struct LoadInput {
     /// CSV with `transaction_id,customer_id,occurred_at,currency` and `amount` (major units, such as 29.33)
     /// or `amount_minor` (2933).
     pub transactions: Option<PathBuf>,
+    /// CSV with `customer_id,plan,period_months,started_at,ended_at,currency,end_reason` and `price` or
+    /// `price_minor`; the end and its reason may be empty.
+    pub subscriptions: Option<PathBuf>,
+    /// CSV with `customer_id,currency` and `cost` or `cost_minor`.
+    pub acquisition_costs: Option<PathBuf>,
     /// Where the rejected rows go. Written whenever the load succeeds, so that it is never that of another
     /// load.
     pub rejects: PathBuf,
@@ -55,14 +60,10 @@ pub struct LoadInput {
 /// What the load is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Reading the customers.
-    ReadingCustomers,
-    /// Checking and inserting them.
-    InsertingCustomers,
-    /// Reading the transactions.
-    ReadingTransactions,
-    /// Checking and inserting them.
-    InsertingTransactions,
+    /// Reading a file.
+    Reading(Relation),
+    /// Checking and inserting its rows.
+    Inserting(Relation),
     /// Writing the rejected rows down.
     WritingRejects,
     /// Building the index for reading histories, and committing.
@@ -74,10 +75,8 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::ReadingCustomers => "reading customers",
-            Self::InsertingCustomers => "inserting customers",
-            Self::ReadingTransactions => "reading transactions",
-            Self::InsertingTransactions => "inserting transactions",
+            Self::Reading(relation) => return f.pad(&format!("reading {relation}")),
+            Self::Inserting(relation) => return f.pad(&format!("inserting {relation}")),
             Self::WritingRejects => "writing rejects",
             Self::Committing => "committing",
             Self::Tidying => "updating statistics",
@@ -105,6 +104,10 @@ pub struct LoadReport {
     pub customers: Option<FileReport>,
     /// Of the transactions file, if there was one.
     pub transactions: Option<FileReport>,
+    /// Of the subscriptions file, if there was one.
+    pub subscriptions: Option<FileReport>,
+    /// Of the acquisition costs file, if there was one.
+    pub acquisition_costs: Option<FileReport>,
     /// Where the rejected rows are.
     pub rejects: PathBuf,
 }
@@ -128,16 +131,25 @@ impl FileReport {
 }
 
 impl LoadReport {
-    /// How many rows of both files were rejected.
+    /// How many rows of all files were rejected.
     pub fn rejected_rows(&self) -> u64 {
-        [&self.customers, &self.transactions].into_iter().flatten().map(FileReport::rejected_rows).sum()
+        self.files().map(|(_, file)| file.rejected_rows()).sum()
+    }
+
+    fn files(&self) -> impl Iterator<Item = (Relation, &FileReport)> {
+        let files = [
+            (Relation::Customers, &self.customers),
+            (Relation::Transactions, &self.transactions),
+            (Relation::Subscriptions, &self.subscriptions),
+            (Relation::AcquisitionCosts, &self.acquisition_costs),
+        ];
+        files.into_iter().filter_map(|(relation, file)| Some((relation, file.as_ref()?)))
     }
 }
 
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, file) in [("customers", &self.customers), ("transactions", &self.transactions)] {
-            let Some(file) = file else { continue };
+        for (name, file) in self.files() {
             write!(f, "{name}: {} loaded, {} rejected", file.loaded, file.rejected_rows())?;
             for (index, (reason, rows)) in file.rejected.iter().enumerate() {
                 write!(f, "{}{rows} {reason}", if index == 0 { " (" } else { ", " })?;
@@ -151,34 +163,58 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// Loads customers, transactions or both. The connection is its own for as long as it takes.
+/// Loads the files that are named. The connection is its own for as long as it takes.
 pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Progress)) -> Result<LoadReport> {
-    if input.customers.is_none() && input.transactions.is_none() {
-        bail!("there is nothing to load; name a file of customers, of transactions, or both");
+    let relations = input.relations();
+    if relations.is_empty() {
+        bail!(
+            "there is nothing to load; name a file of customers, of transactions, or of what else there is"
+        );
     }
-    // Both headers are read before anything is begun: a wrong file should not cost the time of a right one.
+    // All headers are read before anything is begun: a wrong file should not cost the time of a right one.
     let customers = open::<CustomerColumns>(input.customers.as_deref()).await?;
     let transactions = open::<TransactionColumns>(input.transactions.as_deref()).await?;
+    let subscriptions = open::<SubscriptionColumns>(input.subscriptions.as_deref()).await?;
+    let costs = open::<AcquisitionCostColumns>(input.acquisition_costs.as_deref()).await?;
     let rejects = RejectsFile::create(&input.rejects)?;
 
-    let writer = SourceWriter::begin(client).await?;
+    let writer = SourceWriter::begin(client, &relations).await?;
     let loading = Loading { writer: &writer, progress: &progress };
-    let (customers, transactions) = loading.insert_both(customers, transactions).await?;
+    let customers = loading.insert(customers).await?;
+    let transactions = loading.insert(transactions).await?;
+    let subscriptions = loading.insert(subscriptions).await?;
+    let costs = loading.insert(costs).await?;
     let (customers, rejects) = loading.report::<CustomerColumns>(customers, rejects).await?;
-    let (transactions, mut rejects) = loading.report::<TransactionColumns>(transactions, rejects).await?;
+    let (transactions, rejects) = loading.report::<TransactionColumns>(transactions, rejects).await?;
+    let (subscriptions, rejects) = loading.report::<SubscriptionColumns>(subscriptions, rejects).await?;
+    let (acquisition_costs, mut rejects) = loading.report::<AcquisitionCostColumns>(costs, rejects).await?;
     loading.report_stage(Stage::Committing);
     rejects.flush()?;
     writer.commit().await.context("nothing was loaded")?;
 
     rejects.finish()?;
     progress(Progress { stage: Stage::Tidying, rows: 0, bytes: 0, total_bytes: 0 });
-    tidy(client).await;
-    Ok(LoadReport { customers, transactions, rejects: input.rejects.clone() })
+    tidy(client, &relations).await;
+    let rejects = input.rejects.clone();
+    Ok(LoadReport { customers, transactions, subscriptions, acquisition_costs, rejects })
+}
+
+impl LoadInput {
+    /// What the files fill, in the order in which it is filled.
+    fn relations(&self) -> Vec<Relation> {
+        let files = [
+            (Relation::Customers, &self.customers),
+            (Relation::Transactions, &self.transactions),
+            (Relation::Subscriptions, &self.subscriptions),
+            (Relation::AcquisitionCosts, &self.acquisition_costs),
+        ];
+        files.into_iter().filter(|(_, file)| file.is_some()).map(|(relation, _)| relation).collect()
+    }
 }
 
 /// Vacuums and analyses after a commit. That it fails makes reading slower, not wrong.
-pub(crate) async fn tidy(client: &Client) {
-    if let Err(error) = source::tidy(client).await {
+pub(crate) async fn tidy(client: &Client, relations: &[Relation]) {
+    if let Err(error) = source::tidy(client, relations).await {
         tracing::warn!(%error, "the rows are loaded, but reading them is slow until the tables are vacuumed");
     }
 }
@@ -216,44 +252,18 @@ struct Scan {
 }
 
 impl<P: Fn(Progress)> Loading<'_, '_, P> {
-    async fn insert_both(
-        &self,
-        customers: Option<Table<CustomerColumns>>,
-        transactions: Option<Table<TransactionColumns>>,
-    ) -> Result<(Option<Inserted>, Option<Inserted>)> {
-        let customers = match customers {
-            Some(table) => Some(self.insert_customers(table).await?),
-            None => None,
-        };
-        let transactions = match transactions {
-            Some(table) => Some(self.insert_transactions(table).await?),
-            None => None,
-        };
-        Ok((customers, transactions))
-    }
-
-    async fn insert_customers(&self, table: Table<CustomerColumns>) -> Result<Inserted> {
+    /// Inserts the good rows of a file.
+    async fn insert<C: Columns>(&self, table: Option<Table<C>>) -> Result<Option<Inserted>> {
+        let Some(table) = table else { return Ok(None) };
         let path = table.path().to_owned();
-        let (batches, reading) = self.read(table, Stage::ReadingCustomers);
-        let staged = self.writer.stage_customers(batches).await;
+        let (batches, reading) = self.read(table, Stage::Reading(C::RELATION));
+        let staged = self.writer.stage(C::RELATION, batches).await;
         let scan = reading.await??;
         staged.with_context(|| not_loaded(&path))?;
-        self.report_stage(Stage::InsertingCustomers);
-        let conflicts = self.writer.check_customers().await?;
-        let rows = self.writer.insert_customers().await?;
-        Inserted { path, scan, conflicts, rows }.checked()
-    }
-
-    async fn insert_transactions(&self, table: Table<TransactionColumns>) -> Result<Inserted> {
-        let path = table.path().to_owned();
-        let (batches, reading) = self.read(table, Stage::ReadingTransactions);
-        let staged = self.writer.stage_transactions(batches).await;
-        let scan = reading.await??;
-        staged.with_context(|| not_loaded(&path))?;
-        self.report_stage(Stage::InsertingTransactions);
-        let conflicts = self.writer.check_transactions(scan.numbering).await?;
-        let rows = self.writer.insert_transactions().await?;
-        Inserted { path, scan, conflicts, rows }.checked()
+        self.report_stage(Stage::Inserting(C::RELATION));
+        let conflicts = self.writer.check(C::RELATION, scan.numbering).await?;
+        let rows = self.writer.insert(C::RELATION).await?;
+        Inserted { path, scan, conflicts, rows }.checked().map(Some)
     }
 
     /// Starts reading a file on a thread of its own; its batches come out as a stream, at the reader's pace.

@@ -5,7 +5,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use store::postgres::source::{Batch, Conflict, Customer, Relation, Transaction};
+use model::LONGEST_PERIOD;
+use store::postgres::source::{
+    AcquisitionCost, Batch, Conflict, Customer, Relation, Subscription, Transaction,
+};
 
 use super::currency;
 use super::records::Fields;
@@ -27,14 +30,18 @@ pub enum Reason {
     BadText,
     /// Not a whole number that fits 64 bits.
     BadNumber,
-    /// Not an amount of its currency.
+    /// Not an amount of its currency, or below nothing where a price or cost must be.
     BadAmount,
+    /// Not a number of months that a subscription may be paid for at a time.
+    BadPeriod,
     /// Neither an RFC 3339 time nor a date.
     BadTime,
     /// Before 1970.
     ImpossibleTime,
     /// Later than the database's clock.
     FutureTime,
+    /// A subscription that ends before it starts.
+    EndBeforeStart,
     /// No currency of ISO 4217.
     UnknownCurrency,
     /// At odds with another row.
@@ -53,9 +60,11 @@ impl Reason {
             Self::BadText => "bad_text",
             Self::BadNumber => "bad_number",
             Self::BadAmount => "bad_amount",
+            Self::BadPeriod => "bad_period",
             Self::BadTime => "bad_time",
             Self::ImpossibleTime => "impossible_time",
             Self::FutureTime => "future_time",
+            Self::EndBeforeStart => "end_before_start",
             Self::UnknownCurrency => "unknown_currency",
             Self::Conflict(conflict) => conflict.code(),
         }
@@ -192,12 +201,23 @@ pub(super) struct TransactionColumns {
     currency: usize,
 }
 
+/// Where an amount stands, and under which name.
 #[derive(Debug)]
 enum AmountColumn {
-    /// `amount_minor`, a whole number. Taken where a file has both, because nothing can be lost in it.
-    Minor(usize),
-    /// `amount`, a decimal number of major units.
-    Major(usize),
+    /// Such as `amount_minor`, a whole number. Taken where a file has both, because nothing can be lost in it.
+    Minor(&'static str, usize),
+    /// Such as `amount`, a decimal number of major units.
+    Major(&'static str, usize),
+}
+
+impl AmountColumn {
+    fn find(header: &Header, minor: &'static str, major: &'static str) -> Result<Self, MissingColumn> {
+        if header.has(minor) {
+            Ok(Self::Minor(minor, header.find(minor)?))
+        } else {
+            Ok(Self::Major(major, header.find(major)?))
+        }
+    }
 }
 
 impl Columns for TransactionColumns {
@@ -206,16 +226,11 @@ impl Columns for TransactionColumns {
          amount_minor (such as 2933), currency";
 
     fn find(header: &Header) -> Result<Self, MissingColumn> {
-        let amount = if header.has("amount_minor") {
-            AmountColumn::Minor(header.find("amount_minor")?)
-        } else {
-            AmountColumn::Major(header.find("amount")?)
-        };
         Ok(Self {
             transaction_id: header.find("transaction_id")?,
             customer_id: header.find("customer_id")?,
             occurred_at: header.find("occurred_at")?,
-            amount,
+            amount: AmountColumn::find(header, "amount_minor", "amount")?,
             currency: header.find("currency")?,
         })
     }
@@ -236,12 +251,95 @@ impl TransactionColumns {
             transaction_id,
             customer_id: row.number("customer_id", self.customer_id)?,
             occurred_at: row.time("occurred_at", self.occurred_at)?,
-            amount_minor: match self.amount {
-                AmountColumn::Minor(column) => row.amount_minor("amount_minor", column)?,
-                AmountColumn::Major(column) => row.amount("amount", column, currency)?,
-            },
+            amount_minor: row.amount(&self.amount, currency)?,
             currency: currency.currency,
         })
+    }
+}
+
+/// The columns of a subscriptions file.
+#[derive(Debug)]
+pub(super) struct SubscriptionColumns {
+    customer_id: usize,
+    plan: usize,
+    period_months: usize,
+    started_at: usize,
+    ended_at: usize,
+    price: AmountColumn,
+    currency: usize,
+    end_reason: usize,
+}
+
+impl Columns for SubscriptionColumns {
+    const RELATION: Relation = Relation::Subscriptions;
+    const NEEDED: &'static str = "customer_id, plan, period_months, started_at, ended_at, price (such as 29.00) or \
+         price_minor (such as 2900), currency, end_reason";
+
+    fn find(header: &Header) -> Result<Self, MissingColumn> {
+        Ok(Self {
+            customer_id: header.find("customer_id")?,
+            plan: header.find("plan")?,
+            period_months: header.find("period_months")?,
+            started_at: header.find("started_at")?,
+            ended_at: header.find("ended_at")?,
+            price: AmountColumn::find(header, "price_minor", "price")?,
+            currency: header.find("currency")?,
+            end_reason: header.find("end_reason")?,
+        })
+    }
+
+    fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem> {
+        let customer_id = row.number("customer_id", self.customer_id)?;
+        let started_at = row.time("started_at", self.started_at)?;
+        let ended_at = row.optional(self.ended_at, |row| row.any_time("ended_at", self.ended_at))?;
+        if let Some(ended_at) = ended_at.filter(|&ended_at| ended_at < started_at) {
+            let detail = format!("ended_at {ended_at} is before started_at {started_at}");
+            return Err(Problem::new(Reason::EndBeforeStart, detail));
+        }
+        let currency = row.currency("currency", self.currency)?;
+        let end_reason = row.optional(self.end_reason, |row| row.text("end_reason", self.end_reason))?;
+        let subscription = Subscription {
+            customer_id,
+            plan: &row.text("plan", self.plan)?,
+            period_months: row.period("period_months", self.period_months)?,
+            started_at,
+            ended_at,
+            price_minor: row.price(&self.price, currency)?,
+            currency: currency.currency,
+            end_reason: end_reason.as_deref(),
+        };
+        batch.push_staged_subscription(row.line, &subscription);
+        Ok(customer_id)
+    }
+}
+
+/// The columns of an acquisition costs file.
+#[derive(Debug)]
+pub(super) struct AcquisitionCostColumns {
+    customer_id: usize,
+    cost: AmountColumn,
+    currency: usize,
+}
+
+impl Columns for AcquisitionCostColumns {
+    const RELATION: Relation = Relation::AcquisitionCosts;
+    const NEEDED: &'static str = "customer_id, cost (such as 120.00) or cost_minor (such as 12000), currency";
+
+    fn find(header: &Header) -> Result<Self, MissingColumn> {
+        Ok(Self {
+            customer_id: header.find("customer_id")?,
+            cost: AmountColumn::find(header, "cost_minor", "cost")?,
+            currency: header.find("currency")?,
+        })
+    }
+
+    fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem> {
+        let customer_id = row.number("customer_id", self.customer_id)?;
+        let currency = row.currency("currency", self.currency)?;
+        let cost_minor = row.price(&self.cost, currency)?;
+        let cost = AcquisitionCost { customer_id, cost_minor, currency: currency.currency };
+        batch.push_staged_acquisition_cost(row.line, &cost);
+        Ok(customer_id)
     }
 }
 
@@ -290,7 +388,40 @@ impl<'a> Row<'a> {
         })
     }
 
+    /// Reads a field that may be empty.
+    fn optional<T>(
+        &self,
+        column: usize,
+        read: impl FnOnce(&Self) -> Result<T, Problem>,
+    ) -> Result<Option<T>, Problem> {
+        let is_empty = self.fields.get(column).trim_ascii().is_empty();
+        if is_empty { Ok(None) } else { read(self).map(Some) }
+    }
+
+    fn period(&self, name: &str, column: usize) -> Result<i32, Problem> {
+        let months = self.number(name, column)?;
+        let believed =
+            i32::try_from(months).ok().filter(|months| (1..=LONGEST_PERIOD.into()).contains(months));
+        believed.ok_or_else(|| {
+            let detail = format!("{name} {months} is not from 1 to {LONGEST_PERIOD}");
+            Problem::new(Reason::BadPeriod, detail)
+        })
+    }
+
+    /// Reads a time that must have been.
     fn time(&self, name: &str, column: usize) -> Result<Timestamp, Problem> {
+        let time = self.any_time(name, column)?;
+        if time > self.now {
+            let now = self.now.round(jiff::Unit::Second).unwrap_or(self.now);
+            let text = self.value(name, column)?;
+            let detail = format!("{name} {text} is in the future: the database's clock says {now}");
+            return Err(Problem::new(Reason::FutureTime, detail));
+        }
+        Ok(time)
+    }
+
+    /// Reads a time that may still be to come.
+    fn any_time(&self, name: &str, column: usize) -> Result<Timestamp, Problem> {
         let text = self.value(name, column)?;
         let time = read_time(&text).ok_or_else(|| {
             let detail = format!(
@@ -303,11 +434,6 @@ impl<'a> Row<'a> {
             let detail = format!("{name} {text} is before 1970");
             return Err(Problem::new(Reason::ImpossibleTime, detail));
         }
-        if time > self.now {
-            let now = self.now.round(jiff::Unit::Second).unwrap_or(self.now);
-            let detail = format!("{name} {text} is in the future: the database's clock says {now}");
-            return Err(Problem::new(Reason::FutureTime, detail));
-        }
         Ok(time)
     }
 
@@ -319,7 +445,24 @@ impl<'a> Row<'a> {
         })
     }
 
-    fn amount_minor(&self, name: &str, column: usize) -> Result<i64, Problem> {
+    fn amount(&self, column: &AmountColumn, currency: currency::Known) -> Result<i64, Problem> {
+        match *column {
+            AmountColumn::Minor(name, column) => self.minor_units(name, column),
+            AmountColumn::Major(name, column) => self.major_units(name, column, currency),
+        }
+    }
+
+    /// Reads an amount that is not below nothing.
+    fn price(&self, column: &AmountColumn, currency: currency::Known) -> Result<i64, Problem> {
+        let amount_minor = self.amount(column, currency)?;
+        if amount_minor < 0 {
+            let (AmountColumn::Minor(name, _) | AmountColumn::Major(name, _)) = column;
+            return Err(Problem::new(Reason::BadAmount, format!("{name} is below nothing")));
+        }
+        Ok(amount_minor)
+    }
+
+    fn minor_units(&self, name: &str, column: usize) -> Result<i64, Problem> {
         let amount = self.number(name, column)?;
         believe(amount).ok_or_else(|| {
             let detail = format!("{name} {amount} is beyond 2^53 minor units");
@@ -327,7 +470,7 @@ impl<'a> Row<'a> {
         })
     }
 
-    fn amount(&self, name: &str, column: usize, currency: currency::Known) -> Result<i64, Problem> {
+    fn major_units(&self, name: &str, column: usize, currency: currency::Known) -> Result<i64, Problem> {
         let text = self.value(name, column)?;
         read_amount(&text, currency.exponent).and_then(believe).ok_or_else(|| {
             let (code, places) = (currency.currency, currency.exponent);
@@ -425,18 +568,20 @@ mod tests {
         check("yesterday", None);
     }
 
-    fn problem(header: &str, row: &str) -> Reason {
+    fn read<C: Columns>(header: &str, row: &str) -> Result<i64, Reason> {
         let now = "2026-11-23T00:00:00Z".parse().unwrap();
         let mut ends = FieldEnds::default();
-        let columns = TransactionColumns::find(&Header::read(&ends.split(header.as_bytes()))).unwrap();
+        let columns = C::find(&Header::read(&ends.split(header.as_bytes()))).unwrap();
         let row = Row { line: 2, fields: ends.split(row.as_bytes()), now };
-        columns.read(&row, &mut Batch::default()).unwrap_err().reason
+        columns.read(&row, &mut Batch::default()).map_err(|problem| problem.reason)
     }
 
     #[test]
     fn each_mistake_has_its_reason() {
         let header = "transaction_id,customer_id,occurred_at,amount,currency";
-        let check = |row: &str, expected| assert_eq!(problem(header, row), expected, "{row}");
+        let check = |row: &str, expected| {
+            assert_eq!(read::<TransactionColumns>(header, row), Err(expected), "{row}");
+        };
         check("x,2,1997-01-18,29.33,USD", Reason::BadNumber);
         check("1,,1997-01-18,29.33,USD", Reason::MissingValue);
         check("1,2,1997-1-18,29.33,USD", Reason::BadTime);
@@ -447,5 +592,33 @@ mod tests {
         check("1,2,1997-01-18,90071992547409.93,USD", Reason::BadAmount);
         check("1,2,1997-01-18,29.33,usd", Reason::UnknownCurrency);
         check("99999999999999999999,2,1997-01-18,29.33,USD", Reason::BadNumber);
+    }
+    #[test]
+    fn a_subscription_may_go_on_and_may_end_in_the_future() {
+        let header = "customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason";
+        let check = |row: &str, expected| {
+            assert_eq!(read::<SubscriptionColumns>(header, row), expected, "{row}");
+        };
+        check("7,pro,1,2026-01-31,,29.00,USD,", Ok(7));
+        check("7,pro,1,2026-01-31,2026-01-31,0,USD,cancelled", Ok(7));
+        check("7,pro,12,2026-01-31,2027-01-31,29.00,USD,cancelled", Ok(7));
+        check("7,pro,1,2026-11-24,,29.00,USD,", Err(Reason::FutureTime));
+        check("7,pro,1,2026-01-31,2026-01-30,29.00,USD,", Err(Reason::EndBeforeStart));
+        check("7,pro,1,2026-01-31,later,29.00,USD,", Err(Reason::BadTime));
+        check("7,pro,0,2026-01-31,,29.00,USD,", Err(Reason::BadPeriod));
+        check("7,pro,121,2026-01-31,,29.00,USD,", Err(Reason::BadPeriod));
+        check("7,pro,1,2026-01-31,,-1.00,USD,", Err(Reason::BadAmount));
+        check("7,,1,2026-01-31,,29.00,USD,", Err(Reason::MissingValue));
+    }
+
+    #[test]
+    fn a_cost_is_an_amount_that_is_not_below_nothing() {
+        let check = |header: &str, row: &str, expected| {
+            assert_eq!(read::<AcquisitionCostColumns>(header, row), expected, "{row}");
+        };
+        check("customer_id,cost,currency", "7,120.00,USD", Ok(7));
+        check("currency,cost_minor,customer_id", "USD,0,7", Ok(7));
+        check("customer_id,cost,currency", "7,-0.01,USD", Err(Reason::BadAmount));
+        check("customer_id,cost,currency", "7,,USD", Err(Reason::MissingValue));
     }
 }

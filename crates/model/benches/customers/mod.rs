@@ -1,6 +1,6 @@
 //! Customers drawn from BG/NBD and Gamma-Gamma themselves, from a seed.
 
-use model::Summary;
+use model::{Account, Contract, PlanIndex, Summary};
 
 /// Draws that are the same on every machine: SplitMix64, and what follows from its uniform numbers.
 struct Draws(u64);
@@ -49,10 +49,50 @@ pub(crate) fn summaries(customers: usize, age_weeks: f64, seed: u64) -> Vec<Summ
     (0..customers).map(|_| summary(&mut draws, age_weeks)).collect()
 }
 
+/// Accounts of suppliers who buy some ten times in two years; every second one has a contract, by the month or by the
+/// year, and for each is known what it cost to win him.
+#[allow(dead_code, reason = "each bench takes what it needs")]
+pub(crate) fn accounts(customers: usize, age_weeks: f64, seed: u64) -> Vec<Account> {
+    let mut draws = Draws(seed);
+    let account = |place: usize| {
+        let habits = Habits { r: 0.9, alpha: 3.0, a: 0.6, b: 9.0 };
+        let summary = summary_of(&mut draws, age_weeks, &habits);
+        let mut account = Account {
+            purchases: Some(summary),
+            spend_minor: summary.repeat_spend_minor + 3_500,
+            acquisition_cost_minor: Some((draws.uniform() * 100_000.0) as i64),
+            ..Account::default()
+        };
+        if place % 2 == 0 {
+            let period_months = if draws.uniform() < 0.5 { 1 } else { 12 };
+            let price_minor = i64::from(period_months) * 1_500;
+            let renewals = (draws.uniform() * 24.0) as u32 / u32::from(period_months);
+            let days_to_renewal = 1 + (draws.uniform() * 30.0 * f64::from(period_months)) as u32;
+            account.paid_minor = i64::from(renewals + 1) * price_minor;
+            let plan = PlanIndex::OTHER;
+            account.contracts.push(Contract { price_minor, renewals, days_to_renewal, period_months, plan });
+        }
+        account
+    };
+    (0..customers).map(account).collect()
+}
+
+/// Parameters of BG/NBD.
+struct Habits {
+    r: f64,
+    alpha: f64,
+    a: f64,
+    b: f64,
+}
+
 fn summary(draws: &mut Draws, age_weeks: f64) -> Summary {
+    summary_of(draws, age_weeks, &Habits { r: 0.243, alpha: 4.414, a: 0.793, b: 2.426 })
+}
+
+fn summary_of(draws: &mut Draws, age_weeks: f64, habits: &Habits) -> Summary {
     let age_days = 1 + (draws.uniform() * (age_weeks * 7.0 - 1.0)) as u32;
-    let daily_rate = draws.gamma(0.243) / 4.414 / 7.0;
-    let leaves = draws.beta(0.793, 2.426);
+    let daily_rate = draws.gamma(habits.r) / habits.alpha / 7.0;
+    let leaves = draws.beta(habits.a, habits.b);
     let (mut time, mut last_day, mut frequency) = (0.0, 0, 0);
     loop {
         time -= libm::log(draws.uniform()) / daily_rate;

@@ -23,15 +23,12 @@ use super::Settings;
 use super::connection::explain;
 use super::publisher::{Frame, Publisher};
 use crate::metrics::{self, Target};
-use crate::{Acked, Delivery, Error, Malformed, TraceContext, message};
+use crate::{Acked, Delivery, Error, Malformed, TraceContext, message, shortened};
 
 pub(super) const REASON: &str = "ltv-reason";
 pub(super) const ORIGIN: &str = "ltv-origin";
-/// The longest reason that is kept.
-const REASON_BYTES: usize = 1_000;
 /// How long a dead letter that could not be published is held before it goes round again.
 const PAUSE: Duration = Duration::from_secs(1);
-const TRACE_KEYS: [&str; 2] = ["traceparent", "tracestate"];
 
 /// Is a message from RabbitMQ that has to be settled.
 #[derive(Debug)]
@@ -190,7 +187,7 @@ pub(super) fn headers(trace: &TraceContext) -> FieldTable {
 
 pub(super) fn trace_of(properties: &BasicProperties) -> TraceContext {
     let find = |key: &str| Some((key.to_owned(), header(properties, key)?));
-    TraceContext(TRACE_KEYS.into_iter().filter_map(find).collect())
+    TraceContext(TraceContext::KEYS.into_iter().filter_map(find).collect())
 }
 
 /// A header's text.
@@ -204,11 +201,6 @@ pub(super) fn header(properties: &BasicProperties, key: &str) -> Option<String> 
 
 fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(text))
-}
-
-/// The reason, cut at the end of a character.
-fn shortened(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_BYTES)]
 }
 
 #[cfg(test)]
@@ -237,15 +229,5 @@ mod tests {
         let trace = TraceContext(vec![("k".repeat(300), "v".into())]);
 
         assert!(headers(&trace).inner().is_empty());
-    }
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        let reason = "ä".repeat(REASON_BYTES);
-
-        let cut = shortened(&reason);
-
-        assert_eq!(cut.len(), REASON_BYTES);
-        assert_eq!(shortened("poison"), "poison");
     }
 }

@@ -33,9 +33,8 @@ use lapin::{Connection, ExchangeKind};
 
 use super::Settings;
 use super::connection::call;
-use crate::Error;
+use crate::{DELIVERY_LIMIT, Error};
 
-const DELIVERY_LIMIT: i32 = 1_000;
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
 
 /// The names, made from the prefix.
@@ -149,7 +148,7 @@ fn queue_arguments(names: &Names, queue: &str) -> FieldTable {
     if queue == names.dead_letter() {
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DEAD_LETTER_DELIVERY_LIMIT));
     } else {
-        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT as i32));
         arguments.insert("x-dead-letter-exchange".into(), text(&names.dead_letter()));
     }
     arguments

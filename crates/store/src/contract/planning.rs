@@ -2,8 +2,8 @@
 
 use super::{
     AS_OF, Asked, Attempt, Attempts, CHUNKS, ChunkId, CustomerId, Ground, LEASE, ModelVersionId,
-    NewPromotion, Planning, Priority, RunId, Selection, Values, as_of, at, begun, chunk, customers, models,
-    ok, planned, refusal, run_over, terms,
+    NewPromotion, Planning, Priority, RunId, Selection, as_of, at, begun, chunk, customers, models, ok,
+    planned, refusal, run_over, terms,
 };
 
 /// Everybody who was there at the moment, or those of them who are meant.

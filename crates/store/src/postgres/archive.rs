@@ -1,60 +1,18 @@
 //! What a person asks about: runs, their story, their values, dead chunks.
 
 use batch::{AttemptId, ChunkId, ChunkRef, CustomerId, Progress, RunId};
-use jiff::Timestamp;
-use model::{Summary, Value};
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Row;
 
 use super::attempts::{attempt_id, customers};
+use super::copy::read_rows;
 use super::row::{get, json, word};
 use super::supervision::{end_writers, progress};
+use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
 use crate::Result;
-use crate::record::{AttemptRecord, ModelVersionId, RunRecord, Valued};
-
-/// The value of a segment in a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SegmentValue {
-    /// The segment.
-    pub segment: String,
-    /// Its customers with a value.
-    pub customers: u64,
-    /// The sum of their values, in minor units.
-    pub value_minor: i64,
-}
-
-/// One of a run's most valuable customers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TopCustomer {
-    /// The customer, as the business knows it.
-    pub external_id: String,
-    /// Its segment.
-    pub segment: String,
-    /// Its value and what it was computed from.
-    pub valued: Valued,
-}
-
-/// A run in figures.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunSummary {
-    /// Value by segment, the most valuable first.
-    pub segments: Vec<SegmentValue>,
-    /// The most valuable customers.
-    pub top: Vec<TopCustomer>,
-    /// Rejections by reason, the most frequent first.
-    pub rejections: Vec<(String, u64)>,
-}
-
-/// What a run holds about one customer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Explained {
-    /// A value, with the inputs that it was computed from.
-    Valued(Valued),
-    /// A rejection: the reason's code.
-    Rejected(String),
-    /// Nothing: the customer is not in the run, or its chunk is not done.
-    Absent,
-}
+use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+use crate::record::{AttemptRecord, ModelVersionId, RunRecord};
 
 impl Postgres {
     /// A run as it is recorded.
@@ -84,20 +42,14 @@ impl Postgres {
     /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
     pub async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
         const SEGMENTS: &str = "
-            select c.segment, count(*) as customers, sum(v.value_minor)::bigint as value_minor
+            select c.segment, count(*) as customers, sum(v.value_minor)::bigint as value_minor,
+                   coalesce(sum(v.contract_12_minor), 0)::bigint as contract_minor,
+                   sum(v.historic_minor)::bigint as historic_minor
               from fleet.values v
               join source.customers c using (customer_id)
              where v.run_id = $1
              group by c.segment
              order by 3 desc, 1";
-        const TOP: &str = "
-            select c.external_id, c.segment, v.*
-              from (select * from fleet.values
-                     where run_id = $1
-                     order by value_minor desc, customer_id
-                     limit $2) v
-              join source.customers c using (customer_id)
-             order by v.value_minor desc, v.customer_id";
         const REJECTIONS: &str = "
             select reason, count(*) as customers
               from fleet.rejections
@@ -106,11 +58,11 @@ impl Postgres {
              order by 2 desc, 1";
         self.call("summarise a run", self.config.bulk_limit, async |client| {
             let segments = client.query(SEGMENTS, &[&run.0]).await?;
-            let top = client.query(TOP, &[&run.0, &i64::from(top)]).await?;
+            let top = top_customers(client, run, top).await?;
             let rejections = client.query(REJECTIONS, &[&run.0]).await?;
             Ok(RunSummary {
                 segments: segments.iter().map(segment_value).collect::<Result<_, _>>()?,
-                top: top.iter().map(top_customer).collect::<Result<_, _>>()?,
+                top,
                 rejections: rejections
                     .iter()
                     .map(|row| Ok((get(row, "reason")?, get::<i64>(row, "customers")? as u64)))
@@ -122,11 +74,11 @@ impl Postgres {
 
     /// What a finished run holds about a customer.
     pub async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
-        const VALUE: &str = "select * from fleet.values where run_id = $1 and customer_id = $2";
         const REJECTION: &str = "select reason from fleet.rejections where run_id = $1 and customer_id = $2";
+        let value = format!("where run_id = {run} and customer_id = {customer}");
         self.short("explain a value", async |client| {
-            if let Some(row) = client.query_opt(VALUE, &[&run.0, &customer.0]).await? {
-                return Ok(Explained::Valued(valued(&row)?));
+            if let Some(valued) = read_values(client, &value).await?.pop() {
+                return Ok(Explained::Valued(valued));
             }
             Ok(match client.query_opt(REJECTION, &[&run.0, &customer.0]).await? {
                 Some(row) => Explained::Rejected(get(&row, "reason")?),
@@ -257,21 +209,6 @@ impl Postgres {
     }
 }
 
-/// A chunk that used up its attempts.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeadChunk {
-    /// The chunk.
-    pub chunk: ChunkRef,
-    /// How many customers it holds.
-    pub customers: u64,
-    /// When it died.
-    pub died_at: Option<Timestamp>,
-    /// Why its last attempt failed.
-    pub reason: Option<String>,
-    /// Whether its run is still going on, so that it can be put back to work.
-    pub is_open: bool,
-}
-
 fn dead_chunk(row: &Row) -> Result<DeadChunk, Fault> {
     Ok(DeadChunk {
         chunk: ChunkRef { run: RunId(get(row, "run_id")?), chunk: ChunkId(get(row, "chunk_id")?) },
@@ -316,31 +253,30 @@ fn segment_value(row: &Row) -> Result<SegmentValue, Fault> {
         segment: get(row, "segment")?,
         customers: get::<i64>(row, "customers")? as u64,
         value_minor: get(row, "value_minor")?,
+        contract_minor: get(row, "contract_minor")?,
+        historic_minor: get(row, "historic_minor")?,
     })
 }
 
-fn top_customer(row: &Row) -> Result<TopCustomer, Fault> {
-    Ok(TopCustomer {
-        external_id: get(row, "external_id")?,
-        segment: get(row, "segment")?,
-        valued: valued(row)?,
+async fn top_customers(client: &ClientWrapper, run: RunId, top: u32) -> Result<Vec<TopCustomer>, Fault> {
+    let copy = format!(
+        "copy (select c.external_id, c.segment, {COLUMNS}
+                 from (select {COLUMNS}
+                         from fleet.values
+                        where run_id = {run} and grade is not null
+                        order by value_minor desc, customer_id
+                        limit {top}) v
+                 join (select customer_id, external_id, segment from source.customers) c using (customer_id)
+                order by value_minor desc, customer_id)
+           to stdout (format binary)"
+    );
+    let mut customers = Vec::new();
+    read_rows(client, &copy, |fields| {
+        let external_id = fields.text()?.unwrap_or_default().to_owned();
+        let segment = fields.text()?.unwrap_or_default().to_owned();
+        customers.push(TopCustomer { external_id, segment, valued: read_value(fields)? });
+        Ok(())
     })
-}
-
-pub(super) fn valued(row: &Row) -> Result<Valued, Fault> {
-    let count = |column| get::<i32>(row, column).map(|count| count as u32);
-    Ok(Valued {
-        customer: CustomerId(get(row, "customer_id")?),
-        value: Value {
-            value_minor: get(row, "value_minor")?,
-            expected_purchases: get(row, "expected_purchases")?,
-            p_alive: get(row, "p_alive")?,
-        },
-        summary: Summary {
-            frequency: count("frequency")?,
-            recency_days: count("recency_days")?,
-            age_days: count("age_days")?,
-            repeat_spend_minor: get(row, "repeat_spend_minor")?,
-        },
-    })
+    .await?;
+    Ok(customers)
 }

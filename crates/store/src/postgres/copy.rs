@@ -4,7 +4,13 @@
 //! is the hot path, so rows are written straight into the buffer that is sent, and read where they arrived.
 //! Format: PostgreSQL documentation, COPY, "Binary Format".
 
+use std::pin::pin;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use tokio_postgres::Client;
+
+use super::Fault;
 
 /// What a stream begins with: the signature, no flags, no extension.
 pub(super) const HEADER: [u8; 19] = *b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -26,7 +32,7 @@ pub(super) const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 /// Why received rows cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("binary COPY: {0}")]
-pub(super) struct Malformed(&'static str);
+pub(super) struct Malformed(pub(super) &'static str);
 
 /// Rows to be sent.
 pub(super) struct RowWriter {
@@ -59,15 +65,54 @@ impl RowWriter {
         self
     }
 
+    pub(super) fn int2(&mut self, value: i16) -> &mut Self {
+        self.buffer.put_i32(2);
+        self.buffer.put_i16(value);
+        self
+    }
+
     pub(super) fn float8(&mut self, value: f64) -> &mut Self {
         self.buffer.put_i32(8);
         self.buffer.put_f64(value);
         self
     }
 
+    pub(super) fn float4(&mut self, value: f32) -> &mut Self {
+        self.buffer.put_i32(4);
+        self.buffer.put_f32(value);
+        self
+    }
+
     pub(super) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.buffer.put_i32(value.len() as i32);
         self.buffer.put_slice(value);
+        self
+    }
+
+    /// Writes a field of bytes straight into the stream.
+    pub(super) fn bytes_by(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        let start = self.buffer.len();
+        self.buffer.put_i32(0);
+        write(&mut self.buffer);
+        let length = (self.buffer.len() - start - 4) as i32;
+        self.buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Writes a field, or null.
+    pub(super) fn optional<T>(
+        &mut self,
+        value: Option<T>,
+        write: fn(&mut Self, T) -> &mut Self,
+    ) -> &mut Self {
+        match value {
+            Some(value) => write(self, value),
+            None => self.nulls(1),
+        }
+    }
+
+    /// Writes so many fields that are null.
+    pub(super) fn nulls(&mut self, fields: usize) -> &mut Self {
+        self.buffer.put_bytes(0xFF, 4 * fields);
         self
     }
 
@@ -81,6 +126,23 @@ impl RowWriter {
         self.buffer.put_slice(&TRAILER);
         self.buffer.freeze()
     }
+}
+
+/// Reads a COPY to its end and hands each row to `each`.
+///
+/// Several at once on one connection cost one wait: the driver sends them all, and the server answers one after the
+/// other. Each has to be read to its end for the next to go on, so they are to be joined, not begun in turn.
+pub(super) async fn read_rows(
+    client: &Client,
+    copy: &str,
+    mut each: impl FnMut(&mut Fields<'_>) -> Result<(), Malformed>,
+) -> Result<(), Fault> {
+    let mut stream = pin!(client.copy_out(copy).await?);
+    let mut reader = RowReader::default();
+    while let Some(piece) = stream.try_next().await? {
+        reader.feed(&piece, &mut each).map_err(Fault::nonsense)?;
+    }
+    reader.finish().map_err(Fault::nonsense)
 }
 
 /// Rows as they arrive. PostgreSQL sends one to a message, but nothing here relies on it.
@@ -168,9 +230,38 @@ impl<'a> Fields<'a> {
     /// The next field, eight bytes wide.
     #[inline]
     pub(super) fn int8(&mut self) -> Result<Option<i64>, Malformed> {
+        Ok(self.wide("a field is not eight bytes wide")?.map(i64::from_be_bytes))
+    }
+
+    pub(super) fn int4(&mut self) -> Result<Option<i32>, Malformed> {
+        Ok(self.wide("a field is not four bytes wide")?.map(i32::from_be_bytes))
+    }
+
+    pub(super) fn int2(&mut self) -> Result<Option<i16>, Malformed> {
+        Ok(self.wide("a field is not two bytes wide")?.map(i16::from_be_bytes))
+    }
+
+    pub(super) fn float8(&mut self) -> Result<Option<f64>, Malformed> {
+        Ok(self.wide("a field is not eight bytes wide")?.map(f64::from_be_bytes))
+    }
+
+    pub(super) fn float4(&mut self) -> Result<Option<f32>, Malformed> {
+        Ok(self.wide("a field is not four bytes wide")?.map(f32::from_be_bytes))
+    }
+
+    /// The next field, which is text; none if it is null, too, or no text.
+    #[inline]
+    pub(super) fn text(&mut self) -> Result<Option<&'a str>, Malformed> {
+        Ok(self.next()?.and_then(|bytes| std::str::from_utf8(bytes).ok()))
+    }
+
+    #[inline]
+    fn wide<const WIDTH: usize>(
+        &mut self,
+        otherwise: &'static str,
+    ) -> Result<Option<[u8; WIDTH]>, Malformed> {
         let Some(field) = self.next()? else { return Ok(None) };
-        let bytes = field.try_into().map_err(|_| Malformed("a field is not eight bytes wide"))?;
-        Ok(Some(i64::from_be_bytes(bytes)))
+        field.try_into().map(Some).map_err(|_| Malformed(otherwise))
     }
 }
 

@@ -5,15 +5,17 @@ use std::pin::pin;
 
 use batch::RunId;
 use bytes::Bytes;
+use futures_util::future::try_join3;
 use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, Statement};
 
+use super::accounts::Queries;
 use super::attempts::customers;
 use super::copy::RowWriter;
 use super::row::get;
-use super::values::{histories_query, write_value};
+use super::value_row::{copy_into, write_value};
 use super::{Fault, Postgres};
-use crate::record::{Reading, Valued};
+use crate::record::Valued;
 use crate::{Error, Result, Supervision};
 
 /// A chunk of a finished run, ready to be done again without thinking.
@@ -21,7 +23,7 @@ use crate::{Error, Result, Supervision};
 pub struct FloorChunk {
     /// Its values, for whoever writes them elsewhere too.
     pub values: Vec<Valued>,
-    read: String,
+    read: Queries,
     rows: Vec<Bytes>,
 }
 
@@ -36,10 +38,9 @@ impl Postgres {
     /// Reads the chunks of a finished run, in the order in which they were published.
     pub async fn floor_chunks(&self, run: RunId) -> Result<Vec<FloorChunk>> {
         const CHUNKS: &str = "
-            select c.first_customer, c.last_customer, c.customers, c.members, r.as_of, r.is_whole, m.currency
+            select c.first_customer, c.last_customer, c.customers, c.members, r.as_of, r.is_whole
               from fleet.chunks c
               join fleet.runs r using (run_id)
-              join fleet.model_versions m using (model_version)
              where c.run_id = $1
              order by c.chunk_id";
         let rows = self
@@ -51,17 +52,12 @@ impl Postgres {
         let mut chunks = Vec::with_capacity(rows.len());
         for row in &rows {
             let members = customers(row).map_err(name)?;
-            let currency: &str = get(row, "currency").map_err(name)?;
-            let reading = Reading {
-                customers: &members,
-                is_whole: get(row, "is_whole").map_err(name)?,
-                as_of: get(row, "as_of").map_err(name)?,
-                currency: model::Currency::parse(currency).map_err(|error| name(Fault::nonsense(error)))?,
-            };
+            let is_whole = get(row, "is_whole").map_err(name)?;
+            let read = Queries::of(&members, is_whole, get(row, "as_of").map_err(name)?);
             let before = batch::CustomerId(members[0].0 - 1);
             let mut values = self.values_after(run, Some(before), members.len() as u32).await?;
             values.retain(|valued| valued.customer <= members[members.len() - 1]);
-            chunks.push(FloorChunk { read: histories_query(&reading), rows: encode(run, &values), values });
+            chunks.push(FloorChunk { read, rows: encode(run, &values), values });
         }
         Ok(chunks)
     }
@@ -80,7 +76,7 @@ impl Postgres {
     /// Opens a lane of its own.
     pub async fn floor_lane(&self) -> Result<FloorLane> {
         let client = self.connect_alone().await?;
-        let write = client.prepare("copy fleet.floor from stdin (format binary)").await;
+        let write = client.prepare(&copy_into("fleet.floor")).await;
         let write = write.map_err(|error| Fault::Driver(error).into_error("open a lane"))?;
         Ok(FloorLane { client, write })
     }
@@ -115,20 +111,29 @@ impl Postgres {
 }
 
 impl FloorLane {
-    /// Reads a chunk's histories and forgets them, then writes its values. Returns the bytes read.
+    /// Reads what is known of a chunk's customers as an attempt does and forgets it, then writes its values. Returns the bytes read.
     pub async fn read_and_write(&self, chunk: &FloorChunk) -> Result<u64> {
         let name = |error: tokio_postgres::Error| -> Error { Fault::Driver(error).into_error("the floor") };
-        let mut read = 0;
-        let mut histories = pin!(self.client.copy_out(&chunk.read).await.map_err(name)?);
-        while let Some(piece) = histories.try_next().await.map_err(name)? {
-            read += piece.len() as u64;
-        }
+        let Queries { transactions, subscriptions, costs } = &chunk.read;
+        let read = try_join3(self.read(transactions), self.read(subscriptions), self.read(costs))
+            .await
+            .map_err(name)?;
         let mut sink = pin!(self.client.copy_in::<_, Bytes>(&self.write).await.map_err(name)?);
         for rows in &chunk.rows {
             sink.send(rows.clone()).await.map_err(name)?;
         }
         sink.finish().await.map_err(name)?;
-        Ok(read)
+        Ok(read.0 + read.1 + read.2)
+    }
+
+    /// Reads a COPY to its end; returns its bytes.
+    async fn read(&self, copy: &str) -> Result<u64, tokio_postgres::Error> {
+        let mut stream = pin!(self.client.copy_out(copy).await?);
+        let mut bytes = 0;
+        while let Some(piece) = stream.try_next().await? {
+            bytes += piece.len() as u64;
+        }
+        Ok(bytes)
     }
 }
 
@@ -136,7 +141,7 @@ fn encode(run: RunId, values: &[Valued]) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut rows = RowWriter::new();
     for valued in values {
-        write_value(&mut rows, run.0, valued);
+        write_value(&mut rows, run, valued);
         pieces.extend(rows.full_piece());
     }
     pieces.push(rows.finish());

@@ -24,6 +24,7 @@
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
+mod accounts;
 mod archive;
 mod attempts;
 mod copy;
@@ -34,6 +35,8 @@ mod planning;
 mod row;
 pub mod source;
 mod supervision;
+mod tenures;
+mod value_row;
 mod values;
 
 use std::fmt;
@@ -50,9 +53,10 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{Error, Result, metrics};
 
-pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+pub use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 pub use floor::{FloorChunk, FloorLane};
 pub use migrate::Migrated;
+pub use tenures::PlanTenures;
 
 /// Where the database is. Its display names it without the password.
 #[derive(Clone)]

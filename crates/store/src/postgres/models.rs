@@ -23,7 +23,7 @@ use crate::Result;
 use crate::record::{ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, Promotion, RunRecord};
 
 impl Postgres {
-    /// Stores parameters as a new model version, and promotes it if that is wanted: both, or neither.
+    /// Stores models as a new model version, and promotes it if that is wanted: both, or neither.
     pub async fn save_model_version(
         &self,
         new: &NewModelVersion,
@@ -128,11 +128,11 @@ async fn insert_model_version(
         insert into fleet.model_versions (currency, parameters, fit, data_fingerprint, code_version)
         values ($1, $2, $3, $4, $5)
      returning model_version";
-    let parameters = serde_json::to_value(new.parameters).map_err(Fault::nonsense)?;
+    let models = serde_json::to_value(&new.models).map_err(Fault::nonsense)?;
     let row = client
         .query_one(
             INSERT,
-            &[&new.currency.to_string(), &parameters, &new.fit, &new.data_fingerprint, &new.code_version],
+            &[&new.currency.to_string(), &models, &new.fit, &new.data_fingerprint, &new.code_version],
         )
         .await?;
     Ok(ModelVersionId(get(&row, "model_version")?))

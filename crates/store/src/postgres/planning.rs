@@ -5,11 +5,11 @@ use std::pin::pin;
 use batch::{Attempt, ChunkId, CustomerId, PlannedChunk, RunId, WorkSample};
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
-use futures_util::{SinkExt, TryStreamExt};
+use futures_util::SinkExt;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::copy::{RowReader, RowWriter};
+use super::copy::{RowWriter, read_rows};
 use super::row::{get, json, word};
 use super::{Fault, Postgres};
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
@@ -258,17 +258,11 @@ fn ids(rows: &[Row]) -> Result<Vec<CustomerId>, Fault> {
 
 /// Reads a COPY of one column of customers.
 async fn read_ids(client: &ClientWrapper, copy: &str) -> Result<Vec<CustomerId>, Fault> {
-    let mut stream = pin!(client.copy_out(copy).await?);
-    let mut reader = RowReader::default();
     let mut customers = Vec::new();
-    while let Some(piece) = stream.try_next().await? {
-        reader
-            .feed(&piece, |fields| {
-                customers.extend(fields.int8()?.map(CustomerId));
-                Ok(())
-            })
-            .map_err(Fault::nonsense)?;
-    }
-    reader.finish().map_err(Fault::nonsense)?;
+    read_rows(client, copy, |fields| {
+        customers.extend(fields.int8()?.map(CustomerId));
+        Ok(())
+    })
+    .await?;
     Ok(customers)
 }

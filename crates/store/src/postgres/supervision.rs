@@ -13,11 +13,11 @@ use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::archive::valued;
 use super::attempts::{customers, stored};
 use super::row::{get, word};
+use super::value_row::read_values;
 use super::{Fault, Postgres};
-use crate::record::{FinishedRun, Term, Valued, VisibleRuns};
+use crate::record::{DEAD_CHUNK, FinishedRun, Term, Valued, VisibleRuns};
 use crate::{Result, Supervision};
 
 /// The sums over a run's chunks, as columns.
@@ -32,9 +32,6 @@ pub(super) const PROGRESS: &str = "
            coalesce(sum(work) filter (where state in ('done', 'dead')), 0)::float8 as work_settled
       from fleet.chunks
      where run_id = $1";
-
-/// Why a customer of a dead chunk has no value.
-const DEAD_CHUNK: &str = "dead_chunk";
 
 impl Supervision for Postgres {
     async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
@@ -153,16 +150,11 @@ impl Supervision for Postgres {
     }
 
     async fn values_after(&self, run: RunId, after: Option<CustomerId>, limit: u32) -> Result<Vec<Valued>> {
-        const PAGE: &str = "
-            select *
-              from fleet.values
-             where run_id = $1
-               and customer_id > $2
-             order by customer_id
-             limit $3";
         let after = after.map_or(i64::MIN, |customer| customer.0);
+        let page =
+            format!("where run_id = {run} and customer_id > {after} order by customer_id limit {limit}");
         self.call("read a page of values", self.config.bulk_limit, async |client| {
-            client.query(PAGE, &[&run.0, &after, &i64::from(limit)]).await?.iter().map(valued).collect()
+            read_values(client, &page).await
         })
         .await
     }

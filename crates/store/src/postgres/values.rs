@@ -1,18 +1,19 @@
-//! Histories out by COPY, values in by COPY: where a night's bytes are.
+//! Histories out, values in: where a night's bytes are.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 use std::pin::pin;
 
-use batch::{AttemptId, CustomerId};
+use batch::{AttemptId, RunId};
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
-use futures_util::{SinkExt, TryStreamExt};
-use model::{Currency, HistoryFold, Observation};
+use futures_util::SinkExt;
+use model::Currency;
 use tokio_postgres::Statement;
 
-use super::copy::{Fields, Malformed, POSTGRES_EPOCH_US, RowReader, RowWriter};
+use super::accounts::read_accounts;
+use super::copy::RowWriter;
 use super::row::{get, json};
+use super::value_row::{copy_into, write_value};
 use super::{Fault, Postgres};
 use crate::record::{
     CommitOutcome, History, ModelVersion, ModelVersionId, Reading, Rejected, ResultRows, Valued,
@@ -25,14 +26,7 @@ const MAX_PREPARED: usize = 64;
 impl Values for Postgres {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
         self.call("read histories", self.config.bulk_limit, async |client| {
-            let mut stream = pin!(client.copy_out(&histories_query(reading)).await?);
-            let mut rows = RowReader::default();
-            let mut folding = Folding::new(reading);
-            while let Some(piece) = stream.try_next().await? {
-                rows.feed(&piece, |fields| folding.row(fields)).map_err(Fault::nonsense)?;
-            }
-            rows.finish().map_err(Fault::nonsense)?;
-            Ok(folding.finish())
+            read_accounts(client, reading).await
         })
         .await
     }
@@ -83,91 +77,18 @@ pub(super) fn model_version(row: &tokio_postgres::Row) -> Result<ModelVersion, F
         version: ModelVersionId(get(row, "model_version")?),
         created_at: get(row, "created_at")?,
         currency: Currency::parse(currency).map_err(Fault::nonsense)?,
-        parameters: json(row, "parameters")?,
+        models: json(row, "parameters")?,
         fit: get(row, "fit")?,
         data_fingerprint: get(row, "data_fingerprint")?,
         code_version: get(row, "code_version")?,
     })
 }
 
-/// The histories of a chunk in the order of its customers. COPY takes no parameters, so numbers and a moment
-/// are written into it, and nothing else.
-pub(super) fn histories_query(reading: &Reading<'_>) -> String {
-    let (first, last) = (reading.customers[0], reading.customers[reading.customers.len() - 1]);
-    let mut query = String::from(
-        "copy (select customer_id, occurred_at, amount_minor, currency from source.transactions where ",
-    );
-    let written = if reading.is_whole {
-        write!(query, "customer_id between {first} and {last}")
-    } else {
-        let named: Vec<_> = reading.customers.iter().map(ToString::to_string).collect();
-        write!(query, "customer_id = any ('{{{}}}'::bigint[])", named.join(","))
-    };
-    written.expect("writing to a string cannot fail");
-    write!(
-        query,
-        " and occurred_at < '{}' order by customer_id, occurred_at) to stdout (format binary)",
-        reading.as_of
-    )
-    .expect("writing to a string cannot fail");
-    query
-}
-
-/// Folds the rows of a chunk as they stream past into one history for each planned customer.
-struct Folding<'a> {
-    observation: Observation,
-    /// The planned customers whose history is not complete; the first is the one being read.
-    waiting: &'a [CustomerId],
-    fold: HistoryFold,
-    histories: Vec<History>,
-}
-
-impl<'a> Folding<'a> {
-    fn new(reading: &Reading<'a>) -> Self {
-        Self {
-            observation: Observation::new(reading.as_of.as_microsecond(), reading.currency),
-            waiting: reading.customers,
-            fold: HistoryFold::new(),
-            histories: Vec::with_capacity(reading.customers.len()),
-        }
-    }
-
-    #[inline]
-    fn row(&mut self, fields: &mut Fields<'_>) -> Result<(), Malformed> {
-        let Some(customer) = fields.int8()?.map(CustomerId) else { return Ok(()) };
-        while self.waiting.first().is_some_and(|&waiting| waiting < customer) {
-            self.complete();
-        }
-        if self.waiting.first() != Some(&customer) {
-            return Ok(()); // It came into the base after the run was planned.
-        }
-        // A column that a view leaves null gives a row that no valid history has, and so a rejection.
-        let occurred_at = fields.int8()?.unwrap_or(i64::MAX);
-        let amount = fields.int8()?.unwrap_or(i64::MAX);
-        let currency = fields.next()?.and_then(|code| code.try_into().ok()).unwrap_or([0; 3]);
-        self.fold.push(occurred_at.saturating_add(POSTGRES_EPOCH_US), amount, currency);
-        Ok(())
-    }
-
-    fn complete(&mut self) {
-        let (&customer, waiting) = self.waiting.split_first().expect("somebody is waiting");
-        self.waiting = waiting;
-        self.histories.push(History { customer, summary: self.fold.finish(&self.observation) });
-    }
-
-    fn finish(mut self) -> Vec<History> {
-        while !self.waiting.is_empty() {
-            self.complete();
-        }
-        self.histories
-    }
-}
-
 async fn insert_values(client: &ClientWrapper, attempt: AttemptId, values: &[Valued]) -> Result<(), Fault> {
     if values.is_empty() {
         return Ok(());
     }
-    let run = attempt.chunk.run.0;
+    let run = attempt.chunk.run;
     let copy = prepared_copy(client, run).await?;
     let mut sink = pin!(client.copy_in::<_, Bytes>(&copy).await?);
     let mut rows = RowWriter::new();
@@ -183,28 +104,12 @@ async fn insert_values(client: &ClientWrapper, attempt: AttemptId, values: &[Val
 }
 
 /// The COPY into a run's table, prepared once for a connection: preparing it for each chunk costs a round trip.
-async fn prepared_copy(client: &ClientWrapper, run: i64) -> Result<Statement, Fault> {
+async fn prepared_copy(client: &ClientWrapper, run: RunId) -> Result<Statement, Fault> {
     // Statements of runs that are long over would pile up in a connection that lives for months.
     if client.statement_cache.size() > MAX_PREPARED {
         client.statement_cache.clear();
     }
-    let copy = format!("copy fleet.values_{run} from stdin (format binary)");
-    Ok(client.prepare_cached(&copy).await?)
-}
-
-/// Writes a row of `fleet.values`.
-pub(super) fn write_value(rows: &mut RowWriter, run: i64, valued: &Valued) {
-    let Valued { customer, value, summary } = valued;
-    rows.row(9)
-        .int8(run)
-        .int8(customer.0)
-        .int8(value.value_minor)
-        .float8(value.expected_purchases)
-        .float8(value.p_alive)
-        .int4(summary.frequency as i32)
-        .int4(summary.recency_days as i32)
-        .int4(summary.age_days as i32)
-        .int8(summary.repeat_spend_minor);
+    Ok(client.prepare_cached(&copy_into(&format!("fleet.values_{run}"))).await?)
 }
 
 async fn insert_rejections(

@@ -1,0 +1,486 @@
+//! What is known of a chunk's customers, out by COPY: transactions, subscriptions, costs of acquisition.
+//!
+//! The three are read at once on one connection, each in the order of the customers, and folded as their rows
+//! stream past. Nothing is allocated for a row or a customer. In the end the three lists are merged.
+//!
+//! # Row by row
+//!
+//! * **A null, or a text that is none, where a view should have a value.** A row that cannot be, and so a rejection
+//!   of its customer. Rows without a customer are passed over: they are nobody's.
+//! * **No purchase.** A rejection only if there is no subscription either.
+//! * **A bad history and a bad subscription.** The history's reason is the one that is told, then the
+//!   subscription's, then the cost's.
+//! * **Several costs of one customer** add up, as the parts that a view may show. One in another currency than the
+//!   run's is `foreign_currency`; one below nothing, or that nobody would believe, is `spend_out_of_range`.
+//! * **Subscriptions that begin at the same instant** come in any order, and a value must not depend on it: a
+//!   customer's contracts are sorted.
+
+use std::fmt::Write;
+
+use batch::CustomerId;
+use deadpool_postgres::ClientWrapper;
+use futures_util::future::try_join3;
+use jiff::Timestamp;
+use model::{
+    Account, Contract, ContractModels, Currency, HistoryFold, Observation, Rejection, Subscribed,
+    Subscription, SubscriptionFold,
+};
+
+use super::Fault;
+use super::copy::{Fields, Malformed, POSTGRES_EPOCH_US, read_rows};
+use crate::record::{History, Reading};
+
+/// The largest cost that is believed, in minor units, as with all other sums.
+const LARGEST_COST_MINOR: i64 = 1 << 53;
+
+/// The COPYs that read all that is known of a chunk's customers, each in their order.
+#[derive(Clone, Debug)]
+pub(super) struct Queries {
+    pub(super) transactions: String,
+    pub(super) subscriptions: String,
+    pub(super) costs: String,
+}
+
+impl Queries {
+    /// COPY takes no parameters, so numbers and a moment are written into it, and nothing else.
+    pub(super) fn of(customers: &[CustomerId], is_whole: bool, as_of: Timestamp) -> Self {
+        let those = those(customers, is_whole);
+        Self {
+            transactions: format!(
+                "copy (select customer_id, occurred_at, amount_minor, currency
+                         from source.transactions
+                        where {those} and occurred_at < '{as_of}'
+                        order by customer_id, occurred_at)
+                   to stdout (format binary)"
+            ),
+            subscriptions: format!(
+                "copy (select customer_id, plan, period_months, started_at, ended_at, price_minor, currency
+                         from source.subscriptions
+                        where {those} and (started_at >= '{as_of}') is not true
+                        order by customer_id, started_at)
+                   to stdout (format binary)"
+            ),
+            costs: format!(
+                "copy (select customer_id, cost_minor, currency
+                         from source.acquisition_costs
+                        where {those}
+                        order by customer_id)
+                   to stdout (format binary)"
+            ),
+        }
+    }
+}
+
+/// The condition that picks the customers.
+fn those(customers: &[CustomerId], is_whole: bool) -> String {
+    let (first, last) = (customers[0], customers[customers.len() - 1]);
+    if is_whole {
+        return format!("customer_id between {first} and {last}");
+    }
+    let mut named = String::from("customer_id = any ('{");
+    for (index, customer) in customers.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        write!(named, "{comma}{customer}").expect("writing to a string cannot fail");
+    }
+    named.push_str("}'::bigint[])");
+    named
+}
+
+/// Reads what is known of the planned customers, in the order of the plan.
+pub(super) async fn read_accounts(
+    client: &ClientWrapper,
+    reading: &Reading<'_>,
+) -> Result<Vec<History>, Fault> {
+    let queries = Queries::of(reading.customers, reading.is_whole, reading.as_of);
+    let observation = Observation::new(reading.as_of.as_microsecond(), reading.currency);
+    let mut purchases = Purchases::new(reading.customers, observation);
+    let mut subscriptions = Subscriptions::new(reading.contracts, observation);
+    let mut costs = Costs::new(reading.currency);
+    try_join3(
+        read_rows(client, &queries.transactions, |fields| purchases.row(fields)),
+        read_rows(client, &queries.subscriptions, |fields| subscriptions.row(fields)),
+        read_rows(client, &queries.costs, |fields| costs.row(fields)),
+    )
+    .await?;
+    Ok(merge(purchases.finish(), subscriptions.finish(), costs.costs))
+}
+
+/// Folds transactions into one history for each planned customer.
+struct Purchases<'a> {
+    observation: Observation,
+    /// The planned customers whose history is not complete; the first is the one being read.
+    waiting: &'a [CustomerId],
+    fold: HistoryFold,
+    histories: Vec<History>,
+}
+
+impl<'a> Purchases<'a> {
+    fn new(customers: &'a [CustomerId], observation: Observation) -> Self {
+        Self {
+            observation,
+            waiting: customers,
+            fold: HistoryFold::new(),
+            histories: Vec::with_capacity(customers.len()),
+        }
+    }
+
+    #[inline]
+    fn row(&mut self, fields: &mut Fields<'_>) -> Result<(), Malformed> {
+        let Some(customer) = fields.int8()?.map(CustomerId) else { return Ok(()) };
+        while self.waiting.first().is_some_and(|&waiting| waiting < customer) {
+            self.complete();
+        }
+        if self.waiting.first() != Some(&customer) {
+            return Ok(()); // It came into the base after the run was planned.
+        }
+        let occurred_at_us = time_us(fields)?.unwrap_or(i64::MAX);
+        let amount = fields.int8()?.unwrap_or(i64::MAX);
+        self.fold.push(occurred_at_us, amount, currency(fields)?);
+        Ok(())
+    }
+
+    fn complete(&mut self) {
+        let (&customer, waiting) = self.waiting.split_first().expect("somebody is waiting");
+        self.waiting = waiting;
+        let account = self.fold.finish_with_spend(&self.observation).map(|(summary, spend_minor)| Account {
+            purchases: Some(summary),
+            spend_minor,
+            ..Account::default()
+        });
+        self.histories.push(History { customer, account });
+    }
+
+    fn finish(mut self) -> Vec<History> {
+        while !self.waiting.is_empty() {
+            self.complete();
+        }
+        self.histories
+    }
+}
+
+/// Folds subscriptions into what those of each subscriber come to.
+struct Subscriptions<'a> {
+    models: &'a ContractModels,
+    observation: Observation,
+    /// Whose are being read.
+    subscriber: Option<CustomerId>,
+    fold: SubscriptionFold,
+    subscribed: Vec<(CustomerId, Result<Subscribed, Rejection>)>,
+}
+
+impl<'a> Subscriptions<'a> {
+    fn new(models: &'a ContractModels, observation: Observation) -> Self {
+        Self { models, observation, subscriber: None, fold: SubscriptionFold::new(), subscribed: Vec::new() }
+    }
+
+    #[inline]
+    fn row(&mut self, fields: &mut Fields<'_>) -> Result<(), Malformed> {
+        let Some(customer) = fields.int8()?.map(CustomerId) else { return Ok(()) };
+        if self.subscriber != Some(customer) {
+            self.complete();
+            self.subscriber = Some(customer);
+        }
+        self.fold.push(&subscription(fields)?, self.models, &self.observation);
+        Ok(())
+    }
+
+    fn complete(&mut self) {
+        let Some(customer) = self.subscriber.take() else { return };
+        let mut subscribed = self.fold.finish();
+        if let Ok(subscribed) = &mut subscribed {
+            let in_any_order = |contract: &Contract| {
+                let Contract { price_minor, renewals, days_to_renewal, period_months, plan } = *contract;
+                (plan, period_months, price_minor, renewals, days_to_renewal)
+            };
+            subscribed.contracts.sort_unstable_by_key(in_any_order);
+        }
+        self.subscribed.push((customer, subscribed));
+    }
+
+    fn finish(mut self) -> Vec<(CustomerId, Result<Subscribed, Rejection>)> {
+        self.complete();
+        self.subscribed
+    }
+}
+
+/// Reads a subscription. What is null becomes what no subscription has.
+#[inline]
+pub(super) fn subscription<'a>(fields: &mut Fields<'a>) -> Result<Subscription<'a>, Malformed> {
+    let plan = fields.text()?;
+    let period_months = fields.int4()?.filter(|_| plan.is_some()).unwrap_or(0);
+    Ok(Subscription {
+        plan: plan.unwrap_or_default(),
+        period_months: period_months.into(),
+        started_at_us: time_us(fields)?.unwrap_or(i64::MAX),
+        ended_at_us: time_us(fields)?,
+        price_minor: fields.int8()?.unwrap_or(-1),
+        currency: currency(fields)?,
+    })
+}
+
+/// Adds up what it cost to win each customer.
+struct Costs {
+    currency: Currency,
+    costs: Vec<(CustomerId, Result<i64, Rejection>)>,
+}
+
+impl Costs {
+    fn new(currency: Currency) -> Self {
+        Self { currency, costs: Vec::new() }
+    }
+
+    #[inline]
+    fn row(&mut self, fields: &mut Fields<'_>) -> Result<(), Malformed> {
+        let Some(customer) = fields.int8()?.map(CustomerId) else { return Ok(()) };
+        let cost = fields.int8()?.unwrap_or(-1);
+        let is_foreign = currency(fields)? != *self.currency.as_bytes();
+        let cost = if is_foreign { Err(Rejection::ForeignCurrency) } else { believed(cost) };
+        match self.costs.last_mut() {
+            Some((last, sum)) if *last == customer => {
+                *sum = sum.and_then(|sum| believed(sum + cost?));
+            }
+            _ => self.costs.push((customer, cost)),
+        }
+        Ok(())
+    }
+}
+
+fn believed(cost_minor: i64) -> Result<i64, Rejection> {
+    let is_sane = (0..=LARGEST_COST_MINOR).contains(&cost_minor);
+    if is_sane { Ok(cost_minor) } else { Err(Rejection::SpendOutOfRange) }
+}
+
+/// Microseconds since 1970-01-01 UTC; the ends of time stay at the ends.
+#[inline]
+fn time_us(fields: &mut Fields<'_>) -> Result<Option<i64>, Malformed> {
+    Ok(fields.int8()?.map(|time_us| time_us.saturating_add(POSTGRES_EPOCH_US)))
+}
+
+/// Three letters, or what no currency is.
+#[inline]
+fn currency(fields: &mut Fields<'_>) -> Result<[u8; 3], Malformed> {
+    Ok(fields.next()?.and_then(|code| code.try_into().ok()).unwrap_or([0; 3]))
+}
+
+/// Merges the three lists, all of them by customer. Subscriptions and costs of customers who came into the base after
+/// the run was planned are left out.
+fn merge(
+    mut histories: Vec<History>,
+    subscribed: Vec<(CustomerId, Result<Subscribed, Rejection>)>,
+    costs: Vec<(CustomerId, Result<i64, Rejection>)>,
+) -> Vec<History> {
+    each_pair(&mut histories, subscribed, |account, subscribed| {
+        if *account == Err(Rejection::NoPurchase) {
+            *account = Ok(Account::default());
+        }
+        let Ok(known) = account else { return };
+        match subscribed {
+            Ok(Subscribed { paid_minor, contracts }) => {
+                (known.paid_minor, known.contracts) = (paid_minor, contracts);
+            }
+            Err(rejection) => *account = Err(rejection),
+        }
+    });
+    each_pair(&mut histories, costs, |account, cost| {
+        let Ok(known) = account else { return };
+        match cost {
+            Ok(cost_minor) => known.acquisition_cost_minor = Some(cost_minor),
+            Err(rejection) => *account = Err(rejection),
+        }
+    });
+    histories
+}
+
+/// Hands out what belongs to the same customer in two lists by customer.
+fn each_pair<T>(
+    histories: &mut [History],
+    others: Vec<(CustomerId, T)>,
+    mut each: impl FnMut(&mut Result<Account, Rejection>, T),
+) {
+    let mut histories = histories.iter_mut().peekable();
+    for (customer, other) in others {
+        while histories.next_if(|history| history.customer < customer).is_some() {}
+        if let Some(history) = histories.next_if(|history| history.customer == customer) {
+            each(&mut history.account, other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{PlanIndex, Summary};
+
+    use super::super::copy::{RowReader, RowWriter};
+    use super::*;
+
+    /// Midnight of 1 January 2000, where PostgreSQL's times begin; a run looks at what came before the 100th day.
+    const AS_OF_US: i64 = POSTGRES_EPOCH_US + 100 * DAY_US;
+    const DAY_US: i64 = 86_400_000_000;
+
+    fn observation() -> Observation {
+        Observation::new(AS_OF_US, Currency::parse("EUR").unwrap())
+    }
+
+    /// A row of a COPY; a number, a short number, a text, or null.
+    enum Cell {
+        Int8(i64),
+        Int4(i32),
+        Text(&'static str),
+        Null,
+    }
+    use Cell::{Int4, Int8, Null, Text};
+
+    fn feed(rows: &[Vec<Cell>], mut each: impl FnMut(&mut Fields<'_>) -> Result<(), Malformed>) {
+        let mut writer = RowWriter::new();
+        for row in rows {
+            writer.row(row.len() as i16);
+            for cell in row {
+                match cell {
+                    Int8(number) => writer.int8(*number),
+                    Int4(number) => writer.int4(*number),
+                    Text(text) => writer.bytes(text.as_bytes()),
+                    Null => writer.nulls(1),
+                };
+            }
+        }
+        let mut reader = RowReader::default();
+        reader.feed(&writer.finish(), &mut each).unwrap();
+        reader.finish().unwrap();
+    }
+
+    fn purchase(customer: i64, day: i64, amount_minor: i64) -> Vec<Cell> {
+        vec![Int8(customer), Int8(day * DAY_US), Int8(amount_minor), Text("EUR")]
+    }
+
+    fn monthly(customer: i64, start_day: i64, price_minor: i64) -> Vec<Cell> {
+        let price = Int8(price_minor);
+        vec![Int8(customer), Text("pro"), Int4(1), Int8(start_day * DAY_US), Null, price, Text("EUR")]
+    }
+
+    fn cost(customer: i64, cost_minor: i64) -> Vec<Cell> {
+        vec![Int8(customer), Int8(cost_minor), Text("EUR")]
+    }
+
+    /// The accounts of customers 1 to 3.
+    fn accounts(
+        transactions: &[Vec<Cell>],
+        subscribed: &[Vec<Cell>],
+        paid: &[Vec<Cell>],
+    ) -> [Result<Account, Rejection>; 3] {
+        let customers = [1, 2, 3].map(CustomerId);
+        let models = ContractModels::default();
+        let mut purchases = Purchases::new(&customers, observation());
+        let mut subscriptions = Subscriptions::new(&models, observation());
+        let mut costs = Costs::new(Currency::parse("EUR").unwrap());
+        feed(transactions, |fields| purchases.row(fields));
+        feed(subscribed, |fields| subscriptions.row(fields));
+        feed(paid, |fields| costs.row(fields));
+        let histories = merge(purchases.finish(), subscriptions.finish(), costs.costs);
+        assert!(histories.iter().map(|history| history.customer).eq(customers));
+        histories.into_iter().map(|history| history.account).collect::<Vec<_>>().try_into().unwrap()
+    }
+
+    #[test]
+    fn an_account_holds_what_the_three_relations_know_of_the_customer() {
+        let [first, second, third] = accounts(
+            &[purchase(2, 0, 500), purchase(2, 9, 700)],
+            &[monthly(1, 0, 4_900), monthly(2, 60, 900)],
+            &[cost(1, 30_000), cost(2, 100), cost(2, 11), cost(3, 5)],
+        );
+
+        let first = first.unwrap();
+        assert_eq!((first.purchases, first.spend_minor, first.paid_minor), (None, 0, 4 * 4_900));
+        assert_eq!(first.contracts.len(), 1);
+        assert_eq!(first.acquisition_cost_minor, Some(30_000));
+        let second = second.unwrap();
+        let summary = Summary { frequency: 1, recency_days: 9, age_days: 99, repeat_spend_minor: 700 };
+        assert_eq!((second.purchases, second.spend_minor), (Some(summary), 1_200));
+        assert_eq!(second.paid_minor, 2 * 900);
+        assert_eq!(second.acquisition_cost_minor, Some(111), "parts of a cost add up");
+        assert_eq!(third, Err(Rejection::NoPurchase), "a cost alone makes nobody a customer");
+    }
+
+    #[test]
+    fn rows_of_customers_outside_the_plan_are_passed_over() {
+        let [first, second, third] = accounts(
+            &[purchase(0, 0, 1), purchase(4, 0, 1)],
+            &[monthly(0, 0, 1), monthly(2, 0, 7), monthly(4, 0, 1)],
+            &[cost(-1, 1), cost(2, 3), cost(9, 1)],
+        );
+
+        assert_eq!((first, third), (Err(Rejection::NoPurchase), Err(Rejection::NoPurchase)));
+        assert_eq!(second.unwrap().acquisition_cost_minor, Some(3));
+    }
+
+    #[test]
+    fn the_history_decides_the_reason_before_the_subscription_and_that_before_the_cost() {
+        let [first, second, third] = accounts(
+            &[purchase(1, 0, -1), purchase(2, 0, 1), purchase(3, 0, 1)],
+            &[monthly(1, 0, -1), monthly(2, 0, -1), monthly(3, 0, 1)],
+            &[cost(1, -1), cost(2, -1), cost(3, -1)],
+        );
+
+        assert_eq!(first, Err(Rejection::RefundBeforePurchase));
+        assert_eq!(second, Err(Rejection::ImpossibleContract));
+        assert_eq!(third, Err(Rejection::SpendOutOfRange));
+    }
+
+    #[test]
+    fn a_null_where_a_value_should_be_is_a_rejection() {
+        for null in 1..7 {
+            let mut line = monthly(1, 0, 4_900);
+            line[null] = Null;
+
+            let [account, ..] = accounts(&[], &[line], &[]);
+
+            // A subscription without an end is one that goes on.
+            assert_eq!(account.is_err(), null != 4, "column {null}: {account:?}");
+        }
+        for null in 1..3 {
+            let mut line = cost(1, 100);
+            line[null] = Null;
+
+            let [account, ..] = accounts(&[purchase(1, 0, 1)], &[], &[line]);
+
+            assert!(account.is_err(), "column {null}: {account:?}");
+        }
+        let nobody = || vec![Null, Int8(1), Text("EUR")];
+        assert!(accounts(&[], &[], &[nobody()]).iter().all(Result::is_err));
+    }
+
+    #[test]
+    fn a_cost_in_another_currency_or_beyond_belief_is_a_rejection() {
+        let foreign = vec![Int8(1), Int8(100), Text("USD")];
+
+        let [first, second, third] = accounts(
+            &[purchase(1, 0, 1), purchase(2, 0, 1), purchase(3, 0, 1)],
+            &[],
+            &[foreign, cost(2, i64::MAX), cost(3, LARGEST_COST_MINOR), cost(3, 1)],
+        );
+
+        assert_eq!(first, Err(Rejection::ForeignCurrency));
+        assert_eq!(second, Err(Rejection::SpendOutOfRange));
+        assert_eq!(third, Err(Rejection::SpendOutOfRange));
+    }
+
+    #[test]
+    fn contracts_of_one_instant_give_the_same_account_in_any_order() {
+        let lines = [[1, 2, 3], [3, 2, 1], [2, 3, 1]].map(|prices| prices.map(|price| monthly(1, 0, price)));
+
+        let [first, second, third] = lines.map(|lines| accounts(&[], &lines, &[]).map(Result::ok));
+
+        assert_eq!(first, second);
+        assert_eq!(first, third);
+        let contracts = first[0].clone().unwrap().contracts;
+        assert!(contracts.iter().all(|contract| contract.plan == PlanIndex::OTHER));
+        assert!(contracts.iter().map(|contract| contract.price_minor).eq([1, 2, 3]));
+    }
+
+    #[test]
+    fn named_customers_are_asked_for_by_number_and_a_whole_range_by_its_ends() {
+        let customers = [3, 5, 9].map(CustomerId);
+
+        assert_eq!(those(&customers, true), "customer_id between 3 and 9");
+        assert_eq!(those(&customers, false), "customer_id = any ('{3,5,9}'::bigint[])");
+    }
+}
