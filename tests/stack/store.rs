@@ -1,9 +1,66 @@
-//! The schema, and source relations that are not ours.
+//! The contract of the store, the schema, and source relations that are not ours.
+
+use std::time::Duration;
 
 use batch::{CustomerId, RunId};
 use model::{ContractModels, Currency, Rejection};
+use store::contract::{BaseCustomer, Ground, base};
+use store::postgres::Postgres;
 use store::{Reading, Values};
 use tests::{Database, Fleet, Program, Stack};
+
+/// Moves everything that ends some day so many seconds back, as if they had passed.
+const PASS: &str = "
+    update fleet.chunks
+       set leased_until = leased_until - $1 * interval '1 second',
+           retry_at = retry_at - $1 * interval '1 second',
+           published_at = published_at - $1 * interval '1 second'";
+const PASS_LEADERSHIP: &str =
+    "update fleet.leadership set expires_at = expires_at - $1 * interval '1 second'";
+
+/// A database of a test's own, over the contract's customers; time passes by moving what is stored back.
+struct Moved {
+    database: Database,
+    store: Postgres,
+}
+
+impl Moved {
+    async fn fresh() -> Self {
+        let database = Database::create(&Stack::from_env()).await;
+        let client = database.client().await;
+        for BaseCustomer { id, external_id, segment, acquired_at, transactions } in base() {
+            let insert = "insert into source.customers values ($1, $2, $3, $4)";
+            client.execute(insert, &[&id.0, &external_id, &segment, &acquired_at]).await.unwrap();
+            for (number, (occurred_at, amount_minor, currency)) in (0..).zip(transactions) {
+                let insert = "insert into source.transactions values ($1, $2, $3, $4, $5)";
+                let number: i64 = 1_000 * id.0 + number;
+                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+                    [&number, &id.0, &occurred_at, &amount_minor, &currency];
+                client.execute(insert, &row).await.unwrap();
+            }
+        }
+        let store = database.store();
+        Self { database, store }
+    }
+}
+
+impl Ground for Moved {
+    type Store = Postgres;
+
+    fn store(&self) -> &Postgres {
+        &self.store
+    }
+
+    async fn pass(&self, time: Duration) {
+        let client = self.database.client().await;
+        let seconds = time.as_secs_f64();
+        for statement in [PASS, PASS_LEADERSHIP] {
+            client.execute(statement, &[&seconds]).await.unwrap();
+        }
+    }
+}
+
+store::contract_tests!(tokio::test(flavor = "multi_thread"), Moved::fresh());
 
 fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"))

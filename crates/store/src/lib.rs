@@ -1,7 +1,9 @@
 //! The truth: runs, chunks, attempts, histories and values.
 //!
 //! A seam. Each role knows the traits that it needs: [`Planning`], [`Attempts`], [`Values`], [`Supervision`].
-//! [`postgres::Postgres`] is the backend. Whatever the broker or the cache lose, what is here decides.
+//! [`postgres::Postgres`] is the backend that lasts; [`memory::Memory`] needs no server, and simulations and a night in
+//! one process run on it. `contract` holds what both promise. Whatever the broker or the cache lose, what is here
+//! decides.
 //!
 //! It does not know in which order the roles do things, nor what a customer is worth: it folds the rows of a
 //! customer's history with [`model::HistoryFold`] and [`model::SubscriptionFold`] as they stream past and hands on

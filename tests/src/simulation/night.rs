@@ -32,6 +32,9 @@ use super::world::{Faults, Process, World};
 /// How long a lease lasts.
 const LEASE: Duration = Duration::from_secs(20);
 
+/// Longer than anything is on its way: a message, a process that stands still.
+const LONGEST_WAY: Duration = Duration::from_mins(3);
+
 /// How long a night may take, the storm included.
 const LONGEST: Duration = Duration::from_hours(2);
 
@@ -291,11 +294,15 @@ impl Night {
     /// Waits for what follows a run's end: messages that had nothing left to do, workers that come back late.
     async fn wait_until_settled(&self, expected: &[Expected]) {
         let (began, queues) = (Instant::now(), self.broker.connect());
+        let mut calm_since = Instant::now();
         loop {
             let waiting = queues.waiting().await;
             let open = checks::open_attempts(&self.store, expected.iter().map(|expected| expected.run)).await;
             let is_empty = Priority::ALL.iter().all(|&priority| waiting[priority] == Some(0));
-            if self.world.storm_is_over() && is_empty && open == 0 {
+            if !(self.world.storm_is_over() && is_empty && open == 0) {
+                calm_since = Instant::now();
+            }
+            if calm_since.elapsed() > LONGEST_WAY {
                 return;
             }
             if began.elapsed() > LONGEST {

@@ -102,7 +102,7 @@ macro_rules! asked {
     };
 }
 
-asked!(crate::memory::Memory);
+asked!(crate::memory::Memory, crate::postgres::Postgres);
 
 /// Makes a test of each function of the suite: with this attribute, over the [`Ground`] that the future gives.
 #[macro_export]

@@ -196,3 +196,77 @@ async fn accounts_that_were_folded_for_another_moment_are_not_handed_out() {
 
     assert!(!error.is_transient(), "{error}");
 }
+
+/// What becomes of two attempts at one chunk of which the first is late, under a broken rule.
+#[cfg(feature = "faults")]
+mod broken {
+    use batch::{AttemptId, Verdict};
+
+    use super::*;
+    use crate::{CommitOutcome, Rejected, ResultRows};
+
+    const ROWS: ResultRows = ResultRows { values: Vec::new(), rejections: Vec::new() };
+
+    /// The late attempt and the latest.
+    async fn late(mutation: Option<Mutation>) -> (Memory, AttemptId, AttemptId) {
+        let store = memory();
+        let store = match mutation {
+            Some(mutation) => store.with_mutation(mutation),
+            None => store,
+        };
+        let chunk = published(&store).await;
+        let late = attempt(begin(&store, chunk, false).await);
+        let latest = attempt(begin(&store, chunk, true).await);
+        (store, late, latest)
+    }
+
+    fn attempt(begin: Result<Begin>) -> AttemptId {
+        let Ok(Begin::Assigned(assignment)) = begin else { panic!("the chunk is free: {begin:?}") };
+        assignment.attempt
+    }
+
+    fn rejected(customer: i64) -> ResultRows {
+        let reason = model::Rejection::NoPurchase;
+        ResultRows { rejections: vec![Rejected { customer: CustomerId(customer), reason }], ..ROWS }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_fence_a_late_attempt_commits() {
+        let (right, late_there, _) = late(None).await;
+        let (wrong, late_here, _) = late(Some(Mutation::WithoutFence)).await;
+
+        let there = right.commit_attempt(late_there, &rejected(101)).await.unwrap();
+        let here = wrong.commit_attempt(late_here, &rejected(101)).await.unwrap();
+
+        assert_eq!((there, here), (CommitOutcome::Refused, CommitOutcome::Committed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_counter_counts_a_commit_that_was_refused() {
+        let (store, late, latest) = late(Some(Mutation::CountedProgress)).await;
+
+        store.commit_attempt(late, &rejected(101)).await.unwrap();
+        store.commit_attempt(latest, &rejected(101)).await.unwrap();
+
+        let progress = store.run(latest.chunk.run).await.unwrap().unwrap().progress;
+        assert_eq!((progress.done, progress.rejections), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn by_its_worker_s_clock_a_lease_is_over_while_it_is_held() {
+        let behind = Mutation::WorkersClocks(Box::new(|_| -30_000_000));
+        let (store, _, latest) = late(Some(behind)).await;
+        let term = store.lead("coordinator", LEASE).await.unwrap().unwrap();
+
+        let rescued = store.rescue(term, latest, Verdict::RetryAt(START)).await.unwrap();
+
+        assert!(rescued);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_that_nobody_counts_share_a_number() {
+        let (_, late, latest) = late(Some(Mutation::ClaimedAttempts)).await;
+
+        assert_eq!(late, latest);
+    }
+}

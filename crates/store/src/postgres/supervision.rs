@@ -17,7 +17,7 @@ use super::attempts::{customers, stored};
 use super::row::{get, word};
 use super::value_row::read_values;
 use super::{Fault, Postgres};
-use crate::record::{FinishedRun, Term, Valued, VisibleRuns};
+use crate::record::{DEAD_CHUNK, FinishedRun, Term, Valued, VisibleRuns};
 use crate::{Result, Supervision};
 
 /// The sums over a run's chunks, as columns.
@@ -32,9 +32,6 @@ pub(super) const PROGRESS: &str = "
            coalesce(sum(work) filter (where state in ('done', 'dead')), 0)::float8 as work_settled
       from fleet.chunks
      where run_id = $1";
-
-/// Why a customer of a dead chunk has no value.
-const DEAD_CHUNK: &str = "dead_chunk";
 
 impl Supervision for Postgres {
     async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {

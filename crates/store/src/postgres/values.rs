@@ -35,9 +35,11 @@ impl Values for Postgres {
         self.call("commit an attempt", self.config.bulk_limit, async |client| {
             client.batch_execute("begin").await?;
             insert_values(client, attempt, &rows.values).await?;
-            insert_rejections(client, attempt, &rows.rejections).await?;
             let is_latest = settle_chunk(client, attempt, rows, &self.settle()).await?;
             if is_latest {
+                // After the fence: a late attempt's rejections stand there already, and their key would refuse them
+                // with an error where nothing is wrong but that it is late.
+                insert_rejections(client, attempt, &rows.rejections).await?;
                 client.batch_execute("commit").await?;
                 Ok(CommitOutcome::Committed)
             } else {
