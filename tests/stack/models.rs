@@ -194,10 +194,11 @@ async fn pinned(fleet: &Fleet, run: RunId) -> i64 {
 async fn save(store: &Postgres, promotion: Option<&NewPromotion>) {
     let new = NewModelVersion {
         currency: Currency::parse("USD").expect("USD is a currency"),
-        parameters: Parameters {
+        models: Parameters {
             bg_nbd: BgNbd::new(0.25, 4.5, 0.8, 2.5).expect("all are positive"),
             gamma_gamma: GammaGamma::new(6.25, 3.75, 1_500.0).expect("all are positive"),
-        },
+        }
+        .into(),
         fit: json!({ "by": "hand" }),
         data_fingerprint: "the fingerprint of 0 customers".into(),
         code_version: "tests".into(),

@@ -119,7 +119,10 @@ pub(super) async fn store_over(customers: Customers) -> Memory {
         data_fingerprint: String::new(),
         code_version: String::new(),
     };
-    store.save_model_version(&new, Some(&store::NewPromotion::default())).await.expect("memory takes a model");
+    store
+        .save_model_version(&new, Some(&store::NewPromotion::default()))
+        .await
+        .expect("memory takes a model");
     store
 }
 

@@ -29,8 +29,7 @@ pub(super) struct Expected {
 pub(super) async fn ack(store: &Memory, process: &Process, chunk: ChunkRef) -> Option<String> {
     let attempts = store.attempts(chunk.run).await.expect("the store itself is never away");
     let last = attempts.iter().rfind(|(attempt, _)| attempt.chunk == chunk);
-    let is_at_work =
-        last.is_some_and(|(_, last)| last.outcome.is_none() && last.worker == process.name());
+    let is_at_work = last.is_some_and(|(_, last)| last.outcome.is_none() && last.worker == process.name());
     (is_at_work && !process.holds(chunk))
         .then(|| format!("{} acknowledged {chunk} while it was at work on it", process.name()))
 }
@@ -57,13 +56,19 @@ pub(super) async fn watch(world: World, store: Memory, cache: impl Cache) {
             let before = shown.insert(run.run, run.progress).unwrap_or_default();
             progress_is_exact(&world, &store, run.run, &run.progress).await;
             if is_behind(&run.progress, &before) {
-                world.violation(format_args!("run {}: progress went from {before:?} to {:?}", run.run, run.progress));
+                world.violation(format_args!(
+                    "run {}: progress went from {before:?} to {:?}",
+                    run.run, run.progress
+                ));
             }
         }
         let visible = store.visible_runs().await.expect("the store itself is never away").version;
         let told = cache.visible().await.ok().flatten().map_or(0, |told| told.version);
         if visible < versions.0 || told > visible {
-            world.violation(format_args!("visible version {visible} after {}, readers know {told}", versions.0));
+            world.violation(format_args!(
+                "visible version {visible} after {}, readers know {told}",
+                versions.0
+            ));
         }
         versions = (visible, told);
     }

@@ -11,9 +11,9 @@ use coordinator::{Coordinator, CoordinatorConfig};
 use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
 use model::ValueTerms;
-use resilience::{Delays, Jitter};
 use queue::Queue;
 use queue::memory::Broker;
+use resilience::{Delays, Jitter};
 use store::Selection;
 use store::memory::Memory;
 use tokio::task::JoinHandle;
@@ -234,7 +234,8 @@ impl Night {
             terms: night_terms(),
             again: false,
         };
-        let names: Vec<String> = (1..=self.scene.dispatchers).map(|number| format!("dispatcher {number}")).collect();
+        let names: Vec<String> =
+            (1..=self.scene.dispatchers).map(|number| format!("dispatcher {number}")).collect();
         let orders = names.iter().map(|name| self.dispatch(name, &order));
         let runs = futures_util::future::join_all(orders).await;
         if runs.iter().any(|run| *run != runs[0]) {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use batch::{ChunkMessage, PerPriority, Priority};
 use queue::memory::{Broker, Faults, Health, MemoryConsumer, MemoryDelivery, OnDeliver, OnPublish, OnSettle};
-use queue::{Acked, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, Queue, TraceContext};
+use queue::{
+    Acked, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, Queue, TraceContext,
+};
 
 use super::checks;
 use super::world::{Fate, Fault, Process, Server, World};
@@ -202,7 +204,9 @@ impl Delivery for RemoteDelivery {
         let Some((inner, fate)) = self.take("ack").await else { return Acked::NotSent };
         if let Ok(message) = self.message {
             let wrong = checks::ack(&self.queue.store, &self.queue.process, message.chunk).await;
-            wrong.into_iter().for_each(|wrong| self.queue.world.violation(wrong));
+            if let Some(wrong) = wrong {
+                self.queue.world.violation(wrong);
+            }
         }
         let acked = inner.ack().await;
         let _ = self.queue.world.after(&self.queue.process, fate).await;

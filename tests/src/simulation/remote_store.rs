@@ -76,8 +76,7 @@ impl<S: Attempts> Attempts for RemoteStore<S> {
         lease: Duration,
         is_repeat: bool,
     ) -> Result<Begin> {
-        let begun =
-            self.call("begin", self.inner.begin_attempt(chunk, worker, lease, is_repeat)).await?;
+        let begun = self.call("begin", self.inner.begin_attempt(chunk, worker, lease, is_repeat)).await?;
         if let Begin::Assigned(assignment) = &begun {
             self.world.tell(format_args!("{worker} begins {}", assignment.attempt));
         }

@@ -297,7 +297,7 @@ impl World {
 
     /// Adds to the night's story.
     pub(super) fn tell(&self, event: impl fmt::Display) {
-        self.lock().tell(event.to_string());
+        self.lock().tell(event);
     }
 
     /// Notes that something happened which must not.
@@ -400,7 +400,9 @@ impl World {
         self.tell(format_args!("{} dies", process.name()));
         process.died().cancel();
         let rites = std::mem::take(&mut *process.0.last_rites.lock().unwrap_or_else(PoisonError::into_inner));
-        rites.into_iter().for_each(|rite| rite());
+        for rite in rites {
+            rite();
+        }
     }
 
     /// The way through the network.
@@ -415,7 +417,7 @@ impl World {
 }
 
 impl State {
-    fn tell(&mut self, event: String) {
+    fn tell(&mut self, event: impl fmt::Display) {
         let at = Instant::now().duration_since(self.began).as_secs_f64();
         self.story.push(format!("{at:9.3} s  {event}"));
     }

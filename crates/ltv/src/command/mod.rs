@@ -55,7 +55,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Load(args) => load::run(&args).await,
         Command::Generate(args) => generate::run(&args).await,
-        Command::Fit(args) => fit::run(&args).await,
+        // The largest of them, by far.
+        Command::Fit(args) => Box::pin(fit::run(&args)).await,
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Backtest(args) => backtest::run(args).await,

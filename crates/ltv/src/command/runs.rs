@@ -203,11 +203,16 @@ fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
                     segment.segment.clone(),
                     count(segment.customers),
                     money(segment.value_minor),
+                    money(segment.contract_minor),
                     money(mean as i64),
+                    segment.historic_minor.map_or_else(String::new, money),
                 ]
             })
             .collect();
-        print!("{}", table(&["segment", "customers", "value", "a customer"], &[], &rows));
+        print!(
+            "{}",
+            table(&["segment", "customers", "value", "of it contracts", "a customer", "so far"], &[], &rows)
+        );
     }
     if !summary.top.is_empty() {
         println!("\nThe most valuable customers\n");
@@ -279,6 +284,8 @@ fn segment_document(segment: &store::postgres::SegmentValue) -> Json {
         "segment": segment.segment,
         "customers": segment.customers,
         "value_minor": segment.value_minor,
+        "contract_minor": segment.contract_minor,
+        "historic_minor": segment.historic_minor,
     })
 }
 
