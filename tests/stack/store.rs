@@ -30,13 +30,13 @@ impl Moved {
         let client = database.client().await;
         for BaseCustomer { id, external_id, segment, acquired_at, transactions } in base() {
             let insert = "insert into source.customers values ($1, $2, $3, $4)";
-            client.execute(insert, &[&id.0, &external_id, &segment, &acquired_at]).await.unwrap();
+            client.execute(insert, &[&id.0, &external_id, &segment, &acquired_at]).await.expect("the database answers");
             for (number, (occurred_at, amount_minor, currency)) in (0..).zip(transactions) {
                 let insert = "insert into source.transactions values ($1, $2, $3, $4, $5)";
                 let number: i64 = 1_000 * id.0 + number;
                 let row: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
                     [&number, &id.0, &occurred_at, &amount_minor, &currency];
-                client.execute(insert, &row).await.unwrap();
+                client.execute(insert, &row).await.expect("the database answers");
             }
         }
         let store = database.store();
@@ -55,7 +55,7 @@ impl Ground for Moved {
         let client = self.database.client().await;
         let seconds = time.as_secs_f64();
         for statement in [PASS, PASS_LEADERSHIP] {
-            client.execute(statement, &[&seconds]).await.unwrap();
+            client.execute(statement, &[&seconds]).await.expect("the database answers");
         }
     }
 }
@@ -86,18 +86,18 @@ async fn migrations_at_once_apply_each_step_once() {
         .collect();
     let mut applied = 0;
     for migration in migrations {
-        applied += migration.await.unwrap();
+        applied += migration.await.expect("the database answers");
     }
 
     assert_eq!(applied, 4, "one of them did all the work");
-    database.store().check_schema().await.unwrap();
+    database.store().check_schema().await.expect("the database answers");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_that_was_changed_after_it_was_applied_is_refused() {
     let database = Database::create(&Stack::from_env()).await;
     let spoil = "update refinery_schema_history set checksum = '1' where version = 1";
-    database.client().await.batch_execute(spoil).await.unwrap();
+    database.client().await.batch_execute(spoil).await.expect("the database answers");
 
     let error = database.store().migrate().await.unwrap_err();
 
@@ -108,7 +108,7 @@ async fn a_migration_that_was_changed_after_it_was_applied_is_refused() {
 async fn a_database_without_the_schema_is_told_from_one_that_is_away() {
     let database = Database::create(&Stack::from_env()).await;
     let forget = "drop table refinery_schema_history";
-    database.client().await.batch_execute(forget).await.unwrap();
+    database.client().await.batch_execute(forget).await.expect("the database answers");
 
     let error = database.store().check_schema().await.unwrap_err();
 
@@ -126,7 +126,7 @@ async fn a_night_over_views_gives_the_same_values_and_migrate_says_that_it_is_sl
         create view source.customers as select * from shop.customers;
         create view source.transactions as
             select transaction_id, customer_id, occurred_at, amount_minor, currency from shop.transactions;";
-    fleet.sql().await.batch_execute(hide).await.unwrap();
+    fleet.sql().await.batch_execute(hide).await.expect("the database answers");
 
     let migrated = fleet.ltv(&["migrate"]);
     let run = fleet.dispatch(&["--chunk-customers", "1000"]).await;
@@ -141,7 +141,7 @@ async fn a_night_over_views_gives_the_same_values_and_migrate_says_that_it_is_sl
 #[tokio::test(flavor = "multi_thread")]
 async fn migrate_recommends_the_covering_index_where_it_is_missing() {
     let fleet = Fleet::new(&program()).await;
-    fleet.sql().await.batch_execute("drop index source.transactions_history").await.unwrap();
+    fleet.sql().await.batch_execute("drop index source.transactions_history").await.expect("the database answers");
 
     let migrated = fleet.ltv(&["migrate"]);
 
@@ -154,7 +154,7 @@ async fn migrate_recommends_the_covering_indexes_of_subscriptions_and_costs_wher
     let narrow = "
         drop index source.subscriptions_history;
         alter table source.acquisition_costs drop constraint acquisition_costs_pkey, add primary key (customer_id)";
-    database.client().await.batch_execute(narrow).await.unwrap();
+    database.client().await.batch_execute(narrow).await.expect("the database answers");
 
     let advice = database.store().migrate().await.unwrap().advice.join("\n");
 
@@ -184,7 +184,7 @@ async fn older_schema(database: &Database, state: &str) {
         ]
         .concat()
     );
-    database.client().await.batch_execute(&older).await.unwrap();
+    database.client().await.batch_execute(&older).await.expect("the database answers");
 }
 
 /// Applies the latest migration by itself: the others were applied without being written down.
@@ -196,7 +196,7 @@ async fn values_of_the_release_before_stay_and_its_dispatcher_is_refused() {
     older_schema(&database, "finished").await;
     let client = database.client().await;
 
-    client.batch_execute(LATEST).await.unwrap();
+    client.batch_execute(LATEST).await.expect("the database answers");
 
     let row = client.query_one("select * from fleet.values", &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>("value_minor"), row.get::<_, f64>("p_alive")), (100, 0.25));
