@@ -225,7 +225,7 @@ impl Likelihood {
             let before = libm::floor(passed / distance + 0.5);
             passed += row.customers;
             let stands_for = libm::floor(passed / distance + 0.5) - before;
-            (stands_for > 0.0).then(|| Row { customers: stands_for * distance, ..*row })
+            (stands_for > 0.0).then_some(Row { customers: stands_for * distance, ..*row })
         });
         Some(Self {
             rows: thinned.collect(),
