@@ -53,7 +53,8 @@ pub struct Fit<M> {
     /// Whether `gradient_norm` is below 1e-9. A fit above that but below 1e-6 is good to about five digits and is
     /// returned; above, there is an error instead.
     pub converged: bool,
-    /// How often the log-likelihood of all customers was evaluated.
+    /// How often the log-likelihood of all customers was evaluated. A search on many customers begins with a draft of a
+    /// few thousand, whose evaluations cost a fraction and are not counted.
     pub evaluations: u32,
 }
 

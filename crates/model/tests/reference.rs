@@ -3,37 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what cannot be read or built has failed")]
 
 mod csv;
+mod worst;
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
-
-use csv::{Row, Table};
+use csv::Table;
 use model::{BgNbd, GammaGamma, MbgNbd, MeanUndefined, Terms};
-
-/// Worst relative error of each quantity, and where.
-#[derive(Default)]
-struct Worst(BTreeMap<&'static str, (f64, String)>);
-
-impl Worst {
-    fn compare(&mut self, quantity: &'static str, row: Row<'_>, actual: f64, expected: f64) {
-        let equal = actual.partial_cmp(&expected) == Some(Ordering::Equal); // infinities and zeros too
-        let error = if equal { 0.0 } else { (actual / expected - 1.0).abs() };
-        let worst = self.0.entry(quantity).or_default();
-        assert!(!error.is_nan(), "{quantity} of {}: {actual} is not {expected}", row.label());
-        if error > worst.0 {
-            *worst = (error, row.label());
-        }
-    }
-
-    fn check(self, bound: f64) {
-        for (quantity, (error, id)) in &self.0 {
-            println!("{quantity}: worst relative error {error:.1e} at {id}");
-        }
-        for (quantity, (error, id)) in self.0 {
-            assert!(error < bound, "{quantity}: {error:e} at {id}");
-        }
-    }
-}
+use worst::Worst;
 
 /// Compares a model's answers with every column of its rows.
 macro_rules! check_purchase_model {

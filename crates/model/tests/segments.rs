@@ -116,6 +116,28 @@ fn the_parameters_behind_made_up_customers_are_found_within_their_standard_error
 }
 
 #[test]
+fn a_draft_saves_evaluations_of_many_customers_and_moves_nothing() {
+    let (rows, _) = fit::rows(Chance(5).customers(&cdnow_like(), 100_000));
+    let of_all = |of: fn(&fit::PurchaseRow) -> f64| -> f64 {
+        rows.iter().map(|row| row.customers as f64 * of(row)).sum()
+    };
+    let rate = of_all(|row| f64::from(row.x)) / of_all(|row| row.age);
+    // Where the search of all customers begins, too.
+    let start = BgNbd::new(0.5, 0.5 / rate, 1.0, 3.0).unwrap();
+    let fit_on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| fit::bg_nbd(&rows).unwrap())
+    };
+
+    let (drafted, at_once) = (fit_on(1), fit::bg_nbd_from(&rows, &start).unwrap());
+
+    println!("{} rows, evaluations {} instead of {}", rows.len(), drafted.evaluations, at_once.evaluations);
+    assert!(5 * drafted.evaluations <= 4 * at_once.evaluations, "{drafted:?} {at_once:?}");
+    assert!(drafted.converged && (drafted.model.b() / at_once.model.b() - 1.0).abs() < 1e-9);
+    assert_eq!(fit_on(3), drafted);
+}
+
+#[test]
 fn gamma_gamma_finds_its_maximum_from_anywhere() {
     let table = Table::read("cdnow_customers_summary_with_transactions.csv");
     let row =

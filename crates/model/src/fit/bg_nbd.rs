@@ -4,6 +4,7 @@
 //! purchase, or after the first one too.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -87,10 +88,20 @@ fn climb<M>(
     // A start far off can end on the plateau where nobody drops out; the data's own start is then the better one.
     let starts: Vec<_> =
         start.map(|start| start.map(libm::log)).into_iter().chain([likelihood.start()]).collect();
-    let found =
-        optimum::maximise_from(&starts, |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp)));
+    let mean_at = |ln_parameters: &[f64; 4]| likelihood.mean_at(ln_parameters.map(libm::exp));
+    let found = match likelihood.draft().filter(|_| start.is_none()) {
+        Some(draft) => {
+            let near =
+                optimum::maximise_from(&starts, |ln_parameters| draft.mean_at(ln_parameters.map(libm::exp)));
+            optimum::maximise_after(&near, &starts, mean_at)
+        }
+        None => optimum::maximise_from(&starts, mean_at),
+    };
     conclude(model, customers, &found, build)
 }
+
+/// Rows in a draft of the likelihood: enough that its maximum is near, few enough that finding it costs little.
+const DRAFT_ROWS: usize = 4096;
 
 /// The mean log-likelihood per customer, and its gradient, at the logarithms of BG/NBD's parameters.
 pub(super) fn bg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
@@ -111,10 +122,10 @@ struct Likelihood {
     /// Those who may be dead.
     rows: Vec<Row>,
     /// The distinct `x`, ascending.
-    frequencies: Vec<Counted>,
+    frequencies: Arc<[Counted]>,
     /// The distinct `t_x` and `T`, ascending.
-    times: Vec<f64>,
-    ages: Vec<Age>,
+    times: Arc<[f64]>,
+    ages: Arc<[Age]>,
     tosses: Tosses,
     customers: f64,
 }
@@ -196,7 +207,33 @@ impl Likelihood {
         ages.retain(|age| age.customers > 0.0);
         let may_be_dead = |row: &Row| tosses.survived(counted[row.frequency as usize].x) > 0.0;
         let rows = placed.into_iter().filter(may_be_dead).collect();
-        Self { rows, frequencies: counted, times, ages, tosses, customers }
+        Self { rows, frequencies: counted.into(), times: times.into(), ages: ages.into(), tosses, customers }
+    }
+
+    /// Nearly the same likelihood from a few thousand rows; none where there are not many more.
+    ///
+    /// Only the rows are thinned, for they cost the most: each of those that stay is what stands at equal distances in
+    /// the row of all customers, and counts for the distance. What depends on `x` or a time alone stays exact.
+    fn draft(&self) -> Option<Self> {
+        if self.rows.len() < 4 * DRAFT_ROWS {
+            return None;
+        }
+        let customers: f64 = self.rows.iter().map(|row| row.customers).sum();
+        let distance = customers / DRAFT_ROWS as f64;
+        let mut passed = 0.0;
+        let thinned = self.rows.iter().filter_map(|row| {
+            let before = libm::floor(passed / distance + 0.5);
+            passed += row.customers;
+            let stands_for = libm::floor(passed / distance + 0.5) - before;
+            (stands_for > 0.0).then_some(Row { customers: stands_for * distance, ..*row })
+        });
+        Some(Self {
+            rows: thinned.collect(),
+            frequencies: Arc::clone(&self.frequencies),
+            times: Arc::clone(&self.times),
+            ages: Arc::clone(&self.ages),
+            ..*self
+        })
     }
 
     /// Where the search begins: the observed rate, and a dropout that is neither rare nor common.

@@ -13,6 +13,8 @@ pub(super) struct Optimum<const N: usize> {
     pub(super) gradient_norm: f64,
     /// The diagonal of the inverse of the negative Hessian; none where the function is not strictly concave.
     pub(super) variances: Option<[f64; N]>,
+    /// All of that inverse.
+    covariance: Option<Matrix<N>>,
     pub(super) evaluations: u32,
 }
 
@@ -47,8 +49,35 @@ pub(super) fn maximise_from<const N: usize>(
     mut f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
 ) -> Optimum<N> {
     let (first, others) = starts.split_first().expect("a search begins somewhere");
-    let mut best = maximise(*first, &mut f);
-    for start in others {
+    let best = maximise(*first, &mut f);
+    or_from(best, others, f)
+}
+
+/// The same, first from the maximum of a function that is nearly `f` and costs little, with what is known of its
+/// curvature; a draft that is no maximum is passed over.
+///
+/// Counted are the evaluations of `f` alone.
+pub(super) fn maximise_after<const N: usize>(
+    draft: &Optimum<N>,
+    starts: &[Vector<N>],
+    mut f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
+) -> Optimum<N> {
+    match draft.covariance {
+        Some(covariance) if draft.is_the_top() => {
+            let best = maximise_with(draft.at, covariance, &mut f);
+            or_from(best, starts, f)
+        }
+        _ => maximise_from(starts, f),
+    }
+}
+
+/// What was found, if it is the top; else the best of it and what the starts lead to.
+fn or_from<const N: usize>(
+    mut best: Optimum<N>,
+    starts: &[Vector<N>],
+    mut f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
+) -> Optimum<N> {
+    for start in starts {
         if best.is_the_top() {
             break;
         }
@@ -68,18 +97,28 @@ pub(super) fn maximise<const N: usize>(
     start: Vector<N>,
     f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
 ) -> Optimum<N> {
+    maximise_with(start, identity(), f)
+}
+
+/// The same with a first guess of the inverse of the negative Hessian.
+fn maximise_with<const N: usize>(
+    start: Vector<N>,
+    covariance: Matrix<N>,
+    f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
+) -> Optimum<N> {
     let mut search = Search { f, start, evaluations: 0 };
-    let near = search.climb();
-    let (mut top, mut variances) = search.refine(near);
-    if variances.is_none() || norm(&top.gradient) >= CLEARLY_THE_TOP {
+    let near = search.climb(covariance);
+    let (mut top, mut covariance) = search.refine(near);
+    if covariance.is_none() || norm(&top.gradient) >= CLEARLY_THE_TOP {
         let nearer = search.climb_damped(top);
-        (top, variances) = search.refine(nearer);
+        (top, covariance) = search.refine(nearer);
     }
     Optimum {
         at: top.at,
         value: top.value,
         gradient_norm: norm(&top.gradient),
-        variances,
+        variances: covariance.map(|covariance| std::array::from_fn(|i| covariance[i][i])),
+        covariance,
         evaluations: search.evaluations,
     }
 }
@@ -105,9 +144,8 @@ impl<const N: usize, F: FnMut(&Vector<N>) -> (f64, Vector<N>)> Search<N, F> {
     }
 
     /// BFGS with a backtracking line search (Nocedal & Wright, algorithm 6.1), until the top is near or no step helps.
-    fn climb(&mut self) -> Point<N> {
+    fn climb(&mut self, mut inverse: Matrix<N>) -> Point<N> {
         let mut here = self.evaluate(self.start);
-        let mut inverse = identity();
         for _ in 0..MOST_CLIMBS {
             if norm(&here.gradient) < NEAR_THE_TOP {
                 break;
@@ -141,8 +179,8 @@ impl<const N: usize, F: FnMut(&Vector<N>) -> (f64, Vector<N>)> Search<N, F> {
         None
     }
 
-    /// Newton's method while it flattens the gradient, and the variances at its end.
-    fn refine(&mut self, mut here: Point<N>) -> (Point<N>, Option<Vector<N>>) {
+    /// Newton's method while it flattens the gradient, and the inverse of the negative Hessian at its end.
+    fn refine(&mut self, mut here: Point<N>) -> (Point<N>, Option<Matrix<N>>) {
         let mut factor = cholesky(&self.negative_hessian(&here));
         for _ in 0..MOST_NEWTON_STEPS {
             let Some(lower) = &factor else { break };
@@ -161,7 +199,7 @@ impl<const N: usize, F: FnMut(&Vector<N>) -> (f64, Vector<N>)> Search<N, F> {
             }
         }
         let unit = |i: usize| -> Vector<N> { std::array::from_fn(|j| f64::from(u8::from(i == j))) };
-        (here, factor.map(|lower| std::array::from_fn(|i| solve(&lower, &unit(i))[i])))
+        (here, factor.map(|lower| std::array::from_fn(|i| solve(&lower, &unit(i)))))
     }
 
     /// Newton's method with as much damping as makes the Hessian negative definite and the step climb (Levenberg and
@@ -313,6 +351,28 @@ mod tests {
         // The inverse of the Hessian (802, -400; -400, 200).
         let variances = optimum.variances.unwrap();
         assert!((variances[0] - 0.5).abs() < 1e-4 && (variances[1] - 2.005).abs() < 1e-4, "{variances:?}");
+    }
+
+    #[test]
+    fn a_draft_shortens_the_way_and_a_bad_one_does_not_mislead() {
+        // An ill-conditioned bowl with a bend; the draft's top is a little beside.
+        let bowl = |shift: f64| {
+            move |&[x, y]: &[f64; 2]| {
+                let (x, y) = (x - shift, y + shift);
+                let value = -50.0 * x * x - 0.01 * y * y - 0.01 * libm::exp(x + y);
+                (value, [-100.0 * x - 0.01 * libm::exp(x + y), -0.02 * y - 0.01 * libm::exp(x + y)])
+            }
+        };
+        let draft = maximise([1.0, 1.0], bowl(0.05));
+        let bad_draft = maximise([0.0, 0.0], |&[x, y]| (x + y, [1.0, 1.0]));
+
+        let cold = maximise_from(&[[1.0, 1.0]], bowl(0.0));
+        let short = maximise_after(&draft, &[[1.0, 1.0]], bowl(0.0));
+        let misled = maximise_after(&bad_draft, &[[1.0, 1.0]], bowl(0.0));
+
+        assert!(short.evaluations < cold.evaluations, "{} {}", short.evaluations, cold.evaluations);
+        assert!(minus(&short.at, &cold.at).iter().all(|off| off.abs() < 1e-9));
+        assert_eq!((misled.at, misled.evaluations), (cold.at, cold.evaluations));
     }
 
     #[test]
