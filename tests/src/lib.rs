@@ -12,6 +12,7 @@ mod database;
 mod exactness;
 mod fleet;
 mod process;
+pub mod simulation;
 mod stack;
 mod watch;
 

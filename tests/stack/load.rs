@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ltv::generate::{GenerateSpec, Packing, generate, generate_into};
 use ltv::load::{LoadInput, LoadReport, Stage, load};
+use store::postgres::source::Relation;
 use tests::{Database, Stack};
 use tokio_postgres::Client;
 
@@ -35,6 +36,16 @@ impl Folder {
         LoadInput {
             customers: Some(customers.to_owned()),
             transactions: Some(transactions.to_owned()),
+            ..self.nothing()
+        }
+    }
+
+    fn nothing(&self) -> LoadInput {
+        LoadInput {
+            customers: None,
+            transactions: None,
+            subscriptions: None,
+            acquisition_costs: None,
             rejects: self.path("rejects.csv"),
         }
     }
@@ -90,14 +101,16 @@ async fn totals(client: &Client) -> (i64, i64, i64) {
     (row.get(0), row.get(1), row.get(2))
 }
 
-/// A text that changes with any value of any row, and with the order in which the transactions lie in the
-/// table.
-async fn fingerprint(client: &Client) -> (String, String) {
+/// A text that changes with any value of any row, and with the order in which the transactions and subscriptions lie
+/// in their tables.
+async fn fingerprint(client: &Client) -> String {
     let sql = "
-        select (select md5(string_agg(c::text, E'\\n' order by customer_id)) from source.customers c),
-               (select md5(string_agg(t::text, E'\\n' order by ctid)) from source.transactions t)";
-    let row = client.query_one(sql, &[]).await.unwrap();
-    (row.get(0), row.get(1))
+        select concat_ws(' ',
+               (select md5(string_agg(c::text, E'\\n' order by customer_id)) from source.customers c),
+               (select md5(string_agg(t::text, E'\\n' order by ctid)) from source.transactions t),
+               (select md5(string_agg(s::text, E'\\n' order by ctid)) from source.subscriptions s),
+               (select md5(string_agg(a::text, E'\\n' order by customer_id)) from source.acquisition_costs a))";
+    client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
 fn counts(reasons: &[(&'static str, u64)]) -> BTreeMap<&'static str, u64> {
@@ -296,14 +309,110 @@ async fn rows_that_come_later_are_added_to_what_is_there() {
          -2933,USD,1998-07-01,1,7001\n\
          100,USD,1998-07-01,1,7000\n",
     );
-    let input =
-        LoadInput { customers: None, transactions: Some(transactions), rejects: folder.path("rejects.csv") };
+    let input = LoadInput { transactions: Some(transactions), ..folder.nothing() };
 
     let report = load_quietly(&mut client, &input).await.unwrap();
 
     assert_eq!(report.customers, None);
     assert_eq!(report.transactions.unwrap().loaded, 2);
     assert_eq!(totals(&client).await, (2_357, 6_921, 24_409_194 - 2_833));
+}
+
+/// Two customers, and files of what else is known of them.
+fn subscribed(folder: &Folder) -> LoadInput {
+    LoadInput {
+        customers: Some(folder.write(
+            "customers.csv",
+            "customer_id,external_id,segment,acquired_at\n\
+             1,one,venue,2020-01-01\n\
+             2,two,venue,2020-01-01\n",
+        )),
+        subscriptions: Some(folder.write(
+            "subscriptions.csv",
+            "customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason\n\
+             1,basic,1,2020-01-31,2020-06-30T10:00:00Z,29.00,USD,plan_changed\n\
+             1,pro,12,2020-06-30T10:00:00Z,,790,USD,\n\
+             2,pro,1,2020-02-01,2999-01-01,0.00,USD,cancelled\n\
+             99,pro,1,2020-02-01,,79.00,USD,\n\
+             2,pro,1,2020-02-01,,79.00,USD,\n\
+             2,pro,1,2020-02-03,2020-02-02,79.00,USD,\n\
+             2,pro,0,2020-02-03,,79.00,USD,\n\
+             2,pro,1,2020-02-03,,-79.00,USD,\n",
+        )),
+        acquisition_costs: Some(folder.write(
+            "acquisition_costs.csv",
+            "customer_id,cost_minor,currency\n\
+             1,12000,USD\n\
+             2,-1,USD\n\
+             1,100,USD\n\
+             99,100,USD\n",
+        )),
+        ..folder.nothing()
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_and_acquisition_costs_are_loaded_with_their_own_rejects() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("subscribed");
+
+    let report = load_quietly(&mut client, &subscribed(&folder)).await.unwrap();
+
+    assert_eq!(report.subscriptions.unwrap().loaded, 3);
+    assert_eq!(report.acquisition_costs.unwrap().loaded, 1);
+    let rejects: Vec<_> =
+        folder.rejects().into_iter().map(|(file, line, reason, _)| (file, line, reason)).collect();
+    let expected = [
+        ("subscriptions.csv", 5, "unknown_customer"),
+        ("subscriptions.csv", 6, "duplicate_subscription"),
+        ("subscriptions.csv", 7, "end_before_start"),
+        ("subscriptions.csv", 8, "bad_period"),
+        ("subscriptions.csv", 9, "bad_amount"),
+        ("acquisition_costs.csv", 3, "bad_amount"),
+        ("acquisition_costs.csv", 4, "duplicate_acquisition_cost"),
+        ("acquisition_costs.csv", 5, "unknown_customer"),
+    ];
+    assert_eq!(rejects, expected.map(|(file, line, reason)| (file.to_owned(), line, reason.to_owned())));
+    let sql = "
+        select string_agg(concat_ws(' ', customer_id, plan, period_months, ended_at, price_minor, end_reason), '; '
+                          order by started_at)
+        from source.subscriptions";
+    let found: String = client.query_one(sql, &[]).await.unwrap().get(0);
+    assert_eq!(
+        found,
+        "1 basic 1 2020-06-30 10:00:00+00 2900 plan_changed; 2 pro 1 2999-01-01 00:00:00+00 0 cancelled; \
+         1 pro 12 79000"
+    );
+}
+
+#[tokio::test]
+async fn loading_the_same_subscriptions_twice_charges_nobody_twice() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("subscribed-twice");
+    load_quietly(&mut client, &subscribed(&folder)).await.unwrap();
+    let before = fingerprint(&client).await;
+
+    let report = load_quietly(&mut client, &subscribed(&folder)).await.unwrap();
+
+    assert_eq!(report.subscriptions.unwrap().rejected["duplicate_subscription"], 4);
+    assert_eq!(report.acquisition_costs.unwrap().rejected["duplicate_acquisition_cost"], 2);
+    assert_eq!(fingerprint(&client).await, before);
+}
+
+#[tokio::test]
+async fn a_view_of_subscriptions_keeps_nobody_from_loading_transactions() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("subscription-view");
+    let sql = "
+        alter table source.subscriptions rename to elsewhere;
+        create view source.subscriptions as select * from source.elsewhere";
+    client.batch_execute(sql).await.unwrap();
+    let (customers, transactions) = cdnow();
+
+    load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+    let text = load_quietly(&mut client, &subscribed(&folder)).await.unwrap_err();
+
+    assert!(text.contains("write to source.subscriptions: it is not a table but a view"), "{text}");
 }
 
 #[tokio::test]
@@ -334,7 +443,8 @@ async fn the_progress_runs_to_the_end_of_each_file() {
         .unwrap();
 
     let seen = seen.into_inner();
-    let last = seen.iter().rfind(|progress| progress.stage == Stage::ReadingTransactions).unwrap();
+    let last =
+        seen.iter().rfind(|progress| progress.stage == Stage::Reading(Relation::Transactions)).unwrap();
     assert_eq!((last.rows, last.bytes, last.total_bytes), (6_919, size, size));
     assert_eq!(seen.last().unwrap().stage, Stage::Tidying);
 }
@@ -348,6 +458,7 @@ fn generated_base() -> GenerateSpec {
         seed: 42,
         as_of: "2026-06-01T00:00:00Z".parse().unwrap(),
         weeks: 104,
+        subscriptions: true,
     }
 }
 
@@ -362,8 +473,12 @@ async fn a_generated_base_is_the_same_through_files_and_straight() {
     let report = generate_into(&mut straight, &spec, |_| {}).await.unwrap();
     for (client, packing) in [(&mut plain, Packing::Plain), (&mut packed, Packing::Gzip)] {
         let files = generate(&spec).unwrap().write_csv(&folder.0, packing).unwrap();
-        let report =
-            load_quietly(client, &folder.input(&files.customers, &files.transactions)).await.unwrap();
+        let input = LoadInput {
+            subscriptions: files.subscriptions,
+            acquisition_costs: files.acquisition_costs,
+            ..folder.input(&files.customers, &files.transactions)
+        };
+        let report = load_quietly(client, &input).await.unwrap();
         assert_eq!(report.rejected_rows(), 0, "{report}");
     }
 
@@ -389,8 +504,11 @@ async fn a_filled_table_is_read_by_its_index_alone() {
 
     generate_into(&mut client, &generated_base(), |_| {}).await.unwrap();
 
-    let sql = "select relpages = relallvisible from pg_class where oid = 'source.transactions'::regclass";
-    assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "every page is all-visible");
-    let sql = "select to_regclass('source.transactions_history') is not null";
-    assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0), "the index is there");
+    for table in ["transactions", "subscriptions"] {
+        let sql =
+            format!("select relpages = relallvisible from pg_class where oid = 'source.{table}'::regclass");
+        assert!(client.query_one(&sql, &[]).await.unwrap().get::<_, bool>(0), "every page is all-visible");
+        let sql = format!("select to_regclass('source.{table}_history') is not null");
+        assert!(client.query_one(&sql, &[]).await.unwrap().get::<_, bool>(0), "the index is there");
+    }
 }

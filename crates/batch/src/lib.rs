@@ -2,7 +2,8 @@
 //!
 //! This crate is for deciding. It knows no clock, socket, random source, async or wire format: everything it
 //! needs comes in as a value, and what should happen goes out as a value. Look first at [`plan`] (how a base is
-//! cut into chunks) and [`supervise`] (what the coordinator does about what it sees).
+//! cut into chunks), [`supervise`] (what the coordinator does about what it sees) and [`ChunkSnapshot::after`] (which
+//! transitions there are).
 //!
 //! # Words
 //!
@@ -18,6 +19,7 @@
 //! | rescue | another attempt for a chunk whose lease expired |
 //! | verdict | what follows a failed or lost attempt: a retry at a time, or a dead letter |
 //! | pass, snapshot | one look of the coordinator, and what it saw |
+//! | outcome | how an attempt ended: done, failed, lost, excused, given back |
 //! | rejection | a customer that could not be valued, and why |
 //! | outlook | on track, at risk, infeasible, missed |
 
@@ -29,6 +31,7 @@ mod retry;
 mod snapshot;
 mod state;
 mod supervise;
+mod transition;
 
 pub use forecast::{Forecast, Outlook, forecast};
 pub use identity::{Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, RunId};
@@ -36,8 +39,9 @@ pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
 pub use priority::{PerPriority, Priority, UnknownPriority};
 pub use retry::{RetryPolicy, Verdict};
 pub use snapshot::{ChunkSnapshot, Progress, RunSnapshot, Snapshot};
-pub use state::{ChunkState, RunState, UnknownState};
+pub use state::{ChunkState, Outcome, RunState, UnknownState};
 pub use supervise::{Action, PublishCause, SupervisePolicy, supervise};
+pub use transition::{ChunkEvent, Refusal, RunEvent};
 
 /// A message on a queue: the identity of a chunk, never its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

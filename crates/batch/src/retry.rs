@@ -52,9 +52,10 @@ impl RetryPolicy {
             return Verdict::DeadLetter;
         }
         let exponent = failures.saturating_sub(1).min(64) as i32;
-        let full =
-            (self.first_delay.as_secs_f64() * self.factor.powi(exponent)).min(self.max_delay.as_secs_f64());
-        let delay = Duration::from_secs_f64(full * (0.5 + 0.5 * spread(chunk, failures)));
+        // Whatever the factor is, a pause is a duration up to the longest.
+        let full = Duration::try_from_secs_f64(self.first_delay.as_secs_f64() * self.factor.powi(exponent))
+            .map_or(self.max_delay, |full| full.min(self.max_delay));
+        let delay = full / 2 + (full / 2).mul_f64(spread(chunk, failures));
         Verdict::RetryAt(now.checked_add(delay).unwrap_or(Timestamp::MAX))
     }
 }

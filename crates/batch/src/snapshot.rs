@@ -78,13 +78,14 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The settled share of the work, from 0 to 1.
+    /// The settled share of the work, from 0 to 1; 0 where the sums are no numbers.
     pub fn share(&self) -> f64 {
-        if self.work > 0.0 { (self.work_settled / self.work).clamp(0.0, 1.0) } else { 0.0 }
+        let share = self.work_settled / self.work;
+        if self.work > 0.0 && !share.is_nan() { share.clamp(0.0, 1.0) } else { 0.0 }
     }
 
     /// Whether every chunk is done or dead.
     pub fn is_settled(&self) -> bool {
-        self.done + self.dead == self.chunks
+        self.done.checked_add(self.dead) == Some(self.chunks)
     }
 }

@@ -1,4 +1,4 @@
-//! The states of runs and chunks, and who moves each one on.
+//! The states of runs and chunks, and who moves each one on; how an attempt ends.
 //!
 //! ```text
 //! run:    planned ──► running ──► finished
@@ -13,6 +13,8 @@
 //!                      redrive │      ▼
 //!                              └──── dead
 //! ```
+//!
+//! What guards each arrow is in [`ChunkSnapshot::after`](crate::ChunkSnapshot::after).
 
 use std::fmt;
 use std::str::FromStr;
@@ -98,6 +100,54 @@ impl RunState {
     }
 }
 
+/// How an attempt ended. One without an outcome is at work, or nobody has missed it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Its values are committed.
+    Done,
+    /// The chunk's own fault.
+    Failed,
+    /// Its lease expired and nobody came back.
+    Lost,
+    /// It was taken for lost, but its worker came back; or its begin was not answered; or it was forgiven by a
+    /// redrive.
+    Excused,
+    /// Its worker was draining.
+    GivenBack,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 5] = [Self::Done, Self::Failed, Self::Lost, Self::Excused, Self::GivenBack];
+
+    /// The word for it, everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Excused => "excused",
+            Self::GivenBack => "given_back",
+        }
+    }
+
+    /// Whether it counts towards the chunk's dead letter.
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Failed | Self::Lost)
+    }
+
+    /// Whether an attempt that ended as `earlier`, or has not ended, may be recorded as ended in this way.
+    ///
+    /// An attempt ends once. What counted may be excused afterwards; nothing else is ever taken back.
+    pub fn may_follow(self, earlier: Option<Self>) -> bool {
+        match earlier {
+            None => true,
+            Some(earlier) => self == Self::Excused && earlier.counts(),
+        }
+    }
+}
+
 /// A word that is not a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown state {0:?}")]
@@ -126,3 +176,4 @@ macro_rules! word_of {
 
 word_of!(ChunkState);
 word_of!(RunState);
+word_of!(Outcome);

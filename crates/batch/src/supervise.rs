@@ -137,7 +137,7 @@ fn supervise_chunk(
             let expires_at = chunk.leased_until.unwrap_or(run.planned_at).max(grace_until);
             (now >= expires_at).then(|| Action::Rescue {
                 attempt,
-                verdict: policy.retry.verdict(id, chunk.failures + 1, now),
+                verdict: policy.retry.verdict(id, chunk.failures.saturating_add(1), now),
             })
         }
         ChunkState::Retryable if chunk.retry_at.is_none_or(|due| now >= due) => {

@@ -14,9 +14,14 @@
 //!
 //! # Which type to look at first?
 //!
-//! [`Cache`], the seam. [`Redis`] is the backend that a fleet uses; Redis commands are known nowhere else.
+//! [`Cache`], the seam. [`Redis`] is the backend that a fleet uses; Redis commands are known nowhere else. [`Memory`]
+//! is one in this process, with faults on request. What the trait promises is tested by one suite that both pass
+//! (`contract`, behind the feature of that name).
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod error;
+pub mod memory;
 pub mod metrics;
 mod packed;
 mod redis;
@@ -25,6 +30,7 @@ use batch::{CustomerId, Progress, RunId};
 use model::{Between, Grade};
 
 pub use error::Error;
+pub use memory::Memory;
 pub use redis::{Redis, RedisConfig, floor};
 
 /// Keeps values and progress near the reader.

@@ -229,6 +229,12 @@ mod tests {
         assert!(read_progress(b"{").is_err());
     }
 
+    #[test]
+    fn progress_without_a_bottom_is_unreadable() {
+        assert!(read_progress("[".repeat(100_000).as_bytes()).is_err());
+        assert!(read_progress("{\"chunks\":".repeat(100_000).as_bytes()).is_err());
+    }
+
     proptest! {
         #[test]
         fn every_value_comes_back_to_the_bit(
@@ -265,6 +271,31 @@ mod tests {
         fn any_bytes_give_a_value_or_an_error(bytes: Vec<u8>) {
             let _ = read_value(&bytes);
             let _ = read_progress(&bytes);
+        }
+
+        #[test]
+        fn what_was_damaged_gives_something_or_an_error(
+            at: prop::sample::Index,
+            removed in 0..3_usize,
+            put in prop::collection::vec(any::<u8>(), 0..3),
+        ) {
+            let damaged = |mut bytes: Vec<u8>| {
+                let at = at.index(bytes.len() + 1);
+                let end = bytes.len().min(at + removed);
+                bytes.splice(at..end, put.clone());
+                bytes
+            };
+            let mut packed = BytesMut::new();
+            put_value(&mut packed, &VALUE);
+
+            let value = read_value(&damaged(packed.to_vec()));
+            let progress = read_progress(&damaged(progress_json(&Progress::default()).into_bytes()));
+
+            // A value of another length is never taken for one.
+            prop_assert!(value.is_err() || removed == put.len() || at.index(VALUE_LEN + 1) + removed > VALUE_LEN);
+            if let Ok(progress) = progress {
+                prop_assert!((0.0..=1.0).contains(&progress.share()));
+            }
         }
 
         #[test]

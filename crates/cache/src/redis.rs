@@ -530,6 +530,8 @@ fn server(url: &str) -> Result<Config, Error> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -651,5 +653,35 @@ mod tests {
         let (key, fields) = arguments.split_first().unwrap();
         let pair = |pair: &[Bytes]| (pair[0][0], packed::read_value(&pair[1]).unwrap().value_minor);
         (String::from_utf8(key.to_vec()).unwrap(), fields.chunks(2).map(pair).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_visible_runs_or_refused(version: Vec<u8>, runs: Vec<u8>) {
+            let _ = read_visible(&version, &runs);
+        }
+
+        #[test]
+        fn visible_runs_come_back(version: i64, runs: Vec<i64>) {
+            let text: Vec<String> = runs.iter().map(ToString::to_string).collect();
+
+            let read = read_visible(version.to_string().as_bytes(), text.join(" ").as_bytes());
+
+            let runs = runs.into_iter().map(RunId).collect();
+            prop_assert_eq!(read, Some(VisibleRuns { version, runs }));
+        }
+
+        #[test]
+        fn any_text_is_a_url_or_refused_without_being_shown(
+            scheme in "(redis://|rediss://|redis-cluster://|unix://|)",
+            before in "(\\PC|[%/@:?#\\[\\]]){0,20}",
+            after in "(\\PC|[%/@:?#\\[\\]0-9]){0,20}",
+        ) {
+            let url = format!("{scheme}{before}s3same{after}");
+
+            if let Err(error) = server(&url) {
+                prop_assert!(!format!("{error} {error:?}").contains("s3same"), "{url}: {error:?}");
+            }
+        }
     }
 }

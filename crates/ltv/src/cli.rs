@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use batch::{Priority, RunId};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use model::Currency;
 use model::backtest::ContenderKind;
@@ -255,6 +255,16 @@ pub struct FitArgs {
     #[arg(long)]
     pub no_promote: bool,
 
+    /// Promote the model version even if it is too far from the one in force; without it, such a one is stored and not
+    /// promoted, and the command fails
+    #[arg(long, conflicts_with = "input")]
+    pub accept_breaches: bool,
+
+    /// Whether purchases follow the weeks of the year: then the season is estimated first, from two years at least, and
+    /// the purchases are fitted in its time
+    #[arg(long, value_enum, value_name = "HOW", default_value_t, conflicts_with = "input")]
+    pub season: SeasonChoice,
+
     /// Who promotes it
     #[command(flatten)]
     pub by: ByArgs,
@@ -271,13 +281,24 @@ pub struct FitArgs {
     #[arg(long, value_name = "FILE", requires_all = ["model", "out"], help_heading = FILE_FORM)]
     pub input: Option<PathBuf>,
 
-    /// Fit a model to each segment too, whose name stands in this column
+    /// Fit a model to each segment too, whose name stands in this column; segments of fewer than 300 customers have the
+    /// parameters of all, and those of bg_nbd and gamma_gamma stay the nearer to them the smaller they are
     #[arg(long, value_name = "COLUMN", requires = "input", help_heading = FILE_FORM)]
     pub segment_column: Option<String>,
 
     /// Where the fitted model goes, as JSON
     #[arg(long, value_name = "FILE", requires = "input", help_heading = FILE_FORM)]
     pub out: Option<PathBuf>,
+}
+
+/// Where the season of a fit comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SeasonChoice {
+    /// Every week is like any other
+    #[default]
+    None,
+    /// From the purchases of all customers
+    Estimate,
 }
 
 const FILE_FORM: &str = "To a file, without a server";
@@ -295,7 +316,8 @@ What --input may hold, its columns in any order, further ones ignored:
                       still there who have made so many renewals and not yet faced another
 
 The document has model, parameters and standard_errors by name, log_likelihood, gradient_norm, customers and
-converged; with --segment-column, the same for each segment.";
+converged; with --segment-column, the same for each segment, and weight_of_parent: how much of its parameters is
+that of all customers, 0 for nothing, 1 for everything.";
 
 /// `ltv predict`
 #[derive(Debug, Args)]
@@ -819,6 +841,10 @@ pub struct BenchNightArgs {
     /// Transactions of a customer, on average
     #[arg(long, value_name = "M", default_value_t = 10.0)]
     pub transactions: f64,
+
+    /// Generate no subscriptions and acquisition costs: customers who only buy
+    #[arg(long)]
+    pub no_subscriptions: bool,
 
     /// Worker processes, and lanes of the floor
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]

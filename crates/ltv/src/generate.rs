@@ -860,8 +860,8 @@ mod tests {
         let ends = generated.subscriptions().filter(|line| line.ended_at.is_some()).count();
         let costs: i64 = generated.acquisition_costs().map(|cost| cost.cost_minor).sum();
         let found = (generated.subscription_count(), third.customer_id, third.started_at.to_string());
-        assert_eq!(found, (0, 0, String::new()));
-        assert_eq!((ends, generated.acquisition_cost_count(), costs), (0, 0, 0));
+        assert_eq!(found, (967, 935, "2024-11-13T07:39:15Z".to_owned()));
+        assert_eq!((ends, generated.acquisition_cost_count(), costs), (390, 899, 11_088_729));
     }
 
     #[test]

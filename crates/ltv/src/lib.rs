@@ -15,6 +15,7 @@ mod command;
 mod config;
 mod evaluate;
 mod files;
+mod fitting;
 mod output;
 
 use std::process::ExitCode;

@@ -2,7 +2,8 @@
 
 use clap::ValueEnum;
 use model::{
-    Bdw, BgBb, BgNbd, GammaGamma, MbgNbd, ParameterError, ParetoNbd, PurchaseDistribution, Sbg, Undefined,
+    AliveCurve, Bdw, BgBb, BgNbd, ContractModel, ForEverCurve, GammaGamma, MbgNbd, ParameterError, ParetoNbd,
+    PurchaseDistribution, Sbg, SpreadCurve, Terms, Undefined,
 };
 
 /// A model, as it is named on the command line and in files.
@@ -143,10 +144,71 @@ pub(crate) trait PurchaseModel: Sync {
     fn variance(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64;
     fn p_zero(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> f64;
     fn purchase_distribution(&self, x: u32, t_x: f64, age: f64, horizon: f64) -> PurchaseDistribution;
+
+    /// What is expected of all customers with the same `x`, where the model can tabulate it.
+    fn curves(&self, x: u32, terms: &Terms) -> Option<Curves>;
+}
+
+/// What is expected of customers with the same `x`: the same numbers as one by one to 1e-12, for a thousandth of the
+/// time.
+pub(crate) struct Curves {
+    alive: AliveCurve,
+    spread: SpreadCurve,
+    for_ever: ForEverCurve,
+}
+
+/// What a purchase model expects of a customer over a horizon.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Expected {
+    pub(crate) p_alive: f64,
+    pub(crate) purchases: f64,
+    pub(crate) discounted: f64,
+    /// Infinite where the sum is.
+    pub(crate) for_ever: f64,
+    pub(crate) variance: f64,
+    pub(crate) p_zero: f64,
+}
+
+impl Expected {
+    /// Computes everything for this customer alone.
+    pub(crate) fn alone(model: &dyn PurchaseModel, x: u32, t_x: f64, age: f64, terms: &Terms) -> Self {
+        let (horizon, delta) = (terms.horizon_weeks(), terms.delta());
+        Self {
+            p_alive: model.p_alive(x, t_x, age),
+            purchases: model.expected_purchases(x, t_x, age, horizon),
+            discounted: model.discounted_purchases(x, t_x, age, horizon, delta),
+            for_ever: model.discounted_purchases_for_ever(x, t_x, age, delta).unwrap_or(f64::INFINITY),
+            variance: model.variance(x, t_x, age, horizon),
+            p_zero: model.p_zero(x, t_x, age, horizon),
+        }
+    }
+
+    /// The same from the curves of his `x`.
+    pub(crate) fn from_curves(
+        model: &dyn PurchaseModel,
+        curves: &Curves,
+        x: u32,
+        t_x: f64,
+        age: f64,
+    ) -> Self {
+        let p_alive = model.p_alive(x, t_x, age);
+        // With digits of its own, beside which those of 1 - p_alive are few.
+        let p_dead = libm::exp(model.ln_p_dead(x, t_x, age));
+        let (alive, spread) = (curves.alive.purchases(age), curves.spread.at(age));
+        let for_ever = curves.for_ever.purchases(age).map_or(f64::INFINITY, |sum| p_alive * sum);
+        Self {
+            p_alive,
+            purchases: p_alive * alive.expected,
+            discounted: p_alive * alive.discounted,
+            for_ever,
+            variance: p_alive * (spread.variance + p_dead * alive.expected * alive.expected),
+            p_zero: p_dead + p_alive * spread.p_zero,
+        }
+    }
 }
 
 macro_rules! purchase_model {
-    ($model:ident) => {
+    ($model:ident, $curves:expr) => {
         impl PurchaseModel for $model {
             fn log_likelihood(&self, x: u32, t_x: f64, age: f64) -> f64 {
                 $model::log_likelihood(self, x, t_x, age)
@@ -190,13 +252,30 @@ macro_rules! purchase_model {
             ) -> PurchaseDistribution {
                 $model::purchase_distribution(self, x, t_x, age, horizon)
             }
+            fn curves(&self, x: u32, terms: &Terms) -> Option<Curves> {
+                let curves: fn(&Self, u32, &Terms) -> Option<Curves> = $curves;
+                curves(self, x, terms)
+            }
         }
     };
 }
 
-purchase_model!(BgNbd);
-purchase_model!(MbgNbd);
-purchase_model!(ParetoNbd);
+macro_rules! curves {
+    () => {
+        |model, x, terms| {
+            Some(Curves {
+                alive: model.alive_curve(x, terms),
+                spread: model.spread_curve(x, terms),
+                for_ever: model.for_ever_curve(x, terms.delta()),
+            })
+        }
+    };
+}
+
+purchase_model!(BgNbd, curves!());
+purchase_model!(MbgNbd, curves!());
+// Few of its terms are integrals, and none of them depends on x and T alone.
+purchase_model!(ParetoNbd, |_, _, _| None);
 
 macro_rules! model_from {
     ($($model:ident),*) => {$(
@@ -209,3 +288,46 @@ macro_rules! model_from {
 }
 
 model_from!(BgNbd, MbgNbd, ParetoNbd, GammaGamma, BgBb, Sbg, Bdw);
+
+impl From<ContractModel> for Model {
+    fn from(model: ContractModel) -> Self {
+        match model {
+            ContractModel::Sbg(model) => Self::Sbg(model),
+            ContractModel::Bdw(model) => Self::Bdw(model),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_say_what_each_customer_by_himself_says() {
+        let bg_nbd = BgNbd::new(0.243, 4.414, 0.793, 2.426).unwrap();
+        let mbg_nbd = MbgNbd::new(0.525, 6.183, 0.891, 1.614).unwrap();
+        let mut worst: f64 = 0.0;
+        for (model, x, t_x, age, weeks) in [
+            (&bg_nbd as &dyn PurchaseModel, 0, 0.0, 0.0, 52.0),
+            (&bg_nbd, 0, 0.0, 38.86, 52.0),
+            (&bg_nbd, 2, 30.43, 38.86, 39.0),
+            (&bg_nbd, 26, 30.86, 31.0, 520.0),
+            (&bg_nbd, 400, 200.0, 200.0, 1.0),
+            (&mbg_nbd, 0, 0.0, 38.86, 52.0),
+            (&mbg_nbd, 5, 1.0, 38.86, 52.0),
+            (&mbg_nbd, 1, 900.0, 1000.0, 4.0),
+        ] {
+            let terms = Terms::new(weeks, 0.15).unwrap();
+
+            let alone = Expected::alone(model, x, t_x, age, &terms);
+            let by_curve = Expected::from_curves(model, &model.curves(x, &terms).unwrap(), x, t_x, age);
+
+            let numbers =
+                |of: Expected| [of.p_alive, of.purchases, of.discounted, of.for_ever, of.variance, of.p_zero];
+            for (one, other) in numbers(alone).into_iter().zip(numbers(by_curve)) {
+                worst = worst.max((other / one - 1.0).abs());
+            }
+        }
+        assert!(worst < 1e-12, "{worst:e}");
+    }
+}

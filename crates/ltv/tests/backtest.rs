@@ -30,6 +30,7 @@ fn generated(customers: u32, weeks: u32) -> Base {
         seed: 5,
         as_of: "1998-07-01T00:00:00Z".parse().unwrap(),
         weeks,
+        subscriptions: false,
     };
     let generated = generate(&spec).unwrap();
     let segments: HashMap<i64, String> =

@@ -250,13 +250,91 @@ fn a_segment_has_its_own_model_where_it_has_enough_customers() {
     let stderr = succeeds(&fit);
     succeeds(&["predict", "--model", &model, "--input", &input, "--out", &out]);
 
-    assert!(stderr.contains("segment rare is left to the fit of all"), "{stderr}");
+    assert!(stderr.is_empty(), "{stderr}");
     let document = folder.json("m.json");
     assert_eq!(document["segment_column"], "plan");
-    let names: Vec<&String> = document["segments"].as_object().unwrap().keys().collect();
-    assert_eq!(names, ["even", "odd"]);
-    assert_ne!(document["segments"]["even"]["parameters"], document["parameters"]);
+    let segments = document["segments"].as_object().unwrap();
+    let of =
+        |key: &str| segments.iter().map(|(name, of)| (name.as_str(), of[key].clone())).collect::<Vec<_>>();
+    assert_eq!(of("customers"), [("even", 1176.into()), ("odd", 1176.into()), ("rare", 5.into())]);
+    let weight = |name: &str| segments[name]["weight_of_parent"].as_f64().unwrap();
+    assert!(0.0 < weight("even") && weight("even") < 1.0, "{document}");
+    assert_eq!(weight("rare").to_bits(), 1.0_f64.to_bits());
+    assert_eq!(segments["rare"]["parameters"], document["parameters"]);
+    assert_ne!(segments["even"]["parameters"], document["parameters"]);
     assert_eq!(table(&folder.read("v.csv")).1.len(), 2357);
+}
+
+#[test]
+fn every_model_says_of_each_segment_how_much_of_its_parameters_is_its_own() {
+    let purchases = fs::read_to_string(data("cdnow_customers_summary_with_transactions.csv")).unwrap();
+    let donations = fs::read_to_string(data("donations.csv")).unwrap();
+    let donors = |row: &str| {
+        let (history, donors) = row.rsplit_once(',').unwrap();
+        let donors: u32 = donors.parse().unwrap();
+        format!("{history},{donors},a\n{history},{},b\n{history},{},c\n", donors / 2, donors / 50)
+    };
+    let opportunities =
+        format!("x,t_x,n,donors,plan\n{}", donations.lines().skip(1).map(donors).collect::<String>());
+    let cohort = |plan: &str, size: u32| {
+        let left = [1000, 631, 468, 382, 326].map(|left| left * size / 1000);
+        let line = |(period, left)| format!("{period},{left},{plan}\n");
+        left.iter().enumerate().map(line).collect::<String>()
+    };
+    let contracts =
+        format!("period,survivors,plan\n{}{}{}", cohort("a", 4000), cohort("b", 2000), cohort("c", 299));
+    // A column after the others: every tenth row is in a small segment, the rest in two.
+    let with_plans = |text: &str| {
+        let (header, rows) = text.split_once('\n').unwrap();
+        let row = |(index, row): (usize, &str)| {
+            let plan = if index % 10 == 0 && index < 2000 { "c" } else { ["a", "b"][index / 5 % 2] };
+            format!("{},{plan}\n", row.trim_end())
+        };
+        let rows: String = rows.lines().enumerate().map(row).collect();
+        format!("{},plan\n{rows}", header.trim_end())
+    };
+    let check = |model: &str, text: &str, is_shrunk: bool| {
+        let folder = Folder::new(&format!("segments-{model}"));
+        let (input, out) = (folder.write("in.csv", text), folder.path("m.json"));
+
+        let fit = ["fit", "--model", model, "--input", &input, "--out", &out, "--segment-column", "plan"];
+        let stderr = succeeds(&fit);
+
+        let document = folder.json("m.json");
+        let of = |segment: &str, key: &str| document["segments"][segment][key].clone();
+        assert_eq!(stderr.contains("segment c is left to the fit of all"), !is_shrunk, "{model}: {stderr}");
+        assert_eq!(
+            (of("c", "weight_of_parent"), of("c", "parameters")),
+            (1.0.into(), document["parameters"].clone())
+        );
+        let customers = |segment: &str| of(segment, "customers").as_u64().unwrap();
+        let all: u64 = ["a", "b", "c"].map(customers).iter().sum();
+        assert_eq!(all, document["customers"], "{model}");
+        assert!(customers("c") < 300 && customers("a") >= 300, "{model}");
+        // What each segment's customers say by themselves is never less likely than what all say together.
+        let likelihood = |segment: &str| of(segment, "log_likelihood").as_f64().unwrap();
+        let together = document["log_likelihood"].as_f64().unwrap();
+        let apart: f64 = ["a", "b", "c"].map(likelihood).iter().sum();
+        assert!(apart > together - 1e-9 * together.abs(), "{model}: {apart} {together}");
+        for segment in ["a", "b"] {
+            let weight = of(segment, "weight_of_parent").as_f64().unwrap();
+            assert!(
+                if is_shrunk { 0.0 < weight && weight < 1.0 } else { weight == 0.0 },
+                "{model}: {weight}"
+            );
+            assert_eq!(of(segment, "model"), model);
+            for key in ["standard_errors", "gradient_norm", "converged"] {
+                assert!(!of(segment, key).is_null(), "{model}: {key}");
+            }
+        }
+    };
+    check("bg_nbd", &with_plans(&purchases), true);
+    check("gamma_gamma", &with_plans(&purchases), true);
+    check("mbg_nbd", &with_plans(&purchases), false);
+    check("pareto_nbd", &with_plans(&purchases), false);
+    check("bg_bb", &opportunities, false);
+    check("sbg", &contracts, false);
+    check("bdw", &contracts, false);
 }
 
 #[test]
@@ -415,6 +493,43 @@ fn transactions_are_summed_up_into_customers() {
     assert!((first("cet") - 1.226).abs() < 5e-3);
     assert!(first("det") < first("cet"));
     assert!((first("value") / (first("det") * first("mean_spend")) - 1.0).abs() < 1e-14);
+}
+
+#[test]
+fn predictions_are_what_each_customer_by_himself_would_be_told() {
+    const QUANTITIES: [&str; 6] = ["p_alive", "cet", "det", "dert", "var_y", "p_zero"];
+    let folder = Folder::new("predictions");
+    let input = data("cdnow_customers_summary.csv");
+    // A year at 15 %, in weeks.
+    let (t, delta) = (52.0, 1.15_f64.ln() / 52.1775);
+    let check = |model: &str, names: [&str; 4]| {
+        let (file, predicted, evaluated) =
+            (folder.path("m.json"), folder.path("p.csv"), folder.path("e.csv"));
+
+        succeeds(&["fit", "--model", model, "--input", &input, "--out", &file]);
+        succeeds(&["predict", "--model", &file, "--input", &input, "--out", &predicted, "--horizon", "52w"]);
+        let parameters = folder.json("m.json")["parameters"].clone();
+        let parameters = names.map(|name| parameters[name].to_string()).join(",");
+        let mut rows = format!("{},x,t_x,T,t,delta,{}\n", names.join(","), QUANTITIES.join(","));
+        for line in fs::read_to_string(&input).unwrap().lines().skip(1).take(600) {
+            let (_, history) = line.split_once(',').unwrap();
+            rows.extend([&parameters, ",", history, &format!(",{t},{delta},,,,,,\n")]);
+        }
+        let points = folder.write("points.csv", &rows);
+        succeeds(&["evaluate", "--model", model, "--input", &points, "--out", &evaluated]);
+
+        let (_, predicted) = table(&folder.read("p.csv"));
+        let (_, evaluated) = table(&folder.read("e.csv"));
+        let mut worst: f64 = 0.0;
+        for (predicted, evaluated) in predicted.iter().zip(&evaluated) {
+            for quantity in QUANTITIES {
+                worst = worst.max(error(&predicted[quantity], &evaluated[quantity]));
+            }
+        }
+        assert!(worst < 1e-12, "{model}: {worst:e}");
+    };
+    check("bg_nbd", ["r", "alpha", "a", "b"]);
+    check("mbg_nbd", ["r", "alpha", "a", "b"]);
 }
 
 #[test]

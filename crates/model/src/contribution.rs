@@ -245,16 +245,16 @@ impl<'a> Contribution<'a> {
             let (below, density) = self.continuous(floor + here);
             let miss = level - below;
             if miss > 0.0 {
-                lower = here
+                lower = here;
             } else {
-                upper = here
+                upper = here;
             }
             let newton = here + miss / density;
             let there = if lower < newton && newton < upper { newton } else { middle(lower, upper) };
             let moved = (there - here).abs();
             here = there;
             // A step of Newton's leaves about the square of the miss before it.
-            if miss.abs() < 5e-4 || moved <= 1e-4 * here {
+            if miss.abs() < 2e-3 || moved <= 1e-4 * here {
                 break;
             }
         }

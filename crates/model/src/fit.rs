@@ -7,6 +7,7 @@
 mod bdw;
 mod bg_bb;
 mod bg_nbd;
+mod contract_models;
 mod gamma_gamma;
 pub mod guard;
 mod optimum;
@@ -18,10 +19,16 @@ mod sum;
 pub use bdw::{bdw, bdw_from};
 pub use bg_bb::{OpportunityRow, bg_bb, bg_bb_from};
 pub use bg_nbd::{PurchaseRow, bg_nbd, bg_nbd_from, mbg_nbd, mbg_nbd_from};
+pub use contract_models::{
+    ContractDiagnostics, ContractFit, LEAST_RATIO_FOR_BDW, PlanDiagnostics, PlanRows, contract_models,
+};
 pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
-pub use segments::{FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, by_segment};
+pub use segments::{
+    FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, ShrunkFit, bg_nbd_by_segment, by_segment,
+    gamma_gamma_by_segment,
+};
 
 use optimum::Optimum;
 
@@ -123,9 +130,26 @@ pub enum FitError {
 pub fn parameters(
     summaries: impl IntoIterator<Item = Summary>,
 ) -> Result<(Parameters, Diagnostics), FitError> {
-    let (purchases, spends) = rows(summaries);
-    let bg_nbd = bg_nbd(&purchases)?;
-    let gamma_gamma = gamma_gamma(&spends)?;
+    parameters_in_season(summaries, &Season::none(), 0, None)
+}
+
+/// The same with BG/NBD in operational weeks of the season, for summaries that all end with `last_day`; both searches
+/// begin at `start` if there is one: last night's parameters, say.
+///
+/// A start shortens the way and can change the last bits of where it ends.
+pub fn parameters_in_season(
+    summaries: impl IntoIterator<Item = Summary>,
+    season: &Season,
+    last_day: i64,
+    start: Option<&Parameters>,
+) -> Result<(Parameters, Diagnostics), FitError> {
+    let (purchases, spends) = rows_in_season(summaries, season, last_day);
+    let (bg_nbd, gamma_gamma) = match start {
+        Some(start) => {
+            (bg_nbd_from(&purchases, &start.bg_nbd)?, gamma_gamma_from(&spends, &start.gamma_gamma)?)
+        }
+        None => (bg_nbd(&purchases)?, gamma_gamma(&spends)?),
+    };
     let parameters = Parameters { bg_nbd: bg_nbd.model, gamma_gamma: gamma_gamma.model };
     Ok((parameters, Diagnostics { bg_nbd, gamma_gamma, spend_correlation: spend_correlation(&spends) }))
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::coin_dropout::Customer;
 use crate::parameters::ExactNumber;
-use crate::{AliveCurve, ParameterError, PurchaseDistribution, SpreadCurve, Terms, Undefined};
+use crate::{AliveCurve, ForEverCurve, ParameterError, PurchaseDistribution, SpreadCurve, Terms, Undefined};
 
 /// The MBG/NBD model with its parameters; time in weeks.
 ///
@@ -105,6 +105,11 @@ impl MbgNbd {
     ) -> Result<f64, Undefined> {
         let customer = self.customer(x, t_x, age);
         Ok(customer.p_alive() * customer.alive().discounted_for_ever(delta)?)
+    }
+
+    /// What a customer with `x` repeat purchases will ever buy if he is alive, for every age.
+    pub fn for_ever_curve(&self, x: u32, delta: f64) -> ForEverCurve {
+        ForEverCurve::of(self.customer(x, 0.0, 0.0).alive(), delta)
     }
 
     /// The variance of the purchases in the `horizon_weeks` after `T`. Relative error below 1e-11.

@@ -18,10 +18,11 @@ use crate::ahead::Ahead;
 use crate::kernel::chebyshev::Interpolant;
 use crate::{AliveCurve, BgNbd, DAYS_PER_WEEK, ParameterError, Season, Spread, SpreadCurve, ValueTerms};
 
-/// Curves are kept for `x` below this: 7 kB each, and 35 MB with those of the months if each is asked for.
+/// Curves are kept for `x` below this: 5 kB each for usual parameters, and 28 MB with those of the months if each is
+/// asked for.
 const CURVES: usize = 2048;
 
-/// Curves of single months are kept for `x` below this: 23 kB each.
+/// Curves of single months are kept for `x` below this: 17 kB each.
 const MONTHLY_CURVES: usize = 1024;
 
 /// They reach as far as this age in operational weeks: eleven years, and how far a season can be ahead. Beyond it

@@ -292,3 +292,57 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_bdw_lifetime_for_ever_is_the_sum_of_a_long_horizon() {
+    for (alpha, beta, c) in [
+        (0.8, 2.5, 1.2),
+        (0.5, 1.0, 0.6),
+        (30.0, 500.0, 1.5),
+        (1e-3, 10.0, 1.0),
+        (2.0, 1e7, 3.0),
+        (0.7, 6.0, 1.0),
+    ] {
+        let bdw = Bdw::new(alpha, beta, c).unwrap();
+        for (made, d) in [(0, 0.15), (7, 0.01), (300, 0.002)] {
+            let rate = PeriodRate::new(d).unwrap();
+            let horizon = (40.0 / d) as u32;
+
+            let for_ever = bdw.residual_lifetime(made, rate).unwrap();
+
+            let summed = bdw.residual_lifetime_within(made, horizon, rate);
+            assert!(
+                (for_ever / summed - 1.0).abs() < 1e-10,
+                "{bdw:?}, {made}, {d}: {for_ever} is not {summed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bdw_lifetime_for_ever_is_that_of_sbg_where_nothing_depends_on_time() {
+    for (alpha, beta) in [(1.5, 3.0), (1.02, 40.0), (6.0, 2e4)] {
+        let (bdw, sbg) = (Bdw::new(alpha, beta, 1.0).unwrap(), Sbg::new(alpha, beta).unwrap());
+        for (made, d) in [(0, 0.0), (9, 0.0), (9, 1e-9), (9, 1e-5), (0, 3.0)] {
+            let rate = PeriodRate::new(d).unwrap();
+
+            let for_ever = bdw.residual_lifetime(made, rate).unwrap();
+
+            let exact = sbg.residual_lifetime(made, rate).unwrap();
+            assert!(
+                (for_ever / exact - 1.0).abs() < 1e-10,
+                "{bdw:?}, {made}, {d}: {for_ever} is not {exact}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bdw_lifetime_without_end_is_refused() {
+    let lifetime = |alpha, c, rate| Bdw::new(alpha, 2.0, c).unwrap().residual_lifetime(3, rate);
+    let growth = PeriodRate::ZERO.with_growth(0.01).unwrap();
+
+    assert_eq!(lifetime(0.7, 1.4, PeriodRate::ZERO), Err(Undefined::InfiniteSum));
+    assert_eq!(lifetime(5.0, 1.4, growth), Err(Undefined::InfiniteSum));
+    assert!(lifetime(0.8, 1.4, PeriodRate::ZERO).is_ok());
+}

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what cannot be read or built has failed")]
 #![expect(clippy::print_stdout, reason = "the measured errors are what a reader of the test wants to see")]
 
+use std::collections::BTreeMap;
+
 use model::fit::{self, Fit};
 use model::{BgNbd, GammaGamma, Parameters, PurchaseCounts, Scorer, Season, SeasonError, Summary, Terms};
 
@@ -441,6 +443,25 @@ fn counting_apart_is_counting_together() {
     merged.merge(&counts(one));
 
     assert_eq!(merged, counts(&customers));
+}
+
+#[test]
+fn counting_customers_by_their_days_is_counting_them_one_by_one() {
+    let customers = simulate(&bookings(), &wedding_season(), 500, 5);
+    let mut customers_by_days = BTreeMap::new();
+    for customer in &customers {
+        let days = customer.observed();
+        for &day in days {
+            *customers_by_days.entry((days[0], day)).or_default() += 1;
+        }
+    }
+
+    let mut together = PurchaseCounts::new(FIRST_DAY, LAST_DAY).unwrap();
+    for ((came, day), customers) in customers_by_days {
+        together.customers_on(came, day, customers);
+    }
+
+    assert_eq!(together, counts(&customers));
 }
 
 /// The first day anybody came, and the last observed one: 2023-12-31.

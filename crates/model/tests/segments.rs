@@ -232,6 +232,52 @@ fn segments_give_the_same_bits_for_every_order_and_number_of_threads() {
 }
 
 #[test]
+fn one_model_alone_comes_out_as_beside_the_other() {
+    let (_, segments) = segments();
+    let both = fit::by_segment(&segments).unwrap();
+    let rows = |summaries: &Vec<Summary>| fit::rows(summaries.iter().copied());
+    let purchases = segments.iter().map(|(name, of)| (name.clone(), rows(of).0)).collect();
+    let spends: BTreeMap<_, _> = segments.iter().map(|(name, of)| (name.clone(), rows(of).1)).collect();
+
+    let bg_nbd = fit::bg_nbd_by_segment(&both.diagnostics.bg_nbd, &purchases);
+    let gamma_gamma = fit::gamma_gamma_by_segment(&both.diagnostics.gamma_gamma, &spends);
+
+    for (name, fit) in &both.segments {
+        let own = &bg_nbd[name];
+        assert_eq!(own.fit.model, fit.parameters.bg_nbd);
+        assert_eq!(own.weight_of_parent.to_bits(), fit.purchases.weight_of_parent.to_bits());
+        let by_hand: f64 = purchases[name]
+            .iter()
+            .map(|row| row.customers as f64 * own.fit.model.log_likelihood(row.x, row.t_x, row.age))
+            .sum();
+        assert!((own.fit.log_likelihood / by_hand - 1.0).abs() < 1e-12);
+        let is_large = spends[name].iter().map(|row| row.customers).sum::<u64>() >= 300;
+        assert!(is_large == (gamma_gamma[name].weight_of_parent < 1.0), "{name}");
+    }
+    let error = |place: usize| bg_nbd[&format!("segment {place}")].fit.standard_errors[0];
+    let parent = both.diagnostics.bg_nbd.standard_errors[0];
+    assert!(parent < error(8) && error(8) < error(3));
+    assert_eq!(error(0).to_bits(), parent.to_bits());
+}
+
+#[test]
+fn a_segment_in_which_nobody_bought_again_has_its_parents_spends() {
+    let customers = Chance(3).customers(&cdnow_like(), 3000);
+    let (_, spends) = fit::rows(customers);
+    let parent = fit::gamma_gamma(&spends).unwrap();
+
+    let fits = fit::gamma_gamma_by_segment(
+        &parent,
+        &BTreeMap::from([("all".to_owned(), spends), ("none".to_owned(), Vec::new())]),
+    );
+
+    let none = &fits["none"];
+    assert_eq!(none.fit.model, parent.model);
+    assert_eq!((none.fit.customers, none.fit.log_likelihood.to_bits()), (0, 0.0_f64.to_bits()));
+    assert!(fits["all"].weight_of_parent < 1.0);
+}
+
+#[test]
 fn one_segment_is_its_own_parent() {
     let customers = Chance(3).customers(&cdnow_like(), 3000);
 

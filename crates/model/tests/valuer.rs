@@ -62,8 +62,9 @@ fn contract(plan: u16, period_months: u16, renewals: u32, days_to_renewal: u32) 
     Contract { price_minor, renewals, days_to_renewal, period_months, plan: PlanIndex(plan) }
 }
 
-fn with(account: Account, contracts: &[Contract]) -> Account {
-    Account { contracts: contracts.iter().copied().collect(), ..account }
+fn with(mut account: Account, contracts: &[Contract]) -> Account {
+    account.contracts = contracts.iter().copied().collect();
+    account
 }
 
 fn subscriber(contracts: &[Contract]) -> Account {

@@ -79,6 +79,8 @@ fn malformed(error: &serde_json::Error) -> Malformed {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MESSAGE: ChunkMessage =
@@ -141,5 +143,68 @@ mod tests {
 
         assert!(reason.len() < 500, "{} bytes", reason.len());
         assert!(reason.contains("line 1 column"), "{reason}");
+    }
+
+    /// What is read is a message that can be sent, and what is not says why in a few words.
+    fn is_read_or_refused(body: &[u8]) -> Result<(), TestCaseError> {
+        match decode(body) {
+            Ok(message) => {
+                prop_assert!(message.chunk.run.0 >= 1 && message.chunk.chunk.0 >= 1);
+                prop_assert!(message.attempt_hint.0 >= 0);
+                prop_assert_eq!(decode(&encode(message)), Ok(message));
+            }
+            Err(malformed) => prop_assert!(malformed.reason.len() < 1_000, "{}", malformed.reason),
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_comes_back(run in 1..=i64::MAX, chunk in 1..=i32::MAX, attempt in 0..=i32::MAX) {
+            let chunk = ChunkRef { run: RunId(run), chunk: ChunkId(chunk) };
+            let message = ChunkMessage { chunk, attempt_hint: Attempt(attempt) };
+
+            prop_assert_eq!(decode(&encode(message)), Ok(message));
+        }
+
+        #[test]
+        fn any_bytes_give_a_message_or_a_reason(body: Vec<u8>) {
+            is_read_or_refused(&body)?;
+        }
+
+        #[test]
+        fn any_text_of_the_characters_that_mean_something_does_too(body in "[{}\\[\\]\":,0-9a-z.eE+\\\\ -]{0,80}") {
+            is_read_or_refused(body.as_bytes())?;
+        }
+
+        #[test]
+        fn a_message_that_was_damaged_does_too(
+            at: prop::sample::Index,
+            removed in 0..4_usize,
+            put in prop::collection::vec(any::<u8>(), 0..4),
+        ) {
+            let mut body = encode(MESSAGE);
+            let at = at.index(body.len() + 1);
+            let end = body.len().min(at + removed);
+            body.splice(at..end, put);
+
+            is_read_or_refused(&body)?;
+        }
+
+        #[test]
+        fn a_message_that_breaks_off_is_malformed(kept: prop::sample::Index) {
+            let body = encode(MESSAGE);
+
+            prop_assert!(decode(&body[..kept.index(body.len())]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_message_without_a_bottom_is_malformed() {
+        for (open, field) in [("[", ""), ("{\"v\":", ""), ("[", "{\"v\":1,\"x\":")] {
+            let body = format!("{field}{}", open.repeat(100_000));
+
+            assert!(decode(body.as_bytes()).is_err(), "{field}{open}");
+        }
     }
 }

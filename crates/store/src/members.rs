@@ -31,10 +31,11 @@ pub(crate) fn decode(first: CustomerId, count: usize, bytes: &[u8]) -> Result<Ve
     customers.push(first);
     let (mut difference, mut shift) = (0_u64, 0_u32);
     for &byte in bytes {
-        if shift > 63 {
+        let bits = u64::from(byte & 0x7F);
+        if shift > 63 || bits << shift >> shift != bits {
             return Err(Malformed("a difference does not fit 64 bits"));
         }
-        difference |= u64::from(byte & 0x7F) << shift;
+        difference |= bits << shift;
         if byte & 0x80 != 0 {
             shift += 7;
             continue;
@@ -73,6 +74,17 @@ mod tests {
         assert_eq!(decode(customers[0], 3, &encode(&customers)).unwrap(), customers);
     }
 
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let mut too_wide = vec![0xFF; 9];
+        too_wide.push(0x02);
+
+        let wide = Err(Malformed("a difference does not fit 64 bits"));
+        assert_eq!(decode(CustomerId(0), 2, &too_wide), wide);
+        assert_eq!(decode(CustomerId(0), 2, &[0xFF; 11]), wide);
+        assert_eq!(decode(CustomerId(0), usize::MAX, &[1; 9]), Err(Malformed("more customers than bytes")));
+    }
+
     proptest! {
         #[test]
         fn what_is_encoded_is_decoded(ids in proptest::collection::btree_set(any::<i64>(), 1..200)) {
@@ -84,8 +96,36 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_never_panic(first: i64, count in 0_usize..10_000, bytes: Vec<u8>) {
-            let _ = decode(CustomerId(first), count, &bytes);
+        fn arbitrary_bytes_give_the_planned_number_in_order_or_an_error(
+            first: i64,
+            count in prop_oneof![0_usize..40, Just(usize::MAX), any::<usize>()],
+            bytes in prop::collection::vec(prop_oneof![3 => 0_u8..0x80, 1 => any::<u8>()], 0..40),
+        ) {
+            let Ok(customers) = decode(CustomerId(first), count, &bytes) else { return Ok(()) };
+
+            prop_assert_eq!(customers.len(), count);
+            prop_assert_eq!(customers[0], CustomerId(first));
+            prop_assert!(customers.is_sorted_by(|left, right| left < right));
+            // No room is made before the bytes that fill it are there.
+            prop_assert!(customers.capacity() <= bytes.len() + 1);
+        }
+
+        #[test]
+        fn what_was_damaged_gives_the_planned_number_or_an_error(
+            ids in proptest::collection::btree_set(any::<i64>(), 1..50),
+            at: prop::sample::Index,
+            removed in 0..3_usize,
+            put in prop::collection::vec(any::<u8>(), 0..3),
+        ) {
+            let customers: Vec<_> = ids.into_iter().map(CustomerId).collect();
+            let mut bytes = encode(&customers);
+            let at = at.index(bytes.len() + 1);
+            let end = bytes.len().min(at + removed);
+            bytes.splice(at..end, put);
+
+            let decoded = decode(customers[0], customers.len(), &bytes);
+
+            prop_assert!(decoded.is_err() || decoded.is_ok_and(|decoded| decoded.len() == customers.len()));
         }
     }
 }

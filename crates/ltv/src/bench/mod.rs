@@ -16,10 +16,11 @@ use jiff::Timestamp;
 use model::ValueTerms;
 use serde::Serialize;
 use store::postgres::Postgres;
-use store::{NewModelVersion, NewPromotion, Planning, Reading, Selection, Values};
+use store::{NewModelVersion, NewPromotion, Planning, Selection};
 
-use crate::cli::BenchNightArgs;
+use crate::cli::{BenchNightArgs, SeasonChoice};
 use crate::config;
+use crate::fitting::FitData;
 use crate::generate::{GenerateSpec, generate_into};
 use crate::output::{count, duration, table};
 
@@ -190,6 +191,7 @@ async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<u64>
             seed: 1,
             as_of: as_of(),
             weeks: WEEKS,
+            subscriptions: !args.no_subscriptions,
         };
         let mut client = store.connect_alone().await?;
         generate_into(&mut client, &spec, |_| {}).await?.transactions
@@ -201,22 +203,18 @@ async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<u64>
     Ok(transactions)
 }
 
-/// Fits the model to the first hundred thousand customers, which is plenty for a benchmark.
+/// Fits the models to the first hundred thousand customers, which is plenty for a benchmark.
 async fn fit(store: &Postgres) -> anyhow::Result<()> {
+    const FITTED: usize = 100_000;
     let currency = model::Currency::parse("USD").context("USD is a currency")?;
     let customers = store.selected(&Selection::All, as_of()).await?;
-    let mut summaries = Vec::new();
-    for page in customers.chunks(20_000).take(5) {
-        let reading = Reading { customers: page, is_whole: true, as_of: as_of(), currency };
-        let histories = store.read_histories(&reading).await?;
-        summaries.extend(histories.into_iter().filter_map(|history| history.summary.ok()));
-    }
-    let (parameters, _) = model::fit::parameters(summaries)?;
+    let some = &customers[..customers.len().min(FITTED)];
+    let data = FitData::read(store, some, as_of(), currency, SeasonChoice::None).await?;
     let new = NewModelVersion {
         currency,
-        parameters,
+        models: data.fit(None)?.models,
         fit: serde_json::json!({ "by": "ltv bench" }),
-        data_fingerprint: "generated, seed 1".into(),
+        data_fingerprint: data.fingerprint(),
         code_version: env!("CARGO_PKG_VERSION").into(),
     };
     store.save_model_version(&new, Some(&NewPromotion::default())).await?;

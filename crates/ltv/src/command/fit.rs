@@ -1,18 +1,17 @@
 //! `ltv fit`
+//!
+//! Reads all histories, fits the models, holds them against those in force, stores them as a new version, and
+//! promotes that unless it is too far from what is in force.
 
-use anyhow::Context;
-use model::Summary;
-use model::fit::{self, Diagnostics, Fit};
-use serde_json::{Value as Json, json};
-use store::{NewModelVersion, NewPromotion, Planning, Reading, Selection, Values};
+use anyhow::{Context, bail};
+use serde_json::json;
+use store::{NewModelVersion, NewPromotion, Planning, Selection};
 
-use super::fit_file;
+use super::fit_guard::Before;
+use super::{fit_file, fit_report};
 use crate::cli::FitArgs;
 use crate::config;
-use crate::output::count;
-
-/// Customers whose histories are read at a time.
-const PAGE: usize = 20_000;
+use crate::fitting::FitData;
 
 pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
     if let (Some(model), Some(input), Some(out)) = (args.model, &args.input, &args.out) {
@@ -24,111 +23,62 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
         Some(as_of) => as_of,
         None => store.now().await?,
     };
+    let before = Before::find(&store, args.currency).await?;
     let customers = store.selected(&Selection::All, as_of).await?;
-    let mut summaries: Vec<Summary> = Vec::with_capacity(customers.len());
-    let mut fingerprint = Fingerprint::default();
-    for page in customers.chunks(PAGE) {
-        let reading = Reading { customers: page, is_whole: true, as_of, currency: args.currency };
-        for history in store.read_histories(&reading).await? {
-            if let Ok(summary) = history.summary {
-                fingerprint.add(history.customer.0, &summary);
-                summaries.push(summary);
-            }
-        }
-    }
-    let left_out = customers.len() - summaries.len();
-    let used = summaries.len();
-    let (parameters, diagnostics) =
-        tokio::task::spawn_blocking(move || fit::parameters(summaries)).await?.with_context(|| {
-            format!("{used} customers can be fitted at {as_of}, {left_out} cannot; load more, or see --as-of")
-        })?;
+    let data = FitData::read(&store, &customers, as_of, args.currency, args.season).await?;
+    let fingerprint = data.fingerprint();
+    let left_out = data.left_out;
 
+    let (fitted, judgement) = tokio::task::spawn_blocking(move || {
+        let fitted = data.fit(before.start())?;
+        let judgement = before.judge(&fitted, &data.summaries, data.last_day);
+        anyhow::Ok((fitted, judgement))
+    })
+    .await?
+    .with_context(|| {
+        format!("the histories at {as_of} cannot be fitted, {left_out} customers left out; load more, or see --as-of")
+    })?;
+
+    let is_refused = judgement.has_breaches() && !args.accept_breaches;
+    let is_promoted = !args.no_promote && !is_refused;
     let new = NewModelVersion {
         currency: args.currency,
-        parameters,
-        fit: document(&diagnostics, as_of),
-        data_fingerprint: fingerprint.to_string(),
+        models: fitted.models.clone(),
+        fit: fit_report::document(&fitted, as_of, &judgement),
+        data_fingerprint: fingerprint,
         code_version: env!("CARGO_PKG_VERSION").into(),
     };
-    let promotion = (!args.no_promote)
-        .then(|| NewPromotion { by: args.by.by.clone(), reason: Some("ltv fit stored it".into()) });
+    let promotion = is_promoted.then(|| NewPromotion {
+        by: args.by.by.clone(),
+        reason: Some(judgement.reason_for_promoting().into()),
+    });
     let version = store.save_model_version(&new, promotion.as_ref()).await?;
     if args.json {
         let document = json!({
             "model_version": version,
-            "parameters": parameters,
+            "parameters": new.models.purchases,
+            "models": new.models,
             "fit": new.fit,
-            "promoted": promotion.is_some(),
+            "promoted": is_promoted,
         });
         println!("{document}");
-        return Ok(());
-    }
-    let (bg_nbd, gamma_gamma) = (parameters.bg_nbd, parameters.gamma_gamma);
-    println!("model version {version}, fitted on {} customers as of {as_of}", count(used as u64));
-    println!(
-        "  BG/NBD       r {:.4}, alpha {:.4} weeks, a {:.4}, b {:.4}",
-        bg_nbd.r(),
-        bg_nbd.alpha(),
-        bg_nbd.a(),
-        bg_nbd.b()
-    );
-    println!(
-        "  Gamma-Gamma  p {:.4}, q {:.4}, v {:.1} minor units of {}",
-        gamma_gamma.p(),
-        gamma_gamma.q(),
-        gamma_gamma.v(),
-        args.currency
-    );
-    if left_out > 0 {
-        println!("  {} customers were left out: their histories cannot be valued", count(left_out as u64));
-    }
-    if args.no_promote {
-        println!("  not promoted: `ltv models promote {version}` makes it the one that runs pin");
-    }
-    Ok(())
-}
-
-fn document(diagnostics: &Diagnostics, as_of: jiff::Timestamp) -> Json {
-    json!({
-        "as_of": as_of,
-        "bg_nbd": one(&diagnostics.bg_nbd),
-        "gamma_gamma": one(&diagnostics.gamma_gamma),
-        "spend_correlation": diagnostics.spend_correlation,
-    })
-}
-
-fn one<M>(fit: &Fit<M>) -> Json {
-    json!({
-        "log_likelihood": fit.log_likelihood,
-        "gradient_norm": fit.gradient_norm,
-        "standard_errors": fit.standard_errors,
-        "customers": fit.customers,
-        "converged": fit.converged,
-        "evaluations": fit.evaluations,
-    })
-}
-
-/// What the parameters were fitted on, as one number: FNV-1a over the summaries in the order of the customers.
-struct Fingerprint(u64);
-
-impl Default for Fingerprint {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fingerprint {
-    fn add(&mut self, customer: i64, summary: &Summary) {
-        let Summary { frequency, recency_days, age_days, repeat_spend_minor } = *summary;
-        let numbers = [customer, frequency.into(), recency_days.into(), age_days.into(), repeat_spend_minor];
-        for byte in numbers.iter().flat_map(|number| number.to_le_bytes()) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    } else {
+        print!("{}", fit_report::told(&fitted, version, args.currency, as_of));
+        if left_out > 0 {
+            println!("  {}", fit_report::left_out(left_out));
+        }
+        if !is_promoted {
+            println!("  not promoted: `ltv models promote {version}` makes it the one that runs pin");
         }
     }
-}
-
-impl std::fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
+    judgement.warnings().for_each(|warning| eprintln!("ltv: warning: {warning}"));
+    if is_refused {
+        bail!(
+            "model version {version} is too far from {}, so it was stored and not promoted: {}; \
+             look at it, then `ltv models promote {version}`, or fit with --accept-breaches",
+            judgement.against(),
+            judgement.breaches().join("; ")
+        );
     }
+    Ok(())
 }

@@ -5,24 +5,45 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use model::fit::{self, ContractRow, Fit, FitError, OpportunityRow, PurchaseRow, SpendRow};
+use model::fit::{
+    self, ContractRow, FEWEST_OF_A_SEGMENT, Fit, FitError, OpportunityRow, PurchaseRow, ShrunkFit, SpendRow,
+    Tenure,
+};
 use serde_json::{Value as Json, json};
 
 use crate::cli::FitArgs;
 use crate::files::customers::{self, Customer, Donor, HistoryColumns, Reading, SpendColumns, WEIGHT, weight};
 use crate::files::{Row, Table, cohorts, model_file};
-use crate::models::{Model, ModelName};
+use crate::models::{Model, ModelName, PurchaseModel};
 use crate::output::count;
 
 pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) -> Result<()> {
     let fitted = match model {
-        ModelName::BgNbd => purchases(args, input, |rows| Ok(fit::bg_nbd(rows)?.into())),
-        ModelName::MbgNbd => purchases(args, input, |rows| Ok(fit::mbg_nbd(rows)?.into())),
-        ModelName::ParetoNbd => purchases(args, input, |rows| Ok(fit::pareto_nbd(rows)?.into())),
-        ModelName::GammaGamma => spends(args, input),
-        ModelName::BgBb => opportunities(args, input),
-        ModelName::Sbg => contracts(args, input, |rows| Ok(fit::sbg(rows)?.into())),
-        ModelName::Bdw => contracts(args, input, |rows| Ok(fit::bdw(rows)?.into())),
+        ModelName::BgNbd => {
+            purchases(args, input).and_then(|rows| rows.fit_together(fit::bg_nbd, fit::bg_nbd_by_segment))
+        }
+        ModelName::MbgNbd => {
+            purchases(args, input).and_then(|rows| rows.fit(fit::mbg_nbd, purchase_likelihood))
+        }
+        ModelName::ParetoNbd => {
+            purchases(args, input).and_then(|rows| rows.fit(fit::pareto_nbd, purchase_likelihood))
+        }
+        ModelName::GammaGamma => spends(args, input)
+            .and_then(|rows| rows.fit_together(fit::gamma_gamma, fit::gamma_gamma_by_segment)),
+        ModelName::BgBb => opportunities(args, input)
+            .and_then(|rows| rows.fit(fit::bg_bb, |model, row| model.log_likelihood(row.x, row.t_x, row.n))),
+        ModelName::Sbg => contracts(args, input).and_then(|rows| {
+            rows.fit(fit::sbg, |model, row| match row.tenure {
+                Tenure::ChurnedAt(n) => libm::log(model.pmf(n)),
+                Tenure::ActiveAfter(n) => libm::log(model.survival(n)),
+            })
+        }),
+        ModelName::Bdw => contracts(args, input).and_then(|rows| {
+            rows.fit(fit::bdw, |model, row| match row.tenure {
+                Tenure::ChurnedAt(n) => libm::log(model.pmf(n)),
+                Tenure::ActiveAfter(n) => libm::log(model.survival(n)),
+            })
+        }),
     };
     let fitted = fitted.with_context(|| input.display().to_string())?;
     let document = fitted.document();
@@ -50,6 +71,14 @@ struct One {
     customers: u64,
     converged: bool,
     evaluations: u32,
+    /// How much of a segment's parameters is that of all; none for the fit of all.
+    weight_of_parent: Option<f64>,
+}
+
+impl<M: Into<Model>> From<ShrunkFit<M>> for One {
+    fn from(ShrunkFit { fit, weight_of_parent }: ShrunkFit<M>) -> Self {
+        Self { weight_of_parent: Some(weight_of_parent), ..fit.into() }
+    }
 }
 
 impl<M: Into<Model>> From<Fit<M>> for One {
@@ -62,6 +91,7 @@ impl<M: Into<Model>> From<Fit<M>> for One {
             customers: fit.customers,
             converged: fit.converged,
             evaluations: fit.evaluations,
+            weight_of_parent: None,
         }
     }
 }
@@ -80,7 +110,8 @@ impl Fitted {
     fn told(&self) -> String {
         let mut text = self.all.told("");
         for (name, fit) in self.segments.iter().flat_map(|(_, segments)| segments) {
-            text += &fit.told(&format!(" of {name}"));
+            let own = 100.0 * (1.0 - fit.weight_of_parent.unwrap_or(0.0));
+            text += &fit.told(&format!(" of {name} ({own:.0} % of its own)"));
         }
         text
     }
@@ -89,7 +120,7 @@ impl Fitted {
 impl One {
     fn document(&self) -> Json {
         let name = self.model.name();
-        json!({
+        let mut document = json!({
             "model": name.as_str(),
             "parameters": model_file::by_name(name, &self.model.parameters()),
             "standard_errors": model_file::by_name(name, &self.standard_errors),
@@ -98,7 +129,11 @@ impl One {
             "customers": self.customers,
             "converged": self.converged,
             "evaluations": self.evaluations,
-        })
+        });
+        if let Some(weight) = self.weight_of_parent {
+            document["weight_of_parent"] = weight.into();
+        }
+        document
     }
 
     fn told(&self, whose: &str) -> String {
@@ -122,14 +157,21 @@ impl One {
     }
 }
 
-/// Rows of all customers, and the same by segment.
+/// What a model looks at, once for all customers and once by segment.
 struct Rows<R> {
     all: Vec<R>,
     segments: Option<(String, BTreeMap<String, Vec<R>>)>,
 }
 
-impl<R: Copy> Rows<R> {
-    /// Reads the rows that the model looks at.
+/// Rows that can be counted: `customers` of them are alike.
+trait Counted: Copy + Sync {
+    /// An order in which only rows that are alike are equal.
+    fn order(&self, other: &Self) -> Ordering;
+    fn customers(&mut self) -> &mut u64;
+}
+
+impl<R: Counted> Rows<R> {
+    /// Reads the rows that the model looks at. A segment is one even if the model looks at nothing of it.
     fn read(
         mut table: Table,
         segment_column: Option<&str>,
@@ -141,102 +183,160 @@ impl<R: Copy> Rows<R> {
         while let Some(record) = table.next()? {
             let row = record.under(&header);
             let segment = segment.map(|column| row.text(column).to_owned());
-            rows.extend(read(row)?.map(|read| (segment, read)));
+            rows.push((segment, read(row)?));
         }
         Ok(Self::of(rows, segment_column))
     }
 
-    fn of(rows: Vec<(Option<String>, R)>, segment_column: Option<&str>) -> Self {
-        let all = rows.iter().map(|&(_, row)| row).collect();
+    fn of(rows: Vec<(Option<String>, Option<R>)>, segment_column: Option<&str>) -> Self {
+        let all = rows.iter().filter_map(|&(_, row)| row).collect();
         let mut segments: BTreeMap<String, Vec<R>> = BTreeMap::new();
         for (segment, row) in rows {
             if let Some(segment) = segment {
-                segments.entry(segment).or_default().push(row);
+                segments.entry(segment).or_default().extend(row);
             }
         }
-        Self { all, segments: segment_column.map(|name| (name.to_owned(), segments)) }
+        let compressed_segments = |name: &str| {
+            let segments = segments.into_iter().map(|(segment, rows)| (segment, compressed(rows)));
+            (name.to_owned(), segments.collect())
+        };
+        Self { all: compressed(all), segments: segment_column.map(compressed_segments) }
     }
 
-    /// Fits all rows, and each segment's. A segment that has no fit of its own is left to that of all.
-    fn fit(self, fit: impl Fn(&[R]) -> Result<One, FitError>) -> Result<Fitted> {
+    /// Fits all rows, and the segments together: the fewer customers a segment has, the nearer it stays to that of all.
+    fn fit_together<M: Clone + Into<Model>>(
+        self,
+        fit: impl Fn(&[R]) -> Result<Fit<M>, FitError>,
+        by_segment: impl Fn(&Fit<M>, &BTreeMap<String, Vec<R>>) -> BTreeMap<String, ShrunkFit<M>>,
+    ) -> Result<Fitted> {
         let all = fit(&self.all)?;
-        let Some((column, rows)) = self.segments else { return Ok(Fitted { all, segments: None }) };
-        let mut segments = BTreeMap::new();
-        for (name, rows) in rows {
-            match fit(&rows) {
-                Ok(one) => {
-                    segments.insert(name, one);
+        let segments = self.segments.map(|(column, rows)| {
+            let fits = by_segment(&all, &rows);
+            (column, fits.into_iter().map(|(name, fit)| (name, fit.into())).collect())
+        });
+        Ok(Fitted { all: all.into(), segments })
+    }
+
+    /// Fits all rows, and each segment by itself if it has enough customers. The others, and those whose customers have
+    /// no most likely model, have the parameters of all.
+    fn fit<M: Clone + Into<Model>>(
+        self,
+        fit: impl Fn(&[R]) -> Result<Fit<M>, FitError>,
+        log_likelihood: impl Fn(&M, &R) -> f64,
+    ) -> Result<Fitted> {
+        let all = fit(&self.all)?;
+        let of_segment = |name: &str, mut rows: Vec<R>| {
+            let customers = rows.iter_mut().map(|row| *row.customers()).sum::<u64>();
+            let own = if customers < FEWEST_OF_A_SEGMENT {
+                Err(format!("{customers} customers are fewer than {FEWEST_OF_A_SEGMENT}"))
+            } else {
+                fit(&rows).map_err(|error| error.to_string())
+            };
+            match own {
+                Ok(fit) => ShrunkFit { fit, weight_of_parent: 0.0 },
+                Err(why) => {
+                    eprintln!("segment {name} is left to the fit of all: {why}");
+                    let each = |row: &mut R| *row.customers() as f64 * log_likelihood(&all.model, row);
+                    let log_likelihood = rows.iter_mut().map(each).sum();
+                    let fit = Fit { log_likelihood, customers, evaluations: 0, ..all.clone() };
+                    ShrunkFit { fit, weight_of_parent: 1.0 }
                 }
-                Err(error) => eprintln!("segment {name} is left to the fit of all: {error}"),
             }
-        }
-        Ok(Fitted { all, segments: Some((column, segments)) })
+        };
+        let segments = self.segments.map(|(column, rows)| {
+            let fits = rows.into_iter().map(|(name, rows)| {
+                let fit = of_segment(&name, rows);
+                (name, fit.into())
+            });
+            (column, fits.collect())
+        });
+        Ok(Fitted { segments, all: all.into() })
     }
 }
 
-fn purchases(
-    args: &FitArgs,
-    input: &Path,
-    fit: impl Fn(&[PurchaseRow]) -> Result<One, FitError>,
-) -> Result<Fitted> {
+impl Counted for PurchaseRow {
+    fn order(&self, other: &Self) -> Ordering {
+        self.x.cmp(&other.x).then(self.t_x.total_cmp(&other.t_x)).then(self.age.total_cmp(&other.age))
+    }
+
+    fn customers(&mut self) -> &mut u64 {
+        &mut self.customers
+    }
+}
+
+impl Counted for SpendRow {
+    fn order(&self, other: &Self) -> Ordering {
+        self.x.cmp(&other.x).then(self.zbar.total_cmp(&other.zbar))
+    }
+
+    fn customers(&mut self) -> &mut u64 {
+        &mut self.customers
+    }
+}
+
+impl Counted for OpportunityRow {
+    fn order(&self, other: &Self) -> Ordering {
+        (self.x, self.t_x, self.n).cmp(&(other.x, other.t_x, other.n))
+    }
+
+    fn customers(&mut self) -> &mut u64 {
+        &mut self.customers
+    }
+}
+
+impl Counted for ContractRow {
+    fn order(&self, other: &Self) -> Ordering {
+        self.tenure.cmp(&other.tenure)
+    }
+
+    fn customers(&mut self) -> &mut u64 {
+        &mut self.customers
+    }
+}
+
+fn purchases(args: &FitArgs, input: &Path) -> Result<Rows<PurchaseRow>> {
     let table = open(args, input)?;
     let history = HistoryColumns::of_customers(table.header())?;
     let weights = table.header().optional(&WEIGHT)?;
-    let rows = Rows::read(table, args.segment_column.as_deref(), |row| {
+    Rows::read(table, args.segment_column.as_deref(), |row| {
         let Customer { x, t_x, age } = history.customer(row)?;
         let customers = weight(row, weights)?;
         Ok((customers > 0).then_some(PurchaseRow { x, t_x, age, customers }))
-    })?;
-    rows.fit(|rows| {
-        let order = |a: &PurchaseRow, b: &PurchaseRow| {
-            a.x.cmp(&b.x).then(a.t_x.total_cmp(&b.t_x)).then(a.age.total_cmp(&b.age))
-        };
-        fit(&compressed(rows, order, |row| &mut row.customers))
     })
 }
 
-fn spends(args: &FitArgs, input: &Path) -> Result<Fitted> {
+fn purchase_likelihood(model: &impl PurchaseModel, row: &PurchaseRow) -> f64 {
+    model.log_likelihood(row.x, row.t_x, row.age)
+}
+
+fn spends(args: &FitArgs, input: &Path) -> Result<Rows<SpendRow>> {
     let table = open(args, input)?;
     let columns = SpendColumns::find(table.header())?;
     let weights = table.header().optional(&WEIGHT)?;
-    let rows = Rows::read(table, args.segment_column.as_deref(), |row| {
+    Rows::read(table, args.segment_column.as_deref(), |row| {
         let (x, zbar) = columns.spend(row)?;
         let customers = weight(row, weights)?;
         // Who never bought again, or only what costs nothing, says nothing about the spend.
         Ok((x > 0 && zbar > 0.0 && customers > 0).then_some(SpendRow { x, zbar, customers }))
-    })?;
-    rows.fit(|rows| {
-        let order = |a: &SpendRow, b: &SpendRow| a.x.cmp(&b.x).then(a.zbar.total_cmp(&b.zbar));
-        Ok(fit::gamma_gamma(&compressed(rows, order, |row| &mut row.customers))?.into())
     })
 }
 
-fn opportunities(args: &FitArgs, input: &Path) -> Result<Fitted> {
+fn opportunities(args: &FitArgs, input: &Path) -> Result<Rows<OpportunityRow>> {
     let table = Table::open(input)?;
     let history = HistoryColumns::of_donors(table.header())?;
     let weights = table.header().optional(&WEIGHT)?;
-    let rows = Rows::read(table, args.segment_column.as_deref(), |row| {
+    Rows::read(table, args.segment_column.as_deref(), |row| {
         let Donor { x, t_x, n } = history.donor(row)?;
         let customers = weight(row, weights)?;
         Ok((customers > 0).then_some(OpportunityRow { x, t_x, n, customers }))
-    })?;
-    rows.fit(|rows| {
-        let order = |a: &OpportunityRow, b: &OpportunityRow| (a.x, a.t_x, a.n).cmp(&(b.x, b.t_x, b.n));
-        Ok(fit::bg_bb(&compressed(rows, order, |row| &mut row.customers))?.into())
     })
 }
 
-fn contracts(
-    args: &FitArgs,
-    input: &Path,
-    fit: impl Fn(&[ContractRow]) -> Result<One, FitError>,
-) -> Result<Fitted> {
+fn contracts(args: &FitArgs, input: &Path) -> Result<Rows<ContractRow>> {
     let segment_column = args.segment_column.as_deref();
     let contracts = cohorts::read(Table::open(input)?, segment_column)?;
-    Rows::of(contracts, segment_column).fit(|rows| {
-        let order = |a: &ContractRow, b: &ContractRow| a.tenure.cmp(&b.tenure);
-        fit(&compressed(rows, order, |row| &mut row.customers))
-    })
+    let rows = contracts.into_iter().map(|(segment, row)| (segment, Some(row))).collect();
+    Ok(Rows::of(rows, segment_column))
 }
 
 fn open(args: &FitArgs, input: &Path) -> Result<Table> {
@@ -250,17 +350,12 @@ fn open(args: &FitArgs, input: &Path) -> Result<Table> {
 }
 
 /// Counts equal rows once, and puts them in an order of their own: a fit does not depend on that of the file.
-fn compressed<R: Copy>(
-    rows: &[R],
-    order: impl Fn(&R, &R) -> Ordering,
-    customers: impl Fn(&mut R) -> &mut u64,
-) -> Vec<R> {
-    let mut rows = rows.to_vec();
-    rows.sort_unstable_by(&order);
+fn compressed<R: Counted>(mut rows: Vec<R>) -> Vec<R> {
+    rows.sort_unstable_by(R::order);
     rows.dedup_by(|next, kept| {
-        let same = order(next, kept) == Ordering::Equal;
+        let same = next.order(kept) == Ordering::Equal;
         if same {
-            *customers(kept) += *customers(next);
+            *kept.customers() += *next.customers();
         }
         same
     });

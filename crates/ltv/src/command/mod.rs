@@ -9,6 +9,8 @@ mod evaluate;
 mod explain;
 mod fit;
 mod fit_file;
+mod fit_guard;
+mod fit_report;
 mod generate;
 mod load;
 mod migrate;

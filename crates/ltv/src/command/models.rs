@@ -25,7 +25,7 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let rows: Vec<_> = models
         .iter()
         .map(|model| {
-            let (bg_nbd, gamma_gamma) = (model.parameters.bg_nbd, model.parameters.gamma_gamma);
+            let (bg_nbd, gamma_gamma) = (model.models.purchases.bg_nbd, model.models.purchases.gamma_gamma);
             vec![
                 model.version.to_string(),
                 if promoted == Some(model.version) { "promoted".into() } else { String::new() },
@@ -131,7 +131,7 @@ fn tell(
     println!("  data fingerprint  {}", model.data_fingerprint);
     println!("  code version      {}", model.code_version);
     println!("\nParameters\n");
-    print!("{}", table(&["parameter", "value"], &[1], &leaves(&serde_json::to_value(model.parameters)?)));
+    print!("{}", table(&["parameter", "value"], &[1], &leaves(&serde_json::to_value(&model.models)?)));
     println!("\nFit\n");
     print!("{}", table(&["diagnostic", "value"], &[1], &leaves(&model.fit)));
     if promotions.is_empty() {
@@ -166,8 +166,12 @@ fn leaves(document: &Json) -> Vec<Vec<String>> {
                 fields.iter().for_each(|(name, field)| walk(&below(name), field, rows));
             }
             Json::String(text) => rows.push(vec![path.to_owned(), text.clone()]),
+            Json::Array(items) if items.iter().any(Json::is_object) => {
+                items.iter().zip(1..).for_each(|(item, place)| walk(&below(&place.to_string()), item, rows));
+            }
             Json::Array(items) => {
-                let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+                let text = |item: &Json| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+                let items: Vec<_> = items.iter().map(text).collect();
                 rows.push(vec![path.to_owned(), items.join(", ")]);
             }
             plain => rows.push(vec![path.to_owned(), plain.to_string()]),
@@ -199,11 +203,25 @@ mod tests {
 
     #[test]
     fn a_document_is_told_leaf_by_leaf_with_its_path() {
-        let document = json!({ "bg_nbd": { "r": "0.25", "errors": [0.5, 1] }, "by": "hand", "at": null });
+        let document = json!({
+            "bg_nbd": { "r": "0.25", "errors": [0.5, 1] },
+            "by": "hand",
+            "at": null,
+            "plans": [{ "plan": "basic" }, { "plan": "premium" }],
+            "season": ["1.5", "0.5"],
+        });
 
         let told: Vec<_> = leaves(&document).iter().map(|row| row.join(" = ")).collect();
 
-        let expected = ["at = null", "bg_nbd errors = 0.5, 1", "bg_nbd r = 0.25", "by = hand"];
+        let expected = [
+            "at = null",
+            "bg_nbd errors = 0.5, 1",
+            "bg_nbd r = 0.25",
+            "by = hand",
+            "plans 1 plan = basic",
+            "plans 2 plan = premium",
+            "season = 1.5, 0.5",
+        ];
         let mut sorted = told.clone();
         sorted.sort_unstable();
         assert_eq!(sorted, expected, "{told:?}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use model::{GammaGamma, PeriodRate, Terms, WEEKS_PER_YEAR};
@@ -10,7 +11,7 @@ use crate::cli::{Horizon, PredictArgs};
 use crate::files::customers::{self, HistoryColumns, Reading, SpendColumns};
 use crate::files::model_file::ModelFile;
 use crate::files::{Cell, Column, Header, Row, Widening, widen};
-use crate::models::{Model, ModelName};
+use crate::models::{Curves, Expected, Model, ModelName, PurchaseModel};
 use crate::output::count;
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
@@ -50,8 +51,8 @@ fn prediction(
     header: &Header,
 ) -> Result<Box<dyn Widening>> {
     let name = fitted.model.name();
-    let models = BySegment::find(fitted, header)?;
-    let spend = spend.map(|spend| BySegment::find(spend, header)).transpose()?;
+    let models = BySegment::new(fitted, header)?;
+    let spend = spend.map(|spend| BySegment::new(spend, header)).transpose()?;
     ensure!(
         spend.is_none() || models.all.as_purchase_model().is_some(),
         "--spend-model goes with a model of purchases, not with {}",
@@ -74,21 +75,31 @@ struct BySegment {
 }
 
 impl BySegment {
-    fn find(fitted: ModelFile, header: &Header) -> Result<Self> {
+    fn new(fitted: ModelFile, header: &Header) -> Result<Self> {
         let find =
             |(column, models): (String, _)| Ok::<_, anyhow::Error>((header.column(&[&column])?, models));
         Ok(Self { all: fitted.model, segments: fitted.segments.map(find).transpose()? })
     }
 
     fn of(&self, row: Row<'_>) -> &Model {
-        let segment = self.segments.as_ref().and_then(|(column, models)| models.get(row.text(*column)));
-        segment.unwrap_or(&self.all)
+        self.find(row).0
+    }
+
+    /// The model, and the segment if it is that of one.
+    fn find(&self, row: Row<'_>) -> (&Model, Option<&str>) {
+        let segment =
+            self.segments.as_ref().and_then(|(column, models)| models.get_key_value(row.text(*column)));
+        segment.map_or((&self.all, None), |(name, model)| (model, Some(name)))
     }
 }
 
 /// What customers will buy over the horizon, and spend if there is a model of it.
+///
+/// Whatever does not depend on `t_x` is tabulated: a curve for each `x` that is met, over every age.
 struct Purchases {
     models: BySegment,
+    /// The curves of the model of all, and those of the segments.
+    curves: (CurvesByX, BTreeMap<String, CurvesByX>),
     history: HistoryColumns,
     spend: Option<(BySegment, SpendColumns)>,
     terms: Terms,
@@ -102,14 +113,45 @@ impl Purchases {
         if spend.is_some() {
             columns.extend(["mean_spend", "expected_spend", "value"]);
         }
+        let segments = models.segments.iter().flat_map(|(_, models)| models.keys());
+        let curves = (CurvesByX::new(), segments.map(|name| (name.clone(), CurvesByX::new())).collect());
         let with_columns = |spend| Ok::<_, anyhow::Error>((spend, SpendColumns::find(header)?));
         Ok(Self {
             models,
+            curves,
             history: HistoryColumns::of_customers(header)?,
             spend: spend.map(with_columns).transpose()?,
             terms: Terms::new(weeks, args.annual_discount_rate).context("--horizon")?,
             columns: columns.into_iter().map(str::to_owned).collect(),
         })
+    }
+}
+
+impl Purchases {
+    fn model(&self, row: Row<'_>) -> (&dyn PurchaseModel, &CurvesByX) {
+        let (model, segment) = self.models.find(row);
+        let curves = segment.map_or(&self.curves.0, |segment| &self.curves.1[segment]);
+        (model.as_purchase_model().expect("checked when the model was read"), curves)
+    }
+}
+
+/// Curves are kept for `x` below this: a purchase a day for eleven years.
+const CURVES: usize = 4096;
+
+/// The curves of one model, laid out when an `x` is first met.
+struct CurvesByX(Box<[OnceLock<Option<Box<Curves>>>]>);
+
+impl CurvesByX {
+    fn new() -> Self {
+        Self((0..CURVES).map(|_| OnceLock::new()).collect())
+    }
+
+    fn expected(&self, model: &dyn PurchaseModel, x: u32, t_x: f64, age: f64, terms: &Terms) -> Expected {
+        let kept = self.0.get(x as usize);
+        match kept.and_then(|kept| kept.get_or_init(|| model.curves(x, terms).map(Box::new)).as_deref()) {
+            Some(curves) => Expected::from_curves(model, curves, x, t_x, age),
+            None => Expected::alone(model, x, t_x, age, terms),
+        }
     }
 }
 
@@ -120,19 +162,11 @@ impl Widening for Purchases {
 
     fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
         let customers::Customer { x, t_x, age } = self.history.customer(row)?;
-        let model = self.models.of(row).as_purchase_model().expect("checked when the model was read");
-        let (horizon, delta) = (self.terms.horizon_weeks(), self.terms.delta());
-        let cet = model.expected_purchases(x, t_x, age, horizon);
-        let det = model.discounted_purchases(x, t_x, age, horizon, delta);
-        let dert = model.discounted_purchases_for_ever(x, t_x, age, delta).unwrap_or(f64::INFINITY);
-        let mut cells = vec![
-            model.p_alive(x, t_x, age),
-            cet,
-            det,
-            dert,
-            model.variance(x, t_x, age, horizon),
-            model.p_zero(x, t_x, age, horizon),
-        ];
+        let (model, curves) = self.model(row);
+        let expected = curves.expected(model, x, t_x, age, &self.terms);
+        let Expected { p_alive, purchases: cet, discounted: det, for_ever: dert, variance, p_zero } =
+            expected;
+        let mut cells = vec![p_alive, cet, det, dert, variance, p_zero];
         if let Some((models, columns)) = &self.spend {
             let mean_spend = mean_spend(gamma_gamma(models.of(row)), columns.spend(row)?);
             cells.extend([mean_spend, times(cet, mean_spend), times(det, mean_spend)]);

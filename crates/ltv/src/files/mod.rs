@@ -9,6 +9,8 @@ pub(crate) mod customers;
 pub(crate) mod model_file;
 mod new_file;
 mod number;
+#[cfg(test)]
+mod outside;
 mod table;
 mod transactions;
 mod widened;

@@ -122,7 +122,6 @@ impl Process {
             let end = self.end_of(second, plan, &mut dice);
             subscriptions.push(Subscribed { second, customer: place, plan, end });
             start = match end {
-                None => None,
                 Some((second, EndReason::PlanChanged)) => {
                     plan = dice.plan(Some(plan));
                     Some(second)
@@ -131,7 +130,7 @@ impl Process {
                     plan = dice.plan(None);
                     self.later(second, WEEKS_AWAY, &mut dice)
                 }
-                Some(_) => None,
+                None | Some(_) => None,
             };
         }
         cost
@@ -218,4 +217,108 @@ impl Subscribed {
 /// The row of what was paid to win a customer.
 pub(super) fn cost_row(customer_id: i64, cost: NonZeroU32, currency: Currency) -> AcquisitionCost {
     AcquisitionCost { customer_id, cost_minor: cost.get().into(), currency }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use model::fit::{ContractRow, sbg};
+    use model::{Course, Observation};
+
+    use super::super::{currency, generate};
+    use super::*;
+
+    fn spec(customers: u32) -> GenerateSpec {
+        GenerateSpec {
+            customers,
+            transactions_per_customer: None,
+            first_customer_id: 1,
+            first_transaction_id: 1,
+            seed: 7,
+            as_of: "2026-11-01T00:00:00Z".parse().unwrap(),
+            weeks: 520,
+            subscriptions: true,
+        }
+    }
+
+    /// A generated line as a night reads it.
+    fn read<'a>(line: &Subscription<'a>) -> model::Subscription<'a> {
+        model::Subscription {
+            plan: line.plan,
+            period_months: line.period_months.into(),
+            started_at_us: line.started_at.as_microsecond(),
+            ended_at_us: line.ended_at.map(Timestamp::as_microsecond),
+            price_minor: line.price_minor,
+            currency: *line.currency.as_bytes(),
+        }
+    }
+
+    #[test]
+    fn a_fit_finds_again_how_long_each_plan_is_kept() {
+        let generated = generate(&spec(40_000)).unwrap();
+        let observation = Observation::new(spec(1).as_of.as_microsecond(), currency());
+        let mut rows: BTreeMap<_, Vec<ContractRow>> = BTreeMap::new();
+        for line in generated.subscriptions() {
+            let course = Course::of(&read(&line), &observation).unwrap();
+            let tenure = course.tenure(line.end_reason == Some("plan_changed"));
+            let plan = (line.plan, line.period_months);
+            rows.entry(plan).or_default().push(ContractRow { tenure, customers: 1 });
+        }
+
+        for Plan { name, period_months, alpha, beta, .. } in &PLANS {
+            let found = sbg(&rows[&(*name, i32::from(*period_months))]).unwrap().model;
+            let (mean, expected) = (found.alpha() / (found.alpha() + found.beta()), alpha / (alpha + beta));
+            assert!(
+                (mean / expected - 1.0).abs() < 0.05 && (found.alpha() / alpha - 1.0).abs() < 0.15,
+                "{name} by {period_months} months: put in {alpha} and {beta}, found {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_that_is_changed_is_followed_by_another_at_once() {
+        let generated = generate(&spec(5_000)).unwrap();
+        let of_customer = generated.subscriptions().fold(BTreeMap::new(), |mut all, line| {
+            all.entry(line.customer_id).or_insert_with(Vec::new).push(line);
+            all
+        });
+
+        let mut changes = 0;
+        for lines in of_customer.values() {
+            for pair in lines.windows(2) {
+                let end = pair[0].ended_at.unwrap();
+                assert!(end <= pair[1].started_at, "{pair:?}");
+                if pair[0].end_reason == Some("plan_changed") {
+                    changes += 1;
+                    assert_eq!(end, pair[1].started_at);
+                    let plan = |line: &Subscription<'_>| (line.plan.to_owned(), line.period_months);
+                    assert_ne!(plan(&pair[0]), plan(&pair[1]));
+                }
+            }
+            let last = lines.last().unwrap();
+            assert_ne!(last.end_reason, Some("plan_changed"), "nobody changes to nothing: {last:?}");
+        }
+        assert!(changes > 100, "{changes}");
+    }
+
+    #[test]
+    fn most_customers_subscribe_and_most_costs_are_known() {
+        let generated = generate(&spec(20_000)).unwrap();
+        let mut subscribers: Vec<_> = generated.subscriptions().map(|line| line.customer_id).collect();
+        subscribers.sort_unstable();
+        subscribers.dedup();
+        let costs: Vec<_> = generated.acquisition_costs().map(|cost| cost.cost_minor as f64).collect();
+
+        let share = |count: usize| count as f64 / 20_000.0;
+        assert!((share(subscribers.len()) - SUBSCRIBE).abs() < 0.01, "{}", subscribers.len());
+        assert!((share(costs.len()) - COST_IS_KNOWN).abs() < 0.01, "{}", costs.len());
+        let mean = costs.iter().sum::<f64>() / costs.len() as f64;
+        assert!((mean / MEAN_COST_MINOR - 1.0).abs() < 0.02, "{mean}");
+    }
+
+    #[test]
+    fn the_plans_are_a_hundred_percent() {
+        assert_eq!(PLANS.iter().map(|plan| plan.percent).sum::<u8>(), 100);
+    }
 }

@@ -319,6 +319,8 @@ fn unquote(text: &[u8]) -> Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Hands out a few bytes at a time, so that every boundary falls everywhere.
@@ -435,5 +437,83 @@ mod tests {
             }
         }
         false
+    }
+
+    /// Reads everything, and watches the buffer.
+    fn stretches(text: &[u8], step: usize) -> Vec<(u64, Vec<u8>, Form)> {
+        let mut records = Records::new(Trickle(text, step));
+        let mut ends = FieldEnds::default();
+        let mut found = Vec::new();
+        while let Some(record) = records.next().unwrap() {
+            let fields = ends.split(record.text);
+            let length: usize = (0..fields.len()).map(|index| fields.get(index).len()).sum();
+            assert!(length < record.text.len() + 1 && record.text.len() <= LONGEST_RECORD + 2);
+            found.push((record.line, record.text.to_vec(), record.form));
+            if record.form == Form::Unclosed {
+                records.keep_first_line();
+            }
+            assert!(records.buffer.len() <= 2 * READ_BYTES, "{} bytes", records.buffer.len());
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_records_however_they_arrive(
+            text in prop::collection::vec(
+                prop_oneof![4 => prop::sample::select(&b"\",\n\rx"[..]), 1 => any::<u8>()],
+                0..300,
+            ),
+            step in 1_usize..40,
+        ) {
+            let found = stretches(&text, step);
+
+            prop_assert!(found.is_sorted_by(|left, right| left.0 < right.0), "lines ascend");
+            prop_assert_eq!(found, stretches(&text, usize::MAX));
+        }
+    }
+
+    proptest! {
+        // Megabytes each.
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn lines_of_any_length_are_records_within_the_same_memory(
+            lines in prop::collection::vec(
+                (prop_oneof![0..50_usize, LONGEST_RECORD - 5..LONGEST_RECORD + 5, 0..3 * READ_BYTES], any::<bool>()),
+                0..8,
+            ),
+            step in prop_oneof![Just(4_096_usize), Just(70_000), Just(usize::MAX)],
+        ) {
+            let mut text = Vec::new();
+            for (length, has_mark) in lines {
+                text.extend_from_slice(if has_mark { b"\"" } else { b"" });
+                text.resize(text.len() + length, b'x');
+                text.push(b'\n');
+            }
+
+            let found = stretches(&text, step);
+
+            prop_assert_eq!(found, stretches(&text, usize::MAX));
+        }
+    }
+
+    #[test]
+    fn a_compressed_file_of_one_endless_line_takes_no_more_memory_than_any_other() {
+        use std::io::Write as _;
+
+        let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        for _ in 0..32 {
+            bomb.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        }
+        let bomb = bomb.finish().unwrap();
+        assert!(bomb.len() < 1 << 18, "{} bytes", bomb.len());
+
+        let mut records = Records::new(flate2::bufread::MultiGzDecoder::new(&bomb[..]));
+        let form = records.next().unwrap().map(|record| record.form);
+
+        assert_eq!(form, Some(Form::TooLong));
+        assert!(records.next().unwrap().is_none());
+        assert!(records.buffer.len() <= 2 * READ_BYTES, "{} bytes", records.buffer.len());
     }
 }

@@ -524,6 +524,8 @@ pub(crate) fn read_amount(text: &str, exponent: u32) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::records::FieldEnds;
     use super::*;
 
@@ -620,5 +622,81 @@ mod tests {
         check("currency,cost_minor,customer_id", "USD,0,7", Ok(7));
         check("customer_id,cost,currency", "7,-0.01,USD", Err(Reason::BadAmount));
         check("customer_id,cost,currency", "7,,USD", Err(Reason::MissingValue));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_amount_or_none(text in "\\PC{0,12}|[-+.0-9]{0,25}", exponent in 0..=4_u32) {
+            if let Some(amount) = read_amount(&text, exponent) {
+                prop_assert!(text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte)));
+                prop_assert_eq!(amount < 0, text.starts_with('-') && amount != 0);
+            }
+        }
+
+        #[test]
+        fn every_amount_is_read_to_the_minor_unit(amount: i64, exponent in 0..=4_u32) {
+            prop_assume!(amount != i64::MIN);
+            let (unit, places) = (10_u64.pow(exponent), exponent as usize);
+            let (sign, size) = (if amount < 0 { "-" } else { "" }, amount.unsigned_abs());
+            let text = match exponent {
+                0 => format!("{sign}{size}"),
+                _ => format!("{sign}{}.{:0places$}", size / unit, size % unit),
+            };
+
+            prop_assert_eq!(read_amount(&text, exponent), Some(amount), "{}", text);
+        }
+
+        #[test]
+        fn any_text_is_a_time_or_none(
+            text in "\\PC{0,12}|[-+:.TZ0-9]{0,30}|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]{0,12}(Z|[-+][0-9:]{0,6}))?",
+        ) {
+            let _ = read_time(&text);
+        }
+
+        #[test]
+        fn any_row_is_a_transaction_that_can_be_believed_or_a_problem(
+            row in prop::collection::vec(
+                prop_oneof![
+                    4 => "[0-9]{1,20}",
+                    2 => "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+                    2 => "[-+]?[0-9]{1,17}\\.[0-9]{0,5}",
+                    2 => prop::sample::select(vec!["EUR", "JPY", "KWD", "XXX"]).prop_map(str::to_owned),
+                    1 => "\\PC{0,9}",
+                ].prop_map(String::into_bytes),
+                5,
+            ),
+            junk in prop::option::weighted(0.2, (any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let now = "2026-11-23T00:00:00Z".parse().unwrap();
+            let mut text = row.join(&b',');
+            if let Some((at, byte)) = junk {
+                let at = at.index(text.len() + 1);
+                text.insert(at, byte);
+            }
+            let header = b"transaction_id,customer_id,occurred_at,amount,currency";
+            let mut ends = FieldEnds::default();
+            let columns = TransactionColumns::find(&Header::read(&ends.split(header))).unwrap();
+            let fields = ends.split(&text);
+            prop_assume!(fields.len() == 5);
+
+            match columns.transaction(&Row { line: 2, fields, now }) {
+                Ok(transaction) => {
+                    prop_assert!(transaction.amount_minor.abs() <= LARGEST_AMOUNT_MINOR);
+                    prop_assert!((Timestamp::UNIX_EPOCH..=now).contains(&transaction.occurred_at));
+                }
+                Err(problem) => prop_assert!(!problem.detail.is_empty()),
+            }
+        }
+
+        #[test]
+        fn any_line_is_a_header_or_lacks_a_column(
+            line in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"\",;amount_minor"[..])], 0..60),
+        ) {
+            let mut ends = FieldEnds::default();
+            let header = Header::read(&ends.split(&line));
+
+            prop_assert!(TransactionColumns::find(&header).is_err());
+            prop_assert!(CustomerColumns::find(&header).is_err());
+        }
     }
 }

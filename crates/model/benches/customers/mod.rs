@@ -63,7 +63,7 @@ pub(crate) fn accounts(customers: usize, age_weeks: f64, seed: u64) -> Vec<Accou
             acquisition_cost_minor: Some((draws.uniform() * 100_000.0) as i64),
             ..Account::default()
         };
-        if place % 2 == 0 {
+        if place.is_multiple_of(2) {
             let period_months = if draws.uniform() < 0.5 { 1 } else { 12 };
             let price_minor = i64::from(period_months) * 1_500;
             let renewals = (draws.uniform() * 24.0) as u32 / u32::from(period_months);

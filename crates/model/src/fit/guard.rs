@@ -4,19 +4,32 @@
 //! up all have a most likely model. Nothing here fits or stores: [`judge`] compares two nights and says what moved too
 //! far, and by how much; whoever asked keeps yesterday's parameters then.
 
-use crate::Parameters;
+use rayon::prelude::*;
+
+use crate::{Parameters, Scorer, Summary};
 
 /// What one night's fit came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Night {
     /// The parameters of both models.
     pub parameters: Parameters,
+    /// Whether the purchases were fitted in the time of a season. Two nights of which only one was have parameters in
+    /// different clocks, which cannot be held against each other; their likelihoods and forecasts still are.
+    pub is_seasonal: bool,
     /// The log-likelihood of the purchases under the fit, per customer.
     pub purchase_log_likelihood: f64,
     /// The log-likelihood of the mean spends under the fit, per customer who bought again.
     pub spend_log_likelihood: f64,
-    /// The forecast spend of all customers over the horizon, in minor units.
+    /// The forecast spend of all customers over the horizon, in minor units ([`forecast`]). Forecasts of the same
+    /// customers, each night's by its own parameters, differ by what the parameters say and by nothing else.
     pub forecast: f64,
+}
+
+/// The values of all customers together, in minor units; who cannot be valued adds nothing.
+pub fn forecast(scorer: &Scorer, customers: &[Summary]) -> f64 {
+    // Whole numbers, so that the order of adding cannot be seen.
+    let value = |customer| scorer.value(customer).map_or(0, |value| i128::from(value.value_minor));
+    customers.par_iter().map(value).sum::<i128>() as f64
 }
 
 /// How far a night may be from the one before; each at least 0.
@@ -121,9 +134,11 @@ fn moved(yesterday: &Night, today: &Night, limits: &Limits) -> Vec<Breach> {
     let purchases = today.purchase_log_likelihood - yesterday.purchase_log_likelihood;
     let spends = today.spend_log_likelihood - yesterday.spend_log_likelihood;
     let forecast = libm::log(today.forecast / yesterday.forecast);
+    let have_one_clock = today.is_seasonal == yesterday.is_seasonal;
     let parameters = logarithms(&today.parameters)
         .into_iter()
         .zip(logarithms(&yesterday.parameters))
+        .filter(|_| have_one_clock)
         .map(|((name, now), (_, before))| (name, now - before, limits.ln_parameter));
     [
         ("the log-likelihood of the purchases", purchases, limits.log_likelihood),
@@ -160,6 +175,7 @@ mod tests {
     fn night() -> Night {
         Night {
             parameters: with(0.793, 3.74),
+            is_seasonal: false,
             purchase_log_likelihood: -4.1,
             spend_log_likelihood: -4.3,
             forecast: 1e9,
@@ -200,6 +216,32 @@ mod tests {
                 "a moved by -0.972 (at most 0.6931471805599453 either way)",
             ]
         );
+    }
+
+    #[test]
+    fn nights_in_different_clocks_are_judged_without_their_parameters() {
+        let today = Night { parameters: with(0.3, 3.74), is_seasonal: true, ..night() };
+
+        assert_eq!(breaches(&today), [""; 0]);
+        assert_eq!(breaches(&Night { is_seasonal: false, ..today }).len(), 1);
+        assert_eq!(breaches(&Night { forecast: 1.3e9, ..today }).len(), 1);
+    }
+
+    #[test]
+    fn the_forecast_is_the_sum_of_the_values() {
+        let customer = |frequency: u32| Summary {
+            frequency,
+            recency_days: 7 * frequency,
+            age_days: 300,
+            repeat_spend_minor: 900 * i64::from(frequency),
+        };
+        let impossible = Summary { recency_days: 301, ..customer(3) };
+        let scorer = Scorer::new(with(0.793, 3.74), crate::Terms::default());
+        let value = |frequency| scorer.value(&customer(frequency)).unwrap().value_minor;
+
+        let sum = forecast(&scorer, &[customer(2), impossible, customer(5)]);
+
+        assert_eq!(sum.to_bits(), ((value(2) + value(5)) as f64).to_bits());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use super::bg_nbd::bg_nbd_surface;
 use super::gamma_gamma::gamma_gamma_surface;
-use super::{Diagnostics, FEWEST_CUSTOMERS, FitError, optimum};
+use super::{Diagnostics, FEWEST_CUSTOMERS, Fit, FitError, optimum};
 use super::{PurchaseRow, SpendRow, bg_nbd_from, gamma_gamma_from, parameters, rows};
 use crate::{BgNbd, GammaGamma, ParameterError, Parameters, Summary};
 
@@ -63,6 +63,46 @@ pub struct Shrunk {
     pub weight_of_parent: f64,
 }
 
+/// A segment's fit of one model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShrunkFit<M> {
+    /// The segment's model: where its likelihood times the prior is highest. The log-likelihood is that of its customers
+    /// alone; the gradient and the standard errors are those of the product. Where the model is the parent's, they are
+    /// the parent's too, and nothing was evaluated.
+    pub fit: Fit<M>,
+    /// The parent's share in what is known, as in [`Shrunk`].
+    pub weight_of_parent: f64,
+}
+
+/// Fits BG/NBD for each segment, with the parent's fit on all of them as a prior.
+///
+/// Segments of fewer than [`FEWEST_OF_A_SEGMENT`] customers have the parent's parameters, and so have those whose
+/// likelihood has no maximum.
+pub fn bg_nbd_by_segment(
+    parent: &Fit<BgNbd>,
+    segments: &BTreeMap<String, Vec<PurchaseRow>>,
+) -> BTreeMap<String, ShrunkFit<BgNbd>> {
+    one_by_segment(&PurchaseModel { parent: parent.clone() }, segments)
+}
+
+/// Fits Gamma-Gamma for each segment, as [`bg_nbd_by_segment`] does BG/NBD; its customers are those who bought again.
+pub fn gamma_gamma_by_segment(
+    parent: &Fit<GammaGamma>,
+    segments: &BTreeMap<String, Vec<SpendRow>>,
+) -> BTreeMap<String, ShrunkFit<GammaGamma>> {
+    one_by_segment(&SpendModel { parent: parent.clone() }, segments)
+}
+
+fn one_by_segment<const N: usize, M: Model<N>>(
+    model: &M,
+    segments: &BTreeMap<String, Vec<M::Row>>,
+) -> BTreeMap<String, ShrunkFit<M::Fitted>> {
+    let rows: Vec<&[M::Row]> = segments.values().map(Vec::as_slice).collect();
+    let is_large = |rows: &&[M::Row]| customers::<N, M>(rows) >= FEWEST_OF_A_SEGMENT;
+    let large: Vec<bool> = rows.iter().map(is_large).collect();
+    segments.keys().cloned().zip(shrink(model, &rows, &large)).collect()
+}
+
 /// Fits both models for each segment, with the parent's fit on all of them as a prior.
 ///
 /// Gives the same bits whatever the order of the customers and the number of threads. Fails only where the fit on all
@@ -74,16 +114,22 @@ pub fn by_segment(segments: &BTreeMap<String, Vec<Summary>>) -> Result<SegmentFi
 
     let large: Vec<bool> =
         segments.values().map(|summaries| summaries.len() as u64 >= FEWEST_OF_A_SEGMENT).collect();
-    let purchases = shrink(&PurchaseModel { parent: parent.bg_nbd }, &purchases, &large);
-    let spends = shrink(&SpendModel { parent: parent.gamma_gamma }, &spends, &large);
+    let purchases = shrink(&PurchaseModel { parent: diagnostics.bg_nbd.clone() }, &purchases, &large);
+    let spends = shrink(&SpendModel { parent: diagnostics.gamma_gamma.clone() }, &spends, &large);
 
-    let fit = |((bg_nbd, purchases), (gamma_gamma, spends))| SegmentFit {
-        parameters: Parameters { bg_nbd, gamma_gamma },
-        purchases,
-        spends,
+    let fit = |(purchases, spends): (ShrunkFit<BgNbd>, ShrunkFit<GammaGamma>)| SegmentFit {
+        parameters: Parameters { bg_nbd: purchases.fit.model, gamma_gamma: spends.fit.model },
+        purchases: purchases.shrunk(),
+        spends: spends.shrunk(),
     };
     let fits = purchases.into_iter().zip(spends).map(fit);
     Ok(SegmentFits { parent, diagnostics, segments: segments.keys().cloned().zip(fits).collect() })
+}
+
+impl<M> ShrunkFit<M> {
+    fn shrunk(&self) -> Shrunk {
+        Shrunk { customers: self.fit.customers, weight_of_parent: self.weight_of_parent }
+    }
 }
 
 type Vector<const N: usize> = [f64; N];
@@ -94,7 +140,7 @@ trait Model<const N: usize> {
     type Row;
     type Fitted: Copy;
 
-    fn parent(&self) -> Self::Fitted;
+    fn parent(&self) -> &Fit<Self::Fitted>;
     fn customers(row: &Self::Row) -> u64;
     /// The logarithms of the parameters.
     fn logarithms(fitted: &Self::Fitted) -> Vector<N>;
@@ -116,25 +162,39 @@ struct Own<const N: usize> {
 /// Each segment's model; that of the parent for those that are not large.
 fn shrink<const N: usize, M: Model<N>>(
     model: &M,
-    segments: &[Vec<M::Row>],
+    segments: &[impl AsRef<[M::Row]>],
     large: &[bool],
-) -> Vec<(M::Fitted, Shrunk)> {
-    let centre = M::logarithms(&model.parent());
-    let large_ones = segments.iter().zip(large).filter_map(|(rows, large)| large.then_some(rows));
+) -> Vec<ShrunkFit<M::Fitted>> {
+    let centre = M::logarithms(&model.parent().model);
+    let large_ones = segments.iter().zip(large).filter_map(|(rows, large)| large.then_some(rows.as_ref()));
     let own: Vec<Own<N>> = large_ones.filter_map(|rows| own_maximum(model, rows, &centre)).collect();
     let prior = inverse(&between_segments(&own)).expect("a covariance with the usual spread in it");
 
-    let fit = |(rows, &large): (&Vec<M::Row>, &bool)| {
-        let customers = rows.iter().map(M::customers).sum();
-        let shrunk = if large && customers >= FEWEST_CUSTOMERS {
-            most_probable::<N, M>(rows, customers, &centre, &prior)
+    let fit = |(rows, &large): (&[M::Row], &bool)| {
+        let shrunk = if large && customers::<N, M>(rows) >= FEWEST_CUSTOMERS {
+            most_probable::<N, M>(rows, &centre, &prior)
         } else {
             None
         };
-        let (fitted, weight_of_parent) = shrunk.unwrap_or((model.parent(), 1.0));
-        (fitted, Shrunk { customers, weight_of_parent })
+        shrunk.unwrap_or_else(|| left_to_parent(model, rows))
     };
-    segments.iter().zip(large).map(fit).collect()
+    segments.iter().map(AsRef::as_ref).zip(large).map(fit).collect()
+}
+
+fn customers<const N: usize, M: Model<N>>(rows: &[M::Row]) -> u64 {
+    rows.iter().map(M::customers).sum()
+}
+
+/// The parent's model, as far as it fits the segment's customers.
+fn left_to_parent<const N: usize, M: Model<N>>(model: &M, rows: &[M::Row]) -> ShrunkFit<M::Fitted> {
+    let (parent, customers) = (model.parent(), customers::<N, M>(rows));
+    let log_likelihood = if customers > 0 {
+        customers as f64 * M::surface(rows)(&M::logarithms(&parent.model)).0
+    } else {
+        0.0
+    };
+    let fit = Fit { log_likelihood, customers, evaluations: 0, ..parent.clone() };
+    ShrunkFit { fit, weight_of_parent: 1.0 }
 }
 
 /// The segment's maximum without a prior; none where there is no proper one.
@@ -144,7 +204,7 @@ fn own_maximum<const N: usize, M: Model<N>>(
     centre: &Vector<N>,
 ) -> Option<Own<N>> {
     let at = M::logarithms(&model.most_likely(rows).ok()?);
-    let customers = rows.iter().map(M::customers).sum::<u64>() as f64;
+    let customers = customers::<N, M>(rows) as f64;
     let information = scaled(&curvature(&at, M::surface(rows)), customers);
     inverse(&information)?;
     Some(Own { offset: minus(&at, centre), information })
@@ -178,11 +238,11 @@ fn between_segments<const N: usize>(own: &[Own<N>]) -> Matrix<N> {
 /// The maximum of likelihood times prior, and the parent's weight in it.
 fn most_probable<const N: usize, M: Model<N>>(
     rows: &[M::Row],
-    customers: u64,
     centre: &Vector<N>,
     prior: &Matrix<N>,
-) -> Option<(M::Fitted, f64)> {
+) -> Option<ShrunkFit<M::Fitted>> {
     let surface = M::surface(rows);
+    let customers = customers::<N, M>(rows);
     let prior = scaled(prior, 1.0 / customers as f64);
     let penalised = |at: &Vector<N>| {
         let (value, gradient) = surface(at);
@@ -194,19 +254,30 @@ fn most_probable<const N: usize, M: Model<N>>(
     let posterior = inverse(&curvature(&found.at, penalised))
         .filter(|_| found.gradient_norm < optimum::CLEARLY_THE_TOP)?;
     let weight = (0..N).map(|i| dot(&prior[i], &posterior[i])).sum::<f64>() / N as f64;
-    Some((M::build(found.at)?, weight.clamp(0.0, 1.0)))
+    // d parameter = parameter d ln(parameter).
+    let standard_error = |i: usize| libm::exp(found.at[i]) * libm::sqrt(posterior[i][i] / customers as f64);
+    let fit = Fit {
+        model: M::build(found.at)?,
+        log_likelihood: customers as f64 * surface(&found.at).0,
+        gradient_norm: found.gradient_norm,
+        standard_errors: (0..N).map(standard_error).collect(),
+        customers,
+        converged: true,
+        evaluations: found.evaluations,
+    };
+    Some(ShrunkFit { fit, weight_of_parent: weight.clamp(0.0, 1.0) })
 }
 
 struct PurchaseModel {
-    parent: BgNbd,
+    parent: Fit<BgNbd>,
 }
 
 impl Model<4> for PurchaseModel {
     type Row = PurchaseRow;
     type Fitted = BgNbd;
 
-    fn parent(&self) -> BgNbd {
-        self.parent
+    fn parent(&self) -> &Fit<BgNbd> {
+        &self.parent
     }
 
     fn customers(row: &PurchaseRow) -> u64 {
@@ -223,7 +294,7 @@ impl Model<4> for PurchaseModel {
     }
 
     fn most_likely(&self, rows: &[PurchaseRow]) -> Result<BgNbd, FitError> {
-        bg_nbd_from(rows, &self.parent).map(|fit| fit.model)
+        bg_nbd_from(rows, &self.parent.model).map(|fit| fit.model)
     }
 
     fn surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
@@ -232,15 +303,15 @@ impl Model<4> for PurchaseModel {
 }
 
 struct SpendModel {
-    parent: GammaGamma,
+    parent: Fit<GammaGamma>,
 }
 
 impl Model<3> for SpendModel {
     type Row = SpendRow;
     type Fitted = GammaGamma;
 
-    fn parent(&self) -> GammaGamma {
-        self.parent
+    fn parent(&self) -> &Fit<GammaGamma> {
+        &self.parent
     }
 
     fn customers(row: &SpendRow) -> u64 {
@@ -258,7 +329,7 @@ impl Model<3> for SpendModel {
     }
 
     fn most_likely(&self, rows: &[SpendRow]) -> Result<GammaGamma, FitError> {
-        gamma_gamma_from(rows, &self.parent).map(|fit| fit.model)
+        gamma_gamma_from(rows, &self.parent.model).map(|fit| fit.model)
     }
 
     fn surface(rows: &[SpendRow]) -> impl Fn(&[f64; 3]) -> (f64, [f64; 3]) {

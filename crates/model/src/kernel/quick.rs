@@ -1,6 +1,7 @@
 //! Elementary functions for intervals: some eight digits, in a fraction of the time that fifteen take.
 //!
-//! Plain arithmetic and nothing else, so the bits are the same on every machine.
+//! Plain arithmetic and nothing else, so the bits are the same on every machine. Polynomials are summed up in pairs
+//! (Estrin), half as many steps one after the other as in Horner's way.
 
 /// `ln x` for a positive normal number: absolute error below 2e-9, relative error below 1e-8 away from 1.
 ///
@@ -14,24 +15,24 @@ pub(crate) fn quick_ln(x: f64) -> f64 {
     let m = f64::from_bits((shifted & 0x000F_FFFF_FFFF_FFFF) + ROOT_HALF);
     let r = (m - 1.0) / (m + 1.0);
     let w = r * r;
-    let series = 1.0 + w * (1.0 / 3.0 + w * (1.0 / 5.0 + w * (1.0 / 7.0 + w * (1.0 / 9.0))));
+    let w2 = w * w;
+    let series = (1.0 + w * (1.0 / 3.0)) + w2 * ((1.0 / 5.0 + w * (1.0 / 7.0)) + w2 * (1.0 / 9.0));
     exponent as f64 * std::f64::consts::LN_2 + 2.0 * r * series
 }
 
 /// `e^x`: relative error below 1e-8 from -700 to 700, beyond that as at these ends.
 #[inline]
 pub(crate) fn quick_exp(x: f64) -> f64 {
-    let x = x.clamp(-700.0, 700.0);
     // Adding 1.5 * 2^52 rounds to an integer, which the last bits then hold.
     const ROUNDER: f64 = 6_755_399_441_055_744.0;
+    let x = x.clamp(-700.0, 700.0);
     let shifted = x * std::f64::consts::LOG2_E + ROUNDER;
     let power = shifted - ROUNDER;
     let r = x - power * std::f64::consts::LN_2;
-    let series = 1.0
-        + r * (1.0
-            + r * (0.5
-                + r * (1.0 / 6.0
-                    + r * (1.0 / 24.0 + r * (1.0 / 120.0 + r * (1.0 / 720.0 + r * (1.0 / 5040.0)))))));
+    let r2 = r * r;
+    let first = (1.0 + r) + r2 * (0.5 + r * (1.0 / 6.0));
+    let second = (1.0 / 24.0 + r * (1.0 / 120.0)) + r2 * (1.0 / 720.0 + r * (1.0 / 5040.0));
+    let series = first + r2 * r2 * second;
     let scale = f64::from_bits((shifted.to_bits() << 52).wrapping_add(0x3FF0_0000_0000_0000));
     series * scale
 }
@@ -53,10 +54,10 @@ pub(crate) fn quick_normal(z: f64) -> Normal {
     const ONE_PER_ROOT_2_PI: f64 = 0.398_942_280_401_432_7;
     let density = ONE_PER_ROOT_2_PI * quick_exp(-0.5 * z * z);
     let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
-    let tail = density
-        * t
-        * (0.319_381_530
-            + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+    let t2 = t * t;
+    let series =
+        (0.319_381_530 - 0.356_563_782 * t) + t2 * ((1.781_477_937 - 1.821_255_978 * t) + t2 * 1.330_274_429);
+    let tail = density * (t * series);
     Normal { below: if z < 0.0 { tail } else { 1.0 - tail }, density }
 }
 

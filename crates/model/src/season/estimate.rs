@@ -89,15 +89,19 @@ impl PurchaseCounts {
 
     /// Counts a customer by his first purchase day; one who came before or after the period is passed over.
     pub fn customer(&mut self, first_purchase: i64) {
-        if !(self.first_day..=self.last_day).contains(&first_purchase) {
+        self.customers(first_purchase, 1);
+    }
+
+    fn customers(&mut self, first_purchase: i64, customers: u64) {
+        if customers == 0 || !(self.first_day..=self.last_day).contains(&first_purchase) {
             return;
         }
         let week = self.week_of(first_purchase);
         let left = (first_purchase + 1..=self.last_day).take(9).take_while(|&day| self.week_of(day) == week);
         let days_left = left.count() as u64;
         let cohort = &mut self.cohorts[week];
-        cohort.customers += 1;
-        cohort.days_in_own_week += days_left;
+        cohort.customers += customers;
+        cohort.days_in_own_week += customers * days_left;
         self.earliest_day =
             Some(self.earliest_day.map_or(first_purchase, |earliest| earliest.min(first_purchase)));
     }
@@ -105,6 +109,20 @@ impl PurchaseCounts {
     /// Counts a repeat purchase day of a customer who was counted; passed over when either day is outside the period
     /// or it is no repeat.
     pub fn repeat(&mut self, first_purchase: i64, day: i64) {
+        self.repeats(first_purchase, day, 1);
+    }
+
+    /// Counts so many customers who all came on one day, by a day on which they all bought: as
+    /// [`customer`](Self::customer) where it is that day, and else as [`repeat`](Self::repeat).
+    pub fn customers_on(&mut self, first_purchase: i64, day: i64, customers: u64) {
+        if day == first_purchase {
+            self.customers(first_purchase, customers);
+        } else {
+            self.repeats(first_purchase, day, customers);
+        }
+    }
+
+    fn repeats(&mut self, first_purchase: i64, day: i64, customers: u64) {
         if first_purchase < self.first_day || day <= first_purchase || day > self.last_day {
             return;
         }
@@ -112,8 +130,8 @@ impl PurchaseCounts {
         let weeks = self.cohorts.len();
         let repeats = &mut self.cohorts[came].repeats;
         repeats.resize(weeks - came, 0);
-        repeats[bought - came] += 1;
-        self.repeats += 1;
+        repeats[bought - came] += customers;
+        self.repeats += customers;
     }
 
     /// Adds what was counted elsewhere over the same period.

@@ -18,7 +18,9 @@ use crate::Error;
 /// assert_eq!(queue::redacted("amqp://ltv:secret@broker:5672/%2f"), "amqp://ltv:***@broker:5672/%2f");
 /// ```
 pub fn redacted(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    // What has other characters before its :// is no scheme, but a password with :// in it.
+    let is_scheme = |(scheme, _): &(&str, &str)| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let (scheme, rest) = url.split_once("://").filter(is_scheme).unwrap_or(("", url));
     let Some((login, place)) = rest.rsplit_once('@') else { return url.to_owned() };
     let user = login.split(':').next().unwrap_or_default();
     let separator = if scheme.is_empty() { "" } else { "://" };
@@ -66,6 +68,8 @@ pub(super) fn parse(url: &str, heartbeat: Duration, connect_timeout: Duration) -
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(url: &str) -> Result<AMQPUri, String> {
@@ -122,5 +126,33 @@ mod tests {
     fn the_heartbeat_is_ours_unless_the_url_says_otherwise() {
         assert_eq!(read("amqp://h").unwrap().query.heartbeat, Some(10));
         assert_eq!(read("amqp://h?heartbeat=5").unwrap().query.heartbeat, Some(5));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_address_or_refused(
+            scheme in "(amqp://|amqps://|[a-z]{0,4}(://)?)",
+            rest in "(\\PC|[%/@:?#\\[\\]=&0-9a-z]){0,40}",
+        ) {
+            if let Ok(uri) = read(&format!("{scheme}{rest}")) {
+                prop_assert!(!uri.authority.host.is_empty() && !uri.vhost.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_password_is_shown_whatever_is_in_it(
+            scheme in "(amqp://|amqps://|http://|)",
+            before in "(\\PC|[%/@:?#]){0,10}",
+            after in "(\\PC|[%/@:?#]){0,10}",
+            place in "[a-z]{0,5}(:[0-9]{1,6})?(/[a-z]{0,3})?",
+        ) {
+            let url = format!("{scheme}ltv:{before}s3cret{after}@{place}");
+
+            let shown = redacted(&url);
+            let error = read(&url).err().unwrap_or_default();
+
+            prop_assert!(!shown.contains("s3cret"), "{url} is shown as {shown}");
+            prop_assert!(!error.contains("s3cret"), "{url}: {error}");
+        }
     }
 }

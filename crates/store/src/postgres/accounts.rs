@@ -309,6 +309,7 @@ fn each_pair<T>(
 #[cfg(test)]
 mod tests {
     use model::{PlanIndex, Summary};
+    use proptest::prelude::*;
 
     use super::super::copy::{RowReader, RowWriter};
     use super::*;
@@ -482,5 +483,74 @@ mod tests {
 
         assert_eq!(those(&customers, true), "customer_id between 3 and 9");
         assert_eq!(those(&customers, false), "customer_id = any ('{3,5,9}'::bigint[])");
+    }
+
+    /// A field of any kind: often one that makes sense, sometimes null, sometimes of a width that no column has.
+    fn field() -> impl Strategy<Value = Option<Vec<u8>>> {
+        let number = prop_oneof![-3..6_i64, any::<i64>(), (0..90_i64).prop_map(|day| day * DAY_US)];
+        prop_oneof![
+            5 => number.prop_map(|number| Some(number.to_be_bytes().to_vec())),
+            2 => (-1..200_i32).prop_map(|number| Some(number.to_be_bytes().to_vec())),
+            2 => Just(Some(b"EUR".to_vec())),
+            1 => Just(None),
+            1 => prop::collection::vec(any::<u8>(), 0..10).prop_map(Some),
+        ]
+    }
+
+    /// Rows whose columns are what they should be, but hold anything.
+    fn rows(columns: &'static str) -> impl Strategy<Value = Vec<Vec<Option<Vec<u8>>>>> {
+        let cell = |kind| match kind {
+            'c' => (0..5_i64).prop_map(|customer| Some(customer.to_be_bytes().to_vec())).boxed(),
+            'n' => any::<i32>().prop_map(|number| Some((number % 130).to_be_bytes().to_vec())).boxed(),
+            'e' => Just(Some(b"EUR".to_vec())).boxed(),
+            _ => any::<i64>()
+                .prop_flat_map(|any| prop_oneof![Just(any), Just(any % (100 * DAY_US)), Just(any % 10_000)])
+                .prop_map(|number| Some(number.to_be_bytes().to_vec()))
+                .boxed(),
+        };
+        let row: Vec<_> =
+            columns.chars().map(|kind| prop_oneof![9 => cell(kind), 1 => field()].boxed()).collect();
+        prop::collection::vec(row, 0..12)
+    }
+
+    fn stream(rows: Vec<Vec<Option<Vec<u8>>>>) -> bytes::Bytes {
+        let mut writer = RowWriter::new();
+        for row in rows {
+            writer.row(row.len() as i16);
+            for cell in row {
+                match cell {
+                    Some(bytes) => writer.bytes(&bytes),
+                    None => writer.nulls(1),
+                };
+            }
+        }
+        writer.finish()
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_view_shows_every_planned_customer_is_answered_once(
+            transactions in rows("ciie"),
+            subscribed in rows("cenIIie"),
+            paid in rows("cie"),
+        ) {
+            let customers = [1, 2, 3].map(CustomerId);
+            let models = ContractModels::default();
+            let mut purchases = Purchases::new(&customers, observation());
+            let mut subscriptions = Subscriptions::new(&models, observation());
+            let mut costs = Costs::new(Currency::parse("EUR").unwrap());
+
+            // A column of a wrong width ends the reading; what was read so far must be sound all the same.
+            let _ = RowReader::default().feed(&stream(transactions), |fields| purchases.row(fields));
+            let _ = RowReader::default().feed(&stream(subscribed), |fields| subscriptions.row(fields));
+            let _ = RowReader::default().feed(&stream(paid), |fields| costs.row(fields));
+            let histories = merge(purchases.finish(), subscriptions.finish(), costs.costs);
+
+            prop_assert!(histories.iter().map(|history| history.customer).eq(customers));
+            for account in histories.into_iter().filter_map(|history| history.account.ok()) {
+                prop_assert!(account.purchases.is_some() || account.paid_minor >= 0);
+                prop_assert!(account.acquisition_cost_minor.is_none_or(|cost| cost >= 0));
+            }
+        }
     }
 }

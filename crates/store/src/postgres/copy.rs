@@ -355,10 +355,82 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, has_header: bool) {
+        fn arbitrary_bytes_never_panic_and_take_no_more_room_than_they_are(
+            bytes: Vec<u8>,
+            has_header: bool,
+            size in 1_usize..30,
+        ) {
             let mut all = if has_header { HEADER.to_vec() } else { Vec::new() };
             all.extend(bytes);
-            let _ = read([&all[..]]);
+
+            read_anything(&all, size)?;
         }
+
+        #[test]
+        fn rows_of_any_counts_and_lengths_never_panic_and_take_no_more_room_than_they_are(
+            rows in prop::collection::vec((-2_i16..4, prop::collection::vec(length(), 0..4)), 0..6),
+            size in 1_usize..30,
+        ) {
+            let mut all = HEADER.to_vec();
+            for (count, fields) in rows {
+                all.put_i16(count);
+                for (length, present) in fields {
+                    all.put_i32(length);
+                    all.put_bytes(0xA5, present);
+                }
+            }
+
+            read_anything(&all, size)?;
+        }
+
+        #[test]
+        fn a_stream_that_was_damaged_never_panics(
+            rows in prop::collection::vec(any::<(i64, i64)>(), 0..5),
+            at: prop::sample::Index,
+            removed in 0..9_usize,
+            put in prop::collection::vec(any::<u8>(), 0..9),
+        ) {
+            let mut bytes = stream(&rows).to_vec();
+            let at = at.index(bytes.len() + 1);
+            let end = bytes.len().min(at + removed);
+            bytes.splice(at..end, put);
+
+            read_anything(&bytes, 7)?;
+        }
+    }
+
+    /// A field's length, and how many bytes of it there are: mostly as many as it says.
+    fn length() -> impl Strategy<Value = (i32, usize)> {
+        prop_oneof![
+            4 => (0..20_i32).prop_map(|length| (length, length as usize)),
+            1 => Just((-1, 0)),
+            1 => (any::<i32>(), 0..20_usize),
+            1 => Just((i32::MAX, 5)),
+        ]
+    }
+
+    /// Asks each row for fields of every kind, one more than it has, and watches what is kept of the stream.
+    fn read_anything(bytes: &[u8], size: usize) -> Result<(), TestCaseError> {
+        let mut reader = RowReader::default();
+        for (index, piece) in bytes.chunks(size).enumerate() {
+            let fed = reader.feed(piece, |fields| {
+                while !fields.rest.is_empty() {
+                    let here = fields.rest;
+                    let again = || Fields { rest: here };
+                    let _ = (again().int8(), again().int4(), again().int2(), again().text());
+                    let _ = (again().float8(), again().float4());
+                    fields.next()?;
+                }
+                if fields.next().is_ok() { Err(Malformed("a field that is not there")) } else { Ok(()) }
+            });
+            prop_assert_ne!(&fed, &Err(Malformed("a field that is not there")));
+            let so_far = ((index + 1) * size).min(bytes.len());
+            prop_assert!(reader.carried.len() <= so_far);
+            prop_assert!(reader.carried.capacity() <= 2 * so_far + 64, "{}", reader.carried.capacity());
+            if fed.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -33,6 +33,7 @@ mod migrate;
 mod models;
 mod planning;
 mod row;
+mod season;
 pub mod source;
 mod supervision;
 mod tenures;

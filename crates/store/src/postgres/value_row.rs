@@ -100,11 +100,15 @@ pub(super) fn read_value(fields: &mut Fields<'_>) -> Result<Valued, Malformed> {
     let all = Horizons { months_12, months_24, months_36: there(fields.int8()?)?, for_ever: fields.int8()? };
     let untold = fields.int8()?;
     let contracts = read_contracts(fields)?;
-    let for_ever = all.for_ever.zip(contracts.for_ever).map(|(all, contracts)| all - contracts);
+    let without = |all: i64, contracts: i64| {
+        all.checked_sub(contracts).ok_or(Malformed("a value beyond what a number holds"))
+    };
+    let for_ever = all.for_ever.zip(contracts.for_ever);
+    let for_ever = for_ever.map(|(all, contracts)| without(all, contracts)).transpose()?;
     let purchases = Horizons {
-        months_12: all.months_12 - contracts.months_12,
-        months_24: all.months_24 - contracts.months_24,
-        months_36: all.months_36 - contracts.months_36,
+        months_12: without(all.months_12, contracts.months_12)?,
+        months_24: without(all.months_24, contracts.months_24)?,
+        months_36: without(all.months_36, contracts.months_36)?,
         for_ever: for_ever.or(untold),
     };
     let value = Value {
@@ -329,6 +333,43 @@ mod tests {
             // Not a number is not equal to itself, and its bits survive all the same.
             prop_assert_eq!(written(&found[0]), written(&valued));
             prop_assert_eq!(format!("{:?}", found[0]), format!("{valued:?}"));
+        }
+
+        #[test]
+        fn any_numbers_in_the_columns_give_a_value_or_an_error(
+            numbers in prop::collection::vec(option::weighted(0.8, any::<i64>()), COLUMN_COUNT as usize),
+            grade in prop::sample::select(&b"ABCDPZ"[..]),
+            contracts: Vec<u8>,
+        ) {
+            let mut rows = RowWriter::new();
+            rows.row(COLUMN_COUNT);
+            for (number, name) in numbers.into_iter().zip(COLUMNS.split(',')) {
+                match (name.trim(), number) {
+                    ("grade", _) => rows.bytes(&[grade]),
+                    ("contracts", _) => rows.bytes(&contracts),
+                    (_, None) => rows.nulls(1),
+                    ("own_rate" | "own_spend" | "relative_width", Some(it)) => rows.float4(f32::from_bits(it as u32)),
+                    ("frequency" | "recency_days" | "age_days", Some(it)) => rows.int4(it as i32),
+                    ("payback_months", Some(it)) => rows.int2(it as i16),
+                    (_, Some(it)) => rows.int8(it),
+                };
+            }
+
+            let _ = read(&rows.finish());
+        }
+
+        #[test]
+        fn a_row_that_was_damaged_gives_a_value_or_an_error(
+            value in value(),
+            account in account(),
+            at: prop::sample::Index,
+            put: u8,
+        ) {
+            let mut bytes = written(&Valued { customer: CustomerId(1), value, account }).to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = put;
+
+            let _ = read(&bytes);
         }
     }
 }

@@ -1,0 +1,458 @@
+//! What the coordinator does about any snapshot, and that doing it settles the matter.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use batch::{
+    Action, Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, Outcome, PerPriority,
+    Priority, Progress, PublishCause, RetryPolicy, RunEvent, RunId, RunSnapshot, RunState, Snapshot,
+    SupervisePolicy, Verdict, supervise,
+};
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+/// The moments of a snapshot lie around this one.
+const NOW: i64 = 10_000;
+
+const OPEN: [ChunkState; 4] =
+    [ChunkState::Pending, ChunkState::Published, ChunkState::Leased, ChunkState::Retryable];
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).expect("it is a moment")
+}
+
+fn moment() -> impl Strategy<Value = Timestamp> {
+    (NOW - 60..NOW + 60).prop_map(at)
+}
+
+fn policies() -> impl Strategy<Value = SupervisePolicy> {
+    ((1..40_u64, 1..40_u64, 1..40_u64), (1..6_u32, 1..2_000_u64, 1.0..4.0_f64, 1..30_u64)).prop_map(
+        |((publish_grace, lost_after, lease), (max_failures, first_delay, factor, max_delay))| {
+            SupervisePolicy {
+                publish_grace: Duration::from_secs(publish_grace),
+                lost_after: Duration::from_secs(lost_after),
+                lease_duration: Duration::from_secs(lease),
+                retry: RetryPolicy {
+                    max_failures,
+                    first_delay: Duration::from_millis(first_delay),
+                    factor,
+                    max_delay: Duration::from_secs(max_delay),
+                },
+            }
+        },
+    )
+}
+
+/// A chunk as a store can hold it: a moment stands where the state gives it a meaning.
+fn chunks() -> impl Strategy<Value = ChunkSnapshot> {
+    let moments = (prop::option::weighted(0.9, moment()), moment(), moment());
+    (prop::sample::select(&OPEN[..]), 0..5_i32, 0..6_u32, moments).prop_map(
+        |(state, attempt, failures, (published_at, leased_until, retry_at))| ChunkSnapshot {
+            chunk: ChunkId(0),
+            state,
+            attempt: Attempt(attempt),
+            failures,
+            published_at,
+            leased_until: (state == ChunkState::Leased).then_some(leased_until),
+            retry_at: (state == ChunkState::Retryable).then_some(retry_at),
+        },
+    )
+}
+
+fn runs() -> impl Strategy<Value = RunSnapshot> {
+    let standing = (prop::sample::select(&RunState::ALL[..]), prop::sample::select(&Priority::ALL[..]));
+    let counts = (0..3_u64, 0..3_u64, 0..2_u64);
+    (standing, moment(), counts, prop::collection::vec(chunks(), 0..6)).prop_map(
+        |((state, priority), planned_at, (done, dead, hidden), mut open_chunks)| {
+            for (chunk, number) in open_chunks.iter_mut().zip(1..) {
+                chunk.chunk = ChunkId(number);
+            }
+            let chunks = done + dead + hidden + open_chunks.len() as u64;
+            RunSnapshot {
+                run: RunId(0),
+                state,
+                priority,
+                planned_at,
+                deadline_at: planned_at + Duration::from_mins(30),
+                progress: Progress { chunks, done, dead, ..Progress::default() },
+                open_chunks,
+            }
+        },
+    )
+}
+
+fn snapshots() -> impl Strategy<Value = Snapshot> {
+    let waiting = prop::collection::vec(prop::option::of(0..2_u64), 3);
+    (moment(), waiting, prop::collection::vec(runs(), 0..4)).prop_map(
+        |(store_well_since, waiting, mut runs)| {
+            for (run, number) in runs.iter_mut().zip(1..) {
+                run.run = RunId(number);
+            }
+            let waiting = PerPriority::from_fn(|priority| waiting[priority as usize]);
+            Snapshot { taken_at: at(NOW), store_well_since, waiting, runs }
+        },
+    )
+}
+
+/// From when on there is something to do about a chunk, if nothing happens to it; `None` for never.
+fn due(
+    snapshot: &Snapshot,
+    run: &RunSnapshot,
+    chunk: &ChunkSnapshot,
+    policy: &SupervisePolicy,
+) -> Option<Timestamp> {
+    match chunk.state {
+        ChunkState::Pending => Some(run.planned_at + policy.publish_grace),
+        ChunkState::Published => (snapshot.waiting[run.priority] == Some(0))
+            .then(|| chunk.published_at.unwrap_or(run.planned_at) + policy.lost_after),
+        ChunkState::Leased => chunk.leased_until.max(Some(snapshot.store_well_since + policy.lease_duration)),
+        ChunkState::Retryable => chunk.retry_at,
+        ChunkState::Done | ChunkState::Dead => None,
+    }
+}
+
+fn subject(action: &Action) -> Option<ChunkRef> {
+    match action {
+        Action::Publish { attempt, .. } | Action::Rescue { attempt, .. } => Some(attempt.chunk),
+        Action::Finish(_) => None,
+    }
+}
+
+/// Does to a snapshot what an action does to the store.
+fn apply(snapshot: &mut Snapshot, action: &Action) {
+    let now = snapshot.taken_at;
+    let (attempt, event) = match *action {
+        Action::Finish(run) => {
+            let run = snapshot.runs.iter_mut().find(|it| it.run == run).expect("it was in the snapshot");
+            run.state = run.state.after(RunEvent::Finished(run.progress)).expect("it is settled");
+            return;
+        }
+        Action::Publish { attempt, .. } => (attempt, ChunkEvent::Published(attempt.attempt)),
+        Action::Rescue { attempt, verdict } => (attempt, ChunkEvent::Rescued(attempt.attempt, verdict)),
+    };
+    let of_run = |run: &&mut RunSnapshot| run.run == attempt.chunk.run;
+    let run = snapshot.runs.iter_mut().find(of_run).expect("it was in the snapshot");
+    let of_chunk = |chunk: &&mut ChunkSnapshot| chunk.chunk == attempt.chunk.chunk;
+    let chunk = run.open_chunks.iter_mut().find(of_chunk).expect("it was in the snapshot");
+    *chunk = chunk.after(event, run.state, now).expect("an action is what the store will do");
+    if chunk.state == ChunkState::Dead {
+        run.progress.dead += 1;
+        run.open_chunks.retain(|chunk| chunk.chunk != attempt.chunk.chunk);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn a_chunk_is_acted_on_once_and_exactly_when_something_is_due(
+        snapshot in snapshots(),
+        policy in policies(),
+    ) {
+        let actions = supervise(&snapshot, &policy);
+
+        let subjects: Vec<ChunkRef> = actions.iter().filter_map(subject).collect();
+        let different: HashSet<ChunkRef> = subjects.iter().copied().collect();
+        prop_assert_eq!(subjects.len(), different.len(), "one action for each chunk");
+        for run in &snapshot.runs {
+            for chunk in &run.open_chunks {
+                let is_due = due(&snapshot, run, chunk, &policy).is_some_and(|due| due <= snapshot.taken_at);
+                let id = ChunkRef { run: run.run, chunk: chunk.chunk };
+                prop_assert_eq!(different.contains(&id), is_due && !run.state.is_over(), "{:?}", chunk);
+            }
+        }
+    }
+
+    #[test]
+    fn an_action_fits_its_cause(snapshot in snapshots(), policy in policies()) {
+        for action in supervise(&snapshot, &policy) {
+            let Some(id) = subject(&action) else { continue };
+            let run = snapshot.runs.iter().find(|run| run.run == id.run).unwrap();
+            let chunk = run.open_chunks.iter().find(|chunk| chunk.chunk == id.chunk).unwrap();
+            match action {
+                Action::Publish { attempt, cause } => {
+                    prop_assert_eq!(attempt.attempt, chunk.attempt);
+                    let expected = match chunk.state {
+                        ChunkState::Pending => PublishCause::Unpublished,
+                        ChunkState::Published => PublishCause::Lost,
+                        _ => PublishCause::RetryDue,
+                    };
+                    prop_assert_eq!(cause, expected);
+                }
+                Action::Rescue { attempt, verdict } => {
+                    prop_assert_eq!((attempt.attempt, chunk.state), (chunk.attempt, ChunkState::Leased));
+                    let is_last = chunk.failures + 1 >= policy.retry.max_failures;
+                    prop_assert_eq!(verdict == Verdict::DeadLetter, is_last);
+                    let grace_until = snapshot.store_well_since + policy.lease_duration;
+                    prop_assert!(snapshot.taken_at >= grace_until, "rescued within the grace");
+                }
+                Action::Finish(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_finished_exactly_when_it_is_settled(snapshot in snapshots(), policy in policies()) {
+        let actions = supervise(&snapshot, &policy);
+
+        for run in &snapshot.runs {
+            let Progress { chunks, done, dead, .. } = run.progress;
+            let is_settled = run.open_chunks.is_empty() && done + dead == chunks && !run.state.is_over();
+            let finishes = actions.iter().filter(|action| **action == Action::Finish(run.run)).count();
+            prop_assert_eq!(finishes, usize::from(is_settled), "{:?}", run);
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_twice_for_one_cause(
+        mut snapshot in snapshots(),
+        policy in policies(),
+        later in 0..60_000_i64,
+    ) {
+        let actions = supervise(&snapshot, &policy);
+        for action in &actions {
+            apply(&mut snapshot, action);
+        }
+
+        // A run that lost its last open chunk in this pass is finished in the next one.
+        let again = supervise(&snapshot, &policy);
+        prop_assert!(again.iter().all(|action| !actions.contains(action)), "{:?} after {:?}", again, actions);
+        prop_assert!(again.iter().all(|action| subject(action).is_none()), "{:?} after {:?}", again, actions);
+
+        // Nor later, until something new is due.
+        snapshot.taken_at += Duration::from_millis(later as u64);
+        for action in supervise(&snapshot, &policy) {
+            let Some(id) = subject(&action) else { continue };
+            let run = snapshot.runs.iter().find(|run| run.run == id.run).unwrap();
+            let chunk = run.open_chunks.iter().find(|chunk| chunk.chunk == id.chunk).unwrap();
+            let due = due(&snapshot, run, chunk, &policy);
+            prop_assert!(due.is_some_and(|due| at(NOW) < due && due <= snapshot.taken_at), "{:?}", action);
+        }
+    }
+
+    #[test]
+    fn no_moment_and_no_number_is_too_large(
+        mut snapshot in snapshots(),
+        mut policy in policies(),
+        moments: [i64; 3],
+        counts: [u64; 3],
+        failures: u32,
+        seconds: u64,
+    ) {
+        let anywhen = |second: i64| at(second.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second()));
+        policy.publish_grace = Duration::from_secs(seconds);
+        policy.lost_after = Duration::from_secs(seconds);
+        policy.lease_duration = Duration::from_secs(seconds);
+        snapshot.taken_at = anywhen(moments[0]);
+        snapshot.store_well_since = anywhen(moments[1]);
+        for run in &mut snapshot.runs {
+            run.planned_at = anywhen(moments[2]);
+            let [chunks, done, dead] = counts;
+            run.progress = Progress { chunks, done, dead, ..run.progress };
+            run.open_chunks.iter_mut().for_each(|chunk| chunk.failures = failures);
+        }
+
+        let actions = supervise(&snapshot, &policy);
+
+        let runs_and_chunks: usize = snapshot.runs.iter().map(|run| 1 + run.open_chunks.len()).sum();
+        prop_assert!(actions.len() <= runs_and_chunks);
+    }
+}
+
+/// What happens to a night beside the passes of its coordinator.
+#[derive(Clone, Copy, Debug)]
+enum Luck {
+    /// A worker takes a message; what becomes of its attempt is drawn later.
+    Take,
+    Commit(usize),
+    Fail(usize),
+    GiveBack(usize),
+    /// A worker of some attempt dies, or stands still past its lease.
+    Vanish(usize),
+    Purge,
+    BrokerIsSilent,
+    Wait(u64),
+    Pass,
+}
+
+fn lucks() -> impl Strategy<Value = Vec<Luck>> {
+    let luck = prop_oneof![
+        5 => Just(Luck::Take),
+        2 => (0..9_usize).prop_map(Luck::Commit),
+        2 => (0..9_usize).prop_map(Luck::Fail),
+        1 => (0..9_usize).prop_map(Luck::GiveBack),
+        2 => (0..9_usize).prop_map(Luck::Vanish),
+        1 => Just(Luck::Purge),
+        1 => Just(Luck::BrokerIsSilent),
+        4 => (1..25_u64).prop_map(Luck::Wait),
+        5 => Just(Luck::Pass),
+    ];
+    prop::collection::vec(luck, 0..80)
+}
+
+/// A night without servers: the rules of this crate, a queue that may lose everything, and workers that may.
+struct Night {
+    snapshot: Snapshot,
+    policy: SupervisePolicy,
+    queue: Vec<ChunkId>,
+    /// Attempts that somebody is still at work on.
+    held: Vec<(ChunkId, Attempt)>,
+    commits: Vec<ChunkId>,
+}
+
+impl Night {
+    fn new(chunks: i32, policy: SupervisePolicy) -> Self {
+        let open_chunks: Vec<_> = (1..=chunks)
+            .map(|number| ChunkSnapshot {
+                chunk: ChunkId(number),
+                state: ChunkState::Pending,
+                attempt: Attempt(0),
+                failures: 0,
+                published_at: None,
+                leased_until: None,
+                retry_at: None,
+            })
+            .collect();
+        let run = RunSnapshot {
+            run: RunId(1),
+            state: RunState::Planned,
+            priority: Priority::Normal,
+            planned_at: at(NOW),
+            deadline_at: at(NOW + 1_800),
+            progress: Progress { chunks: chunks as u64, ..Progress::default() },
+            open_chunks,
+        };
+        let waiting = PerPriority::from_fn(|_| Some(0));
+        let snapshot = Snapshot { taken_at: at(NOW), store_well_since: at(0), waiting, runs: vec![run] };
+        Self { snapshot, policy, queue: Vec::new(), held: Vec::new(), commits: Vec::new() }
+    }
+
+    fn run(&mut self) -> &mut RunSnapshot {
+        &mut self.snapshot.runs[0]
+    }
+
+    /// Applies an event to a chunk that is not settled; whether it happened.
+    fn happens(&mut self, id: ChunkId, event: ChunkEvent) -> bool {
+        let now = self.snapshot.taken_at;
+        let run = self.run();
+        let Some(chunk) = run.open_chunks.iter_mut().find(|chunk| chunk.chunk == id) else { return false };
+        let Ok(after) = chunk.after(event, run.state, now) else { return false };
+        *chunk = after;
+        chunk.failures += u32::from(event.ends().is_some_and(|(_, outcome)| Outcome::counts(outcome)));
+        let progress = &mut run.progress;
+        match after.state {
+            ChunkState::Done => progress.done += 1,
+            ChunkState::Dead => progress.dead += 1,
+            _ => {}
+        }
+        run.open_chunks.retain(|chunk| !chunk.state.is_settled());
+        true
+    }
+
+    fn take(&mut self) {
+        let Some(id) = self.queue.pop() else { return };
+        let leased_until = self.snapshot.taken_at + self.policy.lease_duration;
+        if self.happens(id, ChunkEvent::Begun { leased_until, is_own: false }) {
+            let chunk = self.run().open_chunks.iter().find(|chunk| chunk.chunk == id);
+            let attempt = chunk.expect("it was begun").attempt;
+            self.held.push((id, attempt));
+        }
+    }
+
+    fn commit(&mut self, index: usize) {
+        if let Some((id, attempt)) = self.let_go(index)
+            && self.happens(id, ChunkEvent::Committed(attempt))
+        {
+            self.commits.push(id);
+        }
+    }
+
+    fn let_go(&mut self, index: usize) -> Option<(ChunkId, Attempt)> {
+        let index = index.checked_rem(self.held.len())?;
+        Some(self.held.swap_remove(index))
+    }
+
+    fn pass(&mut self) -> Vec<Action> {
+        let actions = supervise(&self.snapshot, &self.policy);
+        for action in &actions {
+            match *action {
+                Action::Publish { attempt, .. } => {
+                    self.queue.push(attempt.chunk.chunk);
+                    assert!(self.happens(attempt.chunk.chunk, ChunkEvent::Published(attempt.attempt)));
+                    let run = self.run();
+                    run.state = run.state.after(RunEvent::Published).expect("it is open");
+                }
+                Action::Rescue { attempt, verdict } => {
+                    let event = ChunkEvent::Rescued(attempt.attempt, verdict);
+                    assert!(self.happens(attempt.chunk.chunk, event));
+                }
+                Action::Finish(_) => apply(&mut self.snapshot, action),
+            }
+        }
+        self.snapshot.waiting = PerPriority::from_fn(|_| Some(self.queue.len() as u64));
+        actions
+    }
+
+    fn meets(&mut self, luck: Luck) {
+        match luck {
+            Luck::Take => self.take(),
+            Luck::Commit(index) => self.commit(index),
+            Luck::Fail(index) => {
+                let Some((id, attempt)) = self.let_go(index) else { return };
+                let failures = self.run().open_chunks.iter().find(|chunk| chunk.chunk == id);
+                let failures = failures.map_or(0, |chunk| chunk.failures) + 1;
+                let chunk = ChunkRef { run: RunId(1), chunk: id };
+                let verdict = self.policy.retry.verdict(chunk, failures, self.snapshot.taken_at);
+                self.happens(id, ChunkEvent::Failed(attempt, verdict));
+            }
+            Luck::GiveBack(index) => {
+                let Some((id, attempt)) = self.let_go(index) else { return };
+                self.happens(id, ChunkEvent::GivenBack(attempt));
+            }
+            Luck::Vanish(index) => drop(self.let_go(index)),
+            Luck::Purge => self.queue.clear(),
+            Luck::BrokerIsSilent => {
+                self.snapshot.waiting = PerPriority::from_fn(|_| None);
+                return;
+            }
+            Luck::Wait(seconds) => self.snapshot.taken_at += Duration::from_secs(seconds),
+            Luck::Pass => drop(self.pass()),
+        }
+        self.snapshot.waiting = PerPriority::from_fn(|_| Some(self.queue.len() as u64));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_night_ends_whatever_happened_to_it(
+        chunks in 1..6_i32,
+        policy in policies(),
+        lucks in lucks(),
+    ) {
+        let mut night = Night::new(chunks, policy);
+        for luck in lucks {
+            night.meets(luck);
+        }
+
+        // From now on nothing goes wrong. Each chunk needs a lease, a retry and a message at most, then an attempt.
+        for _ in 0..10 {
+            night.meets(Luck::Wait(60));
+            night.pass();
+            while !night.queue.is_empty() {
+                night.take();
+                while !night.held.is_empty() {
+                    night.commit(0);
+                }
+            }
+            night.meets(Luck::Wait(0));
+        }
+
+        let run = &night.snapshot.runs[0];
+        prop_assert_eq!(run.state, RunState::Finished, "{:?}", run);
+        prop_assert_eq!(run.progress.done + run.progress.dead, chunks as u64);
+        let different: HashSet<_> = night.commits.iter().collect();
+        prop_assert_eq!(night.commits.len(), different.len(), "a chunk is committed once");
+        prop_assert_eq!(night.commits.len() as u64, run.progress.done);
+        prop_assert_eq!(night.pass(), []);
+    }
+}

@@ -1,0 +1,178 @@
+//! What the models of a run are fitted to, and the fit: the same whether the histories come from a database or a file.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use batch::CustomerId;
+use model::fit::{self, ContractDiagnostics, Diagnostics, PlanRows};
+use model::{ContractModels, Currency, Models, Observation, Season, Summary};
+use store::postgres::{PlanTenures, Postgres};
+use store::{Reading, Values};
+
+use crate::cli::SeasonChoice;
+
+/// Customers whose histories are read at a time.
+const PAGE: usize = 20_000;
+
+/// Models that were fitted, and how they came about.
+pub(crate) struct Fitted {
+    pub(crate) models: Models,
+    pub(crate) diagnostics: Diagnostics,
+    pub(crate) contract_diagnostics: ContractDiagnostics,
+    /// What the contract models were fitted to.
+    pub(crate) plans: Vec<PlanTenures>,
+    /// Whether the search began at the parameters in force.
+    pub(crate) is_warm: bool,
+}
+
+/// What the models are fitted to.
+pub(crate) struct FitData {
+    pub(crate) summaries: Arc<[Summary]>,
+    /// Customers whose histories cannot be understood.
+    pub(crate) left_out: u64,
+    plans: Vec<PlanTenures>,
+    season: Option<Season>,
+    pub(crate) last_day: i64,
+    fingerprint: Fingerprint,
+}
+
+impl FitData {
+    /// Reads the histories of these customers before `as_of`, and everybody's subscriptions.
+    pub(crate) async fn read(
+        store: &Postgres,
+        customers: &[CustomerId],
+        as_of: jiff::Timestamp,
+        currency: Currency,
+        season: SeasonChoice,
+    ) -> anyhow::Result<Self> {
+        let mut fingerprint = Fingerprint::default();
+        let (summaries, left_out) = summaries(store, customers, as_of, currency, &mut fingerprint).await?;
+        let plans = store.contract_tenures(as_of, currency).await?;
+        let season = match season {
+            SeasonChoice::None => None,
+            SeasonChoice::Estimate => {
+                let counts = store.purchase_counts(as_of, currency).await?;
+                let estimate = tokio::task::spawn_blocking(move || Season::estimate(&counts)).await?;
+                Some(estimate.context("--season estimate; go without, --season none")?)
+            }
+        };
+        let last_day = Observation::new(as_of.as_microsecond(), currency).last_day();
+        Ok(Self { summaries: summaries.into(), left_out, plans, season, last_day, fingerprint })
+    }
+
+    /// Fits the models; the search for the purchase models begins at `start` if there is one.
+    pub(crate) fn fit(&self, start: Option<&model::Parameters>) -> Result<Fitted, fit::FitError> {
+        let (purchases, diagnostics) = self.fit_purchases(start)?;
+        let (contracts, contract_diagnostics) = self.fit_contracts();
+        Ok(Fitted {
+            models: Models { purchases, season: self.season.clone(), contracts },
+            diagnostics,
+            contract_diagnostics,
+            plans: self.plans.clone(),
+            is_warm: start.is_some(),
+        })
+    }
+
+    fn fit_purchases(
+        &self,
+        start: Option<&model::Parameters>,
+    ) -> Result<(model::Parameters, Diagnostics), fit::FitError> {
+        let none = Season::none();
+        let season = self.season.as_ref().unwrap_or(&none);
+        fit::parameters_in_season(self.summaries.iter().copied(), season, self.last_day, start)
+    }
+
+    fn fit_contracts(&self) -> (ContractModels, ContractDiagnostics) {
+        let rows = self.plans.iter().map(|of| PlanRows {
+            plan: &of.plan,
+            period_months: of.period_months,
+            rows: &of.rows,
+        });
+        fit::contract_models(&rows.collect::<Vec<_>>())
+    }
+
+    /// What the models were fitted on, as one number.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut fingerprint = self.fingerprint.clone();
+        for plan in &self.plans {
+            fingerprint.add_plan(plan);
+        }
+        for index in self.season.iter().flat_map(Season::index) {
+            fingerprint.add([index.to_bits() as i64]);
+        }
+        fingerprint.to_string()
+    }
+}
+
+/// The purchase histories of those who ever bought, and how many histories cannot be understood.
+async fn summaries(
+    store: &Postgres,
+    customers: &[CustomerId],
+    as_of: jiff::Timestamp,
+    currency: Currency,
+    fingerprint: &mut Fingerprint,
+) -> anyhow::Result<(Vec<Summary>, u64)> {
+    // Contracts are read by their tenures; which model each has does not matter here.
+    let contracts = ContractModels::default();
+    let mut summaries: Vec<Summary> = Vec::with_capacity(customers.len());
+    let mut left_out = 0;
+    for page in customers.chunks(PAGE) {
+        let reading = Reading { customers: page, is_whole: true, as_of, currency, contracts: &contracts };
+        for history in store.read_histories(&reading).await? {
+            match history.account {
+                Ok(account) => {
+                    if let Some(summary) = account.purchases {
+                        fingerprint.add_summary(history.customer.0, &summary);
+                        summaries.push(summary);
+                    }
+                }
+                Err(_) => left_out += 1,
+            }
+        }
+    }
+    Ok((summaries, left_out))
+}
+
+/// What the parameters were fitted on, as one number: FNV-1a over the summaries in the order of the customers, then
+/// the contracts, then the season.
+#[derive(Clone)]
+struct Fingerprint(u64);
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fingerprint {
+    fn add_summary(&mut self, customer: i64, summary: &Summary) {
+        let Summary { frequency, recency_days, age_days, repeat_spend_minor } = *summary;
+        self.add([customer, frequency.into(), recency_days.into(), age_days.into(), repeat_spend_minor]);
+    }
+
+    fn add_plan(&mut self, plan: &PlanTenures) {
+        use fit::Tenure::{ActiveAfter, ChurnedAt};
+
+        self.add([plan.plan.len() as i64, plan.period_months.into()]);
+        self.add(plan.plan.bytes().map(i64::from));
+        for row in &plan.rows {
+            let (is_active, renewals) = match row.tenure {
+                ChurnedAt(renewals) => (0, renewals),
+                ActiveAfter(renewals) => (1, renewals),
+            };
+            self.add([is_active, renewals.into(), row.customers as i64]);
+        }
+    }
+
+    fn add(&mut self, numbers: impl IntoIterator<Item = i64>) {
+        for byte in numbers.into_iter().flat_map(i64::to_le_bytes) {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

@@ -1,0 +1,61 @@
+//! A thousand nights in one process, in which everything goes wrong and nothing is lost.
+//!
+//! The harness is `tests/src/simulation`. `scripts/simulate` lives through as many more as one likes.
+
+use std::sync::Mutex;
+use std::thread;
+
+use tests::simulation::{Fault, Faults, Mutation, Report, night, nights};
+
+/// What a night that went wrong tells.
+fn story(report: &Report) -> String {
+    let Report { seed, violations, story, .. } = report;
+    format!("{}\n\nseed {seed} went wrong: {violations:#?}", story.join("\n"))
+}
+
+fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[test]
+fn a_thousand_nights_end_well_whatever_happens_in_them() {
+    let faults = Mutex::new(Faults::new());
+
+    let failed = nights(1..1_001, None, threads(), |report| {
+        let mut faults = faults.lock().unwrap();
+        report.faults.iter().for_each(|(fault, count)| *faults.entry(fault).or_default() += count);
+    });
+
+    if let Some(report) = failed {
+        panic!("{}", story(&report));
+    }
+    let faults = faults.into_inner().unwrap();
+    println!("{faults:?}");
+    // Otherwise the nights were quieter than they claim.
+    for fault in Fault::ALL {
+        let count = faults.get(fault.as_str()).copied().unwrap_or(0);
+        assert!(count > 20, "{}: {count}", fault.as_str());
+    }
+}
+
+#[test]
+fn a_seed_tells_the_same_story_each_time() {
+    for seed in 1..6 {
+        let (once, again) = (night(seed, None), night(seed, None));
+
+        assert_eq!(once.story, again.story);
+        assert!(once.story.len() > 50, "there is something to tell: {:?}", once.story);
+    }
+}
+
+#[test]
+fn each_broken_rule_of_the_protocol_is_caught_by_some_seed() {
+    for mutation in Mutation::ALL {
+        let caught = nights(1..2_001, Some(mutation), threads(), |_| {});
+
+        let report = caught.unwrap_or_else(|| panic!("{mutation:?} went unnoticed"));
+        println!("{mutation:?} is caught by seed {}: {}", report.seed, report.violations[0]);
+        // The seed alone did not do it.
+        assert_eq!(night(report.seed, None).violations, [""; 0]);
+    }
+}

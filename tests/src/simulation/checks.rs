@@ -1,0 +1,197 @@
+//! What must hold: meanwhile, and at the end of every night.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use batch::{ChunkRef, ChunkState, CustomerId, PerPriority, Priority, Progress, RunId};
+use cache::{Cache, CachedValue};
+use queue::{Memory as Queues, Queue};
+use store::Supervision;
+use store::memory::Memory;
+use tokio::time::sleep;
+
+use super::base::Outcome;
+use super::world::{Process, World};
+
+/// How many failures kill a chunk ([`batch::RetryPolicy`]'s default).
+const MAX_FAILURES: u64 = 5;
+
+/// A run, and what an undisturbed valuation of its customers says.
+pub(super) struct Expected {
+    pub(super) run: RunId,
+    pub(super) customers: BTreeMap<CustomerId, Outcome>,
+    /// A customer whose chunk can never be done.
+    pub(super) poison: Option<CustomerId>,
+}
+
+/// Looks at every ack: the process that sends it, and the chunk. Says what is wrong with it.
+pub(super) type AckWitness = Arc<dyn Fn(&Process, ChunkRef) -> Option<String> + Send + Sync>;
+
+/// Whether a message may be acknowledged: not while it is the only one that its process holds for a chunk that this
+/// very process is at work on. If the process died then, nothing on the queue would tell of the chunk.
+pub(super) fn ack(store: &Memory, process: &Process, chunk: ChunkRef) -> Option<String> {
+    let at_work = store.at_work(chunk)?;
+    (at_work == process.name() && !process.holds(chunk))
+        .then(|| format!("{} acknowledged {chunk} while it was at work on it", process.name()))
+}
+
+/// Watches the night: what is shown of its progress is what is committed, and never goes back; readers never see an
+/// older run behind a newer one.
+pub(super) async fn watch(world: World, store: Memory, cache: impl Cache) {
+    let mut shown: BTreeMap<RunId, Progress> = BTreeMap::new();
+    let mut versions = (0, 0);
+    loop {
+        sleep(Duration::from_millis(250)).await;
+        let snapshot = store.snapshot(PerPriority::default()).await.expect("the store itself is never away");
+        for run in &snapshot.runs {
+            let before = shown.insert(run.run, run.progress).unwrap_or_default();
+            progress_is_exact(&world, &store, run.run, &run.progress).await;
+            if is_behind(&run.progress, &before) {
+                world.violation(format_args!("run {}: progress went from {before:?} to {:?}", run.run, run.progress));
+            }
+        }
+        let visible = store.visible_runs().await.expect("the store itself is never away").version;
+        let told = cache.visible().await.ok().flatten().map_or(0, |told| told.version);
+        if visible < versions.0 || told > visible {
+            world.violation(format_args!("visible version {visible} after {}, readers know {told}", versions.0));
+        }
+        versions = (visible, told);
+    }
+}
+
+fn is_behind(now: &Progress, before: &Progress) -> bool {
+    now.done < before.done || now.values < before.values || now.rejections < before.rejections
+}
+
+/// Whether what is shown of a run is the sum of what is committed.
+async fn progress_is_exact(world: &World, store: &Memory, run: RunId, shown: &Progress) {
+    let (valued, rejected) = store.settled_customers(run).await.expect("the store itself is never away");
+    let chunks = store.chunks(run).await.expect("the store itself is never away");
+    let in_state = |state| chunks.iter().filter(|(_, found, _)| *found == state).count() as u64;
+    let committed =
+        (in_state(ChunkState::Done), in_state(ChunkState::Dead), valued.len() as u64, rejected.len() as u64);
+    let told = (shown.done, shown.dead, shown.values, shown.rejections);
+    if committed != told {
+        world.violation(format_args!("run {run}: {committed:?} is committed, {told:?} is shown"));
+    }
+}
+
+/// Checks everything that must hold when a night is over.
+pub(super) async fn at_the_end(
+    world: &World,
+    store: &Memory,
+    queues: &Queues,
+    cache: &impl Cache,
+    expected: &[Expected],
+) {
+    for expected in expected {
+        values_are_exact(world, store, expected).await;
+        chunks_are_settled(world, store, expected).await;
+    }
+    nothing_waits(world, queues).await;
+    readers_see_the_newest(world, store, cache, expected).await;
+}
+
+/// Each customer has exactly one value, to the bit, or one rejection; only those of dead chunks have another one than
+/// an undisturbed valuation gives.
+async fn values_are_exact(world: &World, store: &Memory, expected: &Expected) {
+    let run = expected.run;
+    let record = store.run(run).await.expect("the store itself is never away").expect("the run is there");
+    if !record.state.is_over() {
+        return; // It was said already that the night is not over.
+    }
+    progress_is_exact(world, store, run, &record.progress).await;
+    let dead: BTreeSet<CustomerId> =
+        store.dead_customers(run).await.expect("the store itself is never away").into_iter().collect();
+    let values = store.values_after(run, None, u32::MAX).await.expect("the store itself is never away");
+    let (_, rejections) = store.settled_customers(run).await.expect("the store itself is never away");
+
+    let mut found: BTreeMap<CustomerId, Vec<String>> = BTreeMap::new();
+    for valued in &values {
+        found.entry(valued.customer).or_default().push(format!("{:?}", valued.value));
+    }
+    for (customer, _, reason) in &rejections {
+        found.entry(*customer).or_default().push((*reason).into());
+    }
+    for (customer, outcome) in &expected.customers {
+        let told = match outcome {
+            _ if dead.contains(customer) => "dead_chunk".to_owned(),
+            Ok(value) => format!("{value:?}"),
+            Err(rejection) => rejection.code().to_owned(),
+        };
+        if found.remove(customer).unwrap_or_default() != [told.clone()] {
+            world.violation(format_args!("run {run}: customer {customer} has not exactly {told}"));
+        }
+    }
+    if let Some((customer, outcomes)) = found.first_key_value() {
+        world.violation(format_args!("run {run}: customer {customer} was not planned and has {outcomes:?}"));
+    }
+}
+
+/// Every chunk is done, or dead with a reason that the night has given it.
+async fn chunks_are_settled(world: &World, store: &Memory, expected: &Expected) {
+    let run = expected.run;
+    for (chunk, state, customers) in store.chunks(run).await.expect("the store itself is never away") {
+        if !state.is_settled() {
+            world.violation(format_args!("run {run}: chunk {chunk} is {state}"));
+        }
+        let is_poisoned = expected.poison.is_some_and(|poison| customers.contains(&poison));
+        if state == ChunkState::Dead && !is_poisoned && world.losses() < MAX_FAILURES {
+            world.violation(format_args!("run {run}: chunk {chunk} is dead, and nobody died that often"));
+        }
+        if state == ChunkState::Done && is_poisoned && expected.is_valued_poison() {
+            world.violation(format_args!("run {run}: chunk {chunk} cannot be done"));
+        }
+    }
+    for dead in store.dead_chunks(u32::MAX).await.expect("the store itself is never away") {
+        if dead.reason.is_none() {
+            world.violation(format_args!("{} is dead without a reason", dead.chunk));
+        }
+    }
+    let attempts = store.troubled_attempts(run, u32::MAX).await.expect("the store itself is never away");
+    if let Some((attempt, _)) = attempts.iter().find(|(_, record)| record.outcome.is_none()) {
+        world.violation(format_args!("{attempt} has no outcome"));
+    }
+}
+
+impl Expected {
+    /// Whether the poisoned customer gets as far as the mathematics: everybody does, rejected histories too.
+    fn is_valued_poison(&self) -> bool {
+        self.poison.is_some_and(|poison| self.customers.contains_key(&poison))
+    }
+}
+
+async fn nothing_waits(world: &World, queues: &Queues) {
+    let waiting = queues.waiting().await;
+    for priority in Priority::ALL {
+        if waiting[priority] != Some(0) {
+            world.violation(format_args!("{:?} messages wait on {priority}", waiting[priority]));
+        }
+    }
+    let dead = queues.dead_letters(usize::MAX).await.unwrap_or_default();
+    if let Some(letter) = dead.iter().find(|letter| letter.message.is_ok()) {
+        world.violation(format_args!("a message that makes sense is among the dead letters: {letter}"));
+    }
+}
+
+/// Readers see the newest visible run's value of each customer, in the store's order of runs; or are sent to the store.
+async fn readers_see_the_newest(world: &World, store: &Memory, cache: &impl Cache, expected: &[Expected]) {
+    let visible = store.visible_runs().await.expect("the store itself is never away");
+    let mut newest: BTreeMap<CustomerId, (RunId, CachedValue)> = BTreeMap::new();
+    for &run in visible.runs.iter().rev() {
+        for valued in store.values_after(run, None, u32::MAX).await.expect("the store itself is never away") {
+            newest.insert(valued.customer, (run, CachedValue::from(&valued.value)));
+        }
+    }
+    let everybody = expected.iter().flat_map(|expected| expected.customers.keys());
+    for &customer in everybody {
+        let read = cache.value(customer).await.ok().flatten();
+        if read.is_some() && read.as_ref() != newest.get(&customer) {
+            world.violation(format_args!(
+                "readers of customer {customer} see {read:?} and not {:?}",
+                newest.get(&customer)
+            ));
+        }
+    }
+}

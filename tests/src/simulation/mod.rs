@@ -1,0 +1,33 @@
+//! A fleet in one process on a paused clock, and a thousand nights in which everything goes wrong.
+//!
+//! The roles are the product's own: [`worker::Worker`], [`coordinator::Coordinator`], [`dispatcher::Dispatcher`].
+//! Under them are the memory backends, and between the two a world ([`world`]) that draws, from one seed, who dies, who
+//! hangs, what is lost, late, doubled or garbled, and which server is away. Nothing in a night looks at a clock but at
+//! tokio's, which is paused, and all runs on one thread: **the same seed gives the same story**, to the last line.
+//!
+//! | file | what it tells |
+//! |---|---|
+//! | `world` | lives of processes, network, weather |
+//! | `remote_*` | a server as a process reaches it |
+//! | `night` | who takes part, and how a night goes |
+//! | `checks` | what must hold meanwhile and at the end |
+//! | `mutation` | the protocol broken on purpose, which the checks must see |
+//!
+//! # What is not simulated
+//!
+//! The servers themselves: what PostgreSQL, RabbitMQ and Redis do when they are killed is for `tests/faults`. Time limits
+//! of calls and breakers belong to the real backends. A panic of a process is a kill.
+
+mod base;
+mod chance;
+mod checks;
+mod mutation;
+mod night;
+mod remote_cache;
+mod remote_queue;
+mod remote_store;
+mod world;
+
+pub use mutation::Mutation;
+pub use night::{Report, night, nights};
+pub use world::{Fault, Faults};

@@ -1,0 +1,47 @@
+//! The protocol, broken on purpose: each of these must be caught by some seed.
+
+use clap::ValueEnum;
+use store::memory::Mutation as Broken;
+
+/// One rule of the protocol left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mutation {
+    /// Every attempt may commit, not only the latest.
+    NoFence,
+    /// The message is acknowledged before the commit.
+    AckBeforeCommit,
+    /// Progress is a counter that is incremented, not a sum over committed rows.
+    CountedProgress,
+    /// A lease ends by the worker's clock, which is wrong, and not by the store's.
+    LeaseByWorkersClock,
+    /// An attempt's number is taken from the message, not counted by the store.
+    AttemptFromMessage,
+}
+
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Self; 5] = [
+        Self::NoFence,
+        Self::AckBeforeCommit,
+        Self::CountedProgress,
+        Self::LeaseByWorkersClock,
+        Self::AttemptFromMessage,
+    ];
+
+    /// What of it the store does, if it is the store that does it.
+    pub(super) fn of_store(self) -> Option<Broken> {
+        match self {
+            Self::NoFence => Some(Broken::WithoutFence),
+            Self::CountedProgress => Some(Broken::CountedProgress),
+            Self::LeaseByWorkersClock => Some(Broken::WorkersClocks(Box::new(hours_off))),
+            Self::AttemptFromMessage => Some(Broken::ClaimedAttempts),
+            Self::AckBeforeCommit => None,
+        }
+    }
+}
+
+/// By how many microseconds a worker's clock is ahead of the store's: an hour fast, an hour slow, or right.
+fn hours_off(worker: &str) -> i64 {
+    let digit = worker.bytes().filter(u8::is_ascii_digit).map(i64::from).next().unwrap_or(0);
+    (digit % 3 - 1) * 3_600_000_000
+}

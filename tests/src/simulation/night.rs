@@ -1,0 +1,434 @@
+//! One simulated night: who takes part, how it goes, how it must end.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use batch::{CustomerId, PlanPolicy, Priority, RetryPolicy, RunId, SupervisePolicy};
+use coordinator::{Coordinator, CoordinatorConfig};
+use dispatcher::{Dispatcher, Order};
+use jiff::Timestamp;
+use model::ValueTerms;
+use resilience::{Delays, Jitter};
+use queue::memory::Broker;
+use store::Selection;
+use store::memory::Memory;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
+
+use super::base::{Customers, store_over};
+use super::checks::{self, Expected};
+use super::mutation::Mutation;
+use super::remote_cache::RemoteCache;
+use super::remote_queue::{RemoteQueue, Weather};
+use super::remote_store::RemoteStore;
+use super::world::{Faults, Process, World};
+
+/// How long a lease lasts.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// How long a night may take, the storm included.
+const LONGEST: Duration = Duration::from_hours(2);
+
+/// What is drawn for a night beside its weather.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    customers: u64,
+    chunk_customers: u32,
+    workers: u64,
+    slots: usize,
+    coordinators: u64,
+    dispatchers: u64,
+    /// A customer whose mathematics panic.
+    poison: Option<CustomerId>,
+    /// Customers whom somebody wants valued at once, under other terms.
+    urgent: Vec<CustomerId>,
+}
+
+/// How a night went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed it came from.
+    pub seed: u64,
+    /// What went wrong in it, by kind.
+    pub faults: Faults,
+    /// What must not have happened.
+    pub violations: Vec<String>,
+    /// Everything that happened, in order.
+    pub story: Vec<String>,
+}
+
+/// Lives through the night of a seed, with the protocol as it is or mutated.
+///
+/// The same seed and mutation give the same story.
+pub fn night(seed: u64, mutation: Option<Mutation>) -> Report {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without input and output needs nothing");
+    runtime.block_on(async { Night::new(seed, mutation).await.live().await })
+}
+
+/// Lives through the nights of these seeds on so many threads, and hands each report to `each`, in no order. Stops at the
+/// first that went wrong and returns it.
+pub fn nights(
+    seeds: Range<u64>,
+    mutation: Option<Mutation>,
+    threads: usize,
+    each: impl Fn(&Report) + Sync,
+) -> Option<Report> {
+    let next = AtomicU64::new(seeds.start);
+    let failed = Mutex::new(None::<Report>);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while failed.lock().expect("nobody panics with it").is_none() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let report = night(seed, mutation);
+                    each(&report);
+                    if !report.violations.is_empty() {
+                        failed.lock().expect("nobody panics with it").get_or_insert(report);
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().expect("nobody panicked with it")
+}
+
+struct Night {
+    seed: u64,
+    mutation: Option<Mutation>,
+    world: World,
+    scene: Scene,
+    store: Memory,
+    broker: Broker,
+    cache: cache::Memory,
+    base: Customers,
+}
+
+impl Night {
+    async fn new(seed: u64, mutation: Option<Mutation>) -> Self {
+        let world = World::new(seed);
+        let scene = world.draw(Scene::draw);
+        world.tell(format_args!("seed {seed}: {scene:?}"));
+        let base = Customers::new(seed, scene.customers);
+        let store = store_over(base.clone()).await;
+        let store = match mutation.and_then(Mutation::of_store) {
+            Some(broken) => store.with_mutation(broken),
+            None => store,
+        };
+        let broker = Broker::with_faults(Weather(world.clone()));
+        Self { seed, mutation, world, scene, store, broker, cache: cache::Memory::new(), base }
+    }
+
+    async fn live(self) -> Report {
+        let ended = CancellationToken::new();
+        let watch = tokio::spawn(checks::watch(self.world.clone(), self.store.clone(), self.cache.clone()));
+        let mut lives: Vec<JoinHandle<()>> = Vec::new();
+        for number in 1..=self.scene.workers {
+            lives.push(self.keep_alive(format!("worker {number}"), &ended, |night, process| {
+                Box::pin(night.work(process))
+            }));
+        }
+        for number in 1..=self.scene.coordinators {
+            lives.push(self.keep_alive(format!("coordinator {number}"), &ended, |night, process| {
+                Box::pin(night.coordinate(process))
+            }));
+        }
+
+        let mut expected = vec![self.expected(self.dispatch_all().await, &self.base.ids(), night_terms())];
+        if !self.scene.urgent.is_empty() {
+            let run = self.dispatch("urgent dispatcher", &self.urgent_order()).await;
+            expected.push(self.expected(run, &self.scene.urgent, urgent_terms()));
+        }
+        self.wait_until_over(&expected).await;
+        self.wait_until_settled(&expected).await;
+
+        ended.cancel();
+        for life in lives {
+            if timeout(LONGEST, life).await.is_err() {
+                self.world.violation("a process does not end");
+            }
+        }
+        watch.abort();
+        let _ = watch.await;
+        checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &self.cache, &expected).await;
+        Report {
+            seed: self.seed,
+            faults: self.world.faults(),
+            violations: self.world.violations(),
+            story: self.world.story(),
+        }
+    }
+
+    fn expected(&self, run: RunId, customers: &[CustomerId], terms: ValueTerms) -> Expected {
+        let poison = self.scene.poison;
+        Expected { run, customers: self.base.expected(customers, terms), poison }
+    }
+
+    /// Starts a process, and another one after it whenever it has died or drained, until the night is over.
+    fn keep_alive(
+        &self,
+        name: String,
+        ended: &CancellationToken,
+        start: fn(Arc<Hands>, Process) -> futures_util::future::BoxFuture<'static, ()>,
+    ) -> JoinHandle<()> {
+        let (hands, world, ended) = (Arc::new(self.hands()), self.world.clone(), ended.clone());
+        tokio::spawn(async move {
+            for life in 1_u64.. {
+                let process = Process::new(format!("{name}.{life}"));
+                let mut task = tokio::spawn(start(Arc::clone(&hands), process.clone()));
+                tokio::select! {
+                    biased;
+                    () = process.died().cancelled() => task.abort(),
+                    () = ended.cancelled() => process.asked().cancel(),
+                    _ = &mut task => {}
+                }
+                if !task.is_finished() {
+                    tokio::select! {
+                        biased;
+                        () = process.died().cancelled() => task.abort(),
+                        _ = &mut task => {}
+                    }
+                }
+                if ended.is_cancelled() {
+                    return;
+                }
+                sleep(world.draw(|chance| chance.millis(100..20_000))).await;
+            }
+        })
+    }
+
+    fn hands(&self) -> Hands {
+        Hands {
+            mutation: self.mutation,
+            world: self.world.clone(),
+            scene: self.scene.clone(),
+            store: self.store.clone(),
+            broker: self.broker.clone(),
+            cache: self.cache.clone(),
+        }
+    }
+
+    /// Orders the night, by as many dispatchers at once as there are.
+    async fn dispatch_all(&self) -> RunId {
+        let order = Order {
+            selection: Selection::All,
+            priority: Priority::Normal,
+            as_of: Some(as_of()),
+            deadline: Duration::from_mins(30),
+            model_version: None,
+            terms: night_terms(),
+            again: false,
+        };
+        let names: Vec<String> = (1..=self.scene.dispatchers).map(|number| format!("dispatcher {number}")).collect();
+        let orders = names.iter().map(|name| self.dispatch(name, &order));
+        let runs = futures_util::future::join_all(orders).await;
+        if runs.iter().any(|run| *run != runs[0]) {
+            self.world.violation(format_args!("dispatchers of one night made runs {runs:?}"));
+        }
+        runs[0]
+    }
+
+    fn urgent_order(&self) -> Order {
+        Order {
+            selection: Selection::Customers(self.scene.urgent.clone()),
+            priority: Priority::Critical,
+            as_of: Some(as_of()),
+            deadline: Duration::from_mins(1),
+            model_version: None,
+            terms: urgent_terms(),
+            again: false,
+        }
+    }
+
+    /// Orders something, as often as it takes.
+    async fn dispatch(&self, name: &str, order: &Order) -> RunId {
+        for life in 1_u64.. {
+            let process = Process::new(format!("{name}.{life}"));
+            let dispatching = self.hands().dispatch(process.clone(), order.clone());
+            tokio::select! {
+                biased;
+                () = process.died().cancelled() => {}
+                run = dispatching => if let Some(run) = run { return run },
+            }
+            sleep(self.world.draw(|chance| chance.millis(100..10_000))).await;
+        }
+        unreachable!("there are more lives than that")
+    }
+
+    async fn wait_until_over(&self, expected: &[Expected]) {
+        let began = Instant::now();
+        while !self.store.are_over(expected.iter().map(|expected| expected.run)) {
+            if began.elapsed() > LONGEST {
+                self.world.violation(format_args!("the night is not over after {LONGEST:?}"));
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Waits for what follows a run's end: messages that had nothing left to do, workers that come back late.
+    async fn wait_until_settled(&self, expected: &[Expected]) {
+        let began = Instant::now();
+        while !(self.world.storm_is_over()
+            && self.broker.is_empty()
+            && self.store.open_attempts(expected.iter().map(|expected| expected.run)) == 0)
+        {
+            if began.elapsed() > LONGEST {
+                let open = self.store.open_attempts(expected.iter().map(|expected| expected.run));
+                let left = self.broker.describe();
+                self.world.violation(format_args!("not settled after {LONGEST:?}: {left}, {open} open attempts"));
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
+/// What a process is given to reach the world with.
+struct Hands {
+    mutation: Option<Mutation>,
+    world: World,
+    scene: Scene,
+    store: Memory,
+    broker: Broker,
+    cache: cache::Memory,
+}
+
+impl Hands {
+    fn store(&self, process: &Process) -> RemoteStore<Memory> {
+        RemoteStore { inner: self.store.clone(), world: self.world.clone(), process: process.clone() }
+    }
+
+    fn queue(&self, process: &Process) -> RemoteQueue {
+        let store = self.store.clone();
+        RemoteQueue {
+            inner: self.broker.connect(),
+            broker: self.broker.clone(),
+            world: self.world.clone(),
+            process: process.clone(),
+            witness: Arc::new(move |process, chunk| checks::ack(&store, process, chunk)),
+        }
+    }
+
+    fn cache(&self, process: &Process) -> RemoteCache {
+        RemoteCache { inner: self.cache.clone(), world: self.world.clone(), process: process.clone() }
+    }
+
+    async fn work(self: Arc<Self>, process: Process) {
+        let faults: Vec<String> = [
+            self.scene.poison.map(|customer| format!("panic={customer}")),
+            (self.mutation == Some(Mutation::AckBeforeCommit)).then(|| "ack-first=0".into()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let faults: FaultPlan = match &faults[..] {
+            [] => FaultPlan::default(),
+            faults => faults.join(",").parse().expect("these are faults"),
+        };
+        let worker = Worker {
+            store: self.store(&process),
+            queue: self.queue(&process),
+            cache: self.cache(&process),
+            config: WorkerConfig {
+                name: process.name().into(),
+                slots: self.scene.slots,
+                lease: LEASE,
+                retry: RetryPolicy::default(),
+                compute_on: ComputeOn::TheCaller,
+                delays: || Delays::reconnect().with_jitter(Jitter::None),
+                grace_period: Duration::from_secs(10),
+                alive: Arc::new(|| {}),
+                link: |_, _| {},
+                faults,
+            },
+        };
+        let asked = process.asked().clone();
+        if let Err(error) = worker.run(asked.cancelled_owned()).await {
+            self.world.violation(format_args!("{} ended: {error}", process.name()));
+        }
+    }
+
+    async fn coordinate(self: Arc<Self>, process: Process) {
+        let coordinator = Coordinator {
+            store: self.store(&process),
+            queue: self.queue(&process),
+            cache: self.cache(&process),
+            config: CoordinatorConfig {
+                name: process.name().into(),
+                policy: SupervisePolicy { lease_duration: LEASE, ..SupervisePolicy::default() },
+                pass_interval: Duration::from_secs(1),
+                leadership_lease: Duration::from_secs(10),
+                alive: Arc::new(|| {}),
+            },
+        };
+        let asked = process.asked().clone();
+        coordinator.run(asked.cancelled_owned()).await;
+    }
+
+    async fn dispatch(self, process: Process, order: Order) -> Option<RunId> {
+        let chunk_customers = self.scene.chunk_customers;
+        let dispatcher = Dispatcher {
+            store: self.store(&process),
+            queue: self.queue(&process),
+            policy: PlanPolicy {
+                chunk_customers,
+                max_chunk_customers: 2 * chunk_customers,
+                ..PlanPolicy::default()
+            },
+            trace_context: Vec::new,
+        };
+        match dispatcher.dispatch(&order).await {
+            Ok(dispatched) => Some(dispatched.run),
+            Err(error) => {
+                self.world.tell(format_args!("{}: {error}", process.name()));
+                None
+            }
+        }
+    }
+}
+
+impl Scene {
+    fn draw(chance: &mut super::chance::Chance) -> Self {
+        let customers = chance.among(20..120);
+        let someone = |chance: &mut super::chance::Chance| CustomerId(chance.among(1..customers + 1) as i64);
+        let poison = someone(chance);
+        let mut urgent: Vec<CustomerId> = (0..chance.among(0..6)).map(|_| someone(chance)).collect();
+        urgent.sort_unstable();
+        urgent.dedup();
+        Self {
+            customers,
+            chunk_customers: chance.among(3..16) as u32,
+            workers: chance.among(1..5),
+            slots: chance.among(1..4) as usize,
+            coordinators: chance.among(1..3),
+            dispatchers: chance.among(1..3),
+            poison: chance.happens(0.2).then_some(poison),
+            urgent,
+        }
+    }
+}
+
+/// The moment that every run values for.
+pub(super) fn as_of() -> Timestamp {
+    "2026-07-01T00:00:00Z".parse().expect("the constant is a moment")
+}
+
+fn night_terms() -> ValueTerms {
+    ValueTerms::default()
+}
+
+fn urgent_terms() -> ValueTerms {
+    ValueTerms::new(0.15, 0.5, 0.0, 0.5).expect("the constants are in their domains")
+}

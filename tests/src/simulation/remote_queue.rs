@@ -1,0 +1,224 @@
+//! The broker as a process reaches it: over a network, and as the world allows.
+//!
+//! What happens to messages within the broker is drawn by [`Weather`], whom the broker asks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use batch::{ChunkMessage, PerPriority, Priority};
+use queue::memory::{Broker, Faults, Health, MemoryConsumer, MemoryDelivery, OnDeliver, OnPublish, OnSettle};
+use queue::{Acked, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, Queue, TraceContext};
+
+use super::checks::AckWitness;
+use super::world::{Fate, Fault, Process, Server, World};
+
+/// Draws what becomes of messages.
+pub(super) struct Weather(pub(super) World);
+
+impl Faults for Weather {
+    fn on_publish(&mut self, message: &Outgoing) -> OnPublish {
+        let (world, chunk) = (&self.0, message.message.chunk);
+        let unconfirmed = |is_kept| OnPublish::Unconfirmed { is_kept };
+        // Asked in this order, so that the draws of a seed do not depend on each other.
+        [
+            (Fault::LostMessage, OnPublish::Lose),
+            (Fault::DuplicatedMessage, OnPublish::Duplicate),
+            (Fault::DelayedMessage, OnPublish::Delay(world.draw(|chance| chance.millis(1..30_000)))),
+            (Fault::OvertakingMessage, OnPublish::Overtake),
+            (Fault::Garbage, OnPublish::Garble(world.draw(garbage))),
+            (Fault::LostConfirm, unconfirmed(world.draw(|chance| chance.happens(0.5)))),
+        ]
+        .into_iter()
+        .find(|(fault, _)| world.strikes(*fault, chunk))
+        .map_or(OnPublish::Keep, |(_, fate)| fate)
+    }
+
+    fn on_deliver(&mut self, priority: Priority, _: &[u8]) -> OnDeliver {
+        let world = &self.0;
+        [
+            (Fault::LostDelivery, OnDeliver::Lose),
+            (Fault::DelayedDelivery, OnDeliver::Delay(world.draw(|chance| chance.millis(1..30_000)))),
+            (Fault::CutConnection, OnDeliver::Cut),
+        ]
+        .into_iter()
+        .find(|(fault, _)| world.strikes(*fault, priority))
+        .map_or(OnDeliver::Give, |(_, fate)| fate)
+    }
+
+    fn on_settle(&mut self, priority: Priority, _: &[u8]) -> OnSettle {
+        let told = self.0.draw(|chance| if chance.happens(0.5) { Acked::Sent } else { Acked::NotSent });
+        if self.0.strikes(Fault::LostAck, priority) { OnSettle::Lose(told) } else { OnSettle::Arrive }
+    }
+}
+
+fn garbage(chance: &mut super::chance::Chance) -> Vec<u8> {
+    let length = chance.among(0..60);
+    (0..length).map(|_| chance.among(0..256) as u8).collect()
+}
+
+/// A process's handle to the broker.
+#[derive(Clone)]
+pub(super) struct RemoteQueue {
+    pub(super) inner: Memory,
+    pub(super) broker: Broker,
+    pub(super) world: World,
+    pub(super) process: Process,
+    pub(super) witness: AckWitness,
+}
+
+impl RemoteQueue {
+    async fn before(&self, what: &str) -> Result<Fate, Error> {
+        let was_away = self.world.is_away(Server::Broker);
+        let fate = self.world.before(&self.process, Server::Broker, what).await;
+        if self.world.is_away(Server::Broker) && !was_away {
+            self.broker.set_health(Health::Away);
+            let (broker, world) = (self.broker.clone(), self.world.clone());
+            tokio::spawn(async move {
+                world.wait_for(Server::Broker).await;
+                broker.set_health(Health::Up);
+            });
+        }
+        if self.world.strikes(Fault::Amnesia, "the broker") {
+            self.broker.forget();
+        }
+        fate.map_err(|reason| Error::Unavailable { what: what.into(), reason })
+    }
+}
+
+impl Queue for RemoteQueue {
+    type Consumer = RemoteConsumer;
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
+        let count = messages.len();
+        let all = |error: Error| vec![Err(error); count];
+        let fate = match self.before("publish").await {
+            Ok(fate) => fate,
+            Err(error) => return all(error),
+        };
+        let results = self.inner.publish(messages).await;
+        match self.world.after(&self.process, fate).await {
+            Ok(()) => results,
+            Err(reason) => all(Error::Unconfirmed { what: "publish".into(), reason }),
+        }
+    }
+
+    async fn consume(&self, prefetch: u16) -> Result<RemoteConsumer, Error> {
+        Ok(RemoteConsumer { inner: self.inner.consume(prefetch).await?, queue: self.clone() })
+    }
+
+    async fn waiting(&self) -> PerPriority<Option<u64>> {
+        let Ok(fate) = self.before("count what waits").await else { return PerPriority::default() };
+        let waiting = self.inner.waiting().await;
+        if self.world.after(&self.process, fate).await.is_ok() { waiting } else { PerPriority::default() }
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadMessage>, Error> {
+        self.inner.dead_letters(limit).await
+    }
+
+    async fn discard_dead_letters(&self) -> Result<u32, Error> {
+        self.inner.discard_dead_letters().await
+    }
+
+    fn ready(&self) -> bool {
+        self.inner.ready()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// A process's consumer.
+pub(super) struct RemoteConsumer {
+    inner: MemoryConsumer,
+    queue: RemoteQueue,
+}
+
+impl Consumer for RemoteConsumer {
+    type Delivery = RemoteDelivery;
+
+    async fn next(&mut self) -> Option<RemoteDelivery> {
+        let inner = self.inner.next().await?;
+        let message = inner.message().map_err(Clone::clone);
+        if let Ok(message) = message {
+            self.queue.process.takes(message.chunk);
+        }
+        let (priority, redelivered, trace) = (inner.priority(), inner.redelivered(), inner.trace().clone());
+        let held = Arc::new(Mutex::new(Some(inner)));
+        // With its process dies its connection, and the broker takes back what had not been settled.
+        self.queue.process.at_death({
+            let held = Arc::clone(&held);
+            move || drop(held.lock().unwrap_or_else(PoisonError::into_inner).take())
+        });
+        Some(RemoteDelivery { held, message, priority, redelivered, trace, queue: self.queue.clone() })
+    }
+
+    async fn stop(self) {
+        self.inner.stop().await;
+    }
+}
+
+/// A message that a process holds.
+pub(super) struct RemoteDelivery {
+    held: Arc<Mutex<Option<MemoryDelivery>>>,
+    message: Result<ChunkMessage, Malformed>,
+    priority: Priority,
+    redelivered: bool,
+    trace: TraceContext,
+    queue: RemoteQueue,
+}
+
+impl RemoteDelivery {
+    /// Takes it for settling; none if the broker cannot be reached, which gives it to somebody else then.
+    async fn take(&self, what: &str) -> Option<(MemoryDelivery, Fate)> {
+        let fate = self.queue.before(what).await;
+        let inner = self.held.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        if let Ok(message) = self.message {
+            self.queue.process.lets_go(message.chunk);
+        }
+        Some((inner, fate.ok()?))
+    }
+}
+
+impl Delivery for RemoteDelivery {
+    fn message(&self) -> Result<ChunkMessage, &Malformed> {
+        self.message.as_ref().copied()
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    fn redelivered(&self) -> bool {
+        self.redelivered
+    }
+
+    fn trace(&self) -> &TraceContext {
+        &self.trace
+    }
+
+    async fn ack(self) -> Acked {
+        let Some((inner, fate)) = self.take("ack").await else { return Acked::NotSent };
+        if let Ok(message) = self.message {
+            let wrong = (self.queue.witness)(&self.queue.process, message.chunk);
+            wrong.into_iter().for_each(|wrong| self.queue.world.violation(wrong));
+        }
+        let acked = inner.ack().await;
+        let _ = self.queue.world.after(&self.queue.process, fate).await;
+        acked
+    }
+
+    async fn requeue(self) -> Acked {
+        let Some((inner, fate)) = self.take("requeue").await else { return Acked::NotSent };
+        let acked = inner.requeue().await;
+        let _ = self.queue.world.after(&self.queue.process, fate).await;
+        acked
+    }
+
+    async fn dead_letter(self, reason: &str) -> Result<Acked, Error> {
+        let Some((inner, fate)) = self.take("dead-letter").await else { return Ok(Acked::NotSent) };
+        let acked = inner.dead_letter(reason).await;
+        let _ = self.queue.world.after(&self.queue.process, fate).await;
+        acked
+    }
+}

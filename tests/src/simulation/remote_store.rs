@@ -1,0 +1,165 @@
+//! The store as a process reaches it: over a network, and as the world allows.
+
+use std::time::Duration;
+
+use batch::{
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict,
+    WorkSample,
+};
+use jiff::Timestamp;
+use store::{
+    Attempts, Begin, CommitOutcome, CreatedRun, Error, FinishedRun, History, ModelVersion, ModelVersionId,
+    NewRun, Planning, Reading, Result, ResultRows, Selection, Standing, Supervision, Term, Valued, Values,
+    VisibleRuns,
+};
+
+use super::world::{Process, Server, World};
+
+/// A process's handle to the store.
+#[derive(Clone)]
+pub(super) struct RemoteStore<S> {
+    pub(super) inner: S,
+    pub(super) world: World,
+    pub(super) process: Process,
+}
+
+impl<S> RemoteStore<S> {
+    /// Makes a call: it may fail before it takes effect, or its answer may be lost; the caller sees the same.
+    async fn call<T>(&self, what: &'static str, effect: impl Future<Output = Result<T>>) -> Result<T> {
+        let away = |why: String| Error::Unavailable { what: what.into(), why };
+        let fate = self.world.before(&self.process, Server::Store, what).await.map_err(away)?;
+        let answer = effect.await;
+        self.world.after(&self.process, fate).await.map_err(away)?;
+        answer
+    }
+}
+
+impl<S: Planning> Planning for RemoteStore<S> {
+    async fn now(&self) -> Result<Timestamp> {
+        self.call("now", self.inner.now()).await
+    }
+
+    async fn selected(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
+        self.call("select the customers", self.inner.selected(selection, as_of)).await
+    }
+
+    async fn work_sample(&self) -> Result<WorkSample> {
+        self.call("sample the work", self.inner.work_sample()).await
+    }
+
+    async fn model_version_to_pin(&self, named: Option<ModelVersionId>) -> Result<Option<ModelVersionId>> {
+        self.call("find a model version", self.inner.model_version_to_pin(named)).await
+    }
+
+    async fn run_of_night(&self, night: &str) -> Result<Option<CreatedRun>> {
+        self.call("find the night's run", self.inner.run_of_night(night)).await
+    }
+
+    async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
+        self.call("read a trace", self.inner.trace_of(run)).await
+    }
+
+    async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
+        self.call("create a run", self.inner.create_run(new)).await
+    }
+
+    async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
+        self.call("mark published", self.inner.mark_published(run, chunks)).await
+    }
+}
+
+impl<S: Attempts> Attempts for RemoteStore<S> {
+    async fn begin_attempt(
+        &self,
+        chunk: ChunkRef,
+        worker: &str,
+        lease: Duration,
+        is_repeat: bool,
+    ) -> Result<Begin> {
+        let begun =
+            self.call("begin", self.inner.begin_attempt(chunk, worker, lease, is_repeat)).await?;
+        if let Begin::Assigned(assignment) = &begun {
+            self.world.tell(format_args!("{worker} begins {}", assignment.attempt));
+        }
+        Ok(begun)
+    }
+
+    async fn renew_leases(&self, held: &[AttemptId], lease: Duration) -> Result<Vec<AttemptId>> {
+        self.call("renew leases", self.inner.renew_leases(held, lease)).await
+    }
+
+    async fn resume_attempt(&self, attempt: AttemptId, lease: Duration) -> Result<Standing> {
+        self.call("resume", self.inner.resume_attempt(attempt, lease)).await
+    }
+
+    async fn fail_attempt(
+        &self,
+        attempt: AttemptId,
+        reason: &str,
+        policy: &RetryPolicy,
+    ) -> Result<Option<Verdict>> {
+        self.call("record a failure", self.inner.fail_attempt(attempt, reason, policy)).await
+    }
+
+    async fn give_back(&self, attempt: AttemptId) -> Result<()> {
+        self.call("give back", self.inner.give_back(attempt)).await
+    }
+
+    async fn wait_until_available(&self) {
+        self.world.wait_for(Server::Store).await;
+    }
+}
+
+impl<S: Values> Values for RemoteStore<S> {
+    async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
+        self.call("read histories", self.inner.read_histories(reading)).await
+    }
+
+    async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {
+        let outcome = self.call("commit", self.inner.commit_attempt(attempt, rows)).await?;
+        self.world.tell(format_args!("{} commits {attempt}: {outcome:?}", self.process.name()));
+        Ok(outcome)
+    }
+
+    async fn model_version(&self, version: ModelVersionId) -> Result<Option<ModelVersion>> {
+        self.call("read a model version", self.inner.model_version(version)).await
+    }
+}
+
+impl<S: Supervision> Supervision for RemoteStore<S> {
+    async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
+        self.call("lead", self.inner.lead(leader, lease)).await
+    }
+
+    async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
+        self.call("abdicate", self.inner.abdicate(leader, term)).await
+    }
+
+    async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
+        self.call("take a snapshot", self.inner.snapshot(waiting)).await
+    }
+
+    async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {
+        let is_rescued = self.call("rescue", self.inner.rescue(term, attempt, verdict)).await?;
+        if is_rescued {
+            self.world.tell(format_args!("{} rescues {attempt}: {verdict:?}", self.process.name()));
+        }
+        Ok(is_rescued)
+    }
+
+    async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
+        let finished = self.call("finish", self.inner.finish_run(term, run)).await?;
+        if finished.is_some() {
+            self.world.tell(format_args!("{} finishes run {run}", self.process.name()));
+        }
+        Ok(finished)
+    }
+
+    async fn values_after(&self, run: RunId, after: Option<CustomerId>, limit: u32) -> Result<Vec<Valued>> {
+        self.call("read values", self.inner.values_after(run, after, limit)).await
+    }
+
+    async fn visible_runs(&self) -> Result<VisibleRuns> {
+        self.call("list visible runs", self.inner.visible_runs()).await
+    }
+}

@@ -1,0 +1,443 @@
+//! What surrounds the processes of a simulated night: their lives, the network, the servers' weather.
+//!
+//! A **process** is a worker, a coordinator or a dispatcher. Whatever it does to the world goes through a call to a
+//! server, and every call asks the world first ([`World::before`]) and afterwards ([`World::after`]). So a process can
+//! be **killed** at every point where that can be seen from outside: once it is dead none of its calls ever returns.
+//! One that **hangs** gets no answer for a while, and goes on as if nothing had been.
+//!
+//! The **storm** is the time in which faults are drawn; after it comes a calm, in which every night must end well.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use batch::ChunkRef;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::chance::Chance;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A call fails before it takes effect.
+    Refused,
+    /// A call takes effect, and the answer is lost.
+    LostAnswer,
+    /// A call takes seconds.
+    Slow,
+    /// A server is away for a while.
+    Outage,
+    /// A process dies before a call takes effect.
+    KilledBefore,
+    /// A process dies after a call took effect.
+    KilledAfter,
+    /// A process stands still for a while.
+    Hang,
+    /// A worker is asked to drain.
+    Drain,
+    /// A message is confirmed and lost.
+    LostMessage,
+    /// A message arrives twice.
+    DuplicatedMessage,
+    /// A message is confirmed now and arrives late.
+    DelayedMessage,
+    /// A message arrives before those that were there.
+    OvertakingMessage,
+    /// Bytes that are no message arrive instead of one.
+    Garbage,
+    /// A confirm is lost, with the message or without.
+    LostConfirm,
+    /// A message is lost on its way to a consumer.
+    LostDelivery,
+    /// A message is long on its way to a consumer.
+    DelayedDelivery,
+    /// All consumers' connections are cut.
+    CutConnection,
+    /// An ack, or a requeue, is lost.
+    LostAck,
+    /// The broker forgets every message.
+    Amnesia,
+    /// The cache forgets everything.
+    Flush,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Self; 20] = [
+        Self::Refused,
+        Self::LostAnswer,
+        Self::Slow,
+        Self::Outage,
+        Self::KilledBefore,
+        Self::KilledAfter,
+        Self::Hang,
+        Self::Drain,
+        Self::LostMessage,
+        Self::DuplicatedMessage,
+        Self::DelayedMessage,
+        Self::OvertakingMessage,
+        Self::Garbage,
+        Self::LostConfirm,
+        Self::LostDelivery,
+        Self::DelayedDelivery,
+        Self::CutConnection,
+        Self::LostAck,
+        Self::Amnesia,
+        Self::Flush,
+    ];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::LostAnswer => "lost_answer",
+            Self::Slow => "slow",
+            Self::Outage => "outage",
+            Self::KilledBefore => "killed_before",
+            Self::KilledAfter => "killed_after",
+            Self::Hang => "hang",
+            Self::Drain => "drain",
+            Self::LostMessage => "lost_message",
+            Self::DuplicatedMessage => "duplicated_message",
+            Self::DelayedMessage => "delayed_message",
+            Self::OvertakingMessage => "overtaking_message",
+            Self::Garbage => "garbage",
+            Self::LostConfirm => "lost_confirm",
+            Self::LostDelivery => "lost_delivery",
+            Self::DelayedDelivery => "delayed_delivery",
+            Self::CutConnection => "cut_connection",
+            Self::LostAck => "lost_ack",
+            Self::Amnesia => "amnesia",
+            Self::Flush => "flush",
+        }
+    }
+}
+
+/// How many faults of each kind there were.
+pub type Faults = BTreeMap<&'static str, u64>;
+
+/// A server that can be away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Server {
+    Store,
+    Broker,
+    Cache,
+}
+
+/// One process, from its start to its end.
+#[derive(Clone)]
+pub(super) struct Process(Arc<ProcessState>);
+
+struct ProcessState {
+    name: String,
+    died: CancellationToken,
+    /// Asked to end in good order.
+    asked: CancellationToken,
+    stands_until: Mutex<Option<Instant>>,
+    /// The messages it holds, by chunk.
+    holds: Mutex<BTreeMap<ChunkRef, u32>>,
+    /// What the world does when it dies.
+    last_rites: Mutex<Vec<LastRite>>,
+}
+
+type LastRite = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Process {
+    pub(super) fn new(name: String) -> Self {
+        Self(Arc::new(ProcessState {
+            name,
+            died: CancellationToken::new(),
+            asked: CancellationToken::new(),
+            stands_until: Mutex::default(),
+            holds: Mutex::default(),
+            last_rites: Mutex::default(),
+        }))
+    }
+
+    /// Unique for each process that ever lived.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Resolves when it is killed.
+    pub(super) fn died(&self) -> &CancellationToken {
+        &self.0.died
+    }
+
+    /// Resolves when it is asked to end in good order.
+    pub(super) fn asked(&self) -> &CancellationToken {
+        &self.0.asked
+    }
+
+    /// Leaves something to be done when it dies.
+    pub(super) fn at_death(&self, rite: impl FnOnce() + Send + 'static) {
+        self.0.last_rites.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(rite));
+    }
+
+    /// It was given a message.
+    pub(super) fn takes(&self, chunk: ChunkRef) {
+        *self.holding().entry(chunk).or_default() += 1;
+    }
+
+    /// It settles a message.
+    pub(super) fn lets_go(&self, chunk: ChunkRef) {
+        if let Some(count) = self.holding().get_mut(&chunk) {
+            *count -= 1;
+        }
+    }
+
+    /// Whether it holds a message for a chunk.
+    pub(super) fn holds(&self, chunk: ChunkRef) -> bool {
+        self.holding().get(&chunk).is_some_and(|&count| count > 0)
+    }
+
+    fn holding(&self) -> MutexGuard<'_, BTreeMap<ChunkRef, u32>> {
+        self.0.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stand_until(&self, until: Instant) {
+        let mut stands = self.0.stands_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *stands = (*stands).max(Some(until));
+    }
+
+    /// Goes on when the process does; never if it is dead.
+    async fn be_well(&self) {
+        loop {
+            if self.died().is_cancelled() {
+                pending::<()>().await;
+            }
+            let stands = *self.0.stands_until.lock().unwrap_or_else(PoisonError::into_inner);
+            match stands {
+                Some(until) if until > Instant::now() => sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+}
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is made and answered.
+    Answered,
+    /// It is made, and the answer is lost.
+    AnswerLost,
+    /// It is made, and the caller dies.
+    CallerDies,
+}
+
+/// The world of one night. A clone is another handle to it.
+#[derive(Clone, Debug)]
+pub(super) struct World(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    began: Instant,
+    chance: Chance,
+    /// How probable each fault is at each call that it can befall.
+    weather: BTreeMap<Fault, f64>,
+    storm_until: Instant,
+    away_until: BTreeMap<Server, Instant>,
+    faults: Faults,
+    story: Vec<String>,
+    violations: Vec<String>,
+}
+
+impl World {
+    /// Draws the weather of a night from its seed.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let mut weather = BTreeMap::new();
+        for fault in Fault::ALL {
+            // Half of the kinds a night, some of them rare and some not.
+            let (is_on, rate) = (chance.happens(0.5), chance.scale(0.001, fault.worst_rate()));
+            if is_on {
+                weather.insert(fault, rate);
+            }
+        }
+        let began = Instant::now();
+        let storm_until = began + chance.millis(5_000..300_000);
+        Self(Arc::new(Mutex::new(State {
+            began,
+            chance,
+            weather,
+            storm_until,
+            away_until: BTreeMap::new(),
+            faults: Faults::new(),
+            story: Vec::new(),
+            violations: Vec::new(),
+        })))
+    }
+
+    /// Draws something.
+    pub(super) fn draw<T>(&self, from: impl FnOnce(&mut Chance) -> T) -> T {
+        from(&mut self.lock().chance)
+    }
+
+    /// Says whether a fault befalls somebody now, and notes it if so.
+    pub(super) fn strikes(&self, fault: Fault, whom: impl fmt::Display) -> bool {
+        let mut state = self.lock();
+        let probability = state.weather.get(&fault).copied().unwrap_or(0.0);
+        let happens = state.chance.happens(probability) && Instant::now() < state.storm_until;
+        if happens {
+            *state.faults.entry(fault.as_str()).or_default() += 1;
+            state.tell(format!("{}: {whom}", fault.as_str()));
+        }
+        happens
+    }
+
+    /// Adds to the night's story.
+    pub(super) fn tell(&self, event: impl fmt::Display) {
+        self.lock().tell(event.to_string());
+    }
+
+    /// Notes that something happened which must not.
+    pub(super) fn violation(&self, what: impl fmt::Display) {
+        let mut state = self.lock();
+        state.tell(format!("VIOLATION: {what}"));
+        state.violations.push(what.to_string());
+    }
+
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
+    pub(super) fn story(&self) -> Vec<String> {
+        self.lock().story.clone()
+    }
+
+    pub(super) fn faults(&self) -> Faults {
+        self.lock().faults.clone()
+    }
+
+    /// How many faults there were that can cost a chunk an attempt.
+    pub(super) fn losses(&self) -> u64 {
+        let costly = [Fault::KilledBefore, Fault::KilledAfter, Fault::Hang, Fault::Outage, Fault::Slow];
+        let state = self.lock();
+        costly.iter().filter_map(|fault| state.faults.get(fault.as_str())).sum()
+    }
+
+    pub(super) fn storm_is_over(&self) -> bool {
+        Instant::now() >= self.lock().storm_until
+    }
+
+    /// A process is about to make a call: what becomes of it, or why it fails before it takes effect.
+    pub(super) async fn before(&self, process: &Process, server: Server, what: &str) -> Result<Fate, String> {
+        let whom = format_args!("{} {what}", process.name()).to_string();
+        self.travel().await;
+        process.be_well().await;
+        if self.strikes(Fault::KilledBefore, &whom) {
+            self.kill(process);
+        }
+        if self.strikes(Fault::Hang, &whom) {
+            process.stand_until(Instant::now() + self.draw(|chance| chance.millis(1_000..90_000)));
+        }
+        if self.strikes(Fault::Drain, &whom) {
+            process.asked().cancel();
+        }
+        if self.strikes(Fault::Slow, &whom) {
+            sleep(self.draw(|chance| chance.millis(500..8_000))).await;
+        }
+        process.be_well().await;
+        if self.strikes(Fault::Outage, format_args!("{server:?} at {whom}")) {
+            let until = Instant::now() + self.draw(|chance| chance.millis(500..45_000));
+            self.lock().away_until.insert(server, until);
+        }
+        if self.is_away(server) {
+            // Nobody learns at once that a server is gone.
+            sleep(Duration::from_millis(50)).await;
+            return Err(format!("{server:?} is away"));
+        }
+        if self.strikes(Fault::Refused, &whom) {
+            return Err("connection reset".into());
+        }
+        if self.strikes(Fault::LostAnswer, &whom) {
+            return Ok(Fate::AnswerLost);
+        }
+        if self.strikes(Fault::KilledAfter, &whom) {
+            return Ok(Fate::CallerDies);
+        }
+        Ok(Fate::Answered)
+    }
+
+    /// A call took effect: whether the caller hears of it.
+    pub(super) async fn after(&self, process: &Process, fate: Fate) -> Result<(), String> {
+        if fate == Fate::CallerDies {
+            self.kill(process);
+        }
+        self.travel().await;
+        process.be_well().await;
+        if fate == Fate::AnswerLost { Err("connection closed".into()) } else { Ok(()) }
+    }
+
+    /// Whether a server cannot be reached.
+    pub(super) fn is_away(&self, server: Server) -> bool {
+        self.lock().away_until.get(&server).is_some_and(|&until| until > Instant::now())
+    }
+
+    /// Waits until a server can be reached.
+    pub(super) async fn wait_for(&self, server: Server) {
+        loop {
+            let until = self.lock().away_until.get(&server).copied();
+            match until {
+                Some(until) if until > Instant::now() => sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// Ends a process where it stands.
+    pub(super) fn kill(&self, process: &Process) {
+        self.tell(format_args!("{} dies", process.name()));
+        process.died().cancel();
+        let rites = std::mem::take(&mut *process.0.last_rites.lock().unwrap_or_else(PoisonError::into_inner));
+        rites.into_iter().for_each(|rite| rite());
+    }
+
+    /// The way through the network.
+    async fn travel(&self) {
+        let time = self.draw(|chance| chance.millis(0..12));
+        sleep(time).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tell(&mut self, event: String) {
+        let at = Instant::now().duration_since(self.began).as_secs_f64();
+        self.story.push(format!("{at:9.3} s  {event}"));
+    }
+}
+
+impl Fault {
+    /// The highest probability at each call. What ends a process or a server for long is rarer than what costs a call.
+    fn worst_rate(self) -> f64 {
+        match self {
+            Self::Refused | Self::LostAnswer | Self::Slow => 0.1,
+            Self::Outage | Self::Flush => 0.005,
+            Self::KilledBefore | Self::KilledAfter | Self::Hang | Self::Drain | Self::Amnesia => 0.02,
+            Self::CutConnection => 0.05,
+            Self::LostMessage
+            | Self::DuplicatedMessage
+            | Self::DelayedMessage
+            | Self::OvertakingMessage
+            | Self::Garbage
+            | Self::LostConfirm
+            | Self::LostDelivery
+            | Self::DelayedDelivery
+            | Self::LostAck => 0.3,
+        }
+    }
+}
