@@ -161,18 +161,21 @@ async fn what_is_stored_of_models_and_promotions_cannot_be_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_the_release_before_goes_on_with_the_model_that_it_pinned() {
+async fn a_database_without_promotions_goes_on_with_the_model_that_it_pinned() {
     let database = Database::create(&Stack::from_env()).await;
     let store = database.store();
-    let undo = "
-        drop table fleet.promotions;
-        drop function fleet.refuse_change cascade;
-        delete from refinery_schema_history where version = 3";
-    database.client().await.batch_execute(undo).await.unwrap();
+    let before = [
+        "drop schema source cascade; drop schema fleet cascade;",
+        include_str!("../../crates/store/migrations/V1__source.sql"),
+        include_str!("../../crates/store/migrations/V2__fleet.sql"),
+    ];
+    let client = database.client().await;
+    client.batch_execute(&before.concat()).await.unwrap();
     save(&store, None).await;
     save(&store, None).await;
 
-    store.migrate().await.unwrap();
+    let promotions = include_str!("../../crates/store/migrations/V3__promotions.sql");
+    client.batch_execute(promotions).await.unwrap();
     save(&store, Some(&NewPromotion::default())).await;
 
     assert_eq!(store.model_version_to_pin(None).await.unwrap(), Some(ModelVersionId(3)));

@@ -163,9 +163,24 @@ async fn chunks_are_settled(world: &World, store: &Memory, expected: &Expected) 
             world.violation(format_args!("{} is dead without a reason", dead.chunk));
         }
     }
-    let attempts = store.troubled_attempts(run, u32::MAX).await.expect("the store itself is never away");
-    if let Some((attempt, _)) = attempts.iter().find(|(_, record)| record.outcome.is_none()) {
-        world.violation(format_args!("{attempt} has no outcome"));
+    attempts_are_told(world, store, run).await;
+}
+
+/// Attempts are numbered from 1 without a gap, each has an outcome, and what was done was done by the last.
+async fn attempts_are_told(world: &World, store: &Memory, run: RunId) {
+    let attempts = store.attempts(run).await.expect("the store itself is never away");
+    for story in attempts.chunk_by(|one, other| one.0.chunk == other.0.chunk) {
+        let chunk = story[0].0.chunk;
+        let numbers: Vec<i32> = story.iter().map(|(attempt, _)| attempt.attempt.0).collect();
+        if !numbers.iter().copied().eq(1..=numbers.len() as i32) {
+            world.violation(format_args!("{chunk}: attempts are numbered {numbers:?}"));
+        }
+        let outcomes: Vec<&str> =
+            story.iter().map(|(_, record)| record.outcome.as_deref().unwrap_or("none")).collect();
+        let done = outcomes.iter().filter(|outcome| **outcome == "done").count();
+        if outcomes.contains(&"none") || done > 1 || (done == 1 && outcomes.last() != Some(&"done")) {
+            world.violation(format_args!("{chunk}: its attempts ended as {outcomes:?}"));
+        }
     }
 }
 

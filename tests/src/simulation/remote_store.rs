@@ -13,6 +13,8 @@ use store::{
     VisibleRuns,
 };
 
+use tokio::time::sleep;
+
 use super::world::{Process, Server, World};
 
 /// A process's handle to the store.
@@ -21,6 +23,8 @@ pub(super) struct RemoteStore<S> {
     pub(super) inner: S,
     pub(super) world: World,
     pub(super) process: Process,
+    /// How long reading a chunk's histories takes, at the longest.
+    pub(super) work: Duration,
 }
 
 impl<S> RemoteStore<S> {
@@ -111,6 +115,8 @@ impl<S: Attempts> Attempts for RemoteStore<S> {
 
 impl<S: Values> Values for RemoteStore<S> {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
+        let longest = self.work.as_millis() as u64;
+        sleep(self.world.draw(|chance| chance.millis(0..longest + 1))).await;
         self.call("read histories", self.inner.read_histories(reading)).await
     }
 
