@@ -10,7 +10,7 @@ pub(crate) mod model_file;
 mod new_file;
 mod number;
 #[cfg(test)]
-mod outside;
+mod tests;
 mod table;
 mod transactions;
 mod widened;
