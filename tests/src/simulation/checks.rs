@@ -13,9 +13,6 @@ use tokio::time::sleep;
 use super::base::Outcome;
 use super::world::{Process, World};
 
-/// How many failures kill a chunk ([`batch::RetryPolicy`]'s default).
-const MAX_FAILURES: u64 = 5;
-
 /// A run, and what an undisturbed valuation of its customers says.
 pub(super) struct Expected {
     pub(super) run: RunId,
@@ -151,9 +148,6 @@ async fn chunks_are_settled(world: &World, store: &Memory, expected: &Expected) 
             world.violation(format_args!("run {run}: chunk {chunk} is {state}"));
         }
         let is_poisoned = expected.poison.is_some_and(|poison| customers.contains(&poison));
-        if state == ChunkState::Dead && !is_poisoned && world.losses() < MAX_FAILURES {
-            world.violation(format_args!("run {run}: chunk {chunk} is dead, and nobody died that often"));
-        }
         if state == ChunkState::Done && is_poisoned && expected.is_valued_poison() {
             world.violation(format_args!("run {run}: chunk {chunk} cannot be done"));
         }
@@ -163,12 +157,13 @@ async fn chunks_are_settled(world: &World, store: &Memory, expected: &Expected) 
             world.violation(format_args!("{} is dead without a reason", dead.chunk));
         }
     }
-    attempts_are_told(world, store, run).await;
+    attempts_are_told(world, store, expected).await;
 }
 
-/// Attempts are numbered from 1 without a gap, each has an outcome, and what was done was done by the last.
-async fn attempts_are_told(world: &World, store: &Memory, run: RunId) {
-    let attempts = store.attempts(run).await.expect("the store itself is never away");
+/// Attempts are numbered from 1 without a gap, each has an outcome, what was done was done by the last, and a chunk is
+/// charged only for what is its own fault or that of a worker that never came back.
+async fn attempts_are_told(world: &World, store: &Memory, expected: &Expected) {
+    let attempts = store.attempts(expected.run).await.expect("the store itself is never away");
     for story in attempts.chunk_by(|one, other| one.0.chunk == other.0.chunk) {
         let chunk = story[0].0.chunk;
         let numbers: Vec<i32> = story.iter().map(|(attempt, _)| attempt.attempt.0).collect();
@@ -180,6 +175,16 @@ async fn attempts_are_told(world: &World, store: &Memory, run: RunId) {
         let done = outcomes.iter().filter(|outcome| **outcome == "done").count();
         if outcomes.contains(&"none") || done > 1 || (done == 1 && outcomes.last() != Some(&"done")) {
             world.violation(format_args!("{chunk}: its attempts ended as {outcomes:?}"));
+        }
+        for (attempt, record) in story {
+            let is_charged_wrongly = match record.outcome.as_deref() {
+                Some("lost") => !world.is_gone(&record.worker),
+                Some("failed") => expected.poison.is_none(),
+                _ => false,
+            };
+            if is_charged_wrongly {
+                world.violation(format_args!("{attempt} is {:?}, and {} is well", record.outcome, record.worker));
+            }
         }
     }
 }

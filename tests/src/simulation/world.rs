@@ -7,7 +7,7 @@
 //!
 //! The **storm** is the time in which faults are drawn; after it comes a calm, in which every night must end well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -250,6 +250,7 @@ struct State {
     faults: Faults,
     story: Vec<String>,
     violations: Vec<String>,
+    gone: BTreeSet<String>,
 }
 
 impl World {
@@ -275,6 +276,7 @@ impl World {
             faults: Faults::new(),
             story: Vec::new(),
             violations: Vec::new(),
+            gone: BTreeSet::new(),
         })))
     }
 
@@ -319,11 +321,9 @@ impl World {
         self.lock().faults.clone()
     }
 
-    /// How many faults there were that can cost a chunk an attempt.
-    pub(super) fn losses(&self) -> u64 {
-        let costly = [Fault::KilledBefore, Fault::KilledAfter, Fault::Hang, Fault::Outage, Fault::Slow];
-        let state = self.lock();
-        costly.iter().filter_map(|fault| state.faults.get(fault.as_str())).sum()
+    /// Whether a process was killed, or asked to end by a fault: what it held may be lost for good.
+    pub(super) fn is_gone(&self, name: &str) -> bool {
+        self.lock().gone.contains(name)
     }
 
     pub(super) fn storm_is_over(&self) -> bool {
@@ -342,6 +342,7 @@ impl World {
             process.stand_until(Instant::now() + self.draw(|chance| chance.millis(1_000..90_000)));
         }
         if self.strikes(Fault::Drain, &whom) {
+            self.lock().gone.insert(process.name().into());
             process.asked().cancel();
         }
         if self.strikes(Fault::Slow, &whom) {
@@ -398,6 +399,7 @@ impl World {
     /// Ends a process where it stands.
     pub(super) fn kill(&self, process: &Process) {
         self.tell(format_args!("{} dies", process.name()));
+        self.lock().gone.insert(process.name().into());
         process.died().cancel();
         let rites = std::mem::take(&mut *process.0.last_rites.lock().unwrap_or_else(PoisonError::into_inner));
         for rite in rites {
