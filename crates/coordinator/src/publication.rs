@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use batch::RunId;
 use cache::{Cache, Valued, VisibleRuns};
 use store::{Planning, Supervision};
 use tokio::time::Instant;
@@ -49,19 +50,44 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
     // older run, and found there with an older value: so they are complete in the cache before they are named.
     // In the last one a customer that is missing is looked for in the store.
     let (_, partial) = visible.runs.split_last().expect("there is a visible run");
-    for &run in partial {
-        let mut after = None;
-        loop {
-            let page = store.values_after(run, after, PAGE).await.map_err(|error| text(&error))?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.customer);
-            let cached =
-                |valued: &store::Valued| Valued { customer: valued.customer, value: (&valued.value).into() };
-            let values: Vec<Valued> = page.iter().map(cached).collect();
-            cache.put_values(run, &values).await.map_err(|error| text(&error))?;
+    let mut named = visible.runs.clone();
+    for (place, &run) in partial.iter().enumerate() {
+        match put_run(store, cache, run).await {
+            Ok(()) => {}
+            Err(Failed::Unreadable(error)) => {
+                // Behind a run that cannot be told nothing is named: its customers would be found in an older one.
+                tracing::warn!(run.id = %run, %error, "readers of the cache are sent to the store for older runs");
+                named.truncate(place);
+                break;
+            }
+            Err(Failed::Away(error)) => return Err(error),
         }
     }
-    let visible = VisibleRuns { version: visible.version, runs: visible.runs };
+    let visible = VisibleRuns { version: visible.version, runs: named };
     cache.put_visible(&visible).await.map_err(|error| text(&error))?;
     Ok(())
+}
+
+/// Why a run's values were not written to the cache.
+enum Failed {
+    /// One of the two did not answer.
+    Away(String),
+    /// The store's rows cannot be understood: another release wrote them.
+    Unreadable(store::Error),
+}
+
+async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> Result<(), Failed> {
+    let mut after = None;
+    loop {
+        let page = store.values_after(run, after, PAGE).await.map_err(|error| match error {
+            error if error.is_transient() => Failed::Away(error.to_string()),
+            error => Failed::Unreadable(error),
+        })?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.customer);
+        let cached =
+            |valued: &store::Valued| Valued { customer: valued.customer, value: (&valued.value).into() };
+        let values: Vec<Valued> = page.iter().map(cached).collect();
+        cache.put_values(run, &values).await.map_err(|error| Failed::Away(error.to_string()))?;
+    }
 }

@@ -183,7 +183,10 @@ async fn attempts_are_told(world: &World, store: &Memory, expected: &Expected) {
                 _ => false,
             };
             if is_charged_wrongly {
-                world.violation(format_args!("{attempt} is {:?}, and {} is well", record.outcome, record.worker));
+                world.violation(format_args!(
+                    "{attempt} is {:?}, and {} is well",
+                    record.outcome, record.worker
+                ));
             }
         }
     }

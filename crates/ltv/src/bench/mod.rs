@@ -15,7 +15,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use model::ValueTerms;
 use serde::Serialize;
-use store::postgres::Postgres;
+use store::postgres::{Postgres, SourceSize};
 use store::{NewModelVersion, NewPromotion, Planning, Selection};
 
 use crate::cli::{BenchNightArgs, SeasonChoice};
@@ -39,6 +39,8 @@ const WEEKS: u32 = 104;
 pub(crate) struct Report {
     customers: u64,
     transactions: u64,
+    subscriptions: u64,
+    acquisition_costs: u64,
     workers: u16,
     slots: u16,
     chunks: u64,
@@ -73,7 +75,7 @@ struct Process {
 pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
     let store = config::store_without_schema(&args.database, "bench").await?;
     store.migrate().await?;
-    let transactions = prepare(args, &store).await?;
+    let size = prepare(args, &store).await?;
     let mut fleet = Fleet::start(args).await?;
     let mut accounts = Accounts::new(&args.server);
     accounts.add("this process (dispatch, floor lanes)", std::process::id());
@@ -105,7 +107,9 @@ pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
     let customers = f64::from(args.customers);
     Ok(Report {
         customers: args.customers.into(),
-        transactions,
+        transactions: size.transactions,
+        subscriptions: size.subscriptions,
+        acquisition_costs: size.acquisition_costs,
         workers: args.workers,
         slots: args.slots,
         chunks: night.chunks,
@@ -125,9 +129,12 @@ pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
 pub(crate) fn tell(report: &Report) {
     let seconds = |all: &[f64]| all.iter().map(|s| format!("{s:.2}")).collect::<Vec<_>>().join(", ");
     println!(
-        "\n{} customers with {} transactions, {} workers with {} slots, {} chunks\n",
+        "\n{} customers with {} transactions, {} subscriptions and {} acquisition costs; {} workers with {} slots, \
+         {} chunks\n",
         count(report.customers),
         count(report.transactions),
+        count(report.subscriptions),
+        count(report.acquisition_costs),
         report.workers,
         report.slots,
         count(report.chunks)
@@ -165,23 +172,23 @@ pub(crate) fn tell(report: &Report) {
     print!("{}", table(&["process", "night CPU s", "floor CPU s", "peak memory"], &[], &rows));
 }
 
-/// Makes sure that the base is the one ordered, and that a model is fitted to it; returns its transactions.
-async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<u64> {
-    let (customers, transactions) = store.source_size().await?;
-    let expected = (f64::from(args.customers) * args.transactions) as u64;
-    let is_same =
-        customers == u64::from(args.customers) && transactions.abs_diff(expected) < expected / 10 + 1_000;
-    if customers > 0 && !is_same {
+/// Makes sure that the base is the one ordered, and that a model is fitted to it; returns how large it is.
+async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<SourceSize> {
+    let found = store.source_size().await?;
+    let transactions = (f64::from(args.customers) * args.transactions) as u64;
+    let is_same = found.customers == u64::from(args.customers)
+        && found.transactions.abs_diff(transactions) < transactions / 10 + 1_000
+        && (found.subscriptions == 0) == args.no_subscriptions;
+    if found.customers > 0 && !is_same {
         anyhow::bail!(
-            "the database holds another base ({} customers, {} transactions): empty it with \
+            "the database holds another base ({} customers, {} transactions, {} subscriptions): empty it with \
              `scripts/stack reset`",
-            count(customers),
-            count(transactions)
+            count(found.customers),
+            count(found.transactions),
+            count(found.subscriptions)
         );
     }
-    let transactions = if is_same {
-        transactions
-    } else {
+    if !is_same {
         note("generating the base, its rows in time order");
         let spec = GenerateSpec {
             customers: args.customers,
@@ -194,13 +201,13 @@ async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<u64>
             subscriptions: !args.no_subscriptions,
         };
         let mut client = store.connect_alone().await?;
-        generate_into(&mut client, &spec, |_| {}).await?.transactions
-    };
+        generate_into(&mut client, &spec, |_| {}).await?;
+    }
     if store.model_version_to_pin(None).await?.is_none() {
         note("fitting the model");
         fit(store).await?;
     }
-    Ok(transactions)
+    Ok(store.source_size().await?)
 }
 
 /// Fits the models to the first hundred thousand customers, which is plenty for a benchmark.

@@ -27,6 +27,16 @@ pub struct FloorChunk {
     rows: Vec<Bytes>,
 }
 
+/// How many rows the source relations hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the relation of its name")]
+pub struct SourceSize {
+    pub customers: u64,
+    pub transactions: u64,
+    pub subscriptions: u64,
+    pub acquisition_costs: u64,
+}
+
 /// A connection that reads and writes chunks and does nothing else.
 #[derive(Debug)]
 pub struct FloorLane {
@@ -97,14 +107,22 @@ impl Postgres {
         .await
     }
 
-    /// Customers and transactions in the source tables.
-    pub async fn source_size(&self) -> Result<(u64, u64)> {
+    /// How many rows the source relations hold.
+    pub async fn source_size(&self) -> Result<SourceSize> {
         const SIZE: &str = "
             select (select count(*) from source.customers) as customers,
-                   (select count(*) from source.transactions) as transactions";
+                   (select count(*) from source.transactions) as transactions,
+                   (select count(*) from source.subscriptions) as subscriptions,
+                   (select count(*) from source.acquisition_costs) as acquisition_costs";
         self.call("count the source", self.config.bulk_limit, async |client| {
             let row = client.query_one(SIZE, &[]).await?;
-            Ok((get::<i64>(&row, "customers")? as u64, get::<i64>(&row, "transactions")? as u64))
+            let count = |column| get::<i64>(&row, column).map(|count| count as u64);
+            Ok(SourceSize {
+                customers: count("customers")?,
+                transactions: count("transactions")?,
+                subscriptions: count("subscriptions")?,
+                acquisition_costs: count("acquisition_costs")?,
+            })
         })
         .await
     }
