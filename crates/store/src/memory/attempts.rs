@@ -6,13 +6,10 @@ use std::time::Duration;
 use batch::{Attempt, AttemptId, ChunkRef, ChunkState, RetryPolicy, Verdict};
 use jiff::Timestamp;
 
+use super::Memory;
 use super::rows::{AttemptRow, Chunk, Outcome, Rows};
-use super::{Call, Ending, Fate, Memory, pause};
 use crate::record::{Assignment, Begin, Standing};
 use crate::{Attempts, Result};
-
-/// How often a store that is away is asked whether it is back.
-const RECHECK: Duration = Duration::from_secs(1);
 
 impl Attempts for Memory {
     async fn begin_attempt(
@@ -22,7 +19,7 @@ impl Attempts for Memory {
         lease: Duration,
         is_repeat: bool,
     ) -> Result<Begin> {
-        self.call(Call::BeginAttempt, |rows, now| {
+        self.call(|rows, now| {
             let begun = begin(rows, chunk, worker, is_repeat, now, lease);
             Ok(begun.map_or_else(|| why_not(rows, chunk), |assignment| Begin::Assigned(Box::new(assignment))))
         })
@@ -30,14 +27,14 @@ impl Attempts for Memory {
     }
 
     async fn renew_leases(&self, held: &[AttemptId], lease: Duration) -> Result<Vec<AttemptId>> {
-        self.call(Call::RenewLeases, |rows, now| {
+        self.call(|rows, now| {
             Ok(held.iter().copied().filter(|&attempt| rows.renew(attempt, now, lease)).collect())
         })
         .await
     }
 
     async fn resume_attempt(&self, attempt: AttemptId, lease: Duration) -> Result<Standing> {
-        self.call(Call::ResumeAttempt, |rows, now| {
+        self.call(|rows, now| {
             let is_held = rows.renew(attempt, now, lease);
             let chunk = rows.run_mut(attempt.chunk.run).and_then(|run| run.chunk_mut(attempt.chunk.chunk));
             let row = chunk.and_then(|chunk| chunk.row_mut(attempt.attempt));
@@ -61,7 +58,7 @@ impl Attempts for Memory {
         reason: &str,
         policy: &RetryPolicy,
     ) -> Result<Option<Verdict>> {
-        self.call(Call::FailAttempt, |rows, now| {
+        self.call(|rows, now| {
             let Some(chunk) = rows.leased(attempt) else { return Ok(None) };
             let verdict = policy.verdict(attempt.chunk, chunk.failures() + 1, now);
             if let Some(row) = chunk.row_mut(attempt.attempt) {
@@ -74,7 +71,7 @@ impl Attempts for Memory {
     }
 
     async fn give_back(&self, attempt: AttemptId) -> Result<()> {
-        self.call(Call::GiveBack, |rows, now| {
+        self.call(|rows, now| {
             let Some(chunk) = rows.leased(attempt) else { return Ok(()) };
             (chunk.state, chunk.leased_until, chunk.published_at) = (ChunkState::Published, None, Some(now));
             if let Some(row) = chunk.row_mut(attempt.attempt) {
@@ -85,18 +82,8 @@ impl Attempts for Memory {
         .await
     }
 
-    /// The hook says whether the store is away: as long as this call does not end well, it is.
-    async fn wait_until_available(&self) {
-        let Some(hook) = &self.shared.hook else { return };
-        loop {
-            let Fate { before, ending, after } = hook.fate(Call::WaitUntilAvailable, &self.caller);
-            pause(before).await;
-            if ending == Ending::Answered {
-                return pause(after).await;
-            }
-            pause(RECHECK).await;
-        }
-    }
+    /// It is well at once, always.
+    async fn wait_until_available(&self) {}
 }
 
 fn begin(

@@ -4,23 +4,24 @@ use std::collections::BTreeMap;
 
 use batch::{Attempt, ChunkId, ChunkRef, ChunkState, CustomerId, RunId, RunState, WorkSample};
 use jiff::Timestamp;
+use tokio::task::consume_budget;
 
 use super::rows::{Chunk, Rows, Run};
-use super::{Call, Memory, invalid, later};
+use super::{Memory, invalid, later};
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
 use crate::{Planning, Result};
 
 impl Planning for Memory {
     async fn now(&self) -> Result<Timestamp> {
-        self.call(Call::Now, |_, now| Ok(now)).await
+        self.call(|_, now| Ok(now)).await
     }
 
     async fn selected(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
         let base = self.base();
         let is_there = |place: &usize| base.customer(*place).acquired_at <= as_of;
-        let answer = self.arrive(Call::Selected).await?;
+        consume_budget().await;
         let id = |place| base.id(place);
-        let selected = match selection {
+        Ok(match selection {
             Selection::All => (0..base.len()).filter(is_there).map(id).collect(),
             Selection::Segment(segment) => {
                 let is_in = |place: &usize| base.customer(*place).segment == segment;
@@ -29,17 +30,16 @@ impl Planning for Memory {
             Selection::Customers(named) => {
                 named.iter().filter_map(|&customer| base.place(customer)).filter(is_there).map(id).collect()
             }
-        };
-        answer.arrive(Ok(selected)).await
+        })
     }
 
     /// None: what is known of a customer is there in one piece, and nobody costs more than another.
     async fn work_sample(&self) -> Result<WorkSample> {
-        self.call(Call::WorkSample, |_, _| Ok(WorkSample::none())).await
+        self.call(|_, _| Ok(WorkSample::none())).await
     }
 
     async fn model_version_to_pin(&self, named: Option<ModelVersionId>) -> Result<Option<ModelVersionId>> {
-        self.call(Call::ModelVersionToPin, |rows, _| {
+        self.call(|rows, _| {
             let in_force = || rows.promotions.last().map(|row| row.promotion.version);
             let latest = || rows.model_versions.last().map(|version| version.version);
             Ok(match named {
@@ -51,22 +51,21 @@ impl Planning for Memory {
     }
 
     async fn run_of_night(&self, night: &str) -> Result<Option<CreatedRun>> {
-        self.call(Call::RunOfNight, |rows, _| Ok(found(rows, night))).await
+        self.call(|rows, _| Ok(found(rows, night))).await
     }
 
     async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
-        self.call(Call::TraceOf, |rows, _| Ok(rows.run(run).map(|run| run.trace.clone()).unwrap_or_default()))
-            .await
+        self.call(|rows, _| Ok(rows.run(run).map(|run| run.trace.clone()).unwrap_or_default())).await
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
-        self.call(Call::CreateRun, |rows, now| {
+        self.call(|rows, now| {
             if let Some(found) = new.night.as_deref().and_then(|night| found(rows, night)) {
                 return Ok(found);
             }
             if rows.model_version(new.model_version).is_none() {
                 return Err(invalid(
-                    Call::CreateRun,
+                    "record the run",
                     format_args!("there is no model version {}", new.model_version),
                 ));
             }
@@ -81,7 +80,7 @@ impl Planning for Memory {
     }
 
     async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
-        self.call(Call::MarkPublished, |rows, now| {
+        self.call(|rows, now| {
             for &(chunk, attempt) in chunks {
                 rows.mutations.hear_of_message(ChunkRef { run, chunk }, attempt);
             }

@@ -17,7 +17,7 @@ use crate::members;
 use crate::record::{AttemptRecord, ModelVersion, ModelVersionId, Promotion, RunRecord, Term};
 
 /// Everything that the store has recorded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Rows {
     /// By their number, from 1.
     runs: Vec<Run>,
@@ -29,7 +29,6 @@ pub(super) struct Rows {
     pub(super) promotions: Vec<PromotionRow>,
     pub(super) leadership: Option<Leadership>,
     pub(super) last_visible_version: i64,
-    pub(super) well_since: Timestamp,
     pub(super) mutations: Mutations,
 }
 
@@ -112,19 +111,6 @@ pub(super) struct Leadership {
 }
 
 impl Rows {
-    pub(super) fn new(start: Timestamp) -> Self {
-        Self {
-            runs: Vec::new(),
-            nights: BTreeMap::new(),
-            model_versions: Vec::new(),
-            promotions: Vec::new(),
-            leadership: None,
-            last_visible_version: 0,
-            well_since: start,
-            mutations: Mutations::default(),
-        }
-    }
-
     pub(super) fn add_run(&mut self, run: Run) -> RunId {
         self.runs.push(run);
         RunId(self.runs.len() as i64)

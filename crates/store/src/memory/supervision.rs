@@ -11,13 +11,13 @@ use jiff::Timestamp;
 
 use super::rows::{Chunk, Leadership, Outcome, Rows, Run};
 use super::values::{after, in_order, valued};
-use super::{Call, Memory, invalid, later};
+use super::{Memory, invalid, later};
 use crate::record::{DEAD_CHUNK, FinishedRun, Term, Valued, VisibleRuns};
 use crate::{Result, Supervision};
 
 impl Supervision for Memory {
     async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
-        self.call(Call::Lead, |rows, now| {
+        self.call(|rows, now| {
             let term = match &rows.leadership {
                 None => Term(1),
                 Some(leads) if leads.expires_at <= now => Term(leads.term.0 + 1),
@@ -32,7 +32,7 @@ impl Supervision for Memory {
     }
 
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
-        self.call(Call::Abdicate, |rows, now| {
+        self.call(|rows, now| {
             let own = rows.leadership.as_mut().filter(|leads| leads.leader == leader && leads.term == term);
             if let Some(leads) = own {
                 leads.expires_at = now;
@@ -43,16 +43,16 @@ impl Supervision for Memory {
     }
 
     async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
-        self.call(Call::Snapshot, |rows, now| {
+        self.call(|rows, now| {
             let open = rows.runs().filter(|(_, run)| !run.state.is_over());
             let runs = open.map(|(id, run)| run_snapshot(rows, id, run, now)).collect();
-            Ok(Snapshot { taken_at: now, store_well_since: rows.well_since, waiting, runs })
+            Ok(Snapshot { taken_at: now, store_well_since: self.shared.start.0, waiting, runs })
         })
         .await
     }
 
     async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {
-        self.call(Call::Rescue, |rows, now| {
+        self.call(|rows, now| {
             if !rows.leads(term, now) {
                 return Ok(false);
             }
@@ -68,11 +68,11 @@ impl Supervision for Memory {
     }
 
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
-        self.call(Call::FinishRun, |rows, now| finish(rows, term, run, now)).await
+        self.call(|rows, now| finish(rows, term, run, now)).await
     }
 
     async fn values_after(&self, run: RunId, from: Option<CustomerId>, limit: u32) -> Result<Vec<Valued>> {
-        self.call(Call::ValuesAfter, |rows, _| {
+        self.call(|rows, _| {
             let from = from.unwrap_or(CustomerId(i64::MIN));
             let Some(run) = rows.run(run).filter(|run| run.state == RunState::Finished) else {
                 return Ok(Vec::new());
@@ -84,7 +84,7 @@ impl Supervision for Memory {
     }
 
     async fn visible_runs(&self) -> Result<VisibleRuns> {
-        self.call(Call::VisibleRuns, |rows, _| {
+        self.call(|rows, _| {
             let finished = rows.runs().filter(|(_, run)| run.state == RunState::Finished);
             let mut finished: Vec<_> = finished.map(|(id, run)| (run.as_of, id, run.is_whole)).collect();
             finished.sort_unstable_by(|left, right| right.cmp(left));
@@ -138,14 +138,14 @@ fn finish(rows: &mut Rows, term: Term, id: RunId, now: Timestamp) -> Result<Opti
         return Ok(None); // A dead letter was put back meanwhile.
     }
     if let Some((twice, _)) = dead.iter().find(|(customer, _)| run.rejections.contains_key(customer)) {
-        return Err(invalid(Call::FinishRun, format_args!("customer {twice} would have two rejections")));
+        return Err(invalid("finish a run", format_args!("customer {twice} would have two rejections")));
     }
     let values = in_order(run.values.clone())
-        .map_err(|twice| invalid(Call::FinishRun, format_args!("customer {twice} has two values")))?;
+        .map_err(|twice| invalid("finish a run", format_args!("customer {twice} has two values")))?;
     let stored: u64 = values.iter().map(|packed| packed.count).sum();
     if stored != progress.values || progress.values + progress.rejections != run.customers {
         return Err(invalid(
-            Call::FinishRun,
+            "finish a run",
             format_args!(
                 "run {id} planned {} customers, its chunks counted {} values and {} rejections, and {stored} \
                  values are stored",

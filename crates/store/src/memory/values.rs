@@ -5,28 +5,28 @@ use std::collections::BTreeMap;
 use batch::{AttemptId, ChunkState, CustomerId};
 use jiff::Timestamp;
 use model::{Account, Observation, Rejection, Value};
+use tokio::task::consume_budget;
 
 use super::packed::Packed;
 use super::rows::{Outcome, Rows, Run};
-use super::{Base, Call, Memory, invalid};
+use super::{Base, Memory, invalid};
 use crate::record::{CommitOutcome, History, ModelVersion, ModelVersionId, Reading, ResultRows, Valued};
 use crate::{Result, Values};
 
 impl Values for Memory {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
-        let answer = self.arrive(Call::ReadHistories).await?;
-        answer.arrive(histories(self.base(), reading)).await
+        consume_budget().await;
+        histories(self.base(), reading)
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {
-        let answer = self.arrive(Call::CommitAttempt).await?;
+        // Outside the lock: it is most of the work.
         let new = NewValues::of(self.base(), &rows.values);
-        let result = commit(&mut self.rows(), attempt, rows, new, self.clock());
-        answer.arrive(result).await
+        self.call(|all, now| commit(all, attempt, rows, new, now)).await
     }
 
     async fn model_version(&self, version: ModelVersionId) -> Result<Option<ModelVersion>> {
-        self.call(Call::ModelVersion, |rows, _| Ok(rows.model_version(version).cloned())).await
+        self.call(|rows, _| Ok(rows.model_version(version).cloned())).await
     }
 }
 
@@ -34,7 +34,7 @@ fn histories(base: &dyn Base, reading: &Reading<'_>) -> Result<Vec<History>> {
     let asked = Observation::new(reading.as_of.as_microsecond(), reading.currency);
     if let Some(folded) = base.observation().filter(|&folded| folded != asked) {
         return Err(invalid(
-            Call::ReadHistories,
+            "read histories",
             format_args!("the accounts were folded for {folded:?}, and {asked:?} is asked for"),
         ));
     }
@@ -122,7 +122,7 @@ fn commit(
     let is_twice = rejected.len() as u64 != rejections
         || rejected.keys().any(|customer| run.rejections.contains_key(customer));
     if is_twice {
-        return Err(invalid(Call::CommitAttempt, "a customer would have two rejections"));
+        return Err(invalid("commit an attempt", "a customer would have two rejections"));
     }
 
     // From here on nothing stands in the way.
