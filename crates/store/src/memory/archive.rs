@@ -4,10 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use batch::{AttemptId, ChunkId, ChunkRef, ChunkState, CustomerId, RunId, RunState};
+use batch::{
+    AttemptId, ChunkEvent, ChunkId, ChunkRef, ChunkState, CustomerId, Outcome, RunEvent, RunId, RunState,
+};
 
 use super::packed::Packed;
-use super::rows::{Chunk, Outcome, Run};
+use super::rows::{Chunk, Run};
 use super::values::{after, valued};
 use super::{Base, Customer, Memory};
 use crate::Result;
@@ -99,7 +101,7 @@ impl Memory {
     pub async fn chunks(&self, run: RunId) -> Result<Vec<(ChunkId, ChunkState, Vec<CustomerId>)>> {
         self.call(|rows, _| {
             let chunks = rows.run(run).into_iter().flat_map(Run::chunks);
-            Ok(chunks.map(|(id, chunk)| (id, chunk.state, chunk.members())).collect())
+            Ok(chunks.map(|(id, chunk)| (id, chunk.snapshot.state, chunk.members())).collect())
         })
         .await
     }
@@ -125,8 +127,9 @@ impl Memory {
     /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
     pub async fn cancel_run(&self, run: RunId) -> Result<bool> {
         self.call(|rows, now| {
-            let Some(row) = rows.run_mut(run).filter(|row| !row.state.is_over()) else { return Ok(false) };
-            (row.state, row.finished_at) = (RunState::Cancelled, Some(now));
+            let Some(row) = rows.run_mut(run) else { return Ok(false) };
+            let Ok(state) = row.state.after(RunEvent::Cancelled) else { return Ok(false) };
+            (row.state, row.finished_at) = (state, Some(now));
             row.values = Vec::new();
             row.accounts = BTreeMap::new();
             if let Some(night) = row.night.take() {
@@ -144,7 +147,7 @@ impl Memory {
     pub async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
         self.call(|rows, _| {
             let dead = rows.runs().rev().flat_map(|(id, run)| {
-                let dead = run.chunks().filter(|(_, chunk)| chunk.state == ChunkState::Dead);
+                let dead = run.chunks().filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead);
                 dead.map(move |(chunk_id, chunk)| {
                     dead_chunk(ChunkRef { run: id, chunk: chunk_id }, run, chunk)
                 })
@@ -158,7 +161,7 @@ impl Memory {
     pub async fn dead_customers(&self, run: RunId) -> Result<Vec<CustomerId>> {
         self.call(|rows, _| {
             let chunks = rows.run(run).into_iter().flat_map(Run::chunks);
-            let dead = chunks.filter(|(_, chunk)| chunk.state == ChunkState::Dead);
+            let dead = chunks.filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead);
             let mut customers: Vec<CustomerId> = dead.flat_map(|(_, chunk)| chunk.members()).collect();
             customers.sort_unstable();
             Ok(customers)
@@ -170,12 +173,14 @@ impl Memory {
     /// many; the coordinator publishes them.
     pub async fn redrive(&self, run: RunId) -> Result<u64> {
         self.call(|rows, now| {
-            let Some(run) = rows.run_mut(run).filter(|run| !run.state.is_over()) else { return Ok(0) };
+            let chunks: Vec<ChunkId> =
+                rows.run(run).into_iter().flat_map(Run::chunks).map(|(chunk, _)| chunk).collect();
             let mut redriven = 0;
-            for chunk in run.chunks.iter_mut().filter(|chunk| chunk.state == ChunkState::Dead) {
-                (chunk.state, chunk.retry_at, chunk.settled_at) = (ChunkState::Retryable, Some(now), None);
-                forgive(chunk);
-                redriven += 1;
+            for chunk in chunks {
+                if let Ok(chunk) = rows.take(ChunkRef { run, chunk }, ChunkEvent::Redriven, now, None) {
+                    forgive(chunk);
+                    redriven += 1;
+                }
             }
             Ok(redriven)
         })
@@ -185,14 +190,14 @@ impl Memory {
 
 fn forgive(chunk: &mut Chunk) {
     for row in &mut chunk.attempts {
-        let Some(outcome @ (Outcome::Failed | Outcome::Lost)) = row.outcome else { continue };
+        let Some(outcome) = row.outcome.filter(|outcome| outcome.counts()) else { continue };
         let why = row.reason.as_deref().unwrap_or(outcome.as_str());
         (row.outcome, row.reason) = (Some(Outcome::Excused), Some(format!("redriven after: {why}").into()));
     }
 }
 
 fn dead_chunk(id: ChunkRef, run: &Run, chunk: &Chunk) -> DeadChunk {
-    let last = chunk.row(chunk.attempt);
+    let last = chunk.row(chunk.snapshot.attempt);
     DeadChunk {
         chunk: id,
         customers: chunk.customers.into(),

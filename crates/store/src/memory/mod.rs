@@ -1,8 +1,9 @@
 //! The store in memory: a night with nothing installed, and nights under a clock that can be stopped.
 //!
 //! It holds what the fleet records (runs, chunks, attempts, values, rejections, model versions, leadership) as the
-//! rows that PostgreSQL would hold, and moves them on under the same guards. The customers and what is known of them
-//! come from a [`Base`]. Nothing lasts longer than the last handle.
+//! rows that PostgreSQL would hold. Which transition is allowed, and what it makes of a row, it asks
+//! [`ChunkSnapshot::after`](batch::ChunkSnapshot::after) and [`RunState::after`](batch::RunState::after). The customers
+//! and what is known of them come from a [`Base`]. Nothing lasts longer than the last handle.
 //!
 //! **One lock.** Every call takes effect in one piece under it, so that each is a transaction, and a dropped one has
 //! either taken effect or not. Nothing is awaited while it is held.

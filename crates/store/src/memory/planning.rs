@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use batch::{Attempt, ChunkId, ChunkRef, ChunkState, CustomerId, RunId, RunState, WorkSample};
+use batch::{
+    Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkState, CustomerId, RunEvent, RunId, RunState, WorkSample,
+};
 use jiff::Timestamp;
 use tokio::task::consume_budget;
 
@@ -82,16 +84,13 @@ impl Planning for Memory {
     async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
         self.call(|rows, now| {
             for &(chunk, attempt) in chunks {
-                rows.mutations.hear_of_message(ChunkRef { run, chunk }, attempt);
+                let chunk = ChunkRef { run, chunk };
+                rows.mutations.hear_of_message(chunk, attempt);
+                // What is refused has moved on since.
+                let _ = rows.take(chunk, ChunkEvent::Published(attempt), now, None);
             }
-            let Some(row) = rows.run_mut(run) else { return Ok(()) };
-            for &(chunk, attempt) in chunks {
-                if let Some(chunk) = row.chunk_mut(chunk) {
-                    mark(chunk, attempt, now);
-                }
-            }
-            if row.state == RunState::Planned {
-                row.state = RunState::Running;
+            if let Some(run) = rows.run_mut(run) {
+                run.state = run.state.after(RunEvent::Published).unwrap_or(run.state);
             }
             Ok(())
         })
@@ -100,7 +99,8 @@ impl Planning for Memory {
 }
 
 fn planned(new: &NewRun, now: Timestamp) -> Run {
-    let chunks: Vec<Chunk> = new.plan.chunks.iter().map(Chunk::planned).collect();
+    let chunks = (1..).map(ChunkId).zip(&new.plan.chunks);
+    let chunks: Vec<Chunk> = chunks.map(|(id, planned)| Chunk::planned(id, planned)).collect();
     Run {
         night: new.night.clone(),
         selection: new.selection.to_string(),
@@ -123,19 +123,11 @@ fn planned(new: &NewRun, now: Timestamp) -> Run {
     }
 }
 
-fn mark(chunk: &mut Chunk, attempt: Attempt, now: Timestamp) {
-    use ChunkState::{Pending, Published, Retryable};
-
-    if chunk.attempt == attempt && matches!(chunk.state, Pending | Published | Retryable) {
-        (chunk.state, chunk.published_at, chunk.retry_at) = (Published, Some(now), None);
-    }
-}
-
 /// The run of a night with what is left to publish.
 fn found(rows: &Rows, night: &str) -> Option<CreatedRun> {
     let &id = rows.nights.get(night)?;
     let run = rows.run(id)?;
-    let pending = run.chunks().filter(|(_, chunk)| chunk.state == ChunkState::Pending);
+    let pending = run.chunks().filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Pending);
     let unpublished = pending.map(|(chunk, _)| chunk).collect();
     Some(CreatedRun { run: id, is_new: false, unpublished, priority: run.priority })
 }

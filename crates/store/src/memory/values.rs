@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use batch::{AttemptId, ChunkState, CustomerId};
+use batch::{AttemptId, ChunkEvent, CustomerId};
 use jiff::Timestamp;
 use model::{Account, Observation, Rejection, Value};
 use tokio::task::consume_budget;
 
 use super::packed::Packed;
-use super::rows::{Outcome, Rows, Run};
+use super::rows::{Rows, Run};
 use super::{Base, Memory, invalid};
 use crate::record::{CommitOutcome, History, ModelVersion, ModelVersionId, Reading, ResultRows, Valued};
 use crate::{Result, Values};
@@ -102,22 +102,16 @@ fn commit(
     now: Timestamp,
 ) -> Result<CommitOutcome> {
     let (values, rejections) = (result.values.len() as u64, result.rejections.len() as u64);
-    let Some(work) = rows.open_chunk(attempt.chunk).map(|chunk| chunk.work) else {
-        return Ok(CommitOutcome::Refused);
-    };
-    rows.mutations.hear_of_commit(attempt.chunk.run, values, rejections, work);
-    let is_fenced = rows.mutations.is_fenced();
-
-    let chunk = rows.open_chunk(attempt.chunk).expect("it was there a moment ago");
-    let is_latest = !is_fenced || chunk.is_leased_by(attempt.attempt);
-    if !is_latest || u64::from(chunk.customers) != values + rejections {
+    let (id, event) = (attempt.chunk, ChunkEvent::Committed(attempt.attempt));
+    let Some(chunk) = rows.chunk(id) else { return Ok(CommitOutcome::Refused) };
+    let (customers, work) = (u64::from(chunk.customers), chunk.work);
+    rows.mutations.hear_of_commit(id.run, values, rejections, work);
+    if rows.after(id, event, now).is_err() || customers != values + rejections {
         return Ok(CommitOutcome::Refused);
     }
-    let run = rows.run_mut(attempt.chunk.run).expect("a chunk has a run");
-    let rejected = result
-        .rejections
-        .iter()
-        .map(|rejected| (rejected.customer, (attempt.chunk.chunk, rejected.reason.code())));
+    let run = rows.run_mut(id.run).expect("a chunk has a run");
+    let rejected =
+        result.rejections.iter().map(|rejected| (rejected.customer, (id.chunk, rejected.reason.code())));
     let rejected: BTreeMap<_, _> = rejected.collect();
     let is_twice = rejected.len() as u64 != rejections
         || rejected.keys().any(|customer| run.rejections.contains_key(customer));
@@ -129,13 +123,8 @@ fn commit(
     run.rejections.extend(rejected);
     run.values.extend(new.packed);
     run.accounts.extend(new.accounts);
-    let chunk = run.chunk_mut(attempt.chunk.chunk).expect("it was there a moment ago");
-    (chunk.state, chunk.settled_at, chunk.leased_until) = (ChunkState::Done, Some(now), None);
+    let chunk = rows.take(id, event, now, None).expect("it was allowed a moment ago");
     (chunk.value_count, chunk.rejection_count) = (values, rejections);
-    if let Some(row) = chunk.row_mut(attempt.attempt) {
-        let reason = row.reason.take();
-        row.end(Outcome::Done, now, reason);
-    }
     Ok(CommitOutcome::Committed)
 }
 
