@@ -56,6 +56,14 @@ impl Fleet {
         Self::over(&stack, program, database, Some(alone)).await
     }
 
+    /// Makes a world over an empty database with the schema.
+    pub async fn empty(program: &Program) -> Self {
+        let stack = Stack::from_env();
+        let alone = stack.alone();
+        let database = Database::create(&stack).await;
+        Self::over(&stack, program, database, Some(alone)).await
+    }
+
     /// Makes a world over a database.
     pub(crate) async fn over(
         stack: &Stack,

@@ -10,8 +10,10 @@
 use std::fs::File;
 use std::time::Duration;
 
-use ::cache::contract::Subject;
-use ::cache::{Cache, CachedValue, Error, Redis, RedisConfig, Valued, VisibleRuns, contract_tests};
+use ::cache::contract::{Severable, Subject};
+use ::cache::{
+    Cache, CachedValue, Error, Redis, RedisConfig, Valued, VisibleRuns, contract_tests, outage_tests,
+};
 use batch::{CustomerId, Progress, RunId};
 use model::{Between, Grade};
 use resilience::{BreakerConfig, State};
@@ -29,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const SLACK: Duration = Duration::from_millis(500);
 
 contract_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
+
+outage_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
 
 // --- values -----------------------------------------------------------------------------------------------------
 
@@ -295,7 +299,9 @@ impl Subject for OnRedis {
         let mut raw = self.server.raw().await;
         assert_eq!(raw.number(&format!("EVAL \"{delete}\" 0 {}:*", self.config.prefix)).await, 1);
     }
+}
 
+impl Severable for OnRedis {
     async fn go_away(&self) {
         self.gate.set(Mode::Cut);
     }

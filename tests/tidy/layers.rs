@@ -82,21 +82,31 @@ fn pure_crates_know_no_clock_socket_random_source_or_async() {
 }
 
 #[test]
-fn only_the_tests_compile_faults_in() {
+fn only_the_tests_compile_faults_or_contracts_in() {
     let mut violations = Vec::new();
     for package in packages().iter().filter(|package| name(package) != "tests") {
-        let asks = |dependency: &Value| list(&dependency["features"]).contains(&"faults");
-        if dependency_list(package).iter().any(asks)
-            || list(&package["features"]["default"]).contains(&"faults")
-        {
-            violations.push(name(package).to_owned());
+        for feature in ["faults", "contract"] {
+            // A crate's own tests may hold a contract against it.
+            let may_ask = |dependency: &Value| feature == "contract" && dependency["kind"] == "dev";
+            let asks = |dependency: &&Value| {
+                list(&dependency["features"]).contains(&feature) && !may_ask(dependency)
+            };
+            let on = dependency_list(package).iter().filter(asks).map(name);
+            violations.extend(on.map(|on| format!("{} asks {on} for {feature}", name(package))));
+            let features = package["features"].as_object().expect("a package has features");
+            let implies = |enabled: &str| enabled.split('/').next_back() == Some(feature);
+            let others = features.iter().filter(|(other, enables)| {
+                *other != feature && list(enables).iter().any(|enabled| implies(enabled))
+            });
+            violations
+                .extend(others.map(|(other, _)| format!("{}: {other} implies {feature}", name(package))));
         }
     }
 
-    assert_none(&violations, "the product never contains fault injection; take the feature away from");
+    assert_none(&violations, "the product never contains what only tests need; take the feature away from");
     assert!(
         text("Cargo.toml").contains(r#"default-members = ["crates/ltv"]"#),
-        "a plain `cargo build` must not build the test package, whose feature would leak into the product"
+        "a plain `cargo build` must not build the test package, whose features would leak into the product"
     );
 }
 

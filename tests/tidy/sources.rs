@@ -1,5 +1,7 @@
 //! What stands in the sources, and what does not.
 
+use std::path::Path;
+
 use crate::{assert_none, files, text};
 
 /// Words that only SQL has in this order.
@@ -173,17 +175,27 @@ fn scripts_are_executable_and_stop_at_the_first_error() {
 }
 
 fn is_rust(file: &str) -> bool {
-    std::path::Path::new(file).extension().is_some_and(|extension| extension == "rs")
+    Path::new(file).extension().is_some_and(|extension| extension == "rs")
 }
 
-/// What is shipped: no tests, no examples.
+/// What is shipped: no tests, no examples. The contracts are held to the same rules.
 fn is_product(file: &str) -> bool {
     let parts: Vec<&str> = file.split('/').collect();
-    is_rust(file)
-        && parts.len() > 3
-        && parts[0] == "crates"
-        && parts[2] == "src"
-        && !file.ends_with("/tests.rs")
+    is_rust(file) && parts.len() > 3 && parts[0] == "crates" && parts[2] == "src" && !is_of_tests(file)
+}
+
+/// Whether the file is a module that only tests compile, or a part of one.
+fn is_of_tests(file: &str) -> bool {
+    let module = Path::new(file).with_extension("");
+    module.ancestors().any(|module| {
+        let (Some(name), Some(folder)) = (module.file_name(), module.parent()) else { return false };
+        let declared = format!("#[cfg(test)]\nmod {};", name.display());
+        let homes = ["mod.rs", "lib.rs", "main.rs"]
+            .map(|home| folder.join(home))
+            .into_iter()
+            .chain([folder.with_extension("rs")]);
+        homes.filter_map(|home| home.to_str().map(text)).any(|home| home.contains(&declared))
+    })
 }
 
 /// The lines of code that break a rule. Comments, and the tests at the end of a file, are no code of the product.
@@ -191,8 +203,7 @@ fn lines(concerns: impl Fn(&str) -> bool, breaks: impl Fn(&str) -> bool) -> Vec<
     let mut violations = Vec::new();
     for file in files().into_iter().filter(|file| is_rust(file) && concerns(file)) {
         let text = text(&file);
-        let code =
-            if is_product(&file) { text.split("\n#[cfg(test)]").next().unwrap_or_default() } else { &text };
+        let code = if is_product(&file) { without_tests(&text) } else { &text };
         for (number, line) in code.lines().enumerate() {
             if !line.trim_start().starts_with("//") && breaks(line) {
                 violations.push(format!("{file}:{}: {}", number + 1, line.trim()));
@@ -202,12 +213,30 @@ fn lines(concerns: impl Fn(&str) -> bool, breaks: impl Fn(&str) -> bool) -> Vec<
     violations
 }
 
+/// What stands before the tests at the end of a file. Tests in a file of their own are declared anywhere.
+fn without_tests(text: &str) -> &str {
+    let is_module = |at: &usize| text[*at..].lines().nth(2).is_some_and(|line| line.ends_with('{'));
+    let ends = text.match_indices("\n#[cfg(test)]\n").map(|(at, _)| at).find(is_module);
+    &text[..ends.unwrap_or(text.len())]
+}
+
 /// Whether the folder is named from the root on, and not as a part of another path.
 fn names_folder(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         before.is_none_or(|before| !before.is_alphanumeric() && !"_-.$}{*".contains(before))
     })
+}
+
+#[test]
+fn only_tests_at_the_end_of_a_file_are_passed_over() {
+    let file = "mod one;\n\n#[cfg(test)]\nmod tests;\n\nfn code() {}\n";
+    let ended = format!("{file}\n#[cfg(test)]\nmod more {{\n    use super::*;\n}}\n");
+
+    assert_eq!(without_tests(file), file);
+    assert_eq!(without_tests(&ended), file);
+    assert!(is_of_tests("crates/store/src/memory/tests.rs"));
+    assert!(!is_of_tests("crates/store/src/memory/rows.rs"));
 }
 
 #[test]

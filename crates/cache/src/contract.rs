@@ -1,8 +1,9 @@
 //! The contract of the seam: what the trait promises, as tests that every backend passes.
 //!
 //! A backend's tests implement [`Subject`] and call [`contract_tests!`](crate::contract_tests), which makes a test
-//! of every function here, so none is left out. What only one backend can show (expiry, bytes of others, breakers)
-//! is tested with that backend.
+//! of every function here, so none is left out. One that can be away implements [`Severable`] too and calls
+//! [`outage_tests!`](crate::outage_tests). What only one backend can show (expiry, bytes of others, breakers) is
+//! tested with that backend.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a call may take, whatever the backend does, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Is a backend under test: a cache of its own, empty at first, and the power over the way to it.
+/// Is a backend under test: a cache of its own, empty at first.
 pub trait Subject {
     /// The backend.
     type Cache: Cache;
@@ -29,7 +30,10 @@ pub trait Subject {
 
     /// Loses everything.
     fn empty(&self) -> impl Future<Output = ()>;
+}
 
+/// Has the power over the way to the backend, too.
+pub trait Severable: Subject {
     /// Makes it unreachable, until [`come_back`](Self::come_back).
     fn go_away(&self) -> impl Future<Output = ()>;
 
@@ -40,11 +44,11 @@ pub trait Subject {
     fn come_back(&self) -> impl Future<Output = ()>;
 }
 
-/// Makes a test of every function of [`contract`](crate::contract): first the attribute that each gets, then how a
-/// new [`Subject`](crate::contract::Subject) is made, which may await.
+/// Makes a test of every function of [`contract`](crate::contract) but those about outages: first the attribute that
+/// each gets, then how a new [`Subject`](crate::contract::Subject) is made, which may await.
 ///
 /// ```ignore
-/// cache::contract_tests! { tokio::test(start_paused = true), InMemory::new() }
+/// cache::contract_tests! { tokio::test(start_paused = true), Memory::new() }
 /// ```
 #[macro_export]
 macro_rules! contract_tests {
@@ -59,8 +63,6 @@ macro_rules! contract_tests {
             progress_comes_back_and_the_last_writer_wins
             every_client_sees_the_same_cache
             an_emptied_cache_gives_none_and_no_error_and_can_be_filled_again
-            while_it_is_away_every_call_fails_within_its_limit_and_it_serves_again_after
-            while_it_hangs_every_call_fails_within_its_limit_and_it_serves_again_after
         }
     };
     (@of $test:meta, $subject:expr; $($name:ident)*) => {
@@ -70,6 +72,18 @@ macro_rules! contract_tests {
                 $crate::contract::$name(&$subject).await;
             }
         )*
+    };
+}
+
+/// Makes a test of every function of [`contract`](crate::contract) about outages, in the same way, with a
+/// [`Severable`](crate::contract::Severable).
+#[macro_export]
+macro_rules! outage_tests {
+    ($test:meta, $subject:expr) => {
+        $crate::contract_tests! { @of $test, $subject;
+            while_it_is_away_every_call_fails_within_its_limit_and_it_serves_again_after
+            while_it_hangs_every_call_fails_within_its_limit_and_it_serves_again_after
+        }
     };
 }
 
@@ -225,7 +239,7 @@ pub async fn an_emptied_cache_gives_none_and_no_error_and_can_be_filled_again<S:
 }
 
 /// With an error that may pass.
-pub async fn while_it_is_away_every_call_fails_within_its_limit_and_it_serves_again_after<S: Subject>(
+pub async fn while_it_is_away_every_call_fails_within_its_limit_and_it_serves_again_after<S: Severable>(
     subject: &S,
 ) {
     let cache = subject.connect().await;
@@ -239,7 +253,7 @@ pub async fn while_it_is_away_every_call_fails_within_its_limit_and_it_serves_ag
 }
 
 /// The same, where nothing says that it is away.
-pub async fn while_it_hangs_every_call_fails_within_its_limit_and_it_serves_again_after<S: Subject>(
+pub async fn while_it_hangs_every_call_fails_within_its_limit_and_it_serves_again_after<S: Severable>(
     subject: &S,
 ) {
     let cache = subject.connect().await;

@@ -15,8 +15,8 @@
 //! # Which type to look at first?
 //!
 //! [`Cache`], the seam. [`Redis`] is the backend that a fleet uses; Redis commands are known nowhere else. [`Memory`]
-//! is one in this process, with faults on request. What the trait promises is tested by one suite that both pass
-//! (`contract`, behind the feature of that name).
+//! is one in this process. What the trait promises is tested by one suite that both pass (`contract`, behind the
+//! feature of that name).
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use batch::{Attempt, AttemptId, ChunkId, CustomerId, Plan, Priority, Progress, RunId, RunState};
+use batch::{Attempt, AttemptId, ChunkId, CustomerId, Outcome, Plan, Priority, Progress, RunId, RunState};
 use jiff::Timestamp;
 use model::{Account, ContractModels, Currency, Models, Rejection, Value, ValueTerms};
 use serde::{Deserialize, Serialize};
@@ -336,7 +336,7 @@ pub struct AttemptRecord {
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// How it ended, if it has.
-    pub outcome: Option<String>,
+    pub outcome: Option<Outcome>,
     /// Why it ended so.
     pub reason: Option<String>,
 }

@@ -170,16 +170,15 @@ async fn attempts_are_told(world: &World, store: &Memory, expected: &Expected) {
         if !numbers.iter().copied().eq(1..=numbers.len() as i32) {
             world.violation(format_args!("{chunk}: attempts are numbered {numbers:?}"));
         }
-        let outcomes: Vec<&str> =
-            story.iter().map(|(_, record)| record.outcome.as_deref().unwrap_or("none")).collect();
-        let done = outcomes.iter().filter(|outcome| **outcome == "done").count();
-        if outcomes.contains(&"none") || done > 1 || (done == 1 && outcomes.last() != Some(&"done")) {
+        let outcomes: Vec<_> = story.iter().map(|(_, record)| record.outcome).collect();
+        let done = outcomes.iter().position(|outcome| *outcome == Some(batch::Outcome::Done));
+        if outcomes.contains(&None) || done.is_some_and(|done| done + 1 < outcomes.len()) {
             world.violation(format_args!("{chunk}: its attempts ended as {outcomes:?}"));
         }
         for (attempt, record) in story {
-            let is_charged_wrongly = match record.outcome.as_deref() {
-                Some("lost") => !world.is_gone(&record.worker),
-                Some("failed") => expected.poison.is_none(),
+            let is_charged_wrongly = match record.outcome {
+                Some(batch::Outcome::Lost) => !world.is_gone(&record.worker),
+                Some(batch::Outcome::Failed) => expected.poison.is_none(),
                 _ => false,
             };
             if is_charged_wrongly {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{RunId, RunState, forecast};
+use batch::{Outcome, RunId, RunState, forecast};
 use jiff::Timestamp;
 use model::Rejection;
 use serde_json::{Value as Json, json};
@@ -75,7 +75,7 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
                 vec![
                     id.chunk.chunk.to_string(),
                     record.attempt.to_string(),
-                    record.outcome.clone().unwrap_or_else(|| "at work".into()),
+                    record.outcome.map_or("at work", Outcome::as_str).to_owned(),
                     record.worker.clone(),
                     record.reason.clone().unwrap_or_default(),
                 ]

@@ -1,11 +1,11 @@
 //! What only people ask.
 
-use batch::RunState;
+use batch::{Outcome, RunState};
 
 use super::{
     Asked, Attempt, Attempts, Begin, CHUNKS, CommitOutcome, CustomerId, Explained, Ground, LEASE, Planning,
-    RunId, Supervision, Values, begun, chunk, customers, dead, done, leading, ok, outcome, policy, published,
-    results, run_over, story, value,
+    RunId, Supervision, Values, begun, chunk, customers, dead, done, leading, ok, policy, published, results,
+    run_over, story, value,
 };
 use crate::Standing;
 
@@ -53,8 +53,8 @@ pub async fn a_redrive_forgives_and_puts_back_to_work(ground: &impl Ground) {
     assert_eq!(next.attempt.attempt, Attempt(3));
     assert!(matches!(verdict, Some(batch::Verdict::RetryAt(_))), "it is the first that counts: {verdict:?}");
     let attempts = ok(store.troubled_attempts(run, 9).await);
-    let told: Vec<_> = attempts.iter().map(|(_, record)| record.outcome.as_deref()).collect();
-    assert_eq!(told, [Some("excused"), Some("excused"), Some("failed")]);
+    let told: Vec<_> = attempts.iter().map(|(_, record)| record.outcome).collect();
+    assert_eq!(told, [Some(Outcome::Excused), Some(Outcome::Excused), Some(Outcome::Failed)]);
     assert_eq!(attempts[0].1.reason.as_deref(), Some("redriven after: it is bad"));
 }
 
@@ -104,7 +104,7 @@ pub async fn the_story_tells_of_chunks_that_did_not_go_through_at_once(ground: &
 
     let attempts = ok(store.troubled_attempts(run, 9).await);
 
-    assert_eq!(story(ground, run).await, [(3, 1, outcome("given_back")), (3, 2, outcome("open"))]);
+    assert_eq!(story(ground, run).await, [(3, 1, Some(Outcome::GivenBack)), (3, 2, None)]);
     assert_eq!((attempts[0].1.worker.as_str(), attempts[1].1.worker.as_str()), ("worker", "another"));
     assert!(attempts[0].1.ended_at >= Some(attempts[0].1.began_at));
     assert!(attempts[1].1.ended_at.is_none() && attempts[1].1.reason.is_none());

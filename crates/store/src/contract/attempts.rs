@@ -1,11 +1,11 @@
 //! Attempts at chunks.
 
-use batch::Verdict;
+use batch::{Outcome, Verdict};
 
 use super::{
     Asked, Assignment, Attempt, AttemptId, Attempts, Begin, CommitOutcome, Duration, Ground, LEASE, Planning,
-    RetryPolicy, RunId, Supervision, Values, as_of, begun, chunk, customers, done, leading, ok, outcome,
-    policy, published, results, story, terms,
+    RetryPolicy, RunId, Supervision, Values, as_of, begun, chunk, customers, done, leading, ok, policy,
+    published, results, story, terms,
 };
 use crate::Standing;
 
@@ -63,7 +63,7 @@ pub async fn a_repeated_begin_excuses_the_one_that_nobody_heard_of(ground: &impl
     let rows = results(&again.customers);
     assert_eq!(ok(store.commit_attempt(unheard.attempt, &rows).await), CommitOutcome::Refused);
     assert_eq!(ok(store.commit_attempt(again.attempt, &rows).await), CommitOutcome::Committed);
-    assert_eq!(story(ground, run).await, [(1, 1, outcome("excused")), (1, 2, outcome("done"))]);
+    assert_eq!(story(ground, run).await, [(1, 1, Some(Outcome::Excused)), (1, 2, Some(Outcome::Done))]);
 }
 
 /// The chunk stays with whoever has it.
@@ -120,9 +120,9 @@ pub async fn an_attempt_that_comes_back_is_told_where_it_stands_and_its_loss_is_
     assert_eq!(standing(held).await, Standing::Held);
     assert!(!ok(store.rescue(term, held, Verdict::RetryAt(due)).await), "the lease was renewed");
     assert_eq!(standing(committed).await, Standing::Committed);
-    assert_eq!(story(ground, run).await, [(3, 1, outcome("lost"))]);
+    assert_eq!(story(ground, run).await, [(3, 1, Some(Outcome::Lost))]);
     assert_eq!(standing(lost).await, Standing::Superseded);
-    assert_eq!(story(ground, run).await, [(3, 1, outcome("excused"))]);
+    assert_eq!(story(ground, run).await, [(3, 1, Some(Outcome::Excused))]);
     ground.pass(Duration::from_secs(1)).await;
     assert_eq!(begun(ground, chunk(run, 3), "another").await.losses, 0);
 }
@@ -155,7 +155,8 @@ pub async fn a_chunk_is_tried_again_later_until_its_failures_are_used_up(ground:
     assert_eq!(dead[0].reason.as_deref(), Some("it is worse"));
     assert!(dead[0].died_at.is_some());
     assert_eq!(ok(store.dead_customers(run).await), customers([101, 104]));
-    let expected = [(1, 1, outcome("failed")), (1, 2, outcome("lost")), (1, 3, outcome("failed"))];
+    let expected =
+        [(1, 1, Some(Outcome::Failed)), (1, 2, Some(Outcome::Lost)), (1, 3, Some(Outcome::Failed))];
     assert_eq!(story(ground, run).await, expected);
 }
 
@@ -189,5 +190,5 @@ pub async fn giving_back_costs_nothing(ground: &impl Ground) {
     let policy = RetryPolicy { max_failures: 2, ..policy() };
     let verdict = ok(store.fail_attempt(next.attempt, "it is bad", &policy).await);
     assert!(matches!(verdict, Some(Verdict::RetryAt(_))), "one failure, not two: {verdict:?}");
-    assert_eq!(story(ground, run).await, [(1, 1, outcome("given_back")), (1, 2, outcome("failed"))]);
+    assert_eq!(story(ground, run).await, [(1, 1, Some(Outcome::GivenBack)), (1, 2, Some(Outcome::Failed))]);
 }

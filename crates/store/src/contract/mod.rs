@@ -13,7 +13,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, Plan, PlannedChunk, Priority, RetryPolicy, RunId,
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, Outcome, Plan, PlannedChunk, Priority, RetryPolicy,
+    RunId,
 };
 use jiff::Timestamp;
 use model::{
@@ -398,16 +399,12 @@ async fn leading<G: Ground>(ground: &G) -> Term {
     ok(ground.store().lead("coordinator", Duration::from_hours(1)).await).expect("nobody else leads")
 }
 
-/// Chunk, attempt and outcome of the attempts that did not simply succeed at once; "open" while there is none.
-async fn story<G: Ground>(ground: &G, run: RunId) -> Vec<(i32, i32, String)> {
+/// Chunk, attempt and outcome of the attempts that did not simply succeed at once.
+async fn story<G: Ground>(ground: &G, run: RunId) -> Vec<(i32, i32, Option<Outcome>)> {
     let attempts = ok(ground.store().troubled_attempts(run, 100).await);
     let told = attempts.into_iter().map(|(id, record)| {
         assert_eq!(id.attempt, record.attempt);
-        (id.chunk.chunk.0, id.attempt.0, record.outcome.unwrap_or_else(|| outcome("open")))
+        (id.chunk.chunk.0, id.attempt.0, record.outcome)
     });
     told.collect()
-}
-
-fn outcome(word: &str) -> String {
-    word.to_owned()
 }

@@ -1,11 +1,11 @@
 //! What a pass looks at, and what it does.
 
-use batch::{ChunkState, PerPriority, RunState, Verdict};
+use batch::{ChunkState, Outcome, PerPriority, RunState, Verdict};
 
 use super::{
     AS_OF, Asked, Attempt, AttemptId, Attempts, Begin, CHUNKS, ChunkId, Duration, Explained, Ground, LEASE,
     NewRun, Planning, Priority, RunId, Supervision, Valued, at, begun, chunk, customers, dead, done, leading,
-    models, ok, outcome, policy, published, results, run_over, story,
+    models, ok, policy, published, results, run_over, story,
 };
 use crate::VisibleRuns;
 
@@ -49,7 +49,7 @@ pub async fn a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt(gro
     assert!(rescue(term, attempt).await);
     assert!(!rescue(term, attempt).await, "it was taken already");
 
-    assert_eq!(story(ground, run).await, [(1, 1, outcome("lost"))]);
+    assert_eq!(story(ground, run).await, [(1, 1, Some(Outcome::Lost))]);
     ground.pass(Duration::from_secs(1)).await;
     let next = begun(ground, chunk(run, 1), "another").await;
     assert_eq!((next.attempt.attempt, next.losses), (Attempt(2), 1));

@@ -4,12 +4,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use batch::{AttemptId, ChunkId, ChunkRef, ChunkState, CustomerId, RunId, RunState};
+use batch::{
+    AttemptId, ChunkEvent, ChunkId, ChunkRef, ChunkState, CustomerId, Outcome, RunEvent, RunId, RunState,
+};
 
 use super::packed::Packed;
-use super::rows::{Chunk, Outcome, Run};
+use super::rows::{Chunk, Run};
 use super::values::{after, valued};
-use super::{Base, Call, Customer, Memory};
+use super::{Base, Customer, Memory};
 use crate::Result;
 use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 use crate::record::{AttemptRecord, RunRecord};
@@ -17,12 +19,12 @@ use crate::record::{AttemptRecord, RunRecord};
 impl Memory {
     /// A run as it is recorded.
     pub async fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
-        self.call(Call::Ask, |rows, _| Ok(rows.run(run).map(|row| rows.run_record(run, row)))).await
+        self.call(|rows, _| Ok(rows.run(run).map(|row| rows.run_record(run, row)))).await
     }
 
     /// The latest runs, the newest first.
     pub async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let latest = rows.runs().rev().take(limit as usize);
             Ok(latest.map(|(id, run)| rows.run_record(id, run)).collect())
         })
@@ -31,7 +33,7 @@ impl Memory {
 
     /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
     pub async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let empty = RunSummary { segments: Vec::new(), top: Vec::new(), rejections: Vec::new() };
             Ok(rows.run(run).map_or(empty, |run| summary(self.base(), run, top as usize)))
         })
@@ -40,7 +42,7 @@ impl Memory {
 
     /// What a finished run holds about a customer.
     pub async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let Some(run) = rows.run(run) else { return Ok(Explained::Absent) };
             let before = CustomerId(customer.0.saturating_sub(1));
             let values = (run.state == RunState::Finished).then(|| after(run, before)).into_iter().flatten();
@@ -57,7 +59,7 @@ impl Memory {
 
     /// The customer whom the business knows by this name.
     pub async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
-        self.call(Call::Ask, |_, _| Ok(self.base().named(external_id))).await
+        self.call(|_, _| Ok(self.base().named(external_id))).await
     }
 
     /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
@@ -80,7 +82,7 @@ impl Memory {
         limit: u32,
         is_told: impl Fn(&Chunk) -> bool,
     ) -> Result<Vec<(AttemptId, AttemptRecord)>> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let Some(row) = rows.run(run) else { return Ok(Vec::new()) };
             let told = row.chunks().filter(|(_, chunk)| is_told(chunk));
             let told = told.flat_map(|(id, chunk)| {
@@ -97,9 +99,9 @@ impl Memory {
 
     /// The chunks of a run with their planned customers and where they stand.
     pub async fn chunks(&self, run: RunId) -> Result<Vec<(ChunkId, ChunkState, Vec<CustomerId>)>> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let chunks = rows.run(run).into_iter().flat_map(Run::chunks);
-            Ok(chunks.map(|(id, chunk)| (id, chunk.state, chunk.members())).collect())
+            Ok(chunks.map(|(id, chunk)| (id, chunk.snapshot.state, chunk.members())).collect())
         })
         .await
     }
@@ -110,7 +112,7 @@ impl Memory {
         &self,
         run: RunId,
     ) -> Result<(Vec<CustomerId>, Vec<(CustomerId, ChunkId, &'static str)>)> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let Some(run) = rows.run(run) else { return Ok((Vec::new(), Vec::new())) };
             let mut valued: Vec<CustomerId> =
                 run.values.iter().flat_map(Packed::iter).map(|(customer, _)| customer).collect();
@@ -124,9 +126,10 @@ impl Memory {
 
     /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
     pub async fn cancel_run(&self, run: RunId) -> Result<bool> {
-        self.call(Call::CancelRun, |rows, now| {
-            let Some(row) = rows.run_mut(run).filter(|row| !row.state.is_over()) else { return Ok(false) };
-            (row.state, row.finished_at) = (RunState::Cancelled, Some(now));
+        self.call(|rows, now| {
+            let Some(row) = rows.run_mut(run) else { return Ok(false) };
+            let Ok(state) = row.state.after(RunEvent::Cancelled) else { return Ok(false) };
+            (row.state, row.finished_at) = (state, Some(now));
             row.values = Vec::new();
             row.accounts = BTreeMap::new();
             if let Some(night) = row.night.take() {
@@ -142,9 +145,9 @@ impl Memory {
 
     /// The dead chunks of the latest runs, with the reason of their last failure.
     pub async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let dead = rows.runs().rev().flat_map(|(id, run)| {
-                let dead = run.chunks().filter(|(_, chunk)| chunk.state == ChunkState::Dead);
+                let dead = run.chunks().filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead);
                 dead.map(move |(chunk_id, chunk)| {
                     dead_chunk(ChunkRef { run: id, chunk: chunk_id }, run, chunk)
                 })
@@ -156,9 +159,9 @@ impl Memory {
 
     /// The planned customers of a run's dead chunks, ascending.
     pub async fn dead_customers(&self, run: RunId) -> Result<Vec<CustomerId>> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let chunks = rows.run(run).into_iter().flat_map(Run::chunks);
-            let dead = chunks.filter(|(_, chunk)| chunk.state == ChunkState::Dead);
+            let dead = chunks.filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead);
             let mut customers: Vec<CustomerId> = dead.flat_map(|(_, chunk)| chunk.members()).collect();
             customers.sort_unstable();
             Ok(customers)
@@ -169,13 +172,15 @@ impl Memory {
     /// Puts the dead chunks of a run that is going on back to work, with their failures forgiven. Returns how
     /// many; the coordinator publishes them.
     pub async fn redrive(&self, run: RunId) -> Result<u64> {
-        self.call(Call::Redrive, |rows, now| {
-            let Some(run) = rows.run_mut(run).filter(|run| !run.state.is_over()) else { return Ok(0) };
+        self.call(|rows, now| {
+            let chunks: Vec<ChunkId> =
+                rows.run(run).into_iter().flat_map(Run::chunks).map(|(chunk, _)| chunk).collect();
             let mut redriven = 0;
-            for chunk in run.chunks.iter_mut().filter(|chunk| chunk.state == ChunkState::Dead) {
-                (chunk.state, chunk.retry_at, chunk.settled_at) = (ChunkState::Retryable, Some(now), None);
-                forgive(chunk);
-                redriven += 1;
+            for chunk in chunks {
+                if let Ok(chunk) = rows.take(ChunkRef { run, chunk }, ChunkEvent::Redriven, now, None) {
+                    forgive(chunk);
+                    redriven += 1;
+                }
             }
             Ok(redriven)
         })
@@ -185,14 +190,14 @@ impl Memory {
 
 fn forgive(chunk: &mut Chunk) {
     for row in &mut chunk.attempts {
-        let Some(outcome @ (Outcome::Failed | Outcome::Lost)) = row.outcome else { continue };
+        let Some(outcome) = row.outcome.filter(|outcome| outcome.counts()) else { continue };
         let why = row.reason.as_deref().unwrap_or(outcome.as_str());
         (row.outcome, row.reason) = (Some(Outcome::Excused), Some(format!("redriven after: {why}").into()));
     }
 }
 
 fn dead_chunk(id: ChunkRef, run: &Run, chunk: &Chunk) -> DeadChunk {
-    let last = chunk.row(chunk.attempt);
+    let last = chunk.row(chunk.snapshot.attempt);
     DeadChunk {
         chunk: id,
         customers: chunk.customers.into(),

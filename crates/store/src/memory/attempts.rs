@@ -1,18 +1,14 @@
-//! Attempts at chunks: begin, renew, resume, fail, give back. The guards are those of the statements in
-//! `postgres/attempts.rs`.
+//! Attempts at chunks: begin, renew, resume, fail, give back.
 
 use std::time::Duration;
 
-use batch::{Attempt, AttemptId, ChunkRef, ChunkState, RetryPolicy, Verdict};
+use batch::{Attempt, AttemptId, ChunkEvent, ChunkRef, Outcome, Refusal, RetryPolicy, Verdict};
 use jiff::Timestamp;
 
-use super::rows::{AttemptRow, Chunk, Outcome, Rows};
-use super::{Call, Ending, Fate, Memory, pause};
+use super::Memory;
+use super::rows::{AttemptRow, Chunk, Rows};
 use crate::record::{Assignment, Begin, Standing};
 use crate::{Attempts, Result};
-
-/// How often a store that is away is asked whether it is back.
-const RECHECK: Duration = Duration::from_secs(1);
 
 impl Attempts for Memory {
     async fn begin_attempt(
@@ -22,25 +18,29 @@ impl Attempts for Memory {
         lease: Duration,
         is_repeat: bool,
     ) -> Result<Begin> {
-        self.call(Call::BeginAttempt, |rows, now| {
-            let begun = begin(rows, chunk, worker, is_repeat, now, lease);
-            Ok(begun.map_or_else(|| why_not(rows, chunk), |assignment| Begin::Assigned(Box::new(assignment))))
+        self.call(|rows, now| {
+            Ok(match begin(rows, chunk, worker, is_repeat, now, lease) {
+                Ok(assignment) => Begin::Assigned(Box::new(assignment)),
+                Err(Refusal::RunOver) => Begin::NoRun,
+                Err(Refusal::Settled) => Begin::Settled,
+                Err(Refusal::NotDue) => Begin::NotDue,
+                Err(_) => Begin::Leased,
+            })
         })
         .await
     }
 
     async fn renew_leases(&self, held: &[AttemptId], lease: Duration) -> Result<Vec<AttemptId>> {
-        self.call(Call::RenewLeases, |rows, now| {
-            Ok(held.iter().copied().filter(|&attempt| rows.renew(attempt, now, lease)).collect())
+        self.call(|rows, now| {
+            Ok(held.iter().copied().filter(|&attempt| renew(rows, attempt, now, lease)).collect())
         })
         .await
     }
 
     async fn resume_attempt(&self, attempt: AttemptId, lease: Duration) -> Result<Standing> {
-        self.call(Call::ResumeAttempt, |rows, now| {
-            let is_held = rows.renew(attempt, now, lease);
-            let chunk = rows.run_mut(attempt.chunk.run).and_then(|run| run.chunk_mut(attempt.chunk.chunk));
-            let row = chunk.and_then(|chunk| chunk.row_mut(attempt.attempt));
+        self.call(|rows, now| {
+            let is_held = renew(rows, attempt, now, lease);
+            let row = rows.chunk_mut(attempt.chunk).and_then(|chunk| chunk.row_mut(attempt.attempt));
             let is_done = row.as_ref().is_some_and(|row| row.outcome == Some(Outcome::Done));
             if let Some(row) = row.filter(|row| row.outcome == Some(Outcome::Lost)) {
                 row.outcome = Some(Outcome::Excused);
@@ -61,42 +61,28 @@ impl Attempts for Memory {
         reason: &str,
         policy: &RetryPolicy,
     ) -> Result<Option<Verdict>> {
-        self.call(Call::FailAttempt, |rows, now| {
-            let Some(chunk) = rows.leased(attempt) else { return Ok(None) };
-            let verdict = policy.verdict(attempt.chunk, chunk.failures() + 1, now);
-            if let Some(row) = chunk.row_mut(attempt.attempt) {
-                row.end(Outcome::Failed, now, Some(reason.to_owned().into()));
-            }
-            chunk.follow(verdict, now);
-            Ok(Some(verdict))
+        self.call(|rows, now| {
+            let failures = rows.chunk(attempt.chunk).map_or(0, Chunk::failures);
+            let verdict = policy.verdict(attempt.chunk, failures + 1, now);
+            let event = ChunkEvent::Failed(attempt.attempt, verdict);
+            let taken = rows.take(attempt.chunk, event, now, Some(reason.to_owned().into()));
+            Ok(taken.is_ok().then_some(verdict))
         })
         .await
     }
 
     async fn give_back(&self, attempt: AttemptId) -> Result<()> {
-        self.call(Call::GiveBack, |rows, now| {
-            let Some(chunk) = rows.leased(attempt) else { return Ok(()) };
-            (chunk.state, chunk.leased_until, chunk.published_at) = (ChunkState::Published, None, Some(now));
-            if let Some(row) = chunk.row_mut(attempt.attempt) {
-                row.end(Outcome::GivenBack, now, Some("its worker was draining".into()));
-            }
+        self.call(|rows, now| {
+            let event = ChunkEvent::GivenBack(attempt.attempt);
+            // If it is refused, there is nothing to give back.
+            let _ = rows.take(attempt.chunk, event, now, Some("its worker was draining".into()));
             Ok(())
         })
         .await
     }
 
-    /// The hook says whether the store is away: as long as this call does not end well, it is.
-    async fn wait_until_available(&self) {
-        let Some(hook) = &self.shared.hook else { return };
-        loop {
-            let Fate { before, ending, after } = hook.fate(Call::WaitUntilAvailable, &self.caller);
-            pause(before).await;
-            if ending == Ending::Answered {
-                return pause(after).await;
-            }
-            pause(RECHECK).await;
-        }
-    }
+    /// It is well at once, always.
+    async fn wait_until_available(&self) {}
 }
 
 fn begin(
@@ -106,22 +92,25 @@ fn begin(
     is_repeat: bool,
     now: Timestamp,
     lease: Duration,
-) -> Option<Assignment> {
-    let latest = rows.open_chunk(id).filter(|chunk| may_begin(chunk, worker, is_repeat, now))?.attempt;
-    let attempt = rows.mutations.next_attempt(id, latest);
+) -> Result<Assignment, Refusal> {
+    // Then its first begin took effect, and nobody heard of it.
+    let is_own = is_repeat
+        && rows
+            .chunk(id)
+            .and_then(|chunk| chunk.row(chunk.snapshot.attempt))
+            .is_some_and(|latest| latest.worker == worker && latest.outcome.is_none());
     let leased_until = rows.mutations.lease_end(worker, now, lease);
+    let chunk = rows.take(id, ChunkEvent::Begun { leased_until, is_own }, now, None)?;
 
-    let chunk = rows.open_chunk(id)?;
     // Before any is excused: a worker that does not answer twice may be one that the chunk kills.
-    let losses = chunk.count(&[Outcome::Lost]);
+    let losses = chunk.count(|outcome| outcome == Outcome::Lost);
     excuse(&mut chunk.attempts, worker, is_repeat, now);
-    (chunk.state, chunk.attempt) = (ChunkState::Leased, attempt);
-    (chunk.leased_until, chunk.retry_at) = (Some(leased_until), None);
+    let attempt = chunk.snapshot.attempt;
     chunk.attempts.push(begun(attempt, worker, now));
     let customers = chunk.members();
 
-    let run = rows.run(id.run)?;
-    Some(Assignment {
+    let run = rows.run(id.run).expect("a chunk has a run");
+    Ok(Assignment {
         attempt: AttemptId { chunk: id, attempt },
         customers,
         losses,
@@ -132,17 +121,13 @@ fn begin(
     })
 }
 
-fn may_begin(chunk: &Chunk, worker: &str, is_repeat: bool, now: Timestamp) -> bool {
-    match chunk.state {
-        ChunkState::Pending | ChunkState::Published => true,
-        ChunkState::Retryable => chunk.retry_at.is_some_and(|due| due <= now),
-        // Its first begin took effect, and nobody heard of it.
-        ChunkState::Leased => {
-            let is_own = |row: &AttemptRow| row.worker == worker && row.outcome.is_none();
-            is_repeat && chunk.row(chunk.attempt).is_some_and(is_own)
-        }
-        ChunkState::Done | ChunkState::Dead => false,
-    }
+/// Gives an attempt that is the latest of an open run its lease anew; false if it is not.
+fn renew(rows: &mut Rows, id: AttemptId, now: Timestamp, lease: Duration) -> bool {
+    let row = rows.chunk(id.chunk).and_then(|chunk| chunk.row(id.attempt));
+    let worker = row.map_or("", |row| &row.worker);
+    let leased_until = rows.mutations.lease_end(worker, now, lease);
+    let event = ChunkEvent::Renewed { attempt: id.attempt, leased_until };
+    rows.take(id.chunk, event, now, None).is_ok()
 }
 
 /// Excuses the attempts before the one that begins which nobody heard of.
@@ -163,16 +148,5 @@ fn begun(attempt: Attempt, worker: &str, now: Timestamp) -> AttemptRow {
         ended_at: None,
         outcome: None,
         reason: None,
-    }
-}
-
-/// Why there is nothing to begin.
-fn why_not(rows: &Rows, id: ChunkRef) -> Begin {
-    let open = rows.run(id.run).filter(|run| !run.state.is_over());
-    let Some(chunk) = open.and_then(|run| run.chunk(id.chunk)) else { return Begin::NoRun };
-    match chunk.state {
-        ChunkState::Done | ChunkState::Dead => Begin::Settled,
-        ChunkState::Retryable => Begin::NotDue,
-        ChunkState::Pending | ChunkState::Published | ChunkState::Leased => Begin::Leased,
     }
 }

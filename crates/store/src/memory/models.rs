@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::rows::{PromotionRow, Rows};
-use super::{Call, Memory, invalid};
+use super::{Memory, invalid};
 use crate::Result;
 use crate::record::{
     ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, Promotion, PromotionKind, RunRecord,
@@ -20,7 +20,7 @@ impl Memory {
         new: &NewModelVersion,
         promotion: Option<&NewPromotion>,
     ) -> Result<ModelVersionId> {
-        self.call(Call::SaveModelVersion, |rows, now| {
+        self.call(|rows, now| {
             let version = ModelVersionId(rows.model_versions.len() as i64 + 1);
             let NewModelVersion { currency, models, fit, data_fingerprint, code_version } = new.clone();
             rows.model_versions.push(ModelVersion {
@@ -42,17 +42,18 @@ impl Memory {
 
     /// The model versions, the newest first.
     pub async fn model_versions(&self, limit: u32) -> Result<Vec<ModelVersion>> {
-        self.call(Call::Ask, |rows, _| {
-            Ok(rows.model_versions.iter().rev().take(limit as usize).cloned().collect())
-        })
-        .await
+        self.call(|rows, _| Ok(rows.model_versions.iter().rev().take(limit as usize).cloned().collect()))
+            .await
     }
 
     /// Makes a model version the one that runs pin; `None` if it is already.
     pub async fn promote(&self, version: ModelVersionId, new: &NewPromotion) -> Result<Option<Promotion>> {
-        self.call(Call::Promote, |rows, now| {
+        self.call(|rows, now| {
             if rows.model_version(version).is_none() {
-                return Err(invalid(Call::Promote, format_args!("there is no model version {version}")));
+                return Err(invalid(
+                    "promote a model version",
+                    format_args!("there is no model version {version}"),
+                ));
             }
             Ok(promote(rows, version, new, now))
         })
@@ -62,7 +63,7 @@ impl Memory {
     /// Makes the model version that was promoted before the one in force the one that runs pin; `None` if there
     /// is none.
     pub async fn roll_back(&self, new: &NewPromotion) -> Result<Option<Promotion>> {
-        self.call(Call::RollBack, |rows, now| {
+        self.call(|rows, now| {
             let Some(earlier) = rows.promotions.last().and_then(|row| row.rolls_back_to) else {
                 return Ok(None);
             };
@@ -75,7 +76,7 @@ impl Memory {
 
     /// How a model version came into force each time, the latest first.
     pub async fn promotions_of(&self, version: ModelVersionId, limit: u32) -> Result<Vec<Promotion>> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let of_it = rows.promotions.iter().rev().map(|row| &row.promotion);
             let of_it = of_it.filter(|promotion| promotion.version == version);
             Ok(of_it.take(limit as usize).cloned().collect())
@@ -85,7 +86,7 @@ impl Memory {
 
     /// The latest runs that pinned a model version, the newest first, and how many there are in all.
     pub async fn runs_pinning(&self, version: ModelVersionId, limit: u32) -> Result<(Vec<RunRecord>, u64)> {
-        self.call(Call::Ask, |rows, _| {
+        self.call(|rows, _| {
             let pinning = || rows.runs().rev().filter(|(_, run)| run.model_version == version);
             let latest = pinning().take(limit as usize).map(|(id, run)| rows.run_record(id, run));
             Ok((latest.collect(), pinning().count() as u64))

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use batch::{Attempt, ChunkRef, Progress, RunId};
+#[cfg(feature = "faults")]
+use batch::ChunkState;
+use batch::{Attempt, ChunkEvent, ChunkRef, ChunkSnapshot, Progress, Refusal, RunId};
 use jiff::Timestamp;
 
 use super::later;
@@ -59,13 +61,27 @@ pub(super) struct Mutations {
 }
 
 impl Mutations {
-    /// Whether only the latest attempt may commit.
-    pub(super) fn is_fenced(&self) -> bool {
+    /// Where a chunk stands after an event, given what the rule says.
+    pub(super) fn after(
+        &self,
+        id: ChunkRef,
+        before: &ChunkSnapshot,
+        event: ChunkEvent,
+        ruled: Result<ChunkSnapshot, Refusal>,
+    ) -> Result<ChunkSnapshot, Refusal> {
         #[cfg(feature = "faults")]
-        if matches!(self.broken, Some(Mutation::WithoutFence)) {
-            return false;
+        match (&self.broken, event) {
+            (Some(Mutation::WithoutFence), ChunkEvent::Committed(_)) if ruled != Err(Refusal::RunOver) => {
+                return Ok(ChunkSnapshot { state: ChunkState::Done, leased_until: None, ..*before });
+            }
+            (Some(Mutation::ClaimedAttempts), ChunkEvent::Begun { .. }) => {
+                let attempt = Attempt(self.told.get(&id).map_or(0, |told| told.0) + 1);
+                return ruled.map(|after| ChunkSnapshot { attempt, ..after });
+            }
+            _ => {}
         }
-        true
+        let _ = (id, before, event);
+        ruled
     }
 
     /// When a lease that a worker takes now will end.
@@ -77,16 +93,6 @@ impl Mutations {
         }
         let _ = worker;
         later(now, lease)
-    }
-
-    /// The number of the attempt that begins.
-    pub(super) fn next_attempt(&self, chunk: ChunkRef, latest: Attempt) -> Attempt {
-        #[cfg(feature = "faults")]
-        if matches!(self.broken, Some(Mutation::ClaimedAttempts)) {
-            return Attempt(self.told.get(&chunk).map_or(0, |told| told.0) + 1);
-        }
-        let _ = chunk;
-        Attempt(latest.0 + 1)
     }
 
     /// Hears that a message for a chunk was sent, by somebody who knew of this attempt.

@@ -2,25 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use batch::{Attempt, ChunkId, ChunkRef, ChunkState, CustomerId, RunId, RunState, WorkSample};
+use batch::{
+    Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkState, CustomerId, RunEvent, RunId, RunState, WorkSample,
+};
 use jiff::Timestamp;
+use tokio::task::consume_budget;
 
 use super::rows::{Chunk, Rows, Run};
-use super::{Call, Memory, invalid, later};
+use super::{Memory, invalid, later};
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
 use crate::{Planning, Result};
 
 impl Planning for Memory {
     async fn now(&self) -> Result<Timestamp> {
-        self.call(Call::Now, |_, now| Ok(now)).await
+        self.call(|_, now| Ok(now)).await
     }
 
     async fn selected(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
         let base = self.base();
         let is_there = |place: &usize| base.customer(*place).acquired_at <= as_of;
-        let answer = self.arrive(Call::Selected).await?;
+        consume_budget().await;
         let id = |place| base.id(place);
-        let selected = match selection {
+        Ok(match selection {
             Selection::All => (0..base.len()).filter(is_there).map(id).collect(),
             Selection::Segment(segment) => {
                 let is_in = |place: &usize| base.customer(*place).segment == segment;
@@ -29,17 +32,16 @@ impl Planning for Memory {
             Selection::Customers(named) => {
                 named.iter().filter_map(|&customer| base.place(customer)).filter(is_there).map(id).collect()
             }
-        };
-        answer.arrive(Ok(selected)).await
+        })
     }
 
     /// None: what is known of a customer is there in one piece, and nobody costs more than another.
     async fn work_sample(&self) -> Result<WorkSample> {
-        self.call(Call::WorkSample, |_, _| Ok(WorkSample::none())).await
+        self.call(|_, _| Ok(WorkSample::none())).await
     }
 
     async fn model_version_to_pin(&self, named: Option<ModelVersionId>) -> Result<Option<ModelVersionId>> {
-        self.call(Call::ModelVersionToPin, |rows, _| {
+        self.call(|rows, _| {
             let in_force = || rows.promotions.last().map(|row| row.promotion.version);
             let latest = || rows.model_versions.last().map(|version| version.version);
             Ok(match named {
@@ -51,22 +53,21 @@ impl Planning for Memory {
     }
 
     async fn run_of_night(&self, night: &str) -> Result<Option<CreatedRun>> {
-        self.call(Call::RunOfNight, |rows, _| Ok(found(rows, night))).await
+        self.call(|rows, _| Ok(found(rows, night))).await
     }
 
     async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
-        self.call(Call::TraceOf, |rows, _| Ok(rows.run(run).map(|run| run.trace.clone()).unwrap_or_default()))
-            .await
+        self.call(|rows, _| Ok(rows.run(run).map(|run| run.trace.clone()).unwrap_or_default())).await
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
-        self.call(Call::CreateRun, |rows, now| {
+        self.call(|rows, now| {
             if let Some(found) = new.night.as_deref().and_then(|night| found(rows, night)) {
                 return Ok(found);
             }
             if rows.model_version(new.model_version).is_none() {
                 return Err(invalid(
-                    Call::CreateRun,
+                    "record the run",
                     format_args!("there is no model version {}", new.model_version),
                 ));
             }
@@ -81,18 +82,15 @@ impl Planning for Memory {
     }
 
     async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
-        self.call(Call::MarkPublished, |rows, now| {
+        self.call(|rows, now| {
             for &(chunk, attempt) in chunks {
-                rows.mutations.hear_of_message(ChunkRef { run, chunk }, attempt);
+                let chunk = ChunkRef { run, chunk };
+                rows.mutations.hear_of_message(chunk, attempt);
+                // What is refused has moved on since.
+                let _ = rows.take(chunk, ChunkEvent::Published(attempt), now, None);
             }
-            let Some(row) = rows.run_mut(run) else { return Ok(()) };
-            for &(chunk, attempt) in chunks {
-                if let Some(chunk) = row.chunk_mut(chunk) {
-                    mark(chunk, attempt, now);
-                }
-            }
-            if row.state == RunState::Planned {
-                row.state = RunState::Running;
+            if let Some(run) = rows.run_mut(run) {
+                run.state = run.state.after(RunEvent::Published).unwrap_or(run.state);
             }
             Ok(())
         })
@@ -101,7 +99,8 @@ impl Planning for Memory {
 }
 
 fn planned(new: &NewRun, now: Timestamp) -> Run {
-    let chunks: Vec<Chunk> = new.plan.chunks.iter().map(Chunk::planned).collect();
+    let chunks = (1..).map(ChunkId).zip(&new.plan.chunks);
+    let chunks: Vec<Chunk> = chunks.map(|(id, planned)| Chunk::planned(id, planned)).collect();
     Run {
         night: new.night.clone(),
         selection: new.selection.to_string(),
@@ -124,19 +123,11 @@ fn planned(new: &NewRun, now: Timestamp) -> Run {
     }
 }
 
-fn mark(chunk: &mut Chunk, attempt: Attempt, now: Timestamp) {
-    use ChunkState::{Pending, Published, Retryable};
-
-    if chunk.attempt == attempt && matches!(chunk.state, Pending | Published | Retryable) {
-        (chunk.state, chunk.published_at, chunk.retry_at) = (Published, Some(now), None);
-    }
-}
-
 /// The run of a night with what is left to publish.
 fn found(rows: &Rows, night: &str) -> Option<CreatedRun> {
     let &id = rows.nights.get(night)?;
     let run = rows.run(id)?;
-    let pending = run.chunks().filter(|(_, chunk)| chunk.state == ChunkState::Pending);
+    let pending = run.chunks().filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Pending);
     let unpublished = pending.map(|(chunk, _)| chunk).collect();
     Some(CreatedRun { run: id, is_new: false, unpublished, priority: run.priority })
 }

@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkRef, ChunkState, CustomerId, PlannedChunk, Priority, Progress, RunId,
-    RunState, Verdict,
+    Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, CustomerId, Outcome, PlannedChunk,
+    Priority, Progress, Refusal, RunId, RunState,
 };
 use jiff::Timestamp;
 use model::{Account, ValueTerms};
@@ -17,7 +16,7 @@ use crate::members;
 use crate::record::{AttemptRecord, ModelVersion, ModelVersionId, Promotion, RunRecord, Term};
 
 /// Everything that the store has recorded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Rows {
     /// By their number, from 1.
     runs: Vec<Run>,
@@ -29,7 +28,6 @@ pub(super) struct Rows {
     pub(super) promotions: Vec<PromotionRow>,
     pub(super) leadership: Option<Leadership>,
     pub(super) last_visible_version: i64,
-    pub(super) well_since: Timestamp,
     pub(super) mutations: Mutations,
 }
 
@@ -65,12 +63,8 @@ pub(super) struct Chunk {
     pub(super) customers: u32,
     members: Box<[u8]>,
     pub(super) work: f64,
-    pub(super) state: ChunkState,
-    /// The fencing token: only the latest attempt may commit.
-    pub(super) attempt: Attempt,
-    pub(super) published_at: Option<Timestamp>,
-    pub(super) leased_until: Option<Timestamp>,
-    pub(super) retry_at: Option<Timestamp>,
+    /// Where it stands; the failures are not counted in it, but in the attempts.
+    pub(super) snapshot: ChunkSnapshot,
     pub(super) settled_at: Option<Timestamp>,
     pub(super) value_count: u64,
     pub(super) rejection_count: u64,
@@ -85,16 +79,6 @@ pub(super) struct AttemptRow {
     pub(super) ended_at: Option<Timestamp>,
     pub(super) outcome: Option<Outcome>,
     pub(super) reason: Option<Cow<'static, str>>,
-}
-
-/// How an attempt ended. Only the failed and the lost count towards a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Done,
-    Failed,
-    Lost,
-    Excused,
-    GivenBack,
 }
 
 #[derive(Debug)]
@@ -112,19 +96,6 @@ pub(super) struct Leadership {
 }
 
 impl Rows {
-    pub(super) fn new(start: Timestamp) -> Self {
-        Self {
-            runs: Vec::new(),
-            nights: BTreeMap::new(),
-            model_versions: Vec::new(),
-            promotions: Vec::new(),
-            leadership: None,
-            last_visible_version: 0,
-            well_since: start,
-            mutations: Mutations::default(),
-        }
-    }
-
     pub(super) fn add_run(&mut self, run: Run) -> RunId {
         self.runs.push(run);
         RunId(self.runs.len() as i64)
@@ -147,30 +118,45 @@ impl Rows {
         self.model_versions.get(place(version.0)?)
     }
 
-    /// The chunk, while its run is open.
-    pub(super) fn open_chunk(&mut self, chunk: ChunkRef) -> Option<&mut Chunk> {
-        self.run_mut(chunk.run).filter(|run| !run.state.is_over())?.chunk_mut(chunk.chunk)
+    pub(super) fn chunk(&self, id: ChunkRef) -> Option<&Chunk> {
+        self.run(id.run)?.chunk(id.chunk)
     }
 
-    /// The chunk that this attempt has leased, whatever its run's state.
-    pub(super) fn leased(&mut self, attempt: AttemptId) -> Option<&mut Chunk> {
-        let chunk = self.run_mut(attempt.chunk.run)?.chunk_mut(attempt.chunk.chunk)?;
-        chunk.is_leased_by(attempt.attempt).then_some(chunk)
+    pub(super) fn chunk_mut(&mut self, id: ChunkRef) -> Option<&mut Chunk> {
+        self.run_mut(id.run)?.chunk_mut(id.chunk)
     }
 
-    /// Gives an attempt that is the latest of an open run its lease anew; false if it is not.
-    pub(super) fn renew(&mut self, attempt: AttemptId, now: Timestamp, lease: Duration) -> bool {
-        let run = attempt.chunk.run;
-        if self.run(run).is_none_or(|run| run.state.is_over()) {
-            return false;
+    /// Where a chunk would stand after an event, or why it does not happen. What is not there is of no open run.
+    pub(super) fn after(
+        &self,
+        id: ChunkRef,
+        event: ChunkEvent,
+        now: Timestamp,
+    ) -> Result<ChunkSnapshot, Refusal> {
+        let run = self.run(id.run).ok_or(Refusal::RunOver)?;
+        let chunk = run.chunk(id.chunk).ok_or(Refusal::RunOver)?;
+        let ruled = chunk.snapshot.after(event, run.state, now);
+        self.mutations.after(id, &chunk.snapshot, event, ruled)
+    }
+
+    /// Lets an event happen to a chunk, and ends the attempt that it ends; or says why it does not happen.
+    pub(super) fn take(
+        &mut self,
+        id: ChunkRef,
+        event: ChunkEvent,
+        now: Timestamp,
+        reason: Option<Cow<'static, str>>,
+    ) -> Result<&mut Chunk, Refusal> {
+        let snapshot = self.after(id, event, now)?;
+        let chunk = self.chunk_mut(id).expect("it was there a moment ago");
+        chunk.snapshot = snapshot;
+        chunk.settled_at = snapshot.state.is_settled().then_some(now);
+        if let Some((attempt, outcome)) = event.ends()
+            && let Some(row) = chunk.row_mut(attempt)
+        {
+            row.end(outcome, now, reason);
         }
-        let Some(worker) = self.leased(attempt).map(|chunk| chunk.worker_of(attempt.attempt)) else {
-            return false;
-        };
-        let leased_until = self.mutations.lease_end(&worker, now, lease);
-        let chunk = self.leased(attempt).expect("it was there a moment ago");
-        chunk.leased_until = Some(leased_until);
-        true
+        Ok(chunk)
     }
 
     /// Whether this term leads.
@@ -183,13 +169,13 @@ impl Rows {
         let mut sum = Progress::default();
         for chunk in &run.chunks {
             sum.chunks += 1;
-            sum.done += u64::from(chunk.state == ChunkState::Done);
-            sum.dead += u64::from(chunk.state == ChunkState::Dead);
+            sum.done += u64::from(chunk.snapshot.state == ChunkState::Done);
+            sum.dead += u64::from(chunk.snapshot.state == ChunkState::Dead);
             sum.customers += u64::from(chunk.customers);
             sum.values += chunk.value_count;
             sum.rejections += chunk.rejection_count;
             sum.work += chunk.work;
-            sum.work_settled += if chunk.state.is_settled() { chunk.work } else { 0.0 };
+            sum.work_settled += if chunk.snapshot.state.is_settled() { chunk.work } else { 0.0 };
         }
         self.mutations.progress(id, sum)
     }
@@ -229,17 +215,21 @@ impl Run {
 }
 
 impl Chunk {
-    pub(super) fn planned(planned: &PlannedChunk) -> Self {
+    pub(super) fn planned(id: ChunkId, planned: &PlannedChunk) -> Self {
         Self {
             first_customer: planned.customers[0],
             customers: planned.customers.len() as u32,
             members: members::encode(&planned.customers).into(),
             work: planned.work,
-            state: ChunkState::Pending,
-            attempt: Attempt(0),
-            published_at: None,
-            leased_until: None,
-            retry_at: None,
+            snapshot: ChunkSnapshot {
+                chunk: id,
+                state: ChunkState::Pending,
+                attempt: Attempt(0),
+                failures: 0,
+                published_at: None,
+                leased_until: None,
+                retry_at: None,
+            },
             settled_at: None,
             value_count: 0,
             rejection_count: 0,
@@ -253,10 +243,6 @@ impl Chunk {
             .expect("what was encoded can be decoded")
     }
 
-    pub(super) fn is_leased_by(&self, attempt: Attempt) -> bool {
-        self.state == ChunkState::Leased && self.attempt == attempt
-    }
-
     pub(super) fn row(&self, attempt: Attempt) -> Option<&AttemptRow> {
         self.attempts.iter().rev().find(|row| row.attempt == attempt)
     }
@@ -265,28 +251,14 @@ impl Chunk {
         self.attempts.iter_mut().rev().find(|row| row.attempt == attempt)
     }
 
-    /// How many attempts ended in one of these ways.
-    pub(super) fn count(&self, outcomes: &[Outcome]) -> u32 {
-        let is_one = |row: &&AttemptRow| row.outcome.is_some_and(|outcome| outcomes.contains(&outcome));
-        self.attempts.iter().filter(is_one).count() as u32
+    /// How many attempts ended in this way.
+    pub(super) fn count(&self, is_one: impl Fn(Outcome) -> bool) -> u32 {
+        self.attempts.iter().filter(|row| row.outcome.is_some_and(&is_one)).count() as u32
     }
 
     /// Attempts that count towards a dead letter.
     pub(super) fn failures(&self) -> u32 {
-        self.count(&[Outcome::Failed, Outcome::Lost])
-    }
-
-    /// Takes the chunk from its attempt, with what follows.
-    pub(super) fn follow(&mut self, verdict: Verdict, now: Timestamp) {
-        self.leased_until = None;
-        (self.state, self.retry_at, self.settled_at) = match verdict {
-            Verdict::RetryAt(due) => (ChunkState::Retryable, Some(due), None),
-            Verdict::DeadLetter => (ChunkState::Dead, None, Some(now)),
-        };
-    }
-
-    fn worker_of(&self, attempt: Attempt) -> String {
-        self.row(attempt).map(|row| row.worker.clone()).unwrap_or_default()
+        self.count(Outcome::counts)
     }
 }
 
@@ -301,21 +273,8 @@ impl AttemptRow {
             worker: self.worker.clone(),
             began_at: self.began_at,
             ended_at: self.ended_at,
-            outcome: self.outcome.map(|outcome| outcome.as_str().to_owned()),
+            outcome: self.outcome,
             reason: self.reason.as_deref().map(str::to_owned),
-        }
-    }
-}
-
-impl Outcome {
-    /// The word for it, everywhere.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Lost => "lost",
-            Self::Excused => "excused",
-            Self::GivenBack => "given_back",
         }
     }
 }

@@ -1,23 +1,22 @@
-//! What a pass of the coordinator looks at, and what it does about it. The guards are those of the statements in
-//! `postgres/supervision.rs`.
+//! What a pass of the coordinator looks at, and what it does about it.
 
 use std::time::Duration;
 
 use batch::{
-    AttemptId, ChunkId, ChunkSnapshot, ChunkState, CustomerId, PerPriority, RunId, RunSnapshot, RunState,
-    Snapshot, Verdict,
+    AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, PerPriority, RunEvent, RunId,
+    RunSnapshot, RunState, Snapshot, Verdict,
 };
 use jiff::Timestamp;
 
-use super::rows::{Chunk, Leadership, Outcome, Rows, Run};
+use super::rows::{Chunk, Leadership, Rows, Run};
 use super::values::{after, in_order, valued};
-use super::{Call, Memory, invalid, later};
+use super::{Memory, invalid, later};
 use crate::record::{DEAD_CHUNK, FinishedRun, Term, Valued, VisibleRuns};
 use crate::{Result, Supervision};
 
 impl Supervision for Memory {
     async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
-        self.call(Call::Lead, |rows, now| {
+        self.call(|rows, now| {
             let term = match &rows.leadership {
                 None => Term(1),
                 Some(leads) if leads.expires_at <= now => Term(leads.term.0 + 1),
@@ -32,7 +31,7 @@ impl Supervision for Memory {
     }
 
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
-        self.call(Call::Abdicate, |rows, now| {
+        self.call(|rows, now| {
             let own = rows.leadership.as_mut().filter(|leads| leads.leader == leader && leads.term == term);
             if let Some(leads) = own {
                 leads.expires_at = now;
@@ -43,36 +42,31 @@ impl Supervision for Memory {
     }
 
     async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
-        self.call(Call::Snapshot, |rows, now| {
+        self.call(|rows, now| {
             let open = rows.runs().filter(|(_, run)| !run.state.is_over());
             let runs = open.map(|(id, run)| run_snapshot(rows, id, run, now)).collect();
-            Ok(Snapshot { taken_at: now, store_well_since: rows.well_since, waiting, runs })
+            Ok(Snapshot { taken_at: now, store_well_since: self.shared.start.0, waiting, runs })
         })
         .await
     }
 
     async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {
-        self.call(Call::Rescue, |rows, now| {
+        self.call(|rows, now| {
             if !rows.leads(term, now) {
                 return Ok(false);
             }
-            let is_lost = |chunk: &&mut Chunk| chunk.leased_until.is_some_and(|until| until <= now);
-            let Some(chunk) = rows.leased(attempt).filter(is_lost) else { return Ok(false) };
-            chunk.follow(verdict, now);
-            if let Some(row) = chunk.row_mut(attempt.attempt).filter(|row| row.outcome.is_none()) {
-                row.end(Outcome::Lost, now, Some("its lease expired".into()));
-            }
-            Ok(true)
+            let event = ChunkEvent::Rescued(attempt.attempt, verdict);
+            Ok(rows.take(attempt.chunk, event, now, Some("its lease expired".into())).is_ok())
         })
         .await
     }
 
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
-        self.call(Call::FinishRun, |rows, now| finish(rows, term, run, now)).await
+        self.call(|rows, now| finish(rows, term, run, now)).await
     }
 
     async fn values_after(&self, run: RunId, from: Option<CustomerId>, limit: u32) -> Result<Vec<Valued>> {
-        self.call(Call::ValuesAfter, |rows, _| {
+        self.call(|rows, _| {
             let from = from.unwrap_or(CustomerId(i64::MIN));
             let Some(run) = rows.run(run).filter(|run| run.state == RunState::Finished) else {
                 return Ok(Vec::new());
@@ -84,7 +78,7 @@ impl Supervision for Memory {
     }
 
     async fn visible_runs(&self) -> Result<VisibleRuns> {
-        self.call(Call::VisibleRuns, |rows, _| {
+        self.call(|rows, _| {
             let finished = rows.runs().filter(|(_, run)| run.state == RunState::Finished);
             let mut finished: Vec<_> = finished.map(|(id, run)| (run.as_of, id, run.is_whole)).collect();
             finished.sort_unstable_by(|left, right| right.cmp(left));
@@ -99,7 +93,7 @@ impl Supervision for Memory {
 }
 
 fn run_snapshot(rows: &Rows, id: RunId, run: &Run, now: Timestamp) -> RunSnapshot {
-    let open = run.chunks().filter(|(_, chunk)| !chunk.state.is_settled());
+    let open = run.chunks().filter(|(_, chunk)| !chunk.snapshot.state.is_settled());
     RunSnapshot {
         run: id,
         state: run.state,
@@ -107,22 +101,14 @@ fn run_snapshot(rows: &Rows, id: RunId, run: &Run, now: Timestamp) -> RunSnapsho
         planned_at: run.planned_at,
         deadline_at: run.deadline_at,
         progress: rows.progress(id, run),
-        open_chunks: open.map(|(id, chunk)| chunk_snapshot(id, chunk, now)).collect(),
+        open_chunks: open.map(|(_, chunk)| chunk_snapshot(chunk, now)).collect(),
     }
 }
 
-fn chunk_snapshot(id: ChunkId, chunk: &Chunk, now: Timestamp) -> ChunkSnapshot {
-    let is_expired =
-        chunk.state == ChunkState::Leased && chunk.leased_until.is_some_and(|until| until <= now);
-    ChunkSnapshot {
-        chunk: id,
-        state: chunk.state,
-        attempt: chunk.attempt,
-        failures: if is_expired { chunk.failures() } else { 0 },
-        published_at: chunk.published_at,
-        leased_until: chunk.leased_until,
-        retry_at: chunk.retry_at,
-    }
+/// Failures are counted where they will be asked for.
+fn chunk_snapshot(chunk: &Chunk, now: Timestamp) -> ChunkSnapshot {
+    let is_expired = chunk.snapshot.leased_until.is_some_and(|until| until <= now);
+    ChunkSnapshot { failures: if is_expired { chunk.failures() } else { 0 }, ..chunk.snapshot }
 }
 
 /// Finishes a run: everything is checked before anything is changed.
@@ -130,22 +116,22 @@ fn finish(rows: &mut Rows, term: Term, id: RunId, now: Timestamp) -> Result<Opti
     if !rows.leads(term, now) {
         return Ok(None);
     }
-    let Some(run) = rows.run(id).filter(|run| !run.state.is_over()) else { return Ok(None) };
+    let Some(run) = rows.run(id) else { return Ok(None) };
     let dead = dead_customers(run);
     let mut progress = rows.progress(id, run);
     progress.rejections += dead.len() as u64;
-    if !progress.is_settled() {
-        return Ok(None); // A dead letter was put back meanwhile.
-    }
+    let Ok(state) = run.state.after(RunEvent::Finished(progress)) else {
+        return Ok(None); // It was cancelled, or a dead letter was put back meanwhile.
+    };
     if let Some((twice, _)) = dead.iter().find(|(customer, _)| run.rejections.contains_key(customer)) {
-        return Err(invalid(Call::FinishRun, format_args!("customer {twice} would have two rejections")));
+        return Err(invalid("finish a run", format_args!("customer {twice} would have two rejections")));
     }
     let values = in_order(run.values.clone())
-        .map_err(|twice| invalid(Call::FinishRun, format_args!("customer {twice} has two values")))?;
+        .map_err(|twice| invalid("finish a run", format_args!("customer {twice} has two values")))?;
     let stored: u64 = values.iter().map(|packed| packed.count).sum();
     if stored != progress.values || progress.values + progress.rejections != run.customers {
         return Err(invalid(
-            Call::FinishRun,
+            "finish a run",
             format_args!(
                 "run {id} planned {} customers, its chunks counted {} values and {} rejections, and {stored} \
                  values are stored",
@@ -160,19 +146,19 @@ fn finish(rows: &mut Rows, term: Term, id: RunId, now: Timestamp) -> Result<Opti
     let run = rows.run_mut(id).expect("it was there a moment ago");
     let rejections = dead.into_iter().map(|(customer, chunk)| (customer, (chunk, DEAD_CHUNK)));
     run.rejections.extend(rejections);
-    for chunk in run.chunks.iter_mut().filter(|chunk| chunk.state == ChunkState::Dead) {
+    for chunk in run.chunks.iter_mut().filter(|chunk| chunk.snapshot.state == ChunkState::Dead) {
         chunk.rejection_count = chunk.customers.into();
     }
     run.values = values;
-    (run.state, run.finished_at, run.visible_version) =
-        (RunState::Finished, Some(now), Some(visible_version));
+    (run.state, run.finished_at, run.visible_version) = (state, Some(now), Some(visible_version));
     let took = now.duration_since(run.planned_at).unsigned_abs();
     Ok(Some(FinishedRun { run: id, progress, took }))
 }
 
 /// The customers of dead chunks who are not rejected yet.
 fn dead_customers(run: &Run) -> Vec<(CustomerId, ChunkId)> {
-    let dead =
-        run.chunks().filter(|(_, chunk)| chunk.state == ChunkState::Dead && chunk.rejection_count == 0);
+    let dead = run
+        .chunks()
+        .filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead && chunk.rejection_count == 0);
     dead.flat_map(|(id, chunk)| chunk.members().into_iter().map(move |customer| (customer, id))).collect()
 }

@@ -1,18 +1,12 @@
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Mutex;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use batch::{Attempt, ChunkId, ChunkRef, CustomerId, PerPriority, Plan, PlannedChunk, Priority, RunId};
+use batch::CustomerId;
 use jiff::Timestamp;
-use model::{BgNbd, ContractModels, Currency, GammaGamma, Models, Parameters, ValueTerms};
+use model::{ContractModels, Currency};
 
 use super::*;
-use crate::contract::{Ground, as_of, base, observation};
-use crate::{
-    Attempts, Begin, NewModelVersion, NewRun, Planning, Reading, Selection, Standing, Supervision, Values,
-};
+use crate::contract::{Ground, base, observation};
+use crate::{Planning, Reading, Values};
 
 /// The store over the contract's base; time passes by tokio's clock, which is paused.
 struct Paused(Memory);
@@ -33,8 +27,6 @@ crate::contract_tests!(tokio::test(start_paused = true), std::future::ready(Paus
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
-const LEASE: Duration = Duration::from_secs(20);
-
 fn memory() -> Memory {
     let mut accounts = Accounts::new(observation());
     for known in base() {
@@ -50,64 +42,6 @@ fn memory() -> Memory {
     Memory::new(accounts, START)
 }
 
-/// What becomes of the calls, one after the other, and then of all others.
-struct Script {
-    fates: Mutex<Vec<Fate>>,
-    then: Fate,
-}
-
-impl Hook for Script {
-    fn fate(&self, call: Call, caller: &str) -> Fate {
-        assert!(matches!(call, Call::BeginAttempt | Call::WaitUntilAvailable), "{call:?} of {caller}");
-        self.fates.lock().unwrap().pop().unwrap_or(self.then)
-    }
-}
-
-/// A run of one chunk, published, and the same store under a hook that gives the first call this fate.
-async fn hooked(first: Fate) -> (Memory, ChunkRef) {
-    let store = memory();
-    let chunk = published(&store).await;
-    // The hook comes late, so that it need not know how a run is made.
-    (store.with_hook(Script { fates: Mutex::new(vec![first]), then: Fate::default() }), chunk)
-}
-
-async fn published(store: &Memory) -> ChunkRef {
-    let new = NewModelVersion {
-        currency: Currency::parse("USD").unwrap(),
-        models: Models::from(Parameters {
-            bg_nbd: BgNbd::new(0.25, 4.5, 0.8, 2.5).unwrap(),
-            gamma_gamma: GammaGamma::new(6.25, 3.75, 1_500.0).unwrap(),
-        }),
-        fit: serde_json::Value::Null,
-        data_fingerprint: String::new(),
-        code_version: String::new(),
-    };
-    let model_version = store.save_model_version(&new, None).await.unwrap();
-    let new = NewRun {
-        night: None,
-        selection: Selection::All,
-        priority: Priority::Normal,
-        as_of: as_of(),
-        deadline: Duration::from_mins(30),
-        model_version,
-        terms: ValueTerms::default(),
-        plan: Plan { chunks: vec![PlannedChunk { customers: vec![CustomerId(101)], work: 1.0 }] },
-        trace: Vec::new(),
-    };
-    let run = store.create_run(&new).await.unwrap().run;
-    store.mark_published(run, &[(ChunkId(1), Attempt(0))]).await.unwrap();
-    ChunkRef { run, chunk: ChunkId(1) }
-}
-
-async fn begin(store: &Memory, chunk: ChunkRef, is_repeat: bool) -> Result<Begin> {
-    store.begin_attempt(chunk, "worker", LEASE, is_repeat).await
-}
-
-/// The number of attempts that the store has counted.
-fn counted(store: &Memory, run: RunId) -> usize {
-    store.rows().run(run).unwrap().chunks[0].attempts.len()
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_clock_is_tokio_s_from_the_moment_that_the_store_was_given() {
     let store = memory();
@@ -115,71 +49,6 @@ async fn the_clock_is_tokio_s_from_the_moment_that_the_store_was_given() {
     tokio::time::advance(Duration::from_micros(1_500)).await;
 
     assert_eq!(store.now().await.unwrap(), Timestamp::from_microsecond(1_500).unwrap());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lost_call_has_not_happened_and_an_unheard_one_has() {
-    for (ending, expected) in [(Ending::Lost, 0), (Ending::Broken, 0), (Ending::Unheard, 1)] {
-        let (store, chunk) = hooked(Fate { ending, ..Fate::default() }).await;
-
-        let error = begin(&store, chunk, false).await.unwrap_err();
-
-        assert_eq!(error.is_transient(), ending != Ending::Broken, "{error}");
-        assert_eq!(counted(&store, chunk.run), expected, "{ending:?}");
-        assert!(matches!(begin(&store, chunk, true).await, Ok(Begin::Assigned(_))));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_late_call_takes_effect_when_it_arrives_and_its_answer_comes_later() {
-    let (before, after) = (Duration::from_secs(2), Duration::from_secs(3));
-    let (store, chunk) = hooked(Fate { before, after, ..Fate::default() }).await;
-
-    let begun = begin(&store, chunk, false).await.unwrap();
-
-    let Begin::Assigned(assignment) = begun else { panic!("{begun:?}") };
-    assert_eq!(store.clock(), Timestamp::from_second(5).unwrap());
-    let row = &store.rows().run(chunk.run).unwrap().chunks[0].attempts[0].clone();
-    assert_eq!((row.attempt, row.began_at), (assignment.attempt.attempt, Timestamp::from_second(2).unwrap()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_call_that_is_dropped_has_taken_effect_or_not() {
-    for (before, after, expected) in [(LEASE, Duration::ZERO, 0), (Duration::ZERO, LEASE, 1)] {
-        let (store, chunk) = hooked(Fate { before, after, ..Fate::default() }).await;
-
-        {
-            let mut begin = pin!(begin(&store, chunk, false));
-            assert!(begin.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        }
-
-        assert_eq!(counted(&store, chunk.run), expected);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_store_is_away_for_as_long_as_the_hook_says_so() {
-    let (store, _) = hooked(Fate { ending: Ending::Lost, ..Fate::default() }).await;
-
-    store.wait_until_available().await;
-
-    assert_eq!(store.clock(), Timestamp::from_second(1).unwrap());
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_restart_the_store_has_been_well_since_then_and_has_lost_nothing() {
-    let store = memory();
-    let chunk = published(&store).await;
-    let Begin::Assigned(assignment) = begin(&store, chunk, false).await.unwrap() else {
-        panic!("it is free")
-    };
-    tokio::time::advance(LEASE).await;
-
-    store.restart();
-
-    let snapshot = store.snapshot(PerPriority::default()).await.unwrap();
-    assert_eq!((snapshot.store_well_since, snapshot.taken_at), (store.clock(), store.clock()));
-    assert_eq!(store.resume_attempt(assignment.attempt, LEASE).await.unwrap(), Standing::Held);
 }
 
 #[tokio::test]
@@ -200,10 +69,16 @@ async fn accounts_that_were_folded_for_another_moment_are_not_handed_out() {
 /// What becomes of two attempts at one chunk of which the first is late, under a broken rule.
 #[cfg(feature = "faults")]
 mod broken {
-    use batch::{AttemptId, Verdict};
+    use batch::{Attempt, AttemptId, ChunkId, ChunkRef, Plan, PlannedChunk, Priority, Verdict};
+    use model::{BgNbd, GammaGamma, Models, Parameters, ValueTerms};
 
     use super::*;
-    use crate::{CommitOutcome, Rejected, ResultRows};
+    use crate::contract::as_of;
+    use crate::{
+        Attempts, Begin, CommitOutcome, NewModelVersion, NewRun, Rejected, ResultRows, Selection, Supervision,
+    };
+
+    const LEASE: Duration = Duration::from_secs(20);
 
     const ROWS: ResultRows = ResultRows { values: Vec::new(), rejections: Vec::new() };
 
@@ -218,6 +93,38 @@ mod broken {
         let late = attempt(begin(&store, chunk, false).await);
         let latest = attempt(begin(&store, chunk, true).await);
         (store, late, latest)
+    }
+
+    async fn published(store: &Memory) -> ChunkRef {
+        let new = NewModelVersion {
+            currency: Currency::parse("USD").unwrap(),
+            models: Models::from(Parameters {
+                bg_nbd: BgNbd::new(0.25, 4.5, 0.8, 2.5).unwrap(),
+                gamma_gamma: GammaGamma::new(6.25, 3.75, 1_500.0).unwrap(),
+            }),
+            fit: serde_json::Value::Null,
+            data_fingerprint: String::new(),
+            code_version: String::new(),
+        };
+        let model_version = store.save_model_version(&new, None).await.unwrap();
+        let new = NewRun {
+            night: None,
+            selection: Selection::All,
+            priority: Priority::Normal,
+            as_of: as_of(),
+            deadline: Duration::from_mins(30),
+            model_version,
+            terms: ValueTerms::default(),
+            plan: Plan { chunks: vec![PlannedChunk { customers: vec![CustomerId(101)], work: 1.0 }] },
+            trace: Vec::new(),
+        };
+        let run = store.create_run(&new).await.unwrap().run;
+        store.mark_published(run, &[(ChunkId(1), Attempt(0))]).await.unwrap();
+        ChunkRef { run, chunk: ChunkId(1) }
+    }
+
+    async fn begin(store: &Memory, chunk: ChunkRef, is_repeat: bool) -> Result<Begin> {
+        store.begin_attempt(chunk, "worker", LEASE, is_repeat).await
     }
 
     fn attempt(begin: Result<Begin>) -> AttemptId {

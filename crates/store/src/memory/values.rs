@@ -2,31 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use batch::{AttemptId, ChunkState, CustomerId};
+use batch::{AttemptId, ChunkEvent, CustomerId};
 use jiff::Timestamp;
 use model::{Account, Observation, Rejection, Value};
+use tokio::task::consume_budget;
 
 use super::packed::Packed;
-use super::rows::{Outcome, Rows, Run};
-use super::{Base, Call, Memory, invalid};
+use super::rows::{Rows, Run};
+use super::{Base, Memory, invalid};
 use crate::record::{CommitOutcome, History, ModelVersion, ModelVersionId, Reading, ResultRows, Valued};
 use crate::{Result, Values};
 
 impl Values for Memory {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
-        let answer = self.arrive(Call::ReadHistories).await?;
-        answer.arrive(histories(self.base(), reading)).await
+        consume_budget().await;
+        histories(self.base(), reading)
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {
-        let answer = self.arrive(Call::CommitAttempt).await?;
+        // Outside the lock: it is most of the work.
         let new = NewValues::of(self.base(), &rows.values);
-        let result = commit(&mut self.rows(), attempt, rows, new, self.clock());
-        answer.arrive(result).await
+        self.call(|all, now| commit(all, attempt, rows, new, now)).await
     }
 
     async fn model_version(&self, version: ModelVersionId) -> Result<Option<ModelVersion>> {
-        self.call(Call::ModelVersion, |rows, _| Ok(rows.model_version(version).cloned())).await
+        self.call(|rows, _| Ok(rows.model_version(version).cloned())).await
     }
 }
 
@@ -34,7 +34,7 @@ fn histories(base: &dyn Base, reading: &Reading<'_>) -> Result<Vec<History>> {
     let asked = Observation::new(reading.as_of.as_microsecond(), reading.currency);
     if let Some(folded) = base.observation().filter(|&folded| folded != asked) {
         return Err(invalid(
-            Call::ReadHistories,
+            "read histories",
             format_args!("the accounts were folded for {folded:?}, and {asked:?} is asked for"),
         ));
     }
@@ -102,40 +102,29 @@ fn commit(
     now: Timestamp,
 ) -> Result<CommitOutcome> {
     let (values, rejections) = (result.values.len() as u64, result.rejections.len() as u64);
-    let Some(work) = rows.open_chunk(attempt.chunk).map(|chunk| chunk.work) else {
-        return Ok(CommitOutcome::Refused);
-    };
-    rows.mutations.hear_of_commit(attempt.chunk.run, values, rejections, work);
-    let is_fenced = rows.mutations.is_fenced();
-
-    let chunk = rows.open_chunk(attempt.chunk).expect("it was there a moment ago");
-    let is_latest = !is_fenced || chunk.is_leased_by(attempt.attempt);
-    if !is_latest || u64::from(chunk.customers) != values + rejections {
+    let (id, event) = (attempt.chunk, ChunkEvent::Committed(attempt.attempt));
+    let Some(chunk) = rows.chunk(id) else { return Ok(CommitOutcome::Refused) };
+    let (customers, work) = (u64::from(chunk.customers), chunk.work);
+    rows.mutations.hear_of_commit(id.run, values, rejections, work);
+    if rows.after(id, event, now).is_err() || customers != values + rejections {
         return Ok(CommitOutcome::Refused);
     }
-    let run = rows.run_mut(attempt.chunk.run).expect("a chunk has a run");
-    let rejected = result
-        .rejections
-        .iter()
-        .map(|rejected| (rejected.customer, (attempt.chunk.chunk, rejected.reason.code())));
+    let run = rows.run_mut(id.run).expect("a chunk has a run");
+    let rejected =
+        result.rejections.iter().map(|rejected| (rejected.customer, (id.chunk, rejected.reason.code())));
     let rejected: BTreeMap<_, _> = rejected.collect();
     let is_twice = rejected.len() as u64 != rejections
         || rejected.keys().any(|customer| run.rejections.contains_key(customer));
     if is_twice {
-        return Err(invalid(Call::CommitAttempt, "a customer would have two rejections"));
+        return Err(invalid("commit an attempt", "a customer would have two rejections"));
     }
 
     // From here on nothing stands in the way.
     run.rejections.extend(rejected);
     run.values.extend(new.packed);
     run.accounts.extend(new.accounts);
-    let chunk = run.chunk_mut(attempt.chunk.chunk).expect("it was there a moment ago");
-    (chunk.state, chunk.settled_at, chunk.leased_until) = (ChunkState::Done, Some(now), None);
+    let chunk = rows.take(id, event, now, None).expect("it was allowed a moment ago");
     (chunk.value_count, chunk.rejection_count) = (values, rejections);
-    if let Some(row) = chunk.row_mut(attempt.attempt) {
-        let reason = row.reason.take();
-        row.end(Outcome::Done, now, reason);
-    }
     Ok(CommitOutcome::Committed)
 }
 

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use super::attempts::{attempt_id, customers};
 use super::copy::read_rows;
-use super::row::{get, json, word};
+use super::row::{get, json, word, word_if_any};
 use super::supervision::{end_writers, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
@@ -243,7 +243,7 @@ fn attempt_record(row: &Row) -> Result<AttemptRecord, Fault> {
         worker: get(row, "worker")?,
         began_at: get(row, "began_at")?,
         ended_at: get(row, "ended_at")?,
-        outcome: get(row, "outcome")?,
+        outcome: word_if_any(row, "outcome")?,
         reason: get(row, "reason")?,
     })
 }

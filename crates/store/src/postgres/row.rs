@@ -15,7 +15,16 @@ pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Result<T, F
 
 /// Reads a column of words.
 pub(super) fn word<T: FromStr<Err: Display>>(row: &Row, column: &str) -> Result<T, Fault> {
-    let text: &str = get(row, column)?;
+    parsed(get(row, column)?, column)
+}
+
+/// Reads a column of words of which some are missing.
+pub(super) fn word_if_any<T: FromStr<Err: Display>>(row: &Row, column: &str) -> Result<Option<T>, Fault> {
+    let text: Option<&str> = get(row, column)?;
+    text.map(|text| parsed(text, column)).transpose()
+}
+
+fn parsed<T: FromStr<Err: Display>>(text: &str, column: &str) -> Result<T, Fault> {
     text.trim_end().parse().map_err(|error| Fault::nonsense(format!("column {column}: {error}")))
 }
 
