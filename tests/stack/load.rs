@@ -400,6 +400,57 @@ async fn loading_the_same_subscriptions_twice_charges_nobody_twice() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_is_there_without_an_end_gets_the_one_of_the_file_and_nothing_else() {
+    const HEADER: &str = "customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason\n";
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("subscribed-and-ended");
+    let first = "\
+        1,pro,1,2020-01-31,,29.00,USD,\n\
+        1,pro,12,2020-01-31,,290,USD,\n\
+        2,pro,1,2020-02-01,,29.00,USD,\n\
+        2,pro,1,2020-02-02,2020-06-01,29.00,USD,cancelled\n\
+        2,pro,1,2020-02-03,,29.00,USD,\n";
+    let subscriptions = Some(folder.write("first.csv", [HEADER, first].concat()));
+    load_quietly(&mut client, &LoadInput { subscriptions, ..subscribed(&folder) }).await.unwrap();
+
+    let second = "\
+        1,pro,1,2020-01-31,2020-06-30,29.00,USD,cancelled\n\
+        1,pro,12,2020-01-31,2021-01-31,300,USD,cancelled\n\
+        2,pro,1,2020-02-01,,29.00,USD,\n\
+        2,pro,1,2020-02-02,2020-07-01,29.00,USD,cancelled\n\
+        2,pro,1,2020-02-03,2020-07-01,29.00,USD,\n\
+        2,pro,1,2020-02-03,2020-08-01,29.00,USD,\n\
+        2,pro,1,2020-02-04,2020-08-01,29.00,USD,moved\n";
+    let subscriptions = Some(folder.write("second.csv", [HEADER, second].concat()));
+    let input = LoadInput { subscriptions, ..folder.nothing() };
+    let report = load_quietly(&mut client, &input).await.unwrap().subscriptions.unwrap();
+
+    assert_eq!((report.loaded, report.rejected), (3, counts(&[("duplicate_subscription", 4)])));
+    let mut reader = csv::Reader::from_path(folder.path("rejects.csv")).unwrap();
+    let details: Vec<_> = reader.records().map(|record| record.unwrap()[3].to_owned()).collect();
+    let expected = [
+        "with period_months 12, in the database already: price_minor is 29000 there and 30000 here, ended_at is empty",
+        "with period_months 1, in the database already: it is the same",
+        "ended_at is 2020-06-01 00:00:00+00 there and 2020-07-01 00:00:00+00 here",
+        "with period_months 1, in line 6 already",
+    ];
+    assert_eq!(details.len(), expected.len());
+    for (detail, expected) in details.iter().zip(expected) {
+        assert!(detail.contains(expected), "{detail}");
+    }
+    let sql = "
+        select string_agg(concat_ws(' ', customer_id, period_months, started_at::date, ended_at::date, end_reason), '; '
+                          order by started_at, period_months)
+        from source.subscriptions";
+    let found: String = client.query_one(sql, &[]).await.unwrap().get(0);
+    assert_eq!(
+        found,
+        "1 1 2020-01-31 2020-06-30 cancelled; 1 12 2020-01-31; 2 1 2020-02-01; \
+         2 1 2020-02-02 2020-06-01 cancelled; 2 1 2020-02-03 2020-07-01; 2 1 2020-02-04 2020-08-01 moved"
+    );
+}
+
+#[tokio::test]
 async fn a_view_of_subscriptions_keeps_nobody_from_loading_transactions() {
     let (_database, mut client) = database().await;
     let folder = Folder::new("subscription-view");

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use batch::{CustomerId, RunId};
-use model::{ContractModels, Currency, Rejection};
+use model::{Account, ContractModels, Currency, Rejection};
 use store::contract::{BaseCustomer, Ground, base};
 use store::postgres::Postgres;
-use store::{Reading, Values};
-use tests::{Database, Fleet, Program, Stack};
+use store::{Planning, Reading, Selection, Values};
+use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually};
+use tokio_postgres::error::SqlState;
 
 /// Moves everything that ends some day so many seconds back, as if they had passed.
 const PASS: &str = "
@@ -28,7 +29,8 @@ impl Moved {
     async fn fresh() -> Self {
         let database = Database::create(&Stack::from_env()).await;
         let client = database.client().await;
-        for BaseCustomer { id, external_id, segment, acquired_at, transactions } in base() {
+        for known in base() {
+            let BaseCustomer { id, external_id, segment, acquired_at, transactions, .. } = known;
             let insert = "insert into source.customers values ($1, $2, $3, $4)";
             client
                 .execute(insert, &[&id.0, &external_id, &segment, &acquired_at])
@@ -40,6 +42,17 @@ impl Moved {
                 let row: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
                     [&number, &id.0, &occurred_at, &amount_minor, &currency];
                 client.execute(insert, &row).await.expect("the database answers");
+            }
+            if let Some((started_at, price_minor)) = known.subscription {
+                let insert = "
+                    insert into source.subscriptions (customer_id, plan, period_months, started_at, price_minor, currency)
+                    values ($1, 'pro', 1, $2, $3, 'USD')";
+                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&id.0, &started_at, &price_minor];
+                client.execute(insert, &row).await.expect("the database answers");
+            }
+            if let Some(cost_minor) = known.acquisition_cost_minor {
+                let insert = "insert into source.acquisition_costs values ($1, $2, 'USD')";
+                client.execute(insert, &[&id.0, &cost_minor]).await.expect("the database answers");
             }
         }
         let store = database.store();
@@ -171,12 +184,16 @@ async fn migrate_recommends_the_covering_indexes_of_subscriptions_and_costs_wher
     assert!(!advice.contains("source.transactions"), "{advice}");
 }
 
-/// Takes the latest migration back, as the release before left the schema, with a run in some state.
-async fn older_schema(database: &Database, state: &str) {
-    let older = format!(
-        "drop schema source cascade; drop schema fleet cascade;
-         drop table refinery_schema_history;
-         {}
+/// A database as the release before has made it and used it, with a run in some state.
+async fn older(state: &str) -> Database {
+    let database = Database::create(&Stack::from_env()).await;
+    let client = database.client().await;
+    let forget = "drop schema source cascade; drop schema fleet cascade; drop table refinery_schema_history";
+    client.batch_execute(forget).await.expect("the database answers");
+    let migrated = database.store().migrate_to(3).await.expect("an empty database can be migrated");
+    assert_eq!(migrated.applied.len(), 3);
+    let used = format!(
+        "insert into source.customers values (7, 'c-7', 'venues', '2020-01-01');
          insert into fleet.model_versions (currency, parameters, fit, data_fingerprint, code_version)
          values ('EUR', '{{}}', '{{}}', '', '');
          insert into fleet.runs (selection, is_whole, priority, state, as_of, model_version, terms, deadline_at,
@@ -184,34 +201,30 @@ async fn older_schema(database: &Database, state: &str) {
          values ('all customers', true, 'normal', '{state}', now(), 1, '{{\"annual_discount_rate\": 0.15}}', now(),
                  1, 1, '[]');
          create table fleet.values_1 partition of fleet.values for values in (1);
-         insert into fleet.values_1 values (1, 7, 100, 0.5, 0.25, 1, 2, 3, 4);",
-        [
-            include_str!("../../crates/store/migrations/V1__source.sql"),
-            include_str!("../../crates/store/migrations/V2__fleet.sql"),
-            include_str!("../../crates/store/migrations/V3__promotions.sql"),
-        ]
-        .concat()
+         insert into fleet.values_1 values (1, 7, 100, 0.5, 0.25, 1, 2, 3, 4);"
     );
-    database.client().await.batch_execute(&older).await.expect("the database answers");
+    client.batch_execute(&used).await.expect("the database answers");
+    database
 }
-
-/// Applies the latest migration by itself: the others were applied without being written down.
-const LATEST: &str = include_str!("../../crates/store/migrations/V4__subscriptions.sql");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_of_the_release_before_stay_and_its_dispatcher_is_refused() {
-    let database = Database::create(&Stack::from_env()).await;
-    older_schema(&database, "finished").await;
-    let client = database.client().await;
+    let database = older("finished").await;
+    let (client, store) = (database.client().await, database.store());
 
-    client.batch_execute(LATEST).await.expect("the database answers");
+    let migrated = store.migrate().await.unwrap();
 
+    assert_eq!(migrated.applied, ["V4__subscriptions"]);
+    store.check_schema().await.unwrap();
     let row = client.query_one("select * from fleet.values", &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>("value_minor"), row.get::<_, f64>("p_alive")), (100, 0.25));
     assert_eq!(row.get::<_, Option<i64>>("value_36_minor"), None);
-    let summary = database.store().summary(RunId(1), 10).await.unwrap();
+    let summary = store.summary(RunId(1), 10).await.unwrap();
     assert!(summary.top.is_empty(), "{summary:?}");
-    let error = database.store().explain(RunId(1), CustomerId(7)).await.unwrap_err();
+    let [venues] = &summary.segments[..] else { panic!("{summary:?}") };
+    assert_eq!((venues.customers, venues.value_minor, venues.contract_minor), (1, 100, 0));
+    assert_eq!(venues.historic_minor, None, "the release before did not know it");
+    let error = store.explain(RunId(1), CustomerId(7)).await.unwrap_err();
     assert!(error.to_string().contains("the release before"), "{error}");
     let plan = "
         insert into fleet.runs (selection, is_whole, priority, state, as_of, model_version, terms, deadline_at,
@@ -225,12 +238,174 @@ async fn values_of_the_release_before_stay_and_its_dispatcher_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_wider_tables_wait_for_an_open_run_to_finish() {
+    const LEFT: &str = "
+        select (select count(*) from refinery_schema_history),
+               to_regclass('source.subscriptions') is null,
+               (select count(*) from information_schema.columns
+                 where table_schema = 'fleet' and table_name = 'values')";
+    let database = older("running").await;
+    let (client, store) = (database.client().await, database.store());
+
+    let error = store.migrate().await.unwrap_err();
+
+    assert!(error.to_string().contains("a run is open"), "{error}");
+    let left = client.query_one(LEFT, &[]).await.unwrap();
+    assert_eq!((left.get::<_, i64>(0), left.get::<_, bool>(1), left.get::<_, i64>(2)), (3, true, 9));
+    client.batch_execute("update fleet.runs set state = 'finished'").await.unwrap();
+    assert_eq!(store.migrate().await.unwrap().applied.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_the_release_before_cannot_begin_and_leaves_nothing_behind() {
+    const BEGIN: &str = "
+        with begun as (
+            update fleet.chunks
+               set state = 'leased', attempt = attempt + 1
+             where run_id = $1
+               and chunk_id = 1
+         returning run_id, chunk_id, attempt
+        )
+        insert into fleet.attempts (run_id, chunk_id, attempt, worker)
+        select run_id, chunk_id, attempt, 'old' from begun";
+    let fleet = Fleet::new(&program()).await;
+    let run = fleet.dispatch(&["--chunk-customers", "1000"]).await;
+    let client = fleet.sql().await;
+
+    let error = client.execute(BEGIN, &[&run.0]).await.unwrap_err();
+
+    let refusal = error.as_db_error().unwrap();
+    assert_eq!(refusal.code(), &SqlState::INSUFFICIENT_RESOURCES);
+    assert!(refusal.message().contains("replace it"), "{refusal}");
+    const LEFT: &str = "
+        select (select max(attempt) from fleet.chunks where run_id = $1),
+               (select count(*) from fleet.attempts where run_id = $1)";
+    let left = client.query_one(LEFT, &[&run.0]).await.unwrap();
+    assert_eq!((left.get::<_, i32>(0), left.get::<_, i64>(1)), (0, 0));
+    client.batch_execute("set ltv.release = 4").await.unwrap();
+    assert_eq!(client.execute(BEGIN, &[&run.0]).await.unwrap(), 1);
+}
+
+/// Reads the accounts of customers 1 to 3 at 1 July 2026, in euros.
+async fn first_three(store: &Postgres, is_whole: bool) -> [Result<Account, Rejection>; 3] {
+    let histories = store
+        .read_histories(&Reading {
+            customers: &[1, 2, 3].map(CustomerId),
+            is_whole,
+            as_of: "2026-07-01T00:00:00Z".parse().unwrap(),
+            currency: Currency::parse("EUR").unwrap(),
+            contracts: &ContractModels::default(),
+        })
+        .await
+        .unwrap();
+    histories.into_iter().map(|history| history.account).collect::<Vec<_>>().try_into().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_without_a_moment_is_a_rejection_of_its_customer_and_not_passed_over() {
     let database = Database::create(&Stack::from_env()).await;
-    older_schema(&database, "running").await;
+    let fill = "
+        alter table source.transactions alter column occurred_at drop not null;
+        alter table source.subscriptions alter column started_at drop not null;
+        insert into source.transactions values
+            (1, 1, '2026-01-01', 500, 'EUR'), (2, 1, null, 700, 'EUR'), (3, 3, '2026-01-01', 500, 'EUR'),
+            (4, 3, '2026-07-01', 500, 'EUR');
+        insert into source.subscriptions values
+            (2, 'pro', 1, '2026-01-15', null, 4900, 'EUR', null), (2, 'pro', 1, null, null, 4900, 'EUR', null);";
+    database.client().await.batch_execute(fill).await.unwrap();
 
-    let error = database.client().await.batch_execute(&format!("begin; {LATEST}")).await.unwrap_err();
+    for is_whole in [true, false] {
+        let [first, second, third] = first_three(&database.store(), is_whole).await;
 
-    assert!(error.as_db_error().unwrap().message().contains("a run is open"), "{error:?}");
+        assert_eq!(first, Err(Rejection::HistoryOutOfRange));
+        assert_eq!(second, Err(Rejection::HistoryOutOfRange));
+        assert_eq!(third.unwrap().spend_minor, 500, "what comes later is not seen");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_of_other_types_are_read_as_those_they_should_have() {
+    let database = Database::create(&Stack::from_env()).await;
+    let other_types = "
+        drop table source.customers, source.transactions, source.subscriptions, source.acquisition_costs;
+        create table source.customers
+            (customer_id integer, external_id varchar, segment varchar(9), acquired_at timestamp);
+        create table source.transactions
+            (customer_id integer, occurred_at timestamp, amount_minor numeric(12, 2), currency text);
+        create table source.subscriptions
+            (customer_id integer, plan varchar(20), period_months smallint, started_at date, ended_at timestamp,
+             price_minor integer, currency varchar, end_reason varchar);
+        create table source.acquisition_costs (customer_id smallint, cost_minor smallint, currency text);
+        insert into source.customers
+        select id, 'c-' || id, 'venues', '2020-01-01' from generate_series(1, 3) id;
+        insert into source.transactions values
+            (2, '2026-01-01', 500, 'EUR'), (2, '2026-06-30 23:59:59.999999', 700.00, 'EUR'),
+            (2, '2026-07-01', 900, 'EUR');
+        insert into source.subscriptions values
+            (1, 'pro', 1, '2026-01-15', null, 4900, 'EUR', null),
+            (2, 'pro', 1, '2026-01-15', '2026-03-15', 900, 'EUR', 'cancelled'),
+            (3, 'pro', 1, '2026-07-01', null, 4900, 'EUR', null);
+        insert into source.acquisition_costs values (1, 30000, 'EUR'), (3, 100, 'EUR');";
+    database.client().await.batch_execute(other_types).await.unwrap();
+    let (store, as_of) = (database.store(), "2026-07-01T00:00:00Z".parse().unwrap());
+
+    for selection in [
+        Selection::All,
+        Selection::Segment("venues".into()),
+        Selection::Customers([1, 2, 3].map(CustomerId).into()),
+    ] {
+        assert_eq!(store.selected(&selection, as_of).await.unwrap(), [1, 2, 3].map(CustomerId));
+    }
+    assert_eq!(store.customer_named("c-2").await.unwrap(), Some(CustomerId(2)));
+    for is_whole in [true, false] {
+        let [first, second, third] = first_three(&store, is_whole).await;
+        let first = first.unwrap();
+        assert_eq!((first.paid_minor, first.acquisition_cost_minor), (6 * 4_900, Some(30_000)));
+        let second = second.unwrap();
+        assert_eq!((second.spend_minor, second.paid_minor, second.contracts.len()), (1_200, 2 * 900, 0));
+        assert_eq!(third, Err(Rejection::NoPurchase));
+    }
+    let tenures = store.contract_tenures(as_of, Currency::parse("EUR").unwrap()).await.unwrap();
+    assert_eq!((tenures.len(), tenures[0].rows.len(), tenures[0].left_out), (1, 2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_read_as_all_three_relations_were_at_one_moment() {
+    const IS_WAITING: &str = "
+        select exists (select from pg_stat_activity
+                        where datname = current_database()
+                          and wait_event_type = 'Lock'
+                          and query like '%source.subscriptions%')";
+    const IS_IDLE_INSIDE: &str = "
+        select exists (select from pg_stat_activity
+                        where datname = current_database()
+                          and state like 'idle in transaction%')";
+    let database = Database::create(&Stack::from_env()).await;
+    let (writer, watcher) = (database.client().await, database.client().await);
+    let store = database.store();
+    let write = "
+        begin;
+        lock table source.subscriptions in access exclusive mode;
+        insert into source.transactions values (1, 1, '2026-01-01', 500, 'EUR');
+        insert into source.subscriptions values (1, 'pro', 1, '2026-01-15', null, 4900, 'EUR', null);
+        insert into source.acquisition_costs values (1, 30000, 'EUR');";
+    writer.batch_execute(write).await.unwrap();
+
+    // The transactions are read, without what is not committed yet; the subscriptions are waited for.
+    let reading = tokio::spawn({
+        let store = store.clone();
+        async move { first_three(&store, true).await }
+    });
+    eventually(PATIENCE, "the reader to wait", async || {
+        watcher.query_one(IS_WAITING, &[]).await.unwrap().get::<_, bool>(0).then_some(())
+    })
+    .await;
+    writer.batch_execute("commit").await.unwrap();
+
+    let [first, ..] = reading.await.unwrap();
+    assert_eq!(first, Err(Rejection::NoPurchase), "nor is what was committed since");
+    assert!(!watcher.query_one(IS_IDLE_INSIDE, &[]).await.unwrap().get::<_, bool>(0));
+    let [first, ..] = first_three(&store, true).await;
+    assert_eq!(first.unwrap().acquisition_cost_minor, Some(30_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,25 +419,16 @@ async fn accounts_are_read_from_all_three_relations() {
             (3, 'pro', 1, '2026-07-01', null, 4900, 'EUR', null);
         insert into source.acquisition_costs values (1, 30000, 'EUR'), (3, 100, 'EUR');";
     database.client().await.batch_execute(fill).await.unwrap();
-    let customers = [1, 2, 3].map(CustomerId);
 
     for is_whole in [true, false] {
-        let reading = Reading {
-            customers: &customers,
-            is_whole,
-            as_of: "2026-07-01T00:00:00Z".parse().unwrap(),
-            currency: Currency::parse("EUR").unwrap(),
-            contracts: &ContractModels::default(),
-        };
-        let histories = database.store().read_histories(&reading).await.unwrap();
+        let [first, second, third] = first_three(&database.store(), is_whole).await;
 
-        let [first, second, third] = &histories[..] else { panic!("{histories:?}") };
-        let first = first.account.as_ref().unwrap();
+        let first = first.unwrap();
         assert_eq!((first.purchases, first.paid_minor), (None, 6 * 4_900));
         assert_eq!((first.contracts.len(), first.acquisition_cost_minor), (1, Some(30_000)));
-        let second = second.account.as_ref().unwrap();
+        let second = second.unwrap();
         assert_eq!((second.spend_minor, second.paid_minor, second.contracts.len()), (1_200, 2 * 900, 0));
-        assert_eq!(third.account, Err(Rejection::NoPurchase), "his subscription has not begun");
+        assert_eq!(third, Err(Rejection::NoPurchase), "his subscription has not begun");
     }
 }
 

@@ -163,7 +163,8 @@ pub struct LoadArgs {
     pub transactions: Option<PathBuf>,
 
     /// CSV with the columns customer_id, plan, period_months, started_at, ended_at, currency, end_reason, and price or
-    /// price_minor; ended_at and end_reason may be empty
+    /// price_minor; ended_at and end_reason may be empty. A row that is in the database without an end, with the same
+    /// price, gets the end that the file has; any other row that is there already is rejected as a duplicate
     #[arg(long, value_name = "FILE", group = "files")]
     pub subscriptions: Option<PathBuf>,
 

@@ -90,9 +90,12 @@ impl ContractOutlook {
         libm::exp(-self.delta * f64::from(contract.days_to_renewal) / DAYS_PER_WEEK)
     }
 
-    /// What is expected of a contract whose period is from 1 to [`LONGEST_PERIOD`].
+    /// What is expected of a contract; none that cannot be, by its period, is looked at.
     #[inline]
     pub(crate) fn prospect(&self, contract: &Contract) -> Result<Cow<'_, Prospect>, Rejection> {
+        if !(1..=LONGEST_PERIOD).contains(&contract.period_months) {
+            return Err(Rejection::ImpossibleContract);
+        }
         let model = self.models.get(contract.plan).ok_or(Rejection::NoContractModel)?;
         let renewals = contract.renewals as usize;
         let Some(row) = self.row(contract).filter(|_| renewals < RENEWALS) else {
@@ -150,8 +153,7 @@ impl Prospect {
     /// The payments of the coming 12 months.
     #[inline]
     pub(crate) fn year(&self, contract: &Contract) -> &Year {
-        let fitting = PAYMENTS_A_YEAR / usize::from(contract.period_months);
-        &self.year[usize::from(payments_within(contract, 12) > fitting)]
+        &self.year[usize::from(has_one_more(contract, 12))]
     }
 
     /// The probability of exactly `n` payments, when there are `most` at most.
@@ -189,18 +191,27 @@ impl Year {
     }
 }
 
-/// How many payments fall within so many months (at most 36), if all are made.
+/// How many payments fall within so many months, if all are made; no more than are tabulated, whatever the contract.
 #[inline]
 fn payments_within(contract: &Contract, months: u16) -> usize {
-    let fitting = months / contract.period_months;
-    let left_over = f64::from(months % contract.period_months) * (WEEKS_PER_YEAR / 12.0);
-    let one_more = f64::from(contract.days_to_renewal) / DAYS_PER_WEEK <= left_over;
-    usize::from(fitting) + usize::from(one_more)
+    let fitting = usize::from(months / contract.period_months.max(1));
+    usize::min(fitting + usize::from(has_one_more(contract, months)), MONTHS)
+}
+
+/// Whether the months that are left over by whole periods hold the next payment. Where none are left over they do not,
+/// even if a payment were due at once.
+#[inline]
+fn has_one_more(contract: &Contract, months: u16) -> bool {
+    let left_over = f64::from(months % contract.period_months.max(1)) * (WEEKS_PER_YEAR / 12.0);
+    left_over > 0.0 && f64::from(contract.days_to_renewal) / DAYS_PER_WEEK <= left_over
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::{PlanModel, Sbg};
 
     fn contract(period_months: u16, days_to_renewal: u32) -> Contract {
         Contract { price_minor: 100, renewals: 0, days_to_renewal, period_months, plan: PlanIndex::OTHER }
@@ -223,5 +234,37 @@ mod tests {
         assert_eq!([12, 24, 36].map(|months| payments_within(&contract(5, 60), months)), [3, 5, 7]);
         assert_eq!([12, 24, 36].map(|months| payments_within(&contract(5, 61), months)), [2, 5, 7]);
         assert_eq!([12, 24, 36].map(|months| payments_within(&contract(60, 1000), months)), [0, 0, 1]);
+    }
+
+    /// A number that matters at the ends of what can be, or any.
+    fn number<T: Copy + std::fmt::Debug + 'static>(
+        ends: &'static [T],
+        any: BoxedStrategy<T>,
+    ) -> BoxedStrategy<T> {
+        prop_oneof![prop::sample::select(ends), any].boxed()
+    }
+
+    proptest! {
+        #[test]
+        fn no_contract_makes_the_tables_panic(
+            renewals in number(&[0, 1, 255, 256, u32::MAX], any::<u32>().boxed()),
+            days_to_renewal in number(&[0, 1, 30, 31, u32::MAX], any::<u32>().boxed()),
+            period_months in number(&[0, 1, 5, 12, 36, 37, 120, 121, u16::MAX], any::<u16>().boxed()),
+            plan in prop::sample::select(&[0, 1, 2, u16::MAX][..]),
+            months in 1..=36_u16,
+        ) {
+            let model = ContractModel::Sbg(Sbg::new(1.5, 7.0).expect("both are positive"));
+            let plans = vec![PlanModel { plan: "pro".into(), period_months: 1, model }];
+            let models = ContractModels { plans, others: Some(model) };
+            let outlook = ContractOutlook::new(models, &ValueTerms::default()).expect("the terms are the default");
+            let contract =
+                Contract { price_minor: 100, renewals, days_to_renewal, period_months, plan: PlanIndex(plan) };
+
+            prop_assert!(payments_within(&contract, months) <= MONTHS);
+            let Ok(prospect) = outlook.prospect(&contract) else { return Ok(()) };
+            prop_assert!(prospect.within_months(&contract, months) >= 0.0);
+            prop_assert!(prospect.year(&contract).most <= PAYMENTS_A_YEAR);
+            prop_assert!((0.0..=1.0).contains(&outlook.discount_to_renewal(&contract)));
+        }
     }
 }

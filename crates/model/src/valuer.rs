@@ -456,6 +456,7 @@ fn check(account: &Account) -> Result<(), Rejection> {
     }
     let can_be = |contract: &Contract| {
         (1..=LONGEST_PERIOD).contains(&contract.period_months)
+            && contract.days_to_renewal > 0
             && (0..=LARGEST_SUM_MINOR).contains(&contract.price_minor)
     };
     if !account.contracts.iter().all(can_be) {

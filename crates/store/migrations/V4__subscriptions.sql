@@ -6,6 +6,11 @@
 -- die of that. A second parent table would have kept them going, at the price that every reader asks two tables for
 -- ever. All else of the release before goes on: it reads the values of its own runs, and those of new ones except
 -- where a customer never bought anything.
+--
+-- A worker of the release before that was left running cannot begin a chunk of a new run: it would count an attempt,
+-- fail to read the run's terms, and after a few such losses the chunk would be dead. Its begin is refused as a server
+-- that is out of something refuses, for which it knows to wait; nothing of it stays, and it goes on asking until it is
+-- replaced. Programs say which release they are of by the setting `ltv.release` of their connections.
 
 lock table fleet.runs in share row exclusive mode;
 
@@ -97,3 +102,21 @@ alter table fleet.values
     add column grade "char",
     -- The contracts that go on, as crates/store/src/contracts.rs writes them; null where there are none.
     add column contracts bytea;
+
+create function fleet.refuse_begin() returns trigger
+language plpgsql as $$
+begin
+    if coalesce(nullif(current_setting('ltv.release', true), ''), '0')::integer < 4 then
+        -- Class 53: every release takes it for the server's state, which passes, and no chunk's fault.
+        raise exception 'this worker is of a release that cannot read the run: replace it'
+            using errcode = 'insufficient_resources',
+                  hint = 'the connection''s setting ltv.release has to be 4 or more';
+    end if;
+    return new;
+end
+$$;
+
+-- For each row: a worker that has nothing to begin is told so, whatever its release.
+create trigger attempts_are_begun_by_programs_that_know_contracts
+    before insert on fleet.attempts
+    for each row execute function fleet.refuse_begin();

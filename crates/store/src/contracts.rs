@@ -31,7 +31,10 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Result<Contracts, Malformed> {
         contracts.push(Contract {
             price_minor: take(&mut bytes)? as i64,
             renewals: fitting(take(&mut bytes)?)?,
-            days_to_renewal: fitting(take(&mut bytes)?)?,
+            days_to_renewal: match fitting(take(&mut bytes)?)? {
+                0 => return Err(Malformed("a renewal is due on a day that is over")),
+                days => days,
+            },
             period_months: fitting(take(&mut bytes)?)?,
             plan: PlanIndex(fitting(take(&mut bytes)?)?),
         });
@@ -75,7 +78,7 @@ mod tests {
     use super::*;
 
     fn contract() -> impl Strategy<Value = Contract> {
-        any::<(i64, u32, u32, u16, u16)>().prop_map(
+        (any::<i64>(), any::<u32>(), 1..=u32::MAX, any::<u16>(), any::<u16>()).prop_map(
             |(price_minor, renewals, days_to_renewal, period_months, plan)| Contract {
                 price_minor,
                 renewals,
@@ -110,6 +113,14 @@ mod tests {
 
         assert_eq!(decode(&too_wide), Err(Malformed("a number does not fit 64 bits")));
         assert_eq!(decode(&too_many_months), Err(Malformed("a number is larger than it can be")));
+    }
+
+    #[test]
+    fn a_renewal_is_at_least_a_day_ahead() {
+        let due = |days| [1, 1, days, 1, 1];
+
+        assert_eq!(decode(&due(0)), Err(Malformed("a renewal is due on a day that is over")));
+        assert_eq!(decode(&due(1)).map(|contracts| contracts[0].days_to_renewal), Ok(1));
     }
 
     proptest! {

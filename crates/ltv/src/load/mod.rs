@@ -48,7 +48,8 @@ pub struct LoadInput {
     /// or `amount_minor` (2933).
     pub transactions: Option<PathBuf>,
     /// CSV with `customer_id,plan,period_months,started_at,ended_at,currency,end_reason` and `price` or
-    /// `price_minor`; the end and its reason may be empty.
+    /// `price_minor`; the end and its reason may be empty. A row that is there already without an end gets the one
+    /// that is in the file.
     pub subscriptions: Option<PathBuf>,
     /// CSV with `customer_id,currency` and `cost` or `cost_minor`.
     pub acquisition_costs: Option<PathBuf>,
@@ -117,7 +118,7 @@ pub struct LoadReport {
 pub struct FileReport {
     /// Rows in the file.
     pub rows: u64,
-    /// Rows that are in the database now.
+    /// Rows that are in the database now, and were not as they are.
     pub loaded: u64,
     /// Rows that are not, by [`Reason::code`].
     pub rejected: BTreeMap<&'static str, u64>,

@@ -42,6 +42,8 @@ pub enum Reason {
     FutureTime,
     /// A subscription that ends before it starts.
     EndBeforeStart,
+    /// Why a subscription ended that has not.
+    ReasonWithoutEnd,
     /// No currency of ISO 4217.
     UnknownCurrency,
     /// At odds with another row.
@@ -65,6 +67,7 @@ impl Reason {
             Self::ImpossibleTime => "impossible_time",
             Self::FutureTime => "future_time",
             Self::EndBeforeStart => "end_before_start",
+            Self::ReasonWithoutEnd => "reason_without_end",
             Self::UnknownCurrency => "unknown_currency",
             Self::Conflict(conflict) => conflict.code(),
         }
@@ -298,6 +301,10 @@ impl Columns for SubscriptionColumns {
         }
         let currency = row.currency("currency", self.currency)?;
         let end_reason = row.optional(self.end_reason, |row| row.text("end_reason", self.end_reason))?;
+        if let Some(end_reason) = end_reason.as_ref().filter(|_| ended_at.is_none()) {
+            let detail = format!("end_reason is {end_reason}, and ended_at is empty");
+            return Err(Problem::new(Reason::ReasonWithoutEnd, detail));
+        }
         let subscription = Subscription {
             customer_id,
             plan: &row.text("plan", self.plan)?,
@@ -606,6 +613,7 @@ mod tests {
         check("7,pro,12,2026-01-31,2027-01-31,29.00,USD,cancelled", Ok(7));
         check("7,pro,1,2026-11-24,,29.00,USD,", Err(Reason::FutureTime));
         check("7,pro,1,2026-01-31,2026-01-30,29.00,USD,", Err(Reason::EndBeforeStart));
+        check("7,pro,1,2026-01-31,,29.00,USD,cancelled", Err(Reason::ReasonWithoutEnd));
         check("7,pro,1,2026-01-31,later,29.00,USD,", Err(Reason::BadTime));
         check("7,pro,0,2026-01-31,,29.00,USD,", Err(Reason::BadPeriod));
         check("7,pro,121,2026-01-31,,29.00,USD,", Err(Reason::BadPeriod));

@@ -19,7 +19,8 @@ use batch::{
 use jiff::Timestamp;
 use model::{
     Account, Between, BgNbd, Confidence, ContractModels, Currency, GammaGamma, Grade, HistoryFold, Horizons,
-    Models, Observation, Parameters, Rejection, Value, ValueTerms,
+    Models, Observation, Parameters, Rejection, Subscribed, Subscription, SubscriptionFold, Value,
+    ValueTerms,
 };
 
 use crate::{
@@ -169,6 +170,10 @@ pub struct BaseCustomer {
     pub acquired_at: Timestamp,
     /// When, how much in minor units, in which currency; in the order of time.
     pub transactions: Vec<(Timestamp, i64, &'static str)>,
+    /// Since when, and for how much in minor units of USD, he is subscribed to a plan by the month.
+    pub subscription: Option<(Timestamp, i64)>,
+    /// What it cost to win him, in minor units of USD.
+    pub acquisition_cost_minor: Option<i64>,
 }
 
 /// The moment of the suite's runs, in seconds since 1970-01-01 UTC.
@@ -211,6 +216,8 @@ pub fn base() -> Vec<BaseCustomer> {
             segment: if id < 109 { "venues" } else { "florists" },
             acquired_at: at(if id == 112 { AS_OF + 1 } else { AS_OF - 900 * DAY }),
             transactions,
+            subscription: (id == 106).then(|| (at(AS_OF - 100 * DAY), 900)),
+            acquisition_cost_minor: (id == 106).then_some(12_345),
         }
     };
     (101..=112).map(customer).collect()
@@ -227,7 +234,21 @@ impl BaseCustomer {
             }
         }
         let (purchases, spend_minor) = fold.finish_with_spend(&observation())?;
-        Ok(Account { purchases: Some(purchases), spend_minor, ..Account::default() })
+        let mut subscriptions = SubscriptionFold::new();
+        if let Some((started_at, price_minor)) = self.subscription {
+            let line = Subscription {
+                plan: "pro",
+                period_months: 1,
+                started_at_us: started_at.as_microsecond(),
+                ended_at_us: None,
+                price_minor,
+                currency: *currency().as_bytes(),
+            };
+            subscriptions.push(&line, no_contracts(), &observation());
+        }
+        let Subscribed { paid_minor, contracts } = subscriptions.finish()?;
+        let acquisition_cost_minor = self.acquisition_cost_minor;
+        Ok(Account { purchases: Some(purchases), spend_minor, paid_minor, contracts, acquisition_cost_minor })
     }
 }
 

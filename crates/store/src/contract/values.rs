@@ -1,6 +1,6 @@
 //! Histories out, values in.
 
-use model::Summary;
+use model::{Contract, PlanIndex, Summary};
 
 use super::{
     Asked, CommitOutcome, CustomerId, Duration, Ground, LEASE, ModelVersionId, Planning, Rejection,
@@ -33,6 +33,16 @@ pub async fn every_planned_customer_is_answered_in_order_and_nobody_else(ground:
     let summary = Summary { frequency: 2, recency_days: 20, age_days: 60, repeat_spend_minor: 20_403 };
     let account = whole[1].account.as_ref().expect("his history is good");
     assert_eq!((account.purchases, account.spend_minor), (Some(summary), 30_603));
+    let subscribed = whole[5].account.as_ref().expect("his history and his subscription are good");
+    let contract = Contract {
+        price_minor: 900,
+        renewals: 3,
+        days_to_renewal: 22,
+        period_months: 1,
+        plan: PlanIndex::OTHER,
+    };
+    assert_eq!((subscribed.paid_minor, &subscribed.contracts[..]), (4 * 900, &[contract][..]));
+    assert_eq!(subscribed.acquisition_cost_minor, Some(12_345));
     let reasons = [2, 3, 4].map(|place| whole[place].account.clone());
     let expected =
         [Rejection::NoPurchase, Rejection::ForeignCurrency, Rejection::RefundBeforePurchase].map(Err);

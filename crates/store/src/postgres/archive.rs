@@ -42,7 +42,7 @@ impl Postgres {
     /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
     pub async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
         const SEGMENTS: &str = "
-            select c.segment, count(*) as customers, sum(v.value_minor)::bigint as value_minor,
+            select c.segment::text, count(*) as customers, sum(v.value_minor)::bigint as value_minor,
                    coalesce(sum(v.contract_12_minor), 0)::bigint as contract_minor,
                    sum(v.historic_minor)::bigint as historic_minor
               from fleet.values v
@@ -90,7 +90,7 @@ impl Postgres {
 
     /// The customer whom the business knows by this name.
     pub async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
-        const FIND: &str = "select customer_id from source.customers where external_id = $1";
+        const FIND: &str = "select customer_id::bigint from source.customers where external_id::text = $1";
         self.short("find a customer", async |client| {
             let row = client.query_opt(FIND, &[&external_id]).await?;
             row.map(|row| Ok(CustomerId(get(&row, "customer_id")?))).transpose()
@@ -260,7 +260,7 @@ fn segment_value(row: &Row) -> Result<SegmentValue, Fault> {
 
 async fn top_customers(client: &ClientWrapper, run: RunId, top: u32) -> Result<Vec<TopCustomer>, Fault> {
     let copy = format!(
-        "copy (select c.external_id, c.segment, {COLUMNS}
+        "copy (select c.external_id::text, c.segment::text, {COLUMNS}
                  from (select {COLUMNS}
                          from fleet.values
                         where run_id = {run} and grade is not null

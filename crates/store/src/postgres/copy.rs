@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, ToStatement};
 
 use super::Fault;
 
@@ -134,7 +134,7 @@ impl RowWriter {
 /// other. Each has to be read to its end for the next to go on, so they are to be joined, not begun in turn.
 pub(super) async fn read_rows(
     client: &Client,
-    copy: &str,
+    copy: &(impl ToStatement + ?Sized),
     mut each: impl FnMut(&mut Fields<'_>) -> Result<(), Malformed>,
 ) -> Result<(), Fault> {
     let mut stream = pin!(client.copy_out(copy).await?);

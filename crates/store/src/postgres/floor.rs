@@ -5,11 +5,11 @@ use std::pin::pin;
 
 use batch::RunId;
 use bytes::Bytes;
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 use futures_util::{SinkExt, TryStreamExt};
 use tokio_postgres::{Client, Statement};
 
-use super::accounts::Queries;
+use super::accounts::{COMMIT, Queries};
 use super::attempts::customers;
 use super::copy::RowWriter;
 use super::row::get;
@@ -132,10 +132,15 @@ impl FloorLane {
     /// Reads what is known of a chunk's customers as an attempt does and forgets it, then writes its values. Returns the bytes read.
     pub async fn read_and_write(&self, chunk: &FloorChunk) -> Result<u64> {
         let name = |error: tokio_postgres::Error| -> Error { Fault::Driver(error).into_error("the floor") };
-        let Queries { transactions, subscriptions, costs } = &chunk.read;
-        let read = try_join3(self.read(transactions), self.read(subscriptions), self.read(costs))
-            .await
-            .map_err(name)?;
+        let (transactions, subscriptions, costs) = chunk.read.begin(&self.client).await.map_err(name)?;
+        let read = try_join4(
+            self.read(&transactions),
+            self.read(&subscriptions),
+            self.read(&costs),
+            self.client.batch_execute(COMMIT),
+        )
+        .await
+        .map_err(name)?;
         let mut sink = pin!(self.client.copy_in::<_, Bytes>(&self.write).await.map_err(name)?);
         for rows in &chunk.rows {
             sink.send(rows.clone()).await.map_err(name)?;
@@ -145,7 +150,7 @@ impl FloorLane {
     }
 
     /// Reads a COPY to its end; returns its bytes.
-    async fn read(&self, copy: &str) -> Result<u64, tokio_postgres::Error> {
+    async fn read(&self, copy: &Statement) -> Result<u64, tokio_postgres::Error> {
         let mut stream = pin!(self.client.copy_out(copy).await?);
         let mut bytes = 0;
         while let Some(piece) = stream.try_next().await? {

@@ -1,5 +1,6 @@
 //! The schema: embedded, checksummed migrations, applied under a lock.
 
+use refinery::Target;
 use tokio_postgres::Client;
 
 use super::{Fault, Postgres, with_causes};
@@ -25,11 +26,22 @@ impl Postgres {
     /// Creates or updates the schema. Migrations at once wait for each other; a changed or missing one that was
     /// applied before is an error.
     pub async fn migrate(&self) -> Result<Migrated> {
+        self.migrate_up_to(Target::Latest).await
+    }
+
+    /// The same, but no further than to a version: what a release before would have done, for tests of an upgrade.
+    #[cfg(feature = "contract")]
+    pub async fn migrate_to(&self, version: i32) -> Result<Migrated> {
+        self.migrate_up_to(Target::Version(version)).await
+    }
+
+    async fn migrate_up_to(&self, target: Target) -> Result<Migrated> {
         let mut client = self.connect_alone().await?;
         let name = |fault: Fault| fault.into_error("migrate");
         // The driver of the migrations takes no lock of its own. This one ends with the connection.
         client.execute("select pg_advisory_lock($1)", &[&LOCK]).await.map_err(|e| name(e.into()))?;
         let report = embedded::migrations::runner()
+            .set_target(target)
             .run_async(&mut client)
             .await
             .map_err(|error| Error::Invalid { what: "migrate".into(), why: with_causes(&error) })?;

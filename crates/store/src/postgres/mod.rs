@@ -59,6 +59,10 @@ pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
 pub use tenures::PlanTenures;
 
+/// What the connections say of themselves, so that the schema can refuse a program that cannot read what it would
+/// begin: the number of the migration that it was made for.
+const RELEASE: i32 = 4;
+
 /// Where the database is. Its display names it without the password.
 #[derive(Clone)]
 pub struct DatabaseUrl {
@@ -209,7 +213,7 @@ impl Postgres {
     pub async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
         let mut config = self.config.driver_config();
-        config.options("-c timezone=UTC");
+        config.options(format!("-c timezone=UTC -c ltv.release={RELEASE}"));
         let connect = config.connect(NoTls);
         let (client, connection) = within(Duration::from_secs(5), what(), connect)
             .await
@@ -276,8 +280,9 @@ impl PostgresConfig {
             .tcp_user_timeout(Duration::from_secs(15))
             .keepalives_idle(Duration::from_secs(15))
             .options(format!(
-                "{given} -c timezone=UTC -c statement_timeout={} -c idle_in_transaction_session_timeout=60000 \
-                 -c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+                "{given} -c timezone=UTC -c ltv.release={RELEASE} -c statement_timeout={} \
+                 -c idle_in_transaction_session_timeout=60000 -c tcp_keepalives_idle=15 \
+                 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
                 backstop.as_millis()
             ));
         config

@@ -53,7 +53,7 @@ impl Planning for Postgres {
             let fraction = (SAMPLED_TRANSACTIONS / rows.max(1.0)).clamp(1e-4, 1.0);
             // The seed makes the same table give the same plan.
             let sample = format!(
-                "copy (select customer_id from source.transactions
+                "copy (select customer_id::bigint from source.transactions
                          tablesample system ({}) repeatable (1))
                    to stdout (format binary)",
                 100.0 * fraction
@@ -145,19 +145,19 @@ impl Planning for Postgres {
 impl Postgres {
     async fn select(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
         const SEGMENT: &str = "
-            select customer_id from source.customers
-             where segment = $1 and acquired_at <= $2
+            select customer_id::bigint from source.customers
+             where segment::text = $1 and acquired_at <= $2::timestamptz
              order by customer_id";
         const NAMED: &str = "
-            select customer_id from source.customers
-             where customer_id = any($1) and acquired_at <= $2
+            select customer_id::bigint from source.customers
+             where customer_id = any($1::bigint[]) and acquired_at <= $2::timestamptz
              order by customer_id";
         self.call("select the customers", self.config.bulk_limit, async |client| match selection {
             Selection::All => {
                 // A million rows come much faster by COPY, which takes no parameters; sorting them here is
                 // cheaper than on the server.
                 let customers = format!(
-                    "copy (select customer_id from source.customers where acquired_at <= '{as_of}')
+                    "copy (select customer_id::bigint from source.customers where acquired_at <= '{as_of}')
                        to stdout (format binary)"
                 );
                 let mut customers = read_ids(client, &customers).await?;

@@ -5,7 +5,7 @@
 //! * **Staged** ([`SourceWriter::stage`], [`SourceWriter::check`], [`SourceWriter::insert`]): for rows that
 //!   nobody vouches for. They go by COPY into temporary tables without an index, each with its line number;
 //!   set-based SQL then finds those that contradict each other or what is there, and the others are inserted
-//!   in the order of their lines.
+//!   in the order of their lines. A subscription that is there without an end is given the one that its line tells.
 //! * **Straight** ([`SourceWriter::copy`]): for generated rows, which are known to be good.
 //!
 //! # Failure by failure
@@ -220,8 +220,15 @@ impl<'c> SourceWriter<'c> {
         Ok(conflicts)
     }
 
-    /// Inserts the staged rows that are without conflict, in the order of their lines; returns how many.
+    /// Inserts the staged rows that are without conflict, in the order of their lines, and enters the ends of
+    /// subscriptions that are there; returns how many rows it was together.
     pub async fn insert(&self, relation: Relation) -> Result<u64> {
+        let ended = match relation {
+            Relation::Subscriptions => {
+                self.execute("enter the ends of subscriptions", conflicts::ENDS_OF_SUBSCRIPTIONS, &[]).await?
+            }
+            _ => 0,
+        };
         let (name, columns) = (relation.name(), relation.columns());
         let sql = format!(
             "insert into source.{name} ({columns})
@@ -237,7 +244,7 @@ impl<'c> SourceWriter<'c> {
             // The checks of the others that follow are planned by what this says.
             self.execute("analyze source.customers", "analyze source.customers", &[]).await?;
         }
-        Ok(rows)
+        Ok(ended + rows)
     }
 
     /// Streams the conflicts of a relation that was staged and checked, in the order of their lines.

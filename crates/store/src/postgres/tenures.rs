@@ -34,12 +34,14 @@ pub struct PlanTenures {
 
 impl Postgres {
     /// Reads how far all subscriptions in a currency had come at `as_of`, by plan and period. One that began at
-    /// `as_of` or later is not seen.
+    /// `as_of` or later is not seen; one of which the start or the currency is null is, as a line that cannot be.
     pub async fn contract_tenures(&self, as_of: Timestamp, currency: Currency) -> Result<Vec<PlanTenures>> {
         let copy = format!(
-            "copy (select plan, period_months, started_at, ended_at, price_minor, currency, end_reason
+            "copy (select plan::text, period_months::integer, started_at::timestamptz, ended_at::timestamptz,
+                          price_minor::bigint, currency, end_reason::text
                      from source.subscriptions
-                    where started_at < '{as_of}' and currency = '{currency}')
+                    where (started_at::timestamptz >= '{as_of}') is not true
+                      and (currency <> '{currency}') is not true)
                to stdout (format binary)"
         );
         let observation = Observation::new(as_of.as_microsecond(), currency);

@@ -15,7 +15,8 @@ pub enum Conflict {
     DuplicateExternalId,
     /// Another transaction has this number.
     DuplicateTransactionId,
-    /// The customer has a subscription to this plan, paid as often, that began at the same moment.
+    /// The customer has a subscription to this plan, paid as often, that began at the same moment; and this is not
+    /// the same one with the end that was not known yet.
     DuplicateSubscription,
     /// The customer has an acquisition cost already.
     DuplicateAcquisitionCost,
@@ -124,7 +125,8 @@ pub(super) const OF_TRANSACTIONS: &str = "
         ) found
         order by line, rank";
 
-/// Subscriptions by customer, plan, period and start: a file that is loaded twice does not charge twice.
+/// Subscriptions by customer, plan, period and start: a file that is loaded twice does not charge twice. One that is
+/// there without an end may be given one, and nothing else.
 pub(super) const OF_SUBSCRIPTIONS: &str = "
         insert into pg_temp.conflicting_subscriptions (line, conflict, detail)
         select distinct on (line) line, conflict, detail
@@ -137,28 +139,63 @@ pub(super) const OF_SUBSCRIPTIONS: &str = "
             )
             union all
             select staged.line, 2, 'duplicate_subscription',
-                   format('customer %s has a subscription to %s from %s on in the database already',
-                          staged.customer_id, staged.plan, staged.started_at)
+                   format('customer %s has a subscription to %s from %s on, with period_months %s, in the database already: %s',
+                          staged.customer_id, staged.plan, staged.started_at, staged.period_months,
+                          coalesce(nullif(concat_ws(', ',
+                              case when present.price_minor is distinct from staged.price_minor
+                                   then format('price_minor is %s there and %s here',
+                                               present.price_minor, staged.price_minor) end,
+                              case when present.currency is distinct from staged.currency
+                                   then format('currency is %s there and %s here',
+                                               present.currency, staged.currency) end,
+                              case when present.ended_at is distinct from staged.ended_at
+                                   then format('ended_at is %s there and %s here',
+                                               coalesce(present.ended_at::text, 'empty'),
+                                               coalesce(staged.ended_at::text, 'empty')) end,
+                              case when present.end_reason is distinct from staged.end_reason
+                                   then format('end_reason is %s there and %s here',
+                                               coalesce(present.end_reason, 'empty'),
+                                               coalesce(staged.end_reason, 'empty')) end
+                          ), ''), 'it is the same'))
             from pg_temp.staged_subscriptions staged
-            where exists (
-                select from source.subscriptions present
-                where present.customer_id = staged.customer_id
-                  and present.started_at = staged.started_at
-                  and present.plan = staged.plan
-                  and present.period_months = staged.period_months
-            )
+            join source.subscriptions present using (customer_id, started_at, plan, period_months)
+            where present.price_minor is distinct from staged.price_minor
+               or present.currency is distinct from staged.currency
+               or present.ended_at is not null
+               or staged.ended_at is null
             union all
             select line, 3, 'duplicate_subscription',
-                   format('customer %s has a subscription to %s from %s on in line %s already',
-                          customer_id, plan, started_at, first_line)
+                   format('customer %s has a subscription to %s from %s on, with period_months %s, in line %s already',
+                          customer_id, plan, started_at, period_months, first_line)
             from (
-                select line, customer_id, plan, started_at,
+                select line, customer_id, plan, started_at, period_months,
                        min(line) over (partition by customer_id, started_at, plan, period_months) as first_line
                 from pg_temp.staged_subscriptions
             ) numbered
             where line > first_line
         ) found
         order by line, rank";
+
+/// Gives the subscriptions that are there their ends, and takes the lines that tell of them off the stage. What is
+/// there under the key of a line without conflict has no end, or it would be one.
+pub(super) const ENDS_OF_SUBSCRIPTIONS: &str = "
+        with ended as (
+            update source.subscriptions present
+               set ended_at = staged.ended_at, end_reason = staged.end_reason
+              from pg_temp.staged_subscriptions staged
+             where present.customer_id = staged.customer_id
+               and present.started_at = staged.started_at
+               and present.plan = staged.plan
+               and present.period_months = staged.period_months
+               and present.ended_at is null
+               and not exists (
+                   select from pg_temp.conflicting_subscriptions conflicting where conflicting.line = staged.line
+               )
+         returning staged.line
+        )
+        delete from pg_temp.staged_subscriptions staged
+         using ended
+         where staged.line = ended.line";
 
 /// Acquisition costs by customer.
 pub(super) const OF_ACQUISITION_COSTS: &str = "
