@@ -93,7 +93,8 @@ impl ContractOutlook {
     /// What is expected of a contract whose period is from 1 to [`LONGEST_PERIOD`].
     #[inline]
     pub(crate) fn prospect(&self, contract: &Contract) -> Result<Cow<'_, Prospect>, Rejection> {
-        let model = self.models.get(contract.plan).ok_or(Rejection::NoContractModel)?;
+        let model =
+            self.models.get(contract.plan, contract.period_months).ok_or(Rejection::NoContractModel)?;
         let renewals = contract.renewals as usize;
         let Some(row) = self.row(contract).filter(|_| renewals < RENEWALS) else {
             return Ok(Cow::Owned(self.compute(model, contract)));
