@@ -9,9 +9,9 @@ pub(crate) mod customers;
 pub(crate) mod model_file;
 mod new_file;
 mod number;
-mod table;
 #[cfg(test)]
 mod tests;
+mod table;
 mod transactions;
 mod widened;
 
