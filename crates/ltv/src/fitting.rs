@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use batch::CustomerId;
-use model::fit::{self, ContractDiagnostics, Diagnostics, PlanRows};
+use model::fit::{self, ContractDiagnostics, Diagnostics, FitError, PlanRows};
 use model::{ContractModels, Currency, Models, Observation, Season, Summary};
 use store::postgres::{PlanTenures, Postgres};
 use store::{Reading, Values};
@@ -61,9 +61,12 @@ impl FitData {
     }
 
     /// Fits the models; the search for the purchase models begins at `start` if there is one.
-    pub(crate) fn fit(&self, start: Option<&model::Parameters>) -> Result<Fitted, fit::FitError> {
-        let (purchases, diagnostics) = self.fit_purchases(start)?;
+    ///
+    /// A model version holds models of purchases: subscriptions alone cannot make one.
+    pub(crate) fn fit(&self, start: Option<&model::Parameters>) -> anyhow::Result<Fitted> {
         let (contracts, contract_diagnostics) = self.fit_contracts();
+        let (purchases, diagnostics) =
+            self.fit_purchases(start).map_err(|error| without_purchases(error, &contracts))?;
         Ok(Fitted {
             models: Models { purchases, season: self.season.clone(), contracts },
             diagnostics,
@@ -76,19 +79,14 @@ impl FitData {
     fn fit_purchases(
         &self,
         start: Option<&model::Parameters>,
-    ) -> Result<(model::Parameters, Diagnostics), fit::FitError> {
+    ) -> Result<(model::Parameters, Diagnostics), FitError> {
         let none = Season::none();
         let season = self.season.as_ref().unwrap_or(&none);
         fit::parameters_in_season(self.summaries.iter().copied(), season, self.last_day, start)
     }
 
     fn fit_contracts(&self) -> (ContractModels, ContractDiagnostics) {
-        let rows = self.plans.iter().map(|of| PlanRows {
-            plan: &of.plan,
-            period_months: of.period_months,
-            rows: &of.rows,
-        });
-        fit::contract_models(&rows.collect::<Vec<_>>())
+        fit::contract_models(&rows(&self.plans))
     }
 
     /// What the models were fitted on, as one number.
@@ -101,6 +99,27 @@ impl FitData {
             fingerprint.add([index.to_bits() as i64]);
         }
         fingerprint.to_string()
+    }
+}
+
+/// What the contract models look at.
+pub(crate) fn rows(plans: &[PlanTenures]) -> Vec<PlanRows<'_>> {
+    let rows =
+        |of: &PlanTenures| PlanRows { plan: &of.plan, period_months: of.period_months, rows: &of.rows };
+    plans.iter().map(rows).collect()
+}
+
+/// Why there are no models, with what to know where the subscriptions could be fitted and the purchases could not.
+fn without_purchases(error: FitError, contracts: &ContractModels) -> anyhow::Error {
+    let has_none = matches!(error, FitError::NoRepeatPurchases | FitError::TooFewCustomers { .. });
+    let error = anyhow::Error::new(error);
+    if has_none && contracts.others.is_some() {
+        error.context(
+            "the subscriptions can be fitted, the purchases cannot: a model version needs both, \
+             so a business of subscriptions alone cannot be valued yet",
+        )
+    } else {
+        error
     }
 }
 
@@ -174,5 +193,38 @@ impl Fingerprint {
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::fit::ContractRow;
+
+    use super::*;
+
+    fn data(survivors: &[u64]) -> FitData {
+        let rows = ContractRow::of_survivors(survivors);
+        let plan = PlanTenures { plan: "basic".into(), period_months: 1, rows, ..PlanTenures::default() };
+        let summary = Summary { frequency: 0, recency_days: 0, age_days: 300, repeat_spend_minor: 0 };
+        FitData {
+            summaries: vec![summary; 100].into(),
+            left_out: 0,
+            plans: vec![plan],
+            season: None,
+            last_day: 20_000,
+            fingerprint: Fingerprint::default(),
+        }
+    }
+
+    #[test]
+    fn a_business_of_subscriptions_alone_is_told_that_it_cannot_be_valued_yet() {
+        let message = |data: FitData| data.fit(None).err().map(|error| format!("{error:#}")).unwrap();
+
+        let subscriptions = message(data(&[1000, 900, 840, 800]));
+        let nothing = message(FitData { plans: Vec::new(), ..data(&[]) });
+
+        assert!(subscriptions.contains("subscriptions alone cannot be valued yet"), "{subscriptions}");
+        assert!(subscriptions.contains("no customer made a repeat purchase"), "{subscriptions}");
+        assert_eq!(nothing, "fit the purchases: no customer made a repeat purchase");
     }
 }

@@ -73,8 +73,8 @@ fn valuing(criterion: &mut Criterion) {
         },
         season: None,
         contracts: ContractModels {
-            plans: Vec::new(),
             others: Some(ContractModel::Sbg(Sbg::new(0.7, 6.0).expect("in the domain"))),
+            ..ContractModels::default()
         },
     };
     let purchases = base.iter().filter_map(|account| account.purchases);

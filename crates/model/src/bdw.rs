@@ -69,6 +69,11 @@ impl Bdw {
         if n == 0 { 1.0 } else { libm::exp(self.ln_remaining_survival(n - 1, 1)) }
     }
 
+    /// The probability that a customer who came to the `n`-th renewal refuses it, with its own digits; 0 for `n = 0`.
+    pub(crate) fn churn(&self, n: u32) -> f64 {
+        if n == 0 { 0.0 } else { -libm::expm1(self.ln_remaining_survival(n - 1, 1)) }
+    }
+
     /// The probability to churn at the `n`-th renewal; 0 for `n = 0`.
     pub fn pmf(&self, n: u32) -> f64 {
         if n == 0 { 0.0 } else { -self.survival(n - 1) * libm::expm1(self.ln_remaining_survival(n - 1, 1)) }
@@ -89,7 +94,8 @@ impl Bdw {
     /// The expected number of further renewals of a customer just before the next, each discounted to that one, for ever.
     ///
     /// Without discount it exists for `c alpha > 1`, since `S(n)` falls like `n^(-c alpha)` in the end; with more growth
-    /// than discount never. Relative error below 1e-10.
+    /// than discount never. Relative error below 1e-10; a sum whose end is out of sight, because `n^c` for a small `c`
+    /// does not outgrow `alpha + beta` while `n` is a number, is refused.
     pub fn residual_lifetime(&self, renewals_made: u32, rate: PeriodRate) -> Result<f64, Undefined> {
         let d = rate.d();
         if d < 0.0 || (d == 0.0 && self.c * self.alpha <= 1.0) {
@@ -115,11 +121,18 @@ impl Bdw {
         let ends = (c - b) / 24.0 - 17.0 / 5760.0 * ((d - a) - 3.0 * (c - b));
         // How fast the terms fall where the integral starts.
         let slope = f64::max(ln_share(from) - ln_share(from + 1.0), 0.0) + 1.0 / (made + from);
-        Ok(sum + self.integral_of(share, from, slope, ln_ratio) + ends)
+        let all = sum + self.integral_of(share, from, slope, ln_ratio)? + ends;
+        if all.is_finite() { Ok(all) } else { Err(Undefined::SumOutOfRange) }
     }
 
     /// `int_from^inf share(n) dn`, in `g = ln(1 + rate (n - from))` with `rate` about as fast as the share falls first.
-    fn integral_of(&self, share: impl Fn(f64) -> f64, from: f64, rate: f64, ln_ratio: f64) -> f64 {
+    fn integral_of(
+        &self,
+        share: impl Fn(f64) -> f64,
+        from: f64,
+        rate: f64,
+        ln_ratio: f64,
+    ) -> Result<f64, Undefined> {
         // Where a wear of n^c can still be counted, and a discount be seen.
         let farthest = f64::min(libm::pow(1e280, 1.0 / self.c), 1e280);
         let end = if ln_ratio < 0.0 { f64::min(farthest, from - 50.0 / ln_ratio) } else { farthest };
@@ -138,11 +151,20 @@ impl Bdw {
             });
             sum += part;
             if part <= 1e-18 * sum {
-                return sum;
+                return Ok(sum);
             }
         }
-        // Without discount what is left falls like n^(-c alpha).
-        if ln_ratio < 0.0 { sum } else { sum + share(end) * end / (self.c * self.alpha - 1.0) }
+        if ln_ratio < 0.0 {
+            // Beyond the end there is nothing, be it for the discount or for the numbers.
+            let is_discounted_away = end < farthest || share(end) * end <= 1e-12 * sum;
+            return if is_discounted_away { Ok(sum) } else { Err(Undefined::SumOutOfRange) };
+        }
+        // Without discount what is left falls like n^(-c alpha), once n^c has outgrown the shapes: the exponent is off by
+        // no more than about their square in n^c.
+        let tail = share(end) * end / (self.c * self.alpha - 1.0);
+        let shapes = self.alpha + self.beta;
+        let is_asymptotic = self.alpha * shapes <= 1e-11 * libm::pow(end, self.c);
+        if is_asymptotic || tail <= 1e-12 * sum { Ok(sum + tail) } else { Err(Undefined::SumOutOfRange) }
     }
 
     /// The distribution of further renewals within the next `k`, of a customer who made `renewals_made`.

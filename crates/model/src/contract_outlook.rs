@@ -96,7 +96,8 @@ impl ContractOutlook {
         if !(1..=LONGEST_PERIOD).contains(&contract.period_months) {
             return Err(Rejection::ImpossibleContract);
         }
-        let model = self.models.get(contract.plan).ok_or(Rejection::NoContractModel)?;
+        let model =
+            self.models.get(contract.plan, contract.period_months).ok_or(Rejection::NoContractModel)?;
         let renewals = contract.renewals as usize;
         let Some(row) = self.row(contract).filter(|_| renewals < RENEWALS) else {
             return Ok(Cow::Owned(self.compute(model, contract)));

@@ -20,14 +20,15 @@ pub use bdw::{bdw, bdw_from};
 pub use bg_bb::{OpportunityRow, bg_bb, bg_bb_from};
 pub use bg_nbd::{PurchaseRow, bg_nbd, bg_nbd_from, mbg_nbd, mbg_nbd_from};
 pub use contract_models::{
-    ContractDiagnostics, ContractFit, LEAST_RATIO_FOR_BDW, PlanDiagnostics, PlanRows, contract_models,
+    ConstantChurn, ContractDiagnostics, ContractFit, LEAST_RATIO_FOR_BDW, PlanDiagnostics, PlanRows,
+    contract_models,
 };
 pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
 pub use segments::{
     FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, ShrunkFit, bg_nbd_by_segment, by_segment,
-    gamma_gamma_by_segment,
+    gamma_gamma_by_segment, mbg_nbd_by_segment,
 };
 
 use optimum::Optimum;
@@ -114,6 +115,21 @@ pub enum FitError {
         /// Evaluations of the log-likelihood.
         evaluations: u32,
         /// The best point.
+        parameters: Vec<f64>,
+    },
+    /// The likelihood has a maximum that is hardly one: parameters a long way from it are as likely.
+    #[error(
+        "fit {model}: the data do not say what its parameters are: the logarithm of {at:.3e} has a standard error \
+         of {standard_error:.0}; there may be too few customers, or too short a time to look back on"
+    )]
+    NotIdentified {
+        /// The model.
+        model: &'static str,
+        /// A parameter that is not known, where the search ended.
+        at: f64,
+        /// The standard error of its logarithm.
+        standard_error: f64,
+        /// The point where the search ended.
         parameters: Vec<f64>,
     },
     /// The most likely tail of spends is so heavy that a new customer's mean spend is infinite.
@@ -210,6 +226,19 @@ fn spend_correlation(rows: &[SpendRow]) -> f64 {
     if scale > 0.0 { covariance / scale } else { 0.0 }
 }
 
+/// The standard error of a logarithm from which on a parameter is not known at all: it may as well be twenty thousand
+/// times larger.
+const LARGEST_LN_ERROR: f64 = 10.0;
+
+/// A parameter beyond this that is not known has run away: the model is its own limit, say one in which all customers are
+/// alike, and how far away that is makes no difference.
+const RUN_AWAY: f64 = 1e4;
+
+/// Whether the data say of each parameter where it is.
+fn is_identified<M>(fit: &Fit<M>, parameters: &[f64]) -> bool {
+    fit.standard_errors.iter().zip(parameters).all(|(error, parameter)| error / parameter <= LARGEST_LN_ERROR)
+}
+
 /// Turns the optimum over the logarithms of the parameters into a fit, or says why it is none.
 fn conclude<M, const N: usize>(
     model: &'static str,
@@ -226,8 +255,15 @@ fn conclude<M, const N: usize>(
     };
     let good_enough = optimum.gradient_norm < 1e-6;
     let variances = optimum.variances.filter(|_| good_enough).ok_or_else(did_not_converge)?;
-    // The optimum is of the mean log-likelihood per customer; d parameter = parameter d ln(parameter).
-    let standard_error = |i: usize| parameters[i] * libm::sqrt(variances[i] / customers as f64);
+    // The optimum is of the mean log-likelihood per customer.
+    let ln_errors = variances.map(|variance| libm::sqrt(variance / customers as f64));
+    let is_unknown = |(at, ln_error): &(f64, f64)| *ln_error > LARGEST_LN_ERROR && *at < RUN_AWAY;
+    if let Some((at, standard_error)) = parameters.into_iter().zip(ln_errors).find(is_unknown) {
+        let parameters = parameters.to_vec();
+        return Err(FitError::NotIdentified { model, at, standard_error, parameters });
+    }
+    // d parameter = parameter d ln(parameter).
+    let standard_error = |i: usize| parameters[i] * ln_errors[i];
     Ok(Fit {
         model: build(parameters)?,
         log_likelihood: optimum.value * customers as f64,

@@ -1,5 +1,6 @@
 //! What a model run is told: the parameters of the models, and the terms of the valuation.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::{BgNbd, ContractModels, GammaGamma, Season, WEEKS_PER_YEAR};
@@ -107,8 +108,13 @@ impl Default for ValueTerms {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ValueTermsText {
     annual_discount_rate: ExactNumber,
+    /// What the terms of older runs have, and values no longer depend on.
+    #[serde(default, skip_serializing)]
+    #[expect(dead_code, reason = "it is read so as not to be an unknown one")]
+    horizon_weeks: Option<IgnoredAny>,
     #[serde(default = "everything")]
     take_rate: ExactNumber,
     #[serde(default = "nothing")]
@@ -129,6 +135,7 @@ impl From<ValueTerms> for ValueTermsText {
     fn from(terms: ValueTerms) -> Self {
         Self {
             annual_discount_rate: ExactNumber(terms.annual_discount_rate),
+            horizon_weeks: None,
             take_rate: ExactNumber(terms.take_rate),
             refund_rate: ExactNumber(terms.refund_rate),
             contract_margin: ExactNumber(terms.contract_margin),
@@ -285,6 +292,18 @@ mod tests {
             serde_json::from_str(r#"{"horizon_weeks": 52, "annual_discount_rate": "0.15"}"#).unwrap();
 
         assert_eq!(terms, Terms::new(52.0, 0.15).unwrap());
+    }
+
+    #[test]
+    fn a_misspelt_term_of_value_is_an_error_and_the_horizon_of_an_old_run_is_none() {
+        let read = serde_json::from_str::<ValueTerms>;
+
+        let misspelt = read(r#"{"annual_discount_rate": 0.1, "take_rat": 0.5}"#).unwrap_err().to_string();
+        let old = read(r#"{"annual_discount_rate": "0.1", "horizon_weeks": "52.1775"}"#).unwrap();
+
+        assert!(misspelt.contains("take_rat"), "{misspelt}");
+        assert_eq!(old, ValueTerms::new(0.1, 1.0, 0.0, 1.0).unwrap());
+        assert!(!serde_json::to_string(&old).unwrap().contains("horizon"));
     }
 
     #[test]

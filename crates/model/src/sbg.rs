@@ -73,6 +73,11 @@ impl Sbg {
         if n == 0 { 1.0 } else { self.hazard(n).1 }
     }
 
+    /// The probability that a customer who came to the `n`-th renewal refuses it, with its own digits; 0 for `n = 0`.
+    pub(crate) fn churn(&self, n: u32) -> f64 {
+        if n == 0 { 0.0 } else { self.hazard(n).0 }
+    }
+
     /// The probability to churn at the `n`-th renewal (2007, eq. 5); 0 for `n = 0`.
     pub fn pmf(&self, n: u32) -> f64 {
         if n == 0 { 0.0 } else { self.survival(n - 1) * self.hazard(n).0 }

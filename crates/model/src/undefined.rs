@@ -6,6 +6,9 @@ pub enum Undefined {
     /// Without a discount, and with customers who never leave, the purchases for ever add up without bound.
     #[error("the undiscounted sum is infinite")]
     InfiniteSum,
+    /// The sum has an end, but no number can hold it, or the terms that decide it.
+    #[error("the sum is beyond the range of numbers")]
+    SumOutOfRange,
     /// The distribution's tail is too heavy for a mean.
     #[error("the mean is infinite")]
     InfiniteMean,

@@ -338,6 +338,19 @@ fn a_bdw_lifetime_for_ever_is_that_of_sbg_where_nothing_depends_on_time() {
 }
 
 #[test]
+fn a_bdw_lifetime_whose_end_is_out_of_sight_is_refused() {
+    for (alpha, beta, c) in [(1001.0, 1.0, 1e-3), (2000.0, 2.0, 1e-3), (120.0, 50.0, 0.01), (1e7, 1e7, 1e-3)]
+    {
+        let bdw = Bdw::new(alpha, beta, c).unwrap();
+
+        let lifetime = bdw.residual_lifetime(0, PeriodRate::ZERO);
+
+        assert_eq!(lifetime, Err(Undefined::SumOutOfRange), "{bdw:?}");
+        assert!(bdw.residual_lifetime(0, PeriodRate::new(0.01).unwrap()).is_ok());
+    }
+}
+
+#[test]
 fn a_bdw_lifetime_without_end_is_refused() {
     let lifetime = |alpha, c, rate| Bdw::new(alpha, 2.0, c).unwrap().residual_lifetime(3, rate);
     let growth = PeriodRate::ZERO.with_growth(0.01).unwrap();

@@ -1,5 +1,7 @@
 //! What comes from outside: lines of histories and subscriptions with any numbers in them, and models as JSON.
 
+use std::collections::BTreeMap;
+
 use model::{
     BgNbd, ContractModel, ContractModels, Course, Currency, GammaGamma, HistoryFold, Models, Observation,
     Parameters, PlanModel, Sbg, Season, Subscription, SubscriptionFold, Terms, ValueTerms,
@@ -88,7 +90,11 @@ fn models() -> Models {
             gamma_gamma: GammaGamma::new(6.2, 3.7, 15.4).expect("they are parameters"),
         },
         season: Some(Season::none()),
-        contracts: ContractModels { plans, others: Some(model) },
+        contracts: ContractModels {
+            plans,
+            others_by_period: BTreeMap::from([(12, model)]),
+            others: Some(model),
+        },
     }
 }
 

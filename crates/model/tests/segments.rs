@@ -283,6 +283,27 @@ fn one_model_alone_comes_out_as_beside_the_other() {
 }
 
 #[test]
+fn segments_of_the_modified_model_are_the_nearer_to_their_parent_the_smaller_they_are() {
+    let (_, segments) = segments();
+    let rows = |summaries: &Vec<Summary>| fit::rows(summaries.iter().copied()).0;
+    let rows: BTreeMap<_, _> = segments.iter().map(|(name, of)| (name.clone(), rows(of))).collect();
+    let parent = fit::mbg_nbd(&rows.values().flatten().copied().collect::<Vec<_>>()).unwrap();
+
+    let fits = fit::mbg_nbd_by_segment(&parent, &rows);
+
+    let weight = |place: usize| fits[&format!("segment {place}")].weight_of_parent;
+    assert!(weight(8) < weight(5) && weight(5) < weight(2) && weight(2) < 1.0);
+    let (small, large) = (&fits["segment 1"], &fits["segment 8"]);
+    assert_eq!((small.fit.model, small.weight_of_parent.to_bits()), (parent.model, 1.0_f64.to_bits()));
+    let alone = fit::mbg_nbd(&rows["segment 8"]).unwrap();
+    let of_parent: f64 = rows["segment 8"]
+        .iter()
+        .map(|row| row.customers as f64 * parent.model.log_likelihood(row.x, row.t_x, row.age))
+        .sum();
+    assert!(of_parent < large.fit.log_likelihood && large.fit.log_likelihood <= alone.log_likelihood);
+}
+
+#[test]
 fn a_segment_in_which_nobody_bought_again_has_its_parents_spends() {
     let customers = Chance(3).customers(&cdnow_like(), 3000);
     let (_, spends) = fit::rows(customers);

@@ -40,6 +40,7 @@ fn models_in_units_of(scale: f64) -> Models {
                 plan("pro", 12, ContractModel::Bdw(Bdw::new(0.8, 2.5, 1.2).unwrap())),
             ],
             others: Some(ContractModel::Sbg(Sbg::new(0.8, 4.0).unwrap())),
+            ..ContractModels::default()
         },
     }
 }
@@ -160,7 +161,7 @@ fn contracts_are_worth_what_their_renewals_say_to_ten_digits() {
         let contract = Contract { price_minor, renewals, days_to_renewal, period_months, plan };
         let value = valuer.value(&subscriber(&[contract])).unwrap();
         let rate = PeriodRate::of_annual(0.12, f64::from(period_months) / 12.0).unwrap();
-        let remaining = |most| match models.contracts.get(plan).unwrap() {
+        let remaining = |most| match models.contracts.get(plan, period_months).unwrap() {
             ContractModel::Sbg(sbg) => sbg.remaining(renewals, most),
             ContractModel::Bdw(bdw) => bdw.remaining(renewals, most),
         };

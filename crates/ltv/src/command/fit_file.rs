@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use model::ContractModel;
 use model::fit::{
     self, ContractRow, FEWEST_OF_A_SEGMENT, Fit, FitError, OpportunityRow, PurchaseRow, ShrunkFit, SpendRow,
-    Tenure,
 };
 use serde_json::{Value as Json, json};
 
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) ->
             purchases(args, input).and_then(|rows| rows.fit_together(fit::bg_nbd, fit::bg_nbd_by_segment))
         }
         ModelName::MbgNbd => {
-            purchases(args, input).and_then(|rows| rows.fit(fit::mbg_nbd, purchase_likelihood))
+            purchases(args, input).and_then(|rows| rows.fit_together(fit::mbg_nbd, fit::mbg_nbd_by_segment))
         }
         ModelName::ParetoNbd => {
             purchases(args, input).and_then(|rows| rows.fit(fit::pareto_nbd, purchase_likelihood))
@@ -32,18 +32,8 @@ pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) ->
             .and_then(|rows| rows.fit_together(fit::gamma_gamma, fit::gamma_gamma_by_segment)),
         ModelName::BgBb => opportunities(args, input)
             .and_then(|rows| rows.fit(fit::bg_bb, |model, row| model.log_likelihood(row.x, row.t_x, row.n))),
-        ModelName::Sbg => contracts(args, input).and_then(|rows| {
-            rows.fit(fit::sbg, |model, row| match row.tenure {
-                Tenure::ChurnedAt(n) => libm::log(model.pmf(n)),
-                Tenure::ActiveAfter(n) => libm::log(model.survival(n)),
-            })
-        }),
-        ModelName::Bdw => contracts(args, input).and_then(|rows| {
-            rows.fit(fit::bdw, |model, row| match row.tenure {
-                Tenure::ChurnedAt(n) => libm::log(model.pmf(n)),
-                Tenure::ActiveAfter(n) => libm::log(model.survival(n)),
-            })
-        }),
+        ModelName::Sbg => contracts(args, input).and_then(|rows| rows.fit(fit::sbg, contract_likelihood)),
+        ModelName::Bdw => contracts(args, input).and_then(|rows| rows.fit(fit::bdw, contract_likelihood)),
     };
     let fitted = fitted.with_context(|| input.display().to_string())?;
     let document = fitted.document();
@@ -337,6 +327,10 @@ fn contracts(args: &FitArgs, input: &Path) -> Result<Rows<ContractRow>> {
     let contracts = cohorts::read(Table::open(input)?, segment_column)?;
     let rows = contracts.into_iter().map(|(segment, row)| (segment, Some(row))).collect();
     Ok(Rows::of(rows, segment_column))
+}
+
+fn contract_likelihood(model: &(impl Copy + Into<ContractModel>), row: &ContractRow) -> f64 {
+    row.ln_probability(&(*model).into())
 }
 
 fn open(args: &FitArgs, input: &Path) -> Result<Table> {

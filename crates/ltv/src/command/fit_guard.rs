@@ -1,12 +1,12 @@
 //! Whether the models of `ltv fit` may take the place of those in force.
 
-use model::fit::guard::{self, Limits, Night, Verdict};
+use model::fit::guard::{self, Limits, Verdict};
 use model::{Currency, Parameters, Scorer, Season, Summary, Terms};
 use serde_json::{Value as Json, json};
 use store::postgres::Postgres;
 use store::{ModelVersion, ModelVersionId, Planning, Values};
 
-use crate::fitting::Fitted;
+use crate::fitting::{self, Fitted};
 
 /// The model version that runs would pin, if there is one.
 pub(super) struct Before {
@@ -41,9 +41,8 @@ impl Before {
 
     /// Judges what was fitted to these customers, whose summaries all end with `last_day`.
     ///
-    /// What each version said of its own customers when it was fitted is compared: a feed that broke shows in the
-    /// forecast even where the parameters hardly moved. A version that did not tell its forecast is asked for that of
-    /// today's customers.
+    /// What both say of today's customers is compared, which a base that merely grew does not move; and what each said of
+    /// a customer of its own when it was fitted, where a feed that broke shows even if the parameters hardly moved.
     pub(super) fn judge(&self, fitted: &Fitted, customers: &[Summary], last_day: i64) -> Judgement {
         let forecast = |parameters: &Parameters, season: Option<&Season>| {
             let none = Season::none();
@@ -51,36 +50,41 @@ impl Before {
             let scorer = Scorer::in_season(*parameters, Terms::default(), season, last_day);
             guard::forecast(&scorer, customers)
         };
+        let each = |forecast: f64| if customers.is_empty() { 0.0 } else { forecast / customers.len() as f64 };
         let models = &fitted.models;
-        let today = Night {
+        let rows = fitting::rows(&fitted.plans);
+        let by_fitted = forecast(&models.purchases, models.season.as_ref());
+        let now = guard::Fitted {
             parameters: models.purchases,
             is_seasonal: models.season.is_some(),
             purchase_log_likelihood: per_customer(&fitted.diagnostics.bg_nbd),
             spend_log_likelihood: per_customer(&fitted.diagnostics.gamma_gamma),
-            forecast: forecast(&models.purchases, models.season.as_ref()),
+            contracts: models.contracts.clone(),
+            contract_log_likelihood: guard::contract_log_likelihood(&models.contracts, &rows),
+            forecast: by_fitted,
+            forecast_per_customer: each(by_fitted),
         };
-        let by_in_force = self
-            .version
-            .as_ref()
-            .map(|version| forecast(&version.models.purchases, version.models.season.as_ref()));
-        let yesterday = self.version.as_ref().zip(by_in_force).map(|(version, by_in_force)| {
+        let in_force = self.version.as_ref().map(|version| {
             let told = Told::of(&version.fit);
             let models = &version.models;
-            Night {
+            let by_in_force = forecast(&models.purchases, models.season.as_ref());
+            guard::Fitted {
                 parameters: models.purchases,
                 is_seasonal: models.season.is_some(),
                 // What a version made by hand does not tell cannot have moved.
-                purchase_log_likelihood: told.purchases.unwrap_or(today.purchase_log_likelihood),
-                spend_log_likelihood: told.spends.unwrap_or(today.spend_log_likelihood),
-                forecast: told.forecast.unwrap_or(by_in_force),
+                purchase_log_likelihood: told.purchases.unwrap_or(now.purchase_log_likelihood),
+                spend_log_likelihood: told.spends.unwrap_or(now.spend_log_likelihood),
+                contracts: models.contracts.clone(),
+                contract_log_likelihood: told.contracts,
+                forecast: by_in_force,
+                forecast_per_customer: told.forecast_per_customer.unwrap_or(now.forecast_per_customer),
             }
         });
         Judgement {
-            verdict: guard::judge(yesterday.as_ref(), &today, &Limits::default()),
-            flags: guard::flags(&today.parameters).iter().map(ToString::to_string).collect(),
-            today,
-            yesterday,
-            by_in_force,
+            verdict: guard::judge(in_force.as_ref(), &now, &Limits::default()),
+            flags: guard::flags(&now.parameters).iter().map(ToString::to_string).collect(),
+            fitted: now,
+            in_force,
             against: self.version.as_ref().map(|version| version.version),
             in_other_currency: self.in_other_currency,
         }
@@ -91,23 +95,26 @@ fn per_customer<M>(fit: &model::fit::Fit<M>) -> f64 {
     fit.log_likelihood / fit.customers as f64
 }
 
-/// The log-likelihoods per customer, and the forecast, that a fit document tells.
+/// The log-likelihoods and the forecast, each per customer, that a fit document tells.
 struct Told {
     purchases: Option<f64>,
     spends: Option<f64>,
-    forecast: Option<f64>,
+    contracts: Option<f64>,
+    forecast_per_customer: Option<f64>,
 }
 
 impl Told {
     fn of(fit: &Json) -> Self {
-        let per_customer = |model: &str| {
-            let number = |name: &str| fit.get(model)?.get(name)?.as_f64();
-            Some(number("log_likelihood")? / number("customers")?).filter(|ratio| ratio.is_finite())
+        let number = |path: &str| fit.pointer(path).and_then(Json::as_f64);
+        let ratio = |total: &str, customers: &str| {
+            Some(number(total)? / number(customers)?).filter(|ratio| ratio.is_finite())
         };
+        let customers = "/bg_nbd/customers";
         Self {
-            purchases: per_customer("bg_nbd"),
-            spends: per_customer("gamma_gamma"),
-            forecast: fit.pointer("/guard/today/forecast_minor").and_then(Json::as_f64),
+            purchases: ratio("/bg_nbd/log_likelihood", customers),
+            spends: ratio("/gamma_gamma/log_likelihood", "/gamma_gamma/customers"),
+            contracts: number("/guard/today/contract_log_likelihood"),
+            forecast_per_customer: ratio("/guard/today/forecast_minor", customers),
         }
     }
 }
@@ -116,11 +123,8 @@ impl Told {
 pub(super) struct Judgement {
     verdict: Verdict,
     flags: Vec<String>,
-    today: Night,
-    yesterday: Option<Night>,
-    /// The forecast of today's customers by the parameters in force: the difference to today's is made by the
-    /// parameters alone.
-    by_in_force: Option<f64>,
+    fitted: guard::Fitted,
+    in_force: Option<guard::Fitted>,
     against: Option<ModelVersionId>,
     in_other_currency: Option<ModelVersionId>,
 }
@@ -166,24 +170,28 @@ impl Judgement {
             "verdict": if self.has_breaches() { "keep" } else { "accept" },
             "breaches": self.breaches(),
             "flags": self.flags,
-            "today": night(&self.today),
-            "in_force": self.yesterday.as_ref().map(night),
-            "forecast_by_in_force_minor": self.by_in_force,
+            "today": document(&self.fitted),
+            "in_force": self.in_force.as_ref().map(document),
         })
     }
 }
 
-fn night(night: &Night) -> Json {
+/// What was compared; both forecasts are of today's customers.
+fn document(fitted: &guard::Fitted) -> Json {
     json!({
-        "is_seasonal": night.is_seasonal,
-        "purchase_log_likelihood": night.purchase_log_likelihood,
-        "spend_log_likelihood": night.spend_log_likelihood,
-        "forecast_minor": night.forecast,
+        "is_seasonal": fitted.is_seasonal,
+        "purchase_log_likelihood": fitted.purchase_log_likelihood,
+        "spend_log_likelihood": fitted.spend_log_likelihood,
+        "contract_log_likelihood": fitted.contract_log_likelihood,
+        "forecast_minor": fitted.forecast,
+        "forecast_per_customer_minor": fitted.forecast_per_customer,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use store::postgres::PlanTenures;
+
     use super::*;
 
     #[test]
@@ -191,11 +199,92 @@ mod tests {
         let told = Told::of(&json!({
             "bg_nbd": { "log_likelihood": -200.0, "customers": 50 },
             "gamma_gamma": { "log_likelihood": -90.0, "customers": 0 },
-            "guard": { "today": { "forecast_minor": 7.0 } },
+            "guard": { "today": { "forecast_minor": 700.0, "contract_log_likelihood": -1.5 } },
         }));
 
-        assert_eq!((told.purchases, told.spends, told.forecast), (Some(-4.0), None, Some(7.0)));
+        assert_eq!((told.purchases, told.spends), (Some(-4.0), None));
+        assert_eq!((told.contracts, told.forecast_per_customer), (Some(-1.5), Some(14.0)));
         let by_hand = Told::of(&json!("by hand"));
-        assert_eq!((by_hand.purchases, by_hand.spends, by_hand.forecast), (None, None, None));
+        assert_eq!((by_hand.purchases, by_hand.spends), (None, None));
+        assert_eq!((by_hand.contracts, by_hand.forecast_per_customer), (None, None));
+    }
+
+    const LAST_DAY: i64 = 20_000;
+
+    /// Customers of many kinds, so many of each.
+    fn customers(of_each: usize, times_as_much: i64) -> Vec<Summary> {
+        let kind = |kind: u32| {
+            let frequency = [0, 0, 0, 1, 1, 2, 3, 5, 9][kind as usize % 9];
+            let age_days = 100 + 7 * (kind % 37);
+            let recency_days = if frequency > 0 { age_days * (2 + kind % 5) / 7 } else { 0 };
+            let spend = 1000 + 211 * i64::from(kind % 19) + 97 * i64::from(kind % 7);
+            let repeat_spend_minor = i64::from(frequency) * spend * times_as_much;
+            Summary { frequency, recency_days, age_days, repeat_spend_minor }
+        };
+        (0..333).flat_map(|number| vec![kind(number); of_each]).collect()
+    }
+
+    fn fitted(customers: &[Summary], start: Option<&Parameters>, survivors: &[u64]) -> Fitted {
+        let (purchases, diagnostics) =
+            model::fit::parameters_in_season(customers.iter().copied(), &Season::none(), LAST_DAY, start)
+                .unwrap();
+        let rows = model::fit::ContractRow::of_survivors(survivors);
+        let plan = PlanTenures { plan: "basic".into(), period_months: 1, rows, ..PlanTenures::default() };
+        let plans = vec![plan];
+        let (contracts, contract_diagnostics) = model::fit::contract_models(&fitting::rows(&plans));
+        Fitted {
+            models: model::Models { contracts, ..purchases.into() },
+            diagnostics,
+            contract_diagnostics,
+            plans,
+            is_warm: start.is_some(),
+        }
+    }
+
+    const SURVIVORS: [u64; 4] = [1000, 900, 840, 800];
+
+    /// What was fitted to four of each kind, and is in force.
+    fn before() -> Before {
+        let customers = customers(4, 1);
+        let first = Before { version: None, in_other_currency: None };
+        let fitted = fitted(&customers, None, &SURVIVORS);
+        let judgement = first.judge(&fitted, &customers, LAST_DAY);
+        let version = ModelVersion {
+            version: ModelVersionId(1),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            currency: Currency::parse("USD").unwrap(),
+            fit: super::super::fit_report::document(&fitted, jiff::Timestamp::UNIX_EPOCH, &judgement),
+            models: fitted.models,
+            data_fingerprint: String::new(),
+            code_version: String::new(),
+        };
+        Before { version: Some(version), in_other_currency: None }
+    }
+
+    fn breaches(customers: &[Summary], survivors: &[u64]) -> Vec<String> {
+        let before = before();
+        let fitted = fitted(customers, before.start(), survivors);
+        before.judge(&fitted, customers, LAST_DAY).breaches()
+    }
+
+    #[test]
+    fn a_base_that_merely_grew_is_accepted() {
+        assert_eq!(breaches(&customers(5, 1), &SURVIVORS.map(|left| left * 5 / 4)), [""; 0]);
+    }
+
+    #[test]
+    fn a_feed_with_ten_times_the_amounts_is_refused() {
+        let breaches = breaches(&customers(4, 10), &SURVIVORS);
+
+        let has = |quantity: &str| breaches.iter().any(|breach| breach.starts_with(quantity));
+        assert!(has("the forecast per customer moved by +2.3") && has("v moved by +2.3"), "{breaches:?}");
+    }
+
+    #[test]
+    fn a_plan_whose_churn_doubled_is_refused_by_its_name() {
+        let breaches = breaches(&customers(4, 1), &[1000, 800, 680, 600]);
+
+        assert_eq!(breaches.len(), 3, "{breaches:?}");
+        assert!(breaches[0].starts_with("the churn of basic, every month moved by +0.69"), "{breaches:?}");
     }
 }

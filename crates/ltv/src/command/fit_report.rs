@@ -51,8 +51,17 @@ fn contracts(fitted: &Fitted) -> Json {
         document["left_out"] = json!(tenures.map(|tenures| tenures.left_out));
         document
     };
-    let ContractDiagnostics { plans, others } = &fitted.contract_diagnostics;
-    json!({ "plans": plans.iter().map(plan).collect::<Vec<_>>(), "others": chosen(others) })
+    let ContractDiagnostics { plans, others_by_period, others } = &fitted.contract_diagnostics;
+    let of_period = |(period, fit): (&u16, &Result<ContractFit, FitError>)| {
+        let mut document = chosen(fit);
+        document["period_months"] = json!(period);
+        document
+    };
+    json!({
+        "plans": plans.iter().map(plan).collect::<Vec<_>>(),
+        "others_by_period": others_by_period.iter().map(of_period).collect::<Vec<_>>(),
+        "others": chosen(others),
+    })
 }
 
 fn chosen(fit: &Result<ContractFit, FitError>) -> Json {
@@ -60,6 +69,7 @@ fn chosen(fit: &Result<ContractFit, FitError>) -> Json {
         Ok(fit) => json!({
             "model": Model::from(fit.model).name().as_str(),
             "likelihood_ratio": fit.likelihood_ratio,
+            "constant_churn": fit.constant_churn.map(|why| why.to_string()),
             "sbg": attempted(&fit.sbg),
             "bdw": attempted(&fit.bdw),
         }),
@@ -110,19 +120,28 @@ pub(super) fn told(
         let most = season.index().iter().fold(0.0, |most: f64, &index| most.max(index));
         line(format_args!("season       the busiest week has {most:.2} times the mean"));
     }
-    for plan in &fitted.models.contracts.plans {
-        line(format_args!("{}, every {} months: {}", plan.plan, plan.period_months, in_words(&plan.model)));
+    let ContractDiagnostics { plans, others_by_period, others } = &fitted.contract_diagnostics;
+    for plan in plans {
+        if let Ok(fit) = &plan.fit {
+            line(format_args!("{}, every {} months: {}", plan.plan, plan.period_months, in_words(fit)));
+        }
     }
-    if let Some(others) = &fitted.models.contracts.others {
-        line(format_args!("other plans: {}", in_words(others)));
+    for (period, fit) in others_by_period {
+        if let Ok(fit) = fit {
+            line(format_args!("other plans, every {period} months: {}", in_words(fit)));
+        }
+    }
+    if let Ok(fit) = others {
+        line(format_args!("other plans: {}", in_words(fit)));
     }
     text
 }
 
-fn in_words(model: &ContractModel) -> String {
-    match model {
-        ContractModel::Sbg(sbg) => format!("sBG, alpha {:.4}, beta {:.4}", sbg.alpha(), sbg.beta()),
-        ContractModel::Bdw(bdw) => {
+fn in_words(fit: &ContractFit) -> String {
+    match (fit.constant_churn, fit.model) {
+        (Some(why), model) => format!("{:.2} % leave at each renewal ({why})", 100.0 * model.churn(1)),
+        (None, ContractModel::Sbg(sbg)) => format!("sBG, alpha {:.4}, beta {:.4}", sbg.alpha(), sbg.beta()),
+        (None, ContractModel::Bdw(bdw)) => {
             format!("BdW, alpha {:.4}, beta {:.4}, c {:.4}", bdw.alpha(), bdw.beta(), bdw.c())
         }
     }
@@ -153,5 +172,19 @@ mod tests {
         assert!(documents[0]["sbg"]["standard_errors"]["beta"].is_f64(), "{}", documents[0]);
         assert_eq!(documents[1]["model"], Json::Null);
         assert_eq!(documents[1]["why"], "fit sbg: 200 customers are too few, at least 300 are needed");
+    }
+
+    #[test]
+    fn a_constant_churn_is_said_to_be_one() {
+        let cohort = ContractRow::of_survivors(&[1000, 700]);
+
+        let (_, diagnostics) = contract_models(&[PlanRows { plan: "new", period_months: 1, rows: &cohort }]);
+        let fit = diagnostics.plans[0].fit.clone();
+
+        assert_eq!(chosen(&fit)["constant_churn"], "constant churn: heterogeneity cannot be told yet");
+        assert_eq!(
+            in_words(&fit.unwrap()),
+            "30.00 % leave at each renewal (constant churn: heterogeneity cannot be told yet)"
+        );
     }
 }

@@ -248,9 +248,9 @@ struct Contracts {
 
 impl Contracts {
     fn new(args: &PredictArgs, name: ModelName, models: BySegment, header: &Header) -> Result<Self> {
-        let mut columns = vec!["retention", "expected_renewals", "discounted_renewals"];
+        let mut columns = vec!["retention", "expected_renewals", "discounted_renewals", "derl"];
         if name == ModelName::Sbg {
-            columns.extend(["derl", "mean_churn"]);
+            columns.push("mean_churn");
         }
         let columns = columns.into_iter().map(str::to_owned).collect();
         let renewal = header.column(&["n", "renewal", "period"])?;
@@ -266,16 +266,27 @@ impl Widening for Contracts {
     fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
         let coming = row.count(self.renewal)?;
         let made = coming.checked_sub(1).ok_or_else(|| row.bad(self.renewal, "the first renewal is 1"))?;
-        let (next, remaining) = match self.models.of(row) {
-            Model::Sbg(model) => (model.retention(coming), model.remaining(made, self.horizon)),
-            Model::Bdw(model) => (model.retention(coming), model.remaining(made, self.horizon)),
+        let (next, remaining, derl) = match self.models.of(row) {
+            Model::Sbg(model) => (
+                model.retention(coming),
+                model.remaining(made, self.horizon),
+                model.residual_lifetime(made, self.rate),
+            ),
+            Model::Bdw(model) => (
+                model.retention(coming),
+                model.remaining(made, self.horizon),
+                model.residual_lifetime(made, self.rate),
+            ),
             _ => unreachable!("chosen by the model's name"),
         };
-        let mut cells =
-            vec![next.into(), remaining.expected().into(), remaining.discounted(self.rate).into()];
+        let mut cells = vec![
+            next.into(),
+            remaining.expected().into(),
+            remaining.discounted(self.rate).into(),
+            derl.unwrap_or(f64::INFINITY).into(),
+        ];
         if let Model::Sbg(model) = self.models.of(row) {
-            let derl = model.residual_lifetime(made, self.rate).unwrap_or(f64::INFINITY);
-            cells.extend([Cell::Number(derl), model.churn_posterior(made).mean().into()]);
+            cells.push(model.churn_posterior(made).mean().into());
         }
         Ok(Some(cells))
     }

@@ -105,7 +105,16 @@ const DRAFT_ROWS: usize = 4096;
 
 /// The mean log-likelihood per customer, and its gradient, at the logarithms of BG/NBD's parameters.
 pub(super) fn bg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
-    let likelihood = Likelihood::new(rows, Tosses::AfterRepeats);
+    surface(rows, Tosses::AfterRepeats)
+}
+
+/// The same for MBG/NBD.
+pub(super) fn mbg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
+    surface(rows, Tosses::AfterEach)
+}
+
+fn surface(rows: &[PurchaseRow], tosses: Tosses) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) + use<> {
+    let likelihood = Likelihood::new(rows, tosses);
     move |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp))
 }
 

@@ -1,9 +1,9 @@
 //! The likelihood of sBG and its gradient over the cohorts' counts.
 
 use super::{FEWEST_CUSTOMERS, Fit, FitError, conclude, optimum};
-use crate::Sbg;
 use crate::kernel::beta_ratio::ln_beta_ratio;
 use crate::kernel::gamma::digamma_difference;
+use crate::{ContractModel, Sbg};
 
 /// Customers of whom the same is known: a few hundred rows, however many customers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,20 @@ impl ContractRow {
             .last()
             .map(|&customers| Self { tenure: Tenure::ActiveAfter(survivors.len() as u32 - 1), customers });
         churned.chain(active).filter(|row| row.customers > 0).collect()
+    }
+
+    /// The logarithm of the probability to come exactly as far as one customer of this row under a model.
+    pub fn ln_probability(&self, model: &ContractModel) -> f64 {
+        match self.tenure {
+            Tenure::ChurnedAt(0) => f64::NEG_INFINITY,
+            Tenure::ChurnedAt(n) => model.ln_survival(n - 1) + libm::log(model.churn(n)),
+            Tenure::ActiveAfter(n) => model.ln_survival(n),
+        }
+    }
+
+    /// Whether something was decided: one that did not says nothing of churn.
+    pub(super) fn came_to_a_renewal(&self) -> bool {
+        self.tenure != Tenure::ActiveAfter(0)
     }
 
     pub(super) fn is_possible(&self) -> bool {
@@ -129,6 +143,21 @@ mod tests {
         let expected =
             [row(Tenure::ChurnedAt(1), 3), row(Tenure::ChurnedAt(3), 5), row(Tenure::ActiveAfter(3), 2)];
         assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn a_cohort_with_one_renewal_behind_it_does_not_identify_two_parameters() {
+        for start in [[0.5, 0.5], [1.0, 1.0], [3.0, 40.0]] {
+            let start = Sbg::new(start[0], start[1]).unwrap();
+
+            let error = sbg_from(&ContractRow::of_survivors(&[1000, 700]), &start).unwrap_err();
+
+            // Rounding decides whether the plain looks bent at all.
+            assert!(
+                matches!(error, FitError::NotIdentified { .. } | FitError::DidNotConverge { .. }),
+                "{error}"
+            );
+        }
     }
 
     #[test]

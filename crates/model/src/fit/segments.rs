@@ -19,13 +19,14 @@
 
 use std::collections::BTreeMap;
 
-use super::bg_nbd::bg_nbd_surface;
+use super::bg_nbd::{bg_nbd_surface, mbg_nbd_surface};
 use super::gamma_gamma::gamma_gamma_surface;
 use super::{Diagnostics, FEWEST_CUSTOMERS, Fit, FitError, optimum};
-use super::{PurchaseRow, SpendRow, bg_nbd_from, gamma_gamma_from, parameters, rows};
-use crate::{BgNbd, GammaGamma, ParameterError, Parameters, Summary};
+use super::{PurchaseRow, SpendRow, bg_nbd_from, gamma_gamma_from, mbg_nbd_from, parameters, rows};
+use crate::{BgNbd, GammaGamma, MbgNbd, ParameterError, Parameters, Summary};
 
-/// Segments of fewer customers never have parameters of their own.
+/// Segments of fewer customers never have parameters of their own. Counted are the customers that the model looks at:
+/// all for the purchases, those who bought again for the spends.
 pub const FEWEST_OF_A_SEGMENT: u64 = 300;
 
 /// By what factor segments usually differ, as a logarithm.
@@ -85,6 +86,14 @@ pub fn bg_nbd_by_segment(
     one_by_segment(&PurchaseModel { parent: parent.clone() }, segments)
 }
 
+/// Fits MBG/NBD for each segment, as [`bg_nbd_by_segment`] does BG/NBD.
+pub fn mbg_nbd_by_segment(
+    parent: &Fit<MbgNbd>,
+    segments: &BTreeMap<String, Vec<PurchaseRow>>,
+) -> BTreeMap<String, ShrunkFit<MbgNbd>> {
+    one_by_segment(&PurchaseModel { parent: parent.clone() }, segments)
+}
+
 /// Fits Gamma-Gamma for each segment, as [`bg_nbd_by_segment`] does BG/NBD; its customers are those who bought again.
 pub fn gamma_gamma_by_segment(
     parent: &Fit<GammaGamma>,
@@ -93,6 +102,7 @@ pub fn gamma_gamma_by_segment(
     one_by_segment(&SpendModel { parent: parent.clone() }, segments)
 }
 
+/// Gives the same bits whatever the order of the customers and the number of threads.
 fn one_by_segment<const N: usize, M: Model<N>>(
     model: &M,
     segments: &BTreeMap<String, Vec<M::Row>>,
@@ -103,27 +113,27 @@ fn one_by_segment<const N: usize, M: Model<N>>(
     segments.keys().cloned().zip(shrink(model, &rows, &large)).collect()
 }
 
-/// Fits both models for each segment, with the parent's fit on all of them as a prior.
+/// Fits both models for each segment, with the parent's fit on all of them as a prior: [`bg_nbd_by_segment`] and
+/// [`gamma_gamma_by_segment`] together.
 ///
 /// Gives the same bits whatever the order of the customers and the number of threads. Fails only where the fit on all
 /// customers does.
 pub fn by_segment(segments: &BTreeMap<String, Vec<Summary>>) -> Result<SegmentFits, FitError> {
     let (parent, diagnostics) = parameters(segments.values().flatten().copied())?;
-    let (purchases, spends): (Vec<_>, Vec<_>) =
-        segments.values().map(|summaries| rows(summaries.iter().copied())).unzip();
-
-    let large: Vec<bool> =
-        segments.values().map(|summaries| summaries.len() as u64 >= FEWEST_OF_A_SEGMENT).collect();
-    let purchases = shrink(&PurchaseModel { parent: diagnostics.bg_nbd.clone() }, &purchases, &large);
-    let spends = shrink(&SpendModel { parent: diagnostics.gamma_gamma.clone() }, &spends, &large);
-
-    let fit = |(purchases, spends): (ShrunkFit<BgNbd>, ShrunkFit<GammaGamma>)| SegmentFit {
-        parameters: Parameters { bg_nbd: purchases.fit.model, gamma_gamma: spends.fit.model },
-        purchases: purchases.shrunk(),
-        spends: spends.shrunk(),
+    let both = |(name, of): (&String, &Vec<Summary>)| {
+        let (purchases, spends) = rows(of.iter().copied());
+        ((name.clone(), purchases), (name.clone(), spends))
     };
-    let fits = purchases.into_iter().zip(spends).map(fit);
-    Ok(SegmentFits { parent, diagnostics, segments: segments.keys().cloned().zip(fits).collect() })
+    let (purchases, spends): (BTreeMap<_, _>, BTreeMap<_, _>) = segments.iter().map(both).unzip();
+    let purchases = bg_nbd_by_segment(&diagnostics.bg_nbd, &purchases);
+    let spends = gamma_gamma_by_segment(&diagnostics.gamma_gamma, &spends);
+
+    let fit = |((name, purchases), spends): ((String, ShrunkFit<BgNbd>), ShrunkFit<GammaGamma>)| {
+        let parameters = Parameters { bg_nbd: purchases.fit.model, gamma_gamma: spends.fit.model };
+        (name, SegmentFit { parameters, purchases: purchases.shrunk(), spends: spends.shrunk() })
+    };
+    let segments = purchases.into_iter().zip(spends.into_values()).map(fit).collect();
+    Ok(SegmentFits { parent, diagnostics, segments })
 }
 
 impl<M> ShrunkFit<M> {
@@ -135,7 +145,7 @@ impl<M> ShrunkFit<M> {
 type Vector<const N: usize> = [f64; N];
 type Matrix<const N: usize> = [[f64; N]; N];
 
-/// One of the two models, as the segments need it.
+/// One of the models, as the segments need it.
 trait Model<const N: usize> {
     type Row;
     type Fitted: Copy;
@@ -268,11 +278,11 @@ fn most_probable<const N: usize, M: Model<N>>(
     Some(ShrunkFit { fit, weight_of_parent: weight.clamp(0.0, 1.0) })
 }
 
-struct PurchaseModel {
-    parent: Fit<BgNbd>,
+struct PurchaseModel<M> {
+    parent: Fit<M>,
 }
 
-impl Model<4> for PurchaseModel {
+impl Model<4> for PurchaseModel<BgNbd> {
     type Row = PurchaseRow;
     type Fitted = BgNbd;
 
@@ -299,6 +309,36 @@ impl Model<4> for PurchaseModel {
 
     fn surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
         bg_nbd_surface(rows)
+    }
+}
+
+impl Model<4> for PurchaseModel<MbgNbd> {
+    type Row = PurchaseRow;
+    type Fitted = MbgNbd;
+
+    fn parent(&self) -> &Fit<MbgNbd> {
+        &self.parent
+    }
+
+    fn customers(row: &PurchaseRow) -> u64 {
+        row.customers
+    }
+
+    fn logarithms(fitted: &MbgNbd) -> [f64; 4] {
+        [fitted.r(), fitted.alpha(), fitted.a(), fitted.b()].map(libm::log)
+    }
+
+    fn build(logarithms: [f64; 4]) -> Option<MbgNbd> {
+        let [r, alpha, a, b] = logarithms.map(libm::exp);
+        MbgNbd::new(r, alpha, a, b).ok()
+    }
+
+    fn most_likely(&self, rows: &[PurchaseRow]) -> Result<MbgNbd, FitError> {
+        mbg_nbd_from(rows, &self.parent.model).map(|fit| fit.model)
+    }
+
+    fn surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
+        mbg_nbd_surface(rows)
     }
 }
 

@@ -9,6 +9,7 @@ mod planning;
 mod supervision;
 mod values;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -261,7 +262,8 @@ fn currency() -> Currency {
 }
 
 fn no_contracts() -> &'static ContractModels {
-    static NONE: ContractModels = ContractModels { plans: Vec::new(), others: None };
+    static NONE: ContractModels =
+        ContractModels { plans: Vec::new(), others_by_period: BTreeMap::new(), others: None };
     &NONE
 }
 
