@@ -31,8 +31,8 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join4;
 use jiff::Timestamp;
 use model::{
-    Account, Contract, ContractModels, Currency, HistoryFold, Observation, Rejection, Subscribed,
-    Subscription, SubscriptionFold,
+    Account, ContractModels, Currency, HistoryFold, Observation, Rejection, Subscribed, Subscription,
+    SubscriptionFold,
 };
 use tokio_postgres::{Client, Statement};
 
@@ -222,15 +222,7 @@ impl<'a> Subscriptions<'a> {
 
     fn complete(&mut self) {
         let Some(customer) = self.subscriber.take() else { return };
-        let mut subscribed = self.fold.finish();
-        if let Ok(subscribed) = &mut subscribed {
-            let in_any_order = |contract: &Contract| {
-                let Contract { price_minor, renewals, days_to_renewal, period_months, plan } = *contract;
-                (plan, period_months, price_minor, renewals, days_to_renewal)
-            };
-            subscribed.contracts.sort_unstable_by_key(in_any_order);
-        }
-        self.subscribed.push((customer, subscribed));
+        self.subscribed.push((customer, self.fold.finish()));
     }
 
     fn finish(mut self) -> Vec<(CustomerId, Result<Subscribed, Rejection>)> {
@@ -595,7 +587,7 @@ mod tests {
                 prop_assert!(is_known, "{account:?} out of nothing");
                 prop_assert!(has_subscribed || (account.paid_minor, account.contracts.len()) == (0, 0));
                 prop_assert!(account.acquisition_cost_minor.is_none_or(|cost| has_cost && believed(cost).is_ok()));
-                let can_be = |contract: &Contract| {
+                let can_be = |contract: &model::Contract| {
                     contract.days_to_renewal > 0 && contract.period_months > 0 && contract.price_minor >= 0
                 };
                 prop_assert!(account.contracts.iter().all(can_be), "{:?}", account.contracts);
