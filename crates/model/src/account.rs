@@ -27,14 +27,16 @@ pub struct Value {
     pub historic_minor: i64,
     /// What his purchases are expected to contribute from now on, discounted.
     pub purchases: Horizons,
-    /// What his contracts are expected to contribute from now on, discounted.
+    /// What his contracts are expected to contribute from now on, discounted. Where he buys and the models know nothing
+    /// of one of his contracts, nothing is counted here, `for_ever` is none, and the confidence has the grade
+    /// [`D`](Grade::D): what he is worth is more than is said.
     pub contracts: Horizons,
     /// Expected number of purchases in the coming 12 months; 0 if he never bought anything.
     pub expected_purchases: f64,
     /// Probability that he will still buy; none if he never bought anything.
     pub p_alive: Option<f64>,
     /// Between which amounts his contribution of the coming 12 months lies, not discounted, with a probability of 80 %
-    /// and of 90 %; none where the spend's variance is infinite.
+    /// and of 90 %; none where the spend's variance is infinite, or nothing is known of one of his contracts.
     pub intervals: Option<[Between; 2]>,
     /// How far the value rests on what is known of himself.
     pub confidence: Confidence,
@@ -51,7 +53,7 @@ pub struct Horizons {
     pub months_24: i64,
     /// Over 36 months.
     pub months_36: i64,
-    /// For ever; none where the sum has no end.
+    /// For ever; none where the sum has no end, is beyond 2^53 minor units, or is not known.
     pub for_ever: Option<i64>,
 }
 
@@ -90,11 +92,12 @@ pub enum Grade {
     C,
     /// Wider, or there is no width.
     D,
-    /// Nothing but what is known of all customers: he has no repeat purchase and no contract.
+    /// Nothing but what is known of all customers: he has no repeat purchase and no contract that contributes anything.
     PriorOnly,
 }
 
-/// When the cost of acquisition comes back.
+/// When the cost of acquisition comes back. Where nothing is known of one of his contracts it is counted without them:
+/// no later than that, and at least as likely.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Payback {
     /// After how many months from now historic and expected discounted contribution have reached it; 0 if they have

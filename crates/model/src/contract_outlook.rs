@@ -9,25 +9,26 @@
 //! twelve payments however its days lie. What months are left over hold one more if the next payment is due within
 //! them.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 use crate::purchase_outlook::MONTHS;
 use crate::subscription::LONGEST_PERIOD;
 use crate::{
-    Contract, ContractModel, ContractModels, DAYS_PER_WEEK, ParameterError, PeriodRate, PlanIndex, Rejection,
+    Contract, ContractModel, ContractModels, DAYS_PER_WEEK, ParameterError, PeriodRate, PlanIndex,
     ValueTerms, WEEKS_PER_YEAR,
 };
 
-/// Prospects are kept below so many renewals made: by the month, twenty years.
-const RENEWALS: usize = 256;
+/// Payments are kept of contracts up to about so many months old, from the start of 1900 on: at most 2 MB for a plan by
+/// the month, and 12 MB for the others of all periods.
+const OLDEST_MONTHS: usize = 2048;
 
 /// The most payments in 12 months.
 pub(crate) const PAYMENTS_A_YEAR: usize = 12;
 
-/// What is expected of a contract, whatever its price.
+/// What is expected of the payments for a contract, whatever its price.
 #[derive(Clone, Debug)]
-pub(crate) struct Prospect {
+pub(crate) struct Payments {
     /// The expected number of the first `n` payments, each discounted to the first.
     discounted: [f64; MONTHS + 1],
     /// All of them; none where the sum has no end.
@@ -45,14 +46,14 @@ pub(crate) struct Year {
     pub(crate) most: usize,
     pub(crate) mean: f64,
     pub(crate) variance: f64,
-    /// Few, more and all, as far as there are so many cases.
-    courses: [Course; 3],
-    cases: usize,
+    /// Few, more and all, as far as there are so many.
+    cases: [Case; 3],
+    filled: usize,
 }
 
 /// What may come of a contract within 12 months.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Course {
+pub(crate) struct Case {
     pub(crate) probability: f64,
     /// The least number of payments in it.
     pub(crate) least: f64,
@@ -70,8 +71,26 @@ pub(crate) struct ContractOutlook {
     rows: Box<[OnceLock<Row>]>,
 }
 
-/// A plan's prospects by renewals made.
-type Row = Box<[OnceLock<Box<Prospect>>]>;
+/// A plan's payments by renewals made.
+type Row = Box<[OnceLock<Box<Payments>>]>;
+
+/// Payments from the table, or of a contract too old for it.
+pub(crate) enum Found<'a> {
+    Kept(&'a Payments),
+    Own(Box<Payments>),
+}
+
+impl Deref for Found<'_> {
+    type Target = Payments;
+
+    #[inline]
+    fn deref(&self) -> &Payments {
+        match self {
+            Self::Kept(payments) => payments,
+            Self::Own(payments) => payments,
+        }
+    }
+}
 
 impl ContractOutlook {
     pub(crate) fn new(models: ContractModels, terms: &ValueTerms) -> Result<Self, ParameterError> {
@@ -90,16 +109,18 @@ impl ContractOutlook {
         libm::exp(-self.delta * f64::from(contract.days_to_renewal) / DAYS_PER_WEEK)
     }
 
-    /// What is expected of a contract whose period is from 1 to [`LONGEST_PERIOD`].
+    /// What is expected of a contract whose period is from 1 to [`LONGEST_PERIOD`]; none if the models know nothing of
+    /// it.
     #[inline]
-    pub(crate) fn prospect(&self, contract: &Contract) -> Result<Cow<'_, Prospect>, Rejection> {
-        let model = self.models.get(contract.plan).ok_or(Rejection::NoContractModel)?;
+    pub(crate) fn payments(&self, contract: &Contract) -> Option<Found<'_>> {
+        let model = self.models.get(contract.plan)?;
         let renewals = contract.renewals as usize;
-        let Some(row) = self.row(contract).filter(|_| renewals < RENEWALS) else {
-            return Ok(Cow::Owned(self.compute(model, contract)));
+        let kept = 1 + OLDEST_MONTHS / usize::from(contract.period_months);
+        let Some(row) = self.row(contract).filter(|_| renewals < kept) else {
+            return Some(Found::Own(Box::new(self.compute(model, contract))));
         };
-        let row = self.rows[row].get_or_init(|| (0..RENEWALS).map(|_| OnceLock::new()).collect());
-        Ok(Cow::Borrowed(row[renewals].get_or_init(|| Box::new(self.compute(model, contract)))))
+        let row = self.rows[row].get_or_init(|| (0..kept).map(|_| OnceLock::new()).collect());
+        Some(Found::Kept(row[renewals].get_or_init(|| Box::new(self.compute(model, contract)))))
     }
 
     fn row(&self, contract: &Contract) -> Option<usize> {
@@ -113,7 +134,7 @@ impl ContractOutlook {
     }
 
     #[cold]
-    fn compute(&self, model: &ContractModel, contract: &Contract) -> Prospect {
+    fn compute(&self, model: &ContractModel, contract: &Contract) -> Payments {
         let &Contract { renewals, period_months, .. } = contract;
         let rate = PeriodRate::of_annual(self.annual_discount_rate, f64::from(period_months) / 12.0)
             .expect("the terms' rate and a contract's period are in their domains");
@@ -131,11 +152,11 @@ impl ContractOutlook {
         }
         let fitting = PAYMENTS_A_YEAR / usize::from(period_months);
         let year = [fitting, usize::min(fitting + 1, PAYMENTS_A_YEAR)].map(|most| Year::new(&survival, most));
-        Prospect { discounted, for_ever: model.residual_lifetime(renewals, rate).ok(), survival, year }
+        Payments { discounted, for_ever: model.residual_lifetime(renewals, rate).ok(), survival, year }
     }
 }
 
-impl Prospect {
+impl Payments {
     /// Expected payments within so many months (at most 36), each discounted to the next one.
     #[inline]
     pub(crate) fn within_months(&self, contract: &Contract, months: u16) -> f64 {
@@ -164,32 +185,33 @@ impl Prospect {
 impl Year {
     fn new(survival: &[f64; PAYMENTS_A_YEAR + 1], most: usize) -> Self {
         let probability = |n: usize| if n < most { survival[n] - survival[n + 1] } else { survival[n] };
-        let course = |least: usize, beyond: usize| {
+        let case = |least: usize, beyond: usize| {
             let weight: f64 = (least..beyond).map(probability).sum();
             let share = |n: usize| if weight > 0.0 { probability(n) / weight } else { 0.0 };
             let mean: f64 = (least..beyond).map(|n| n as f64 * share(n)).sum();
             let off = |n: usize| (n as f64 - mean) * (n as f64 - mean);
             let variance = (least..beyond).map(|n| off(n) * share(n)).sum();
-            Course { probability: weight, least: least as f64, mean, variance }
+            Case { probability: weight, least: least as f64, mean, variance }
         };
         let middle = usize::max(most / 2, 1);
-        let (courses, cases) = match most {
-            0 => ([course(0, 1), Course::default(), Course::default()], 1),
-            1 => ([course(0, 1), course(1, 2), Course::default()], 2),
-            _ => ([course(0, middle), course(middle, most), course(most, most + 1)], 3),
+        let (cases, filled) = match most {
+            0 => ([case(0, 1), Case::default(), Case::default()], 1),
+            1 => ([case(0, 1), case(1, 2), Case::default()], 2),
+            _ => ([case(0, middle), case(middle, most), case(most, most + 1)], 3),
         };
-        let all = course(0, most + 1);
-        Self { most, mean: all.mean, variance: all.variance, courses, cases }
+        let all = case(0, most + 1);
+        Self { most, mean: all.mean, variance: all.variance, cases, filled }
     }
 
-    /// What may come of it: at most three cases, which one payment or two tell apart exactly.
+    /// What may come of it: at most three, which tell one payment or two apart exactly.
     #[inline]
-    pub(crate) fn courses(&self) -> &[Course] {
-        &self.courses[..self.cases]
+    pub(crate) fn cases(&self) -> &[Case] {
+        &self.cases[..self.filled]
     }
 }
 
-/// How many payments fall within so many months (at most 36), if all are made.
+/// How many payments fall within so many months (at most 36), if all are made. The next one is due after today, so that
+/// a period that fits leaves no room for one more.
 #[inline]
 fn payments_within(contract: &Contract, months: u16) -> usize {
     let fitting = months / contract.period_months;

@@ -263,7 +263,8 @@ pub enum Rejection {
     /// A subscription has a period, a price or an end that cannot be.
     #[error("a subscription has a period, a price or an end that cannot be")]
     ImpossibleContract,
-    /// The model version holds no contract model, so nothing is known of renewals.
+    /// The model version knows nothing of the renewals of a contract, and the customer has never bought anything.
+    /// Whoever buys is valued by his purchases, with the grade [`D`](crate::Grade::D).
     #[error("the model version knows nothing of contracts; `ltv fit` once subscriptions have ended")]
     NoContractModel,
     /// The value is beyond 2^53 minor units.

@@ -18,9 +18,9 @@ use crate::ahead::Ahead;
 use crate::kernel::chebyshev::Interpolant;
 use crate::{AliveCurve, BgNbd, DAYS_PER_WEEK, ParameterError, Season, Spread, SpreadCurve, ValueTerms};
 
-/// Curves are kept for `x` below this: 5 kB each for usual parameters, and 28 MB with those of the months if each is
+/// Curves are kept for `x` up to this: 5 kB each for usual parameters, and 38 MB with those of the months if each is
 /// asked for.
-const CURVES: usize = 2048;
+const MOST_REPEATS: usize = 4096;
 
 /// Curves of single months are kept for `x` below this: 17 kB each.
 const MONTHLY_CURVES: usize = 1024;
@@ -82,7 +82,7 @@ impl PurchaseOutlook {
         let ends = array::from_fn(|month| month as u32 + 1);
         let months = Ahead::new(season, last_day, terms, ends)?.up_to_the_last_cut();
         let year = years.stretches()[years.ends()[0] - 1].until;
-        let curves = (0..CURVES).map(|_| OnceLock::new()).collect();
+        let curves = (0..=MOST_REPEATS).map(|_| OnceLock::new()).collect();
         Ok(Self { bg_nbd, years, months, year, curves })
     }
 

@@ -86,13 +86,13 @@ impl Course {
 }
 
 /// A contract that goes on: what its future is forecast from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Contract {
     /// What is paid at each renewal, in minor units.
     pub price_minor: i64,
     /// Renewals made so far.
     pub renewals: u32,
-    /// Days from the last observed day to the next renewal; at least 1.
+    /// Days from the last observed day to the next renewal; at least 1, and no more than a period has.
     pub days_to_renewal: u32,
     /// Months from one payment to the next, from 1 to [`LONGEST_PERIOD`].
     pub period_months: u16,
@@ -108,7 +108,7 @@ pub type Contracts = SmallVec<[Contract; 2]>;
 pub struct Subscribed {
     /// All payments so far, in minor units.
     pub paid_minor: i64,
-    /// The contracts that go on, in the order of the lines.
+    /// The contracts that go on, by all that they are: the same whatever the order of the lines.
     pub contracts: Contracts,
 }
 
@@ -134,7 +134,8 @@ impl SubscriptionFold {
 
     /// Closes the subscriptions of the customer. The first problem found decides the rejection.
     pub fn finish(&mut self) -> Result<Subscribed, Rejection> {
-        let Self { subscribed, problem } = std::mem::take(self);
+        let Self { mut subscribed, problem } = std::mem::take(self);
+        subscribed.contracts.sort_unstable();
         problem.map_or(Ok(subscribed), Err)
     }
 

@@ -4,11 +4,15 @@
 //! for contracts; what is left for each customer is his own: the probability that he is alive, his spend, his prices.
 //! The two parts are taken to be independent of each other, and so are several contracts of a customer.
 
-use crate::contract_outlook::{ContractOutlook, PAYMENTS_A_YEAR, Prospect, Year};
+use std::cmp::Ordering;
+
+use smallvec::SmallVec;
+
+use crate::contract_outlook::{ContractOutlook, Found, PAYMENTS_A_YEAR, Year};
 use crate::contribution::{Atom, BRANCHES, Bought, Branch, Contribution};
 use crate::history::LARGEST_SUM_MINOR;
 use crate::kernel::incomplete_beta::incomplete_beta;
-use crate::purchase_outlook::{self, PurchaseOutlook};
+use crate::purchase_outlook::{Prospect, PurchaseOutlook};
 use crate::scorer::whole_minor;
 use crate::subscription::LONGEST_PERIOD;
 use crate::{
@@ -26,10 +30,13 @@ const NOTHING: Horizons = Horizons { months_12: 0, months_24: 0, months_36: 0, f
 /// of four with the same price.
 const MOST_ATOMS: usize = 512;
 
+/// A month has at most so many days.
+const LONGEST_MONTH: u32 = 31;
+
 /// Values customers with all that they bring; shared by threads.
 ///
-/// [`value`](Self::value) allocates nothing, and gives the same bits whatever the order of the customers and the number
-/// of threads.
+/// [`value`](Self::value) allocates nothing for who has at most two contracts, none of them older than a century. It
+/// gives the same bits whatever the order of the customers, that of a customer's contracts, and the number of threads.
 pub struct Valuer {
     models: Models,
     terms: ValueTerms,
@@ -71,14 +78,18 @@ impl Valuer {
     pub fn value(&self, account: &Account) -> Result<Value, Rejection> {
         check(account)?;
         let buyer = account.purchases.as_ref().map(|summary| self.buyer(summary)).transpose()?;
-        let subscriber = self.subscriber(&account.contracts)?;
+        let subscriber = match self.subscriber(&account.contracts) {
+            None if buyer.is_none() => return Err(Rejection::NoContractModel),
+            known => known.unwrap_or_else(Subscriber::unknown),
+        };
         let historic_minor = self.historic_minor(account);
         // What is missing to the cost of acquisition, where that is known.
         let missing = account.acquisition_cost_minor.map(|cost| cost.saturating_sub(historic_minor));
 
-        let (intervals, probability) = self.coming_year(account, buyer.as_ref(), &subscriber, missing);
+        let (intervals, probability) = self.coming_year(buyer.as_ref(), &subscriber, missing);
+        let intervals = intervals.filter(|_| !subscriber.is_unknown);
         let payback = missing.map(|missing| Payback {
-            months: self.months_to(missing, account, buyer.as_ref(), &subscriber),
+            months: self.months_to(missing, buyer.as_ref(), &subscriber),
             probability,
         });
         let undiscounted = buyer.as_ref().map_or(0.0, Buyer::contribution_of_year) + subscriber.year_mean;
@@ -89,7 +100,7 @@ impl Valuer {
             expected_purchases: buyer.as_ref().map_or(0.0, Buyer::expected_purchases),
             p_alive: buyer.as_ref().map(|buyer| buyer.p_alive),
             intervals: intervals.map(|intervals| intervals.map(between)),
-            confidence: self.confidence(account, buyer.as_ref(), intervals, undiscounted),
+            confidence: self.confidence(buyer.as_ref(), &subscriber, intervals, undiscounted),
             payback,
         })
     }
@@ -135,94 +146,53 @@ impl Valuer {
         })
     }
 
+    /// Follows all contracts that contribute something; none if the models know nothing of one of them.
     #[inline]
-    fn subscriber(&self, contracts: &[Contract]) -> Result<Subscriber, Rejection> {
-        let mut subscriber = Subscriber::NOBODY;
+    fn subscriber<'a>(&'a self, contracts: &'a [Contract]) -> Option<Subscriber<'a>> {
+        let mut subscriber = Subscriber::nobody();
         for contract in contracts {
-            let prospect = self.contracts.prospect(contract)?;
-            let price = self.price(contract);
-            let now = price * self.contracts.discount_to_renewal(contract);
-            for (sum, months) in subscriber.discounted.iter_mut().zip([12, 24, 36]) {
-                *sum += now * prospect.within_months(contract, months);
+            let price = contract.price_minor as f64 * self.terms.contract_margin();
+            // A free one would divide what is certain into several equal sums.
+            if price <= 0.0 {
+                continue;
             }
-            let for_ever = prospect.for_ever().map(|payments| now * payments);
-            subscriber.for_ever = subscriber.for_ever.zip(for_ever).map(|(sum, more)| sum + more);
-            subscriber.add_year(price, prospect.year(contract));
+            let payments = self.contracts.payments(contract)?;
+            let now = price * self.contracts.discount_to_renewal(contract);
+            let scatter = price * price * payments.year(contract).variance;
+            subscriber.contracts.push(Paying { contract, price, now, scatter, payments });
         }
-        Ok(subscriber)
-    }
-
-    /// What a payment contributes.
-    #[inline]
-    fn price(&self, contract: &Contract) -> f64 {
-        contract.price_minor as f64 * self.terms.contract_margin()
+        subscriber.contracts.sort_unstable_by(Paying::by_scatter);
+        for place in 0..subscriber.contracts.len() {
+            subscriber.add(place);
+        }
+        Some(subscriber)
     }
 
     /// The intervals of the coming 12 months' contribution, and the probability that it is `missing` or more.
     fn coming_year(
         &self,
-        account: &Account,
         buyer: Option<&Buyer>,
-        subscriber: &Subscriber,
+        subscriber: &Subscriber<'_>,
         missing: Option<i64>,
     ) -> (Option<[SpendInterval; 2]>, f64) {
-        match account.contracts.as_slice() {
+        let margin = self.terms.contract_margin();
+        match subscriber.contracts.as_slice() {
             [] => year_of(&[Atom { amount: 0.0, cdf: 1.0 }], buyer, subscriber, missing),
-            [contract] => {
+            [paying] => {
                 let mut atoms = [Atom::default(); PAYMENTS_A_YEAR + 1];
-                let Ok(prospect) = self.contracts.prospect(contract) else { return (None, 0.0) };
-                let filled = fill_atoms(&mut atoms, &prospect, prospect.year(contract), self.price(contract));
+                let filled = fill_atoms(&mut atoms, paying, margin);
                 year_of(&atoms[..filled], buyer, subscriber, missing)
             }
             contracts => {
                 let mut atoms = [Atom::default(); MOST_ATOMS];
-                let filled = self.fill_atoms_of_all(&mut atoms, contracts);
+                let filled = fill_atoms_of_all(&mut atoms, contracts, margin);
                 year_of(&atoms[..filled], buyer, subscriber, missing)
             }
         }
     }
 
-    /// All sums of several contracts: exact as long as there are no more than [`MOST_ATOMS`] of them, else of means of
-    /// neighbours.
-    fn fill_atoms_of_all(&self, atoms: &mut [Atom; MOST_ATOMS], contracts: &[Contract]) -> usize {
-        // While they are put together, `cdf` holds the probability of the sum by itself.
-        atoms[0] = Atom { amount: 0.0, cdf: 1.0 };
-        let mut filled = 1;
-        for contract in contracts {
-            let Ok(prospect) = self.contracts.prospect(contract) else { continue };
-            let most = prospect.year(contract).most;
-            let price = self.price(contract);
-            filled = thin_out(&mut atoms[..filled], MOST_ATOMS / (most + 1));
-            // From the last to the first, so that none is overwritten before it is read.
-            for place in (0..filled).rev() {
-                let before = atoms[place];
-                for n in (0..=most).rev() {
-                    atoms[place * (most + 1) + n] = Atom {
-                        amount: before.amount + n as f64 * price,
-                        cdf: before.cdf * prospect.probability(n, most),
-                    };
-                }
-            }
-            filled *= most + 1;
-            atoms[..filled].sort_unstable_by(|one, two| one.amount.total_cmp(&two.amount));
-            filled = join_equals(&mut atoms[..filled]);
-        }
-        let mut sum = 0.0;
-        for atom in &mut atoms[..filled] {
-            sum += atom.cdf;
-            atom.cdf = sum;
-        }
-        filled
-    }
-
     /// After how many months what is expected reaches what is missing.
-    fn months_to(
-        &self,
-        missing: i64,
-        account: &Account,
-        buyer: Option<&Buyer>,
-        subscriber: &Subscriber,
-    ) -> Option<u8> {
+    fn months_to(&self, missing: i64, buyer: Option<&Buyer>, subscriber: &Subscriber<'_>) -> Option<u8> {
         if missing <= 0 {
             return Some(0);
         }
@@ -243,26 +213,16 @@ impl Valuer {
         while enough - too_few > 1 {
             let month = usize::midpoint(too_few, enough);
             let reached =
-                per_purchase * bought[month - 1] + self.payments(account, (12 * year + month) as u16);
+                per_purchase * bought[month - 1] + subscriber.within_months((12 * year + month) as u16);
             if reached >= missing { enough = month } else { too_few = month }
         }
         Some((12 * year + enough) as u8)
     }
 
-    /// What contracts are expected to contribute within so many months, discounted.
-    fn payments(&self, account: &Account, months: u16) -> f64 {
-        let payments = account.contracts.iter().filter_map(|contract| {
-            let prospect = self.contracts.prospect(contract).ok()?;
-            let now = self.price(contract) * self.contracts.discount_to_renewal(contract);
-            Some(now * prospect.within_months(contract, months))
-        });
-        payments.sum()
-    }
-
     fn confidence(
         &self,
-        account: &Account,
         buyer: Option<&Buyer>,
+        subscriber: &Subscriber<'_>,
         intervals: Option<[SpendInterval; 2]>,
         expected: f64,
     ) -> Confidence {
@@ -275,7 +235,7 @@ impl Valuer {
         let relative_width = intervals
             .filter(|[eighty, _]| expected > 0.0 && eighty.upper >= expected)
             .map(|[eighty, _]| ((eighty.upper - eighty.lower) / expected) as f32);
-        let has_own = !account.contracts.is_empty() || buyer.is_some_and(|buyer| buyer.frequency > 0);
+        let has_own = !subscriber.is_nobody() || buyer.is_some_and(|buyer| buyer.frequency > 0);
         let grade = match relative_width {
             _ if !has_own => Grade::PriorOnly,
             Some(width) if width <= 0.5 => Grade::A,
@@ -306,7 +266,7 @@ struct Buyer {
     spend: SpendPosterior,
     /// Of the spend in 12 months, where its variance is finite.
     moments: Option<SpendMoments>,
-    prospect: purchase_outlook::Prospect,
+    prospect: Prospect,
 }
 
 impl Buyer {
@@ -316,7 +276,7 @@ impl Buyer {
 
     fn horizons(&self) -> Result<Horizons, Rejection> {
         let per_purchase = self.p_alive * self.per_purchase;
-        let purchase_outlook::Prospect { discounted, for_ever, .. } = self.prospect;
+        let Prospect { discounted, for_ever, .. } = self.prospect;
         horizons(discounted.map(|purchases| per_purchase * purchases), for_ever.map(|all| per_purchase * all))
     }
 
@@ -346,53 +306,105 @@ impl Buyer {
     }
 }
 
-/// A customer as far as he has contracts.
-struct Subscriber {
+/// A customer as far as he has contracts that contribute something.
+struct Subscriber<'a> {
+    /// Those whose payments scatter most come first, whatever the order they are known in.
+    contracts: SmallVec<[Paying<'a>; 2]>,
+    /// The models know nothing of one of them, and so nothing is counted.
+    is_unknown: bool,
     discounted: [f64; 3],
     for_ever: Option<f64>,
     /// Expected payments of 12 months, not discounted.
     year_mean: f64,
-    contracts: usize,
     branches: [Branch; BRANCHES],
     filled: usize,
 }
 
-impl Subscriber {
-    const NOBODY: Self = {
-        let nothing = Branch { probability: 0.0, least: 0.0, mean: 0.0, variance: 0.0 };
-        let mut branches = [nothing; BRANCHES];
+/// A contract that contributes something.
+struct Paying<'a> {
+    contract: &'a Contract,
+    /// What a payment contributes.
+    price: f64,
+    /// What one on the day of the next counts today.
+    now: f64,
+    /// The variance of what it contributes in 12 months.
+    scatter: f64,
+    payments: Found<'a>,
+}
+
+impl Paying<'_> {
+    fn by_scatter(one: &Self, two: &Self) -> Ordering {
+        two.scatter.total_cmp(&one.scatter).then_with(|| one.contract.cmp(two.contract))
+    }
+
+    fn within_months(&self, months: u16) -> f64 {
+        self.now * self.payments.within_months(self.contract, months)
+    }
+
+    fn year(&self) -> &Year {
+        self.payments.year(self.contract)
+    }
+}
+
+impl Subscriber<'_> {
+    fn nobody() -> Self {
+        let mut branches = [Branch::default(); BRANCHES];
         branches[0].probability = 1.0;
-        Self { discounted: [0.0; 3], for_ever: Some(0.0), year_mean: 0.0, contracts: 0, branches, filled: 1 }
-    };
+        Self {
+            contracts: SmallVec::new(),
+            is_unknown: false,
+            discounted: [0.0; 3],
+            for_ever: Some(0.0),
+            year_mean: 0.0,
+            branches,
+            filled: 1,
+        }
+    }
+
+    fn unknown() -> Self {
+        Self { is_unknown: true, for_ever: None, ..Self::nobody() }
+    }
 
     fn is_nobody(&self) -> bool {
-        self.contracts == 0
+        self.contracts.is_empty() && !self.is_unknown
     }
 
     fn branches(&self) -> &[Branch] {
         &self.branches[..self.filled]
     }
 
-    /// Adds a contract: the courses of the first two are told apart, others blur them.
-    fn add_year(&mut self, price: f64, year: &Year) {
-        self.contracts += 1;
+    /// What contracts are expected to contribute within so many months, discounted.
+    fn within_months(&self, months: u16) -> f64 {
+        self.contracts.iter().map(|paying| paying.within_months(months)).sum()
+    }
+
+    /// Adds what the contract at a place brings. The cases of the first two are told apart; the others, which scatter
+    /// less, blur them.
+    fn add(&mut self, place: usize) {
+        let paying = &self.contracts[place];
+        for (sum, months) in self.discounted.iter_mut().zip([12, 24, 36]) {
+            *sum += paying.within_months(months);
+        }
+        let for_ever = paying.payments.for_ever().map(|payments| paying.now * payments);
+        self.for_ever = self.for_ever.zip(for_ever).map(|(sum, more)| sum + more);
+        let (price, year) = (paying.price, paying.year());
         self.year_mean += price * year.mean;
-        if self.contracts > 2 {
+        if place >= 2 {
             for branch in &mut self.branches[..self.filled] {
                 branch.mean += price * year.mean;
-                branch.variance += price * price * year.variance;
+                branch.variance += paying.scatter;
             }
             return;
         }
         let before = self.branches;
         let mut filled = 0;
-        for course in year.courses() {
+        for case in year.cases() {
             for branch in &before[..self.filled] {
                 self.branches[filled] = Branch {
-                    probability: branch.probability * course.probability,
-                    least: branch.least + price * course.least,
-                    mean: branch.mean + price * course.mean,
-                    variance: branch.variance + price * price * course.variance,
+                    probability: branch.probability * case.probability,
+                    least: branch.least + price * case.least,
+                    mean: branch.mean + price * case.mean,
+                    variance: branch.variance + price * price * case.variance,
                 };
                 filled += 1;
             }
@@ -407,7 +419,7 @@ impl Subscriber {
 fn year_of(
     atoms: &[Atom],
     buyer: Option<&Buyer>,
-    subscriber: &Subscriber,
+    subscriber: &Subscriber<'_>,
     missing: Option<i64>,
 ) -> (Option<[SpendInterval; 2]>, f64) {
     let open = missing.filter(|&missing| missing > 0).map(|missing| missing as f64);
@@ -456,6 +468,7 @@ fn check(account: &Account) -> Result<(), Rejection> {
     }
     let can_be = |contract: &Contract| {
         (1..=LONGEST_PERIOD).contains(&contract.period_months)
+            && (1..=LONGEST_MONTH * u32::from(contract.period_months)).contains(&contract.days_to_renewal)
             && (0..=LARGEST_SUM_MINOR).contains(&contract.price_minor)
     };
     if !account.contracts.iter().all(can_be) {
@@ -465,13 +478,14 @@ fn check(account: &Account) -> Result<(), Rejection> {
     if is_nobody { Err(Rejection::NoPurchase) } else { Ok(()) }
 }
 
+/// Rounds them. What is asked for may not be beyond belief; the sum for ever may, and is none then.
 fn horizons(discounted: [f64; 3], for_ever: Option<f64>) -> Result<Horizons, Rejection> {
     let [months_12, months_24, months_36] = discounted.map(whole_minor);
     Ok(Horizons {
         months_12: months_12?,
         months_24: months_24?,
         months_36: months_36?,
-        for_ever: for_ever.map(whole_minor).transpose()?,
+        for_ever: for_ever.and_then(|sum| whole_minor(sum).ok()),
     })
 }
 
@@ -482,47 +496,84 @@ fn between(interval: SpendInterval) -> Between {
 }
 
 /// All sums that one contract may bring.
-fn fill_atoms(
-    atoms: &mut [Atom; PAYMENTS_A_YEAR + 1],
-    prospect: &Prospect,
-    year: &Year,
-    price: f64,
-) -> usize {
+fn fill_atoms(atoms: &mut [Atom; PAYMENTS_A_YEAR + 1], paying: &Paying<'_>, margin: f64) -> usize {
+    let most = paying.year().most;
     let mut cdf = 0.0;
-    for (n, atom) in atoms.iter_mut().enumerate().take(year.most + 1) {
-        cdf += prospect.probability(n, year.most);
-        *atom = Atom { amount: n as f64 * price, cdf };
+    for (n, atom) in atoms.iter_mut().enumerate().take(most + 1) {
+        cdf += paying.payments.probability(n, most);
+        let minor = n as i64 * paying.contract.price_minor;
+        *atom = Atom { amount: minor as f64 * margin, cdf };
     }
-    year.most + 1
+    most + 1
 }
 
-/// Puts equal sums together, each with its own probability in `cdf`.
-fn join_equals(atoms: &mut [Atom]) -> usize {
+/// Payments of several contracts together, before the margin.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    minor: i64,
+    probability: f64,
+}
+
+/// All sums of several contracts: exact as long as there are no more than [`MOST_ATOMS`] of them, else of means of
+/// neighbours. That they bring nothing is always by itself.
+fn fill_atoms_of_all(atoms: &mut [Atom; MOST_ATOMS], contracts: &[Paying<'_>], margin: f64) -> usize {
+    let mut sums = [Sum::default(); MOST_ATOMS];
+    sums[0].probability = 1.0;
+    let mut filled = 1;
+    // Those that scatter least come first: what they bring is put together before the rest, and costs least.
+    for paying in contracts.iter().rev() {
+        let most = paying.year().most;
+        filled = thin_out(&mut sums[..filled], MOST_ATOMS / (most + 1));
+        // From the last to the first, so that none is overwritten before it is read.
+        for place in (0..filled).rev() {
+            let before = sums[place];
+            for n in (0..=most).rev() {
+                sums[place * (most + 1) + n] = Sum {
+                    minor: before.minor.saturating_add(n as i64 * paying.contract.price_minor),
+                    probability: before.probability * paying.payments.probability(n, most),
+                };
+            }
+        }
+        filled *= most + 1;
+        sums[..filled].sort_unstable_by_key(|sum| sum.minor);
+        filled = join_equals(&mut sums[..filled]);
+    }
+    let mut cdf = 0.0;
+    for (atom, sum) in atoms.iter_mut().zip(&sums[..filled]) {
+        cdf += sum.probability;
+        *atom = Atom { amount: sum.minor as f64 * margin, cdf };
+    }
+    filled
+}
+
+/// Puts equal sums together.
+fn join_equals(sums: &mut [Sum]) -> usize {
     let mut last = 0;
-    for place in 1..atoms.len() {
-        if atoms[place].amount.to_bits() == atoms[last].amount.to_bits() {
-            atoms[last].cdf += atoms[place].cdf;
+    for place in 1..sums.len() {
+        if sums[place].minor == sums[last].minor {
+            sums[last].probability += sums[place].probability;
         } else {
             last += 1;
-            atoms[last] = atoms[place];
+            sums[last] = sums[place];
         }
     }
     last + 1
 }
 
-/// Puts neighbours together until no more than `most` are left, each with its own probability in `cdf`.
-fn thin_out(atoms: &mut [Atom], most: usize) -> usize {
-    if atoms.len() <= most {
-        return atoms.len();
+/// Puts neighbours together until no more than `most` are left; the first, which is nothing, stays as it is.
+fn thin_out(sums: &mut [Sum], most: usize) -> usize {
+    if sums.len() <= most {
+        return sums.len();
     }
-    let together = atoms.len().div_ceil(most);
-    let mut filled = 0;
-    for start in (0..atoms.len()).step_by(together) {
-        let group = &atoms[start..usize::min(start + together, atoms.len())];
-        let probability: f64 = group.iter().map(|atom| atom.cdf).sum();
-        let weighted: f64 = group.iter().map(|atom| atom.amount * atom.cdf).sum();
-        let amount = if probability > 0.0 { weighted / probability } else { group[0].amount };
-        atoms[filled] = Atom { amount, cdf: probability };
+    let together = (sums.len() - 1).div_ceil(most - 1);
+    let mut filled = 1;
+    for start in (1..sums.len()).step_by(together) {
+        let group = &sums[start..usize::min(start + together, sums.len())];
+        let probability: f64 = group.iter().map(|sum| sum.probability).sum();
+        let weighted: f64 = group.iter().map(|sum| sum.minor as f64 * sum.probability).sum();
+        let minor =
+            if probability > 0.0 { libm::round(weighted / probability) as i64 } else { group[0].minor };
+        sums[filled] = Sum { minor, probability };
         filled += 1;
     }
     filled

@@ -5,11 +5,14 @@
 
 mod draws;
 
+use std::collections::BTreeMap;
+
 use draws::Draws;
 use model::{
-    Account, Bdw, BgNbd, Contract, ContractModel, ContractModels, GammaGamma, Grade, Horizons, Models,
-    Parameters, PeriodRate, PlanIndex, PlanModel, Rejection, Sbg, Scorer, Season, SpendDistribution, Summary,
-    Terms, Value, ValueTerms, Valuer, WEEKS_PER_YEAR,
+    Account, Bdw, Between, BgNbd, Contract, ContractModel, ContractModels, Currency, GammaGamma, Grade,
+    Horizons, Models, Observation, Parameters, PeriodRate, PlanIndex, PlanModel, Rejection, Sbg, Scorer,
+    Season, SpendDistribution, Subscription, SubscriptionFold, Summary, Terms, Value, ValueTerms, Valuer,
+    WEEKS_PER_YEAR,
 };
 use proptest::prelude::*;
 
@@ -177,6 +180,7 @@ fn contracts_are_worth_what_their_renewals_say_to_ten_digits() {
 
     check(PlanIndex(0), 1, 0, 12, [12, 24, 36]);
     check(PlanIndex(0), 1, 300, 31, [12, 24, 36]);
+    check(PlanIndex(0), 1, 3_000, 31, [12, 24, 36]);
     check(PlanIndex(1), 12, 2, 366, [1, 2, 3]);
     check(PlanIndex::OTHER, 3, 5, 90, [4, 8, 12]);
     check(PlanIndex::OTHER, 5, 5, 61, [2, 5, 7]);
@@ -221,25 +225,7 @@ fn the_interval_of_a_contract_alone_is_of_its_payments() {
 fn the_interval_of_many_contracts_stays_that_of_their_sum() {
     let valuer = valuer();
     let contracts = [6, 9, 12, 20].map(|renewals| contract(0, 1, renewals, 10));
-    let sbg = Sbg::new(0.7, 6.0).unwrap();
-    let mut sums = vec![1.0];
-    for contract in &contracts {
-        let renewals = sbg.remaining(contract.renewals, 12);
-        let mut more = vec![0.0; sums.len() + 12];
-        for (sum, probability) in sums.iter().enumerate() {
-            for n in 0..=12 {
-                more[sum + n as usize] += probability * renewals.pmf(n);
-            }
-        }
-        sums = more;
-    }
-    let quantile = |level: f64| {
-        let cdf = sums.iter().scan(0.0, |sum, probability| {
-            *sum += probability;
-            Some(*sum)
-        });
-        cdf.take_while(|&cdf| cdf < level).count() as f64 * 2_000.0
-    };
+    let sums = sums_of(&Sbg::new(0.7, 6.0).unwrap(), &contracts);
 
     let [eighty, ninety] = valuer.value(&subscriber(&contracts)).unwrap().intervals.unwrap();
 
@@ -249,7 +235,7 @@ fn the_interval_of_many_contracts_stays_that_of_their_sum() {
         (ninety.lower_minor, 0.05),
         (ninety.upper_minor, 0.95),
     ] {
-        assert_eq!(actual, quantile(level) as i64, "{level}");
+        assert_eq!(actual, quantile_of(&sums, level), "{level}");
     }
 }
 
@@ -270,8 +256,9 @@ fn without_contracts_the_intervals_are_those_of_the_scorer() {
     }
 }
 
-/// Draws a customer of the models with his future: the account, and what he contributes in the coming 12 months.
-fn drawn(draws: &mut Draws, contracts: usize) -> (Account, f64) {
+/// Draws a customer of the models with his future: the account, and what he contributes in the coming 12 months. He has
+/// a contract for each of the `prices`, which are in units of those of [`contract`].
+fn drawn(draws: &mut Draws, prices: &[i64]) -> (Account, f64) {
     let age_days = 30 + (draws.uniform() * 700.0) as u32;
     let age = f64::from(age_days) / 7.0;
     let rate = draws.gamma(0.9) / 6.0;
@@ -299,10 +286,12 @@ fn drawn(draws: &mut Draws, contracts: usize) -> (Account, f64) {
     }
     let summary = Summary { frequency, recency_days, age_days, repeat_spend_minor: spend as i64 };
     let mut account = buyer(summary);
-    for _ in 0..contracts {
+    for price in prices {
         let is_monthly = draws.uniform() < 0.5;
         let renewals = (draws.uniform() * if is_monthly { 24.0 } else { 3.0 }) as u32;
-        let going_on = if is_monthly { contract(0, 1, renewals, 9) } else { contract(2, 12, renewals, 99) };
+        let mut going_on =
+            if is_monthly { contract(0, 1, renewals, 9) } else { contract(2, 12, renewals, 99) };
+        going_on.price_minor *= price;
         let (alpha, beta) = if is_monthly { (0.7, 6.0) } else { (0.8, 4.0) };
         let churn = draws.beta(alpha, beta + f64::from(renewals));
         let most = if is_monthly { 12 } else { 1 };
@@ -312,18 +301,19 @@ fn drawn(draws: &mut Draws, contracts: usize) -> (Account, f64) {
             .contracts
             .push(Contract { plan: if is_monthly { PlanIndex(0) } else { PlanIndex::OTHER }, ..going_on });
     }
-    account.acquisition_cost_minor = Some(account.spend_minor + (draws.uniform() * 60_000.0) as i64);
+    let most = 60_000.0 * prices.iter().copied().max().unwrap_or(1) as f64;
+    account.acquisition_cost_minor = Some(account.spend_minor + (draws.uniform() * most) as i64);
     (account, future)
 }
 
-/// Draws customers with so many contracts each, and checks how many of them end where their forecasts say.
-fn check_coverage(contracts: usize, seed: u64, most: [f64; 2]) {
+/// Draws customers with contracts of these prices, and checks how many of them end where their forecasts say.
+fn check_coverage(prices: &[i64], seed: u64, most: [f64; 2]) {
     let valuer = valuer();
     let mut draws = Draws(seed);
     let customers = 40_000;
     let (mut held, mut paid_back, mut expected) = ([0, 0], 0, 0.0);
     for _ in 0..customers {
-        let (account, future) = drawn(&mut draws, contracts);
+        let (account, future) = drawn(&mut draws, prices);
         let value = valuer.value(&account).unwrap();
         for (held, interval) in held.iter_mut().zip(value.intervals.unwrap()) {
             let (lower, upper) = (interval.lower_minor as f64 - 0.5, interval.upper_minor as f64 + 0.5);
@@ -343,13 +333,195 @@ fn check_coverage(contracts: usize, seed: u64, most: [f64; 2]) {
 
 #[test]
 fn intervals_of_purchases_and_a_contract_hold_what_they_say() {
-    check_coverage(1, 11, [0.81, 0.91]);
+    check_coverage(&[1], 11, [0.81, 0.91]);
 }
 
 #[test]
 fn intervals_of_purchases_and_two_contracts_hold_little_more_than_they_say() {
     // Who has stopped buying has a distribution of few sums, and an interval must hold its ends whole.
-    check_coverage(2, 12, [0.82, 0.915]);
+    check_coverage(&[1, 1], 12, [0.82, 0.915]);
+}
+
+#[test]
+fn intervals_of_three_contracts_with_very_different_prices_hold_what_they_say() {
+    check_coverage(&[1, 2, 30], 13, [0.82, 0.915]);
+    check_coverage(&[30, 1, 2], 14, [0.82, 0.915]);
+}
+
+/// A subscription that goes on.
+fn line<'a>(plan: &'a str, period_months: i64, price_minor: i64, started: &str) -> Subscription<'a> {
+    let started: jiff::civil::Date = started.parse().unwrap();
+    let day = i64::from((started - jiff::civil::date(1970, 1, 1)).get_days());
+    Subscription {
+        plan,
+        period_months,
+        started_at_us: day * 86_400_000_000,
+        ended_at_us: None,
+        price_minor,
+        currency: *b"EUR",
+    }
+}
+
+#[test]
+fn the_order_of_subscriptions_never_matters() {
+    let valuer = Valuer::new(models(), ValueTerms::new(0.15, 0.3, 0.1, 0.7).unwrap(), LAST_DAY);
+    let observation = Observation::new((LAST_DAY + 1) * 86_400_000_000, Currency::parse("EUR").unwrap());
+    let lines = [
+        line("pro", 1, 1_999, "2023-05-17"),
+        line("pro", 12, 59_900, "2022-01-31"),
+        line("team", 3, 12_345, "2024-02-02"),
+        line("pro", 1, 2_499, "2024-09-30"),
+    ];
+    for number in 2..=lines.len() {
+        let mut values = Vec::new();
+        for order in orders(number) {
+            let mut fold = SubscriptionFold::new();
+            for place in order {
+                fold.push(&lines[place], &valuer.models().contracts, &observation);
+            }
+            let subscribed = fold.finish().unwrap();
+            let account = Account {
+                paid_minor: subscribed.paid_minor,
+                contracts: subscribed.contracts,
+                acquisition_cost_minor: Some(400_000),
+                ..buyer(summary(4, 300, 330))
+            };
+            let value = valuer.value(&account).unwrap();
+            values.push((account, value));
+        }
+
+        assert!(values.iter().all(|value| *value == values[0]), "{number} lines");
+    }
+}
+
+/// All orders of so many places.
+fn orders(number: usize) -> Vec<Vec<usize>> {
+    let Some(last) = number.checked_sub(1) else { return vec![Vec::new()] };
+    let shorter = orders(last);
+    let with_last = |order: &Vec<usize>| {
+        let order = order.clone();
+        (0..=order.len()).map(move |at| {
+            let mut order = order.clone();
+            order.insert(at, last);
+            order
+        })
+    };
+    shorter.iter().flat_map(with_last).collect()
+}
+
+#[test]
+fn a_contract_that_contributes_nothing_changes_nothing() {
+    let terms = |margin| ValueTerms::new(0.0, 0.3, 0.1, margin).unwrap();
+    let (paying, without_margin) =
+        (Valuer::new(models(), terms(0.7), LAST_DAY), Valuer::new(models(), terms(0.0), LAST_DAY));
+    let free = Contract { price_minor: 0, ..contract(0, 1, 3, 9) };
+    let (monthly, yearly) = (contract(0, 1, 30, 9), contract(2, 12, 1, 99));
+    for purchases in [Some(summary(0, 0, 300)), Some(summary(5, 300, 330)), Some(summary(20, 60, 700)), None]
+    {
+        let bought = purchases.map_or_else(|| subscriber(&[]), buyer);
+        for cost in [None, Some(20_000), Some(60_000)] {
+            let account = Account { acquisition_cost_minor: cost, ..bought.clone() };
+            for contracts in [&[][..], &[monthly], &[monthly, yearly]] {
+                let expected = paying.value(&with(account.clone(), contracts));
+
+                let actual = paying.value(&with(account.clone(), &[contracts, &[free]].concat()));
+
+                assert_eq!(actual, expected, "{account:?} {contracts:?}");
+                assert_eq!(
+                    without_margin.value(&with(account.clone(), contracts)),
+                    without_margin.value(&account)
+                );
+            }
+        }
+    }
+    // Nobody knows how long it lasts, and nobody has to.
+    let unknown = Contract { price_minor: 0, ..contract(9, 1, 3, 9) };
+    assert!(paying.value(&with(Account::default(), &[unknown])).is_ok());
+}
+
+#[test]
+fn equal_sums_of_several_contracts_are_one_whatever_the_margin() {
+    let terms = ValueTerms::new(0.15, 1.0, 0.0, 0.7).unwrap();
+    let contracts =
+        [6, 9, 12, 20].map(|renewals| Contract { price_minor: 1_999, ..contract(0, 1, renewals, 10) });
+    let sums = sums_of(&Sbg::new(0.7, 6.0).unwrap(), &contracts);
+
+    let actual = Valuer::new(models(), terms, LAST_DAY).value(&subscriber(&contracts)).unwrap();
+
+    let quantile = |level| (quantile_of(&sums, level) as f64 * 0.7).round() as i64;
+    let between = |lower, upper| Between { lower_minor: quantile(lower), upper_minor: quantile(upper) };
+    assert_eq!(actual.intervals, Some([between(0.1, 0.9), between(0.05, 0.95)]));
+}
+
+#[test]
+fn many_different_sums_leave_what_brings_nothing_by_itself() {
+    let sbg = Sbg::new(1.0, 1.0).unwrap();
+    let contracts = ContractModels { plans: Vec::new(), others: Some(ContractModel::Sbg(sbg)) };
+    let valuer = Valuer::new(Models { contracts, ..models() }, ValueTerms::default(), LAST_DAY);
+    let contracts = [1_000, 1_100, 1_210]
+        .map(|price_minor| Contract { price_minor, ..contract(PlanIndex::OTHER.0, 1, 0, 10) });
+    let sums = sums_of(&sbg, &contracts);
+
+    let intervals = valuer.value(&subscriber(&contracts)).unwrap().intervals.unwrap();
+
+    // Of eight such customers one pays nothing more.
+    for (interval, level) in intervals.into_iter().zip([0.8, 0.9]) {
+        assert_eq!(interval.lower_minor, 0);
+        assert_close(interval.upper_minor as f64, quantile_of(&sums, level) as f64, 0.03);
+    }
+}
+
+/// All sums that contracts may bring in a year, with their probabilities.
+fn sums_of(sbg: &Sbg, contracts: &[Contract]) -> BTreeMap<i64, f64> {
+    let mut sums = BTreeMap::from([(0, 1.0)]);
+    for contract in contracts {
+        let renewals = sbg.remaining(contract.renewals, 12);
+        let mut more = BTreeMap::new();
+        for (sum, probability) in &sums {
+            for n in 0..=12 {
+                let sum = sum + i64::from(n) * contract.price_minor;
+                *more.entry(sum).or_insert(0.0) += probability * renewals.pmf(n);
+            }
+        }
+        sums = more;
+    }
+    sums
+}
+
+fn quantile_of(sums: &BTreeMap<i64, f64>, level: f64) -> i64 {
+    let mut cdf = 0.0;
+    let reached = sums.iter().find(|(_, probability)| {
+        cdf += *probability;
+        cdf >= level
+    });
+    *reached.unwrap().0
+}
+
+#[test]
+fn without_a_contract_model_the_purchases_are_valued_and_nothing_is_called_certain() {
+    let none = Models { contracts: ContractModels::default(), ..models() };
+    let valuer = Valuer::new(none, ValueTerms::default(), LAST_DAY);
+    let account = Account { acquisition_cost_minor: Some(30_000), ..buyer(summary(30, 690, 700)) };
+    let other = contract(PlanIndex::OTHER.0, 1, 3, 4);
+    let bought = valuer.value(&account).unwrap();
+
+    let value = valuer.value(&with(account, &[other])).unwrap();
+
+    assert_eq!(value.contracts, Horizons::default());
+    assert_eq!((value.intervals, value.future().for_ever), (None, None));
+    assert_eq!((value.confidence.grade, value.confidence.relative_width), (Grade::D, None));
+    assert_eq!((value.purchases, value.payback), (bought.purchases, bought.payback));
+    assert_eq!(valuer.value(&subscriber(&[other])), Err(Rejection::NoContractModel));
+}
+
+#[test]
+fn a_sum_for_ever_beyond_belief_is_none() {
+    let valuer = Valuer::new(models(), ValueTerms::new(0.01, 1.0, 0.0, 1.0).unwrap(), LAST_DAY);
+    let dear = Contract { price_minor: 250_000_000_000_000, ..contract(0, 1, 100, 4) };
+
+    let contracts = valuer.value(&subscriber(&[dear])).unwrap().contracts;
+
+    assert!(contracts.months_36 > 8_000_000_000_000_000 && contracts.for_ever.is_none(), "{contracts:?}");
 }
 
 #[test]
@@ -497,7 +669,13 @@ fn neither_order_nor_threads_can_be_seen() {
             let (accounts, shared) = (&accounts, &shared);
             scope.spawn(move || {
                 let order = (0..accounts.len()).map(|place| place * step % accounts.len());
-                order.map(|place| (place, shared.value(&accounts[place]).unwrap())).collect::<Vec<_>>()
+                let value = |place: usize| {
+                    let mut account = accounts[place].clone();
+                    let contracts = usize::max(account.contracts.len(), 1);
+                    account.contracts.rotate_left(step % contracts);
+                    (place, shared.value(&account).unwrap())
+                };
+                order.map(value).collect::<Vec<_>>()
             })
         });
         threads.map(|thread| thread.join().unwrap())
@@ -510,7 +688,7 @@ fn neither_order_nor_threads_can_be_seen() {
 
 fn customers(number: usize) -> Vec<(Account, f64)> {
     let mut draws = Draws(5);
-    (0..number).map(|place| drawn(&mut draws, place % 3)).collect()
+    (0..number).map(|place| drawn(&mut draws, &[1, 7, 2, 2][..place % 5])).collect()
 }
 
 #[test]
@@ -552,6 +730,8 @@ fn every_account_that_cannot_be_valued_has_its_rejection() {
         (bad_contract(|contract| contract.period_months = 0), Rejection::ImpossibleContract),
         (bad_contract(|contract| contract.period_months = 121), Rejection::ImpossibleContract),
         (bad_contract(|contract| contract.price_minor = -1), Rejection::ImpossibleContract),
+        (bad_contract(|contract| contract.days_to_renewal = 0), Rejection::ImpossibleContract),
+        (bad_contract(|contract| contract.days_to_renewal = 32), Rejection::ImpossibleContract),
         (bad_contract(|contract| contract.plan = PlanIndex(9)), Rejection::NoContractModel),
         (bad_contract(|contract| contract.price_minor = 1 << 53), Rejection::ValueOutOfRange),
         (
@@ -594,7 +774,7 @@ fn an_infinite_variance_leaves_no_interval_and_a_chance_of_payback() {
 prop_compose! {
     fn any_contract()(price_minor in prop_oneof![0_i64..1_000_000, Just(0), 0_i64..1 << 40],
                       renewals in prop_oneof![0_u32..40, any::<u32>()],
-                      days_to_renewal in prop_oneof![1_u32..400, any::<u32>()],
+                      days_to_renewal in prop_oneof![0_u32..32, 0_u32..400, any::<u32>()],
                       period_months in prop_oneof![Just(1_u16), Just(12), 1_u16..=120],
                       plan in prop_oneof![Just(0_u16), Just(1), Just(u16::MAX)]) -> Contract {
         Contract { price_minor, renewals, days_to_renewal, period_months, plan: PlanIndex(plan) }
@@ -631,14 +811,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn what_must_hold_of_every_value(account in any_account(), rate in prop_oneof![Just(0.0), 1e-4..1.0], take in 0.0..=1.0, margin in 0.0..=1.0) {
+    fn what_must_hold_of_every_value(account in any_account(), rate in prop_oneof![Just(0.0), 1e-4..1.0], take in 0.0..=1.0, margin in prop_oneof![Just(0.0), 0.0..=1.0]) {
         let terms = ValueTerms::new(rate, take, 0.01, margin).unwrap();
         let valuer = Valuer::new(models(), terms, LAST_DAY);
 
         let value = match valuer.value(&account) {
             Ok(value) => value,
             Err(rejection) => {
-                prop_assert_eq!(rejection, Rejection::ValueOutOfRange);
+                let cannot_be = |contract: &Contract| {
+                    let Contract { days_to_renewal, period_months, .. } = *contract;
+                    days_to_renewal == 0 || days_to_renewal > 31 * u32::from(period_months)
+                };
+                let is_impossible = account.contracts.iter().any(cannot_be);
+                let expected =
+                    if is_impossible { Rejection::ImpossibleContract } else { Rejection::ValueOutOfRange };
+                prop_assert_eq!(rejection, expected);
                 return Ok(());
             }
         };

@@ -22,8 +22,8 @@ use deadpool_postgres::ClientWrapper;
 use futures_util::future::try_join3;
 use jiff::Timestamp;
 use model::{
-    Account, Contract, ContractModels, Currency, HistoryFold, Observation, Rejection, Subscribed,
-    Subscription, SubscriptionFold,
+    Account, ContractModels, Currency, HistoryFold, Observation, Rejection, Subscribed, Subscription,
+    SubscriptionFold,
 };
 
 use super::Fault;
@@ -186,15 +186,7 @@ impl<'a> Subscriptions<'a> {
 
     fn complete(&mut self) {
         let Some(customer) = self.subscriber.take() else { return };
-        let mut subscribed = self.fold.finish();
-        if let Ok(subscribed) = &mut subscribed {
-            let in_any_order = |contract: &Contract| {
-                let Contract { price_minor, renewals, days_to_renewal, period_months, plan } = *contract;
-                (plan, period_months, price_minor, renewals, days_to_renewal)
-            };
-            subscribed.contracts.sort_unstable_by_key(in_any_order);
-        }
-        self.subscribed.push((customer, subscribed));
+        self.subscribed.push((customer, self.fold.finish()));
     }
 
     fn finish(mut self) -> Vec<(CustomerId, Result<Subscribed, Rejection>)> {
