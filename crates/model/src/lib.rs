@@ -94,7 +94,7 @@ pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
 pub use spend_distribution::SpendDistribution;
 pub use spend_interval::{Level, SpendInterval, SpendMoments};
 pub use subscription::{
-    Contract, Contracts, Course, LONGEST_PERIOD, Subscribed, Subscription, SubscriptionFold,
+    Contract, Contracts, Course, LONGEST_PERIOD, NextRenewal, Subscribed, Subscription, SubscriptionFold,
 };
 pub use undefined::Undefined;
 pub use valuer::Valuer;

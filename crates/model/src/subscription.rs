@@ -7,6 +7,10 @@
 //!
 //! **Ends.** An end counts from its day on: a renewal due on the day of the end is not made. An end that lies after the
 //! observation is not seen, as nothing that lies there is: at the time the contract went on.
+//!
+//! **What a fit may learn.** Whoever ends in the middle of a term brings nothing more from that day on, but has refused
+//! a renewal only on the day of it. Until then those who began with him and stay have not been asked either, and to
+//! count his refusal without their consent would make contracts look shorter than they are.
 
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -40,8 +44,18 @@ pub struct Subscription<'a> {
 pub struct Course {
     /// Payments made; at least 1.
     pub payments: u32,
-    /// Days from the last observed day to the next renewal, at least 1; none if the subscription has ended.
-    pub days_to_renewal: Option<u32>,
+    /// The renewal that follows the last payment.
+    pub next: NextRenewal,
+}
+
+/// The renewal that follows the last payment for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextRenewal {
+    /// It is due so many days after the last observed one; at least 1.
+    DueIn(u32),
+    /// The subscription ended before it. It would have been due so many days after the last observed one; on that day or
+    /// before it at 0 and below.
+    NotMade(i64),
 }
 
 impl Course {
@@ -67,21 +81,32 @@ impl Course {
             let renewals = start.months_until(last) / period_months;
             let next =
                 start.plus_months((renewals + 1) * period_months).ok_or(Rejection::HistoryOutOfRange)?;
-            let days_to_renewal = Some((next - observation.last_day()) as u32);
-            return Ok(Self { payments: renewals as u32 + 1, days_to_renewal });
+            let next = NextRenewal::DueIn((next - observation.last_day()) as u32);
+            return Ok(Self { payments: renewals as u32 + 1, next });
         };
         // The last day on which a payment could still be made; the first is made in any case.
         let until = CivilDay::of(day_of(ended) - 1).ok_or(Rejection::ImpossibleContract)?;
         let renewals = i64::max(start.months_until(until), 0) / period_months;
-        Ok(Self { payments: renewals as u32 + 1, days_to_renewal: None })
+        let due = start.plus_months((renewals + 1) * period_months).ok_or(Rejection::HistoryOutOfRange)?;
+        let next = NextRenewal::NotMade(due - observation.last_day());
+        Ok(Self { payments: renewals as u32 + 1, next })
     }
 
-    /// The same as the contract models count it: an end is a churn at the renewal that was not made, unless the
-    /// customer went on in `another_plan`.
+    /// Days from the last observed day to the next renewal, at least 1; none if the subscription has ended.
+    pub fn days_to_renewal(&self) -> Option<u32> {
+        match self.next {
+            NextRenewal::DueIn(days) => Some(days),
+            NextRenewal::NotMade(_) => None,
+        }
+    }
+
+    /// The same as the contract models count it: an end is a churn at the renewal that was not made, from the day it was
+    /// due on, unless the customer went on in `another_plan`.
     pub fn tenure(&self, another_plan: bool) -> Tenure {
-        let renewals = self.payments - 1;
-        let is_going_on = self.days_to_renewal.is_some() || another_plan;
-        if is_going_on { Tenure::ActiveAfter(renewals) } else { Tenure::ChurnedAt(self.payments) }
+        match self.next {
+            NextRenewal::NotMade(days) if days <= 0 && !another_plan => Tenure::ChurnedAt(self.payments),
+            _ => Tenure::ActiveAfter(self.payments - 1),
+        }
     }
 }
 
@@ -150,7 +175,7 @@ impl SubscriptionFold {
         let sum = paid.and_then(|paid| self.subscribed.paid_minor.checked_add(paid));
         self.subscribed.paid_minor =
             sum.filter(|&sum| sum <= LARGEST_SUM_MINOR).ok_or(Rejection::SpendOutOfRange)?;
-        if let Some(days_to_renewal) = course.days_to_renewal {
+        if let Some(days_to_renewal) = course.days_to_renewal() {
             let period_months = line.period_months as u16;
             self.subscribed.contracts.push(Contract {
                 price_minor: line.price_minor,
@@ -200,7 +225,8 @@ impl CivilDay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Currency;
+    use crate::fit::{ContractRow, PlanRows, contract_models};
+    use crate::{ContractModel, Currency};
 
     fn us(date: &str) -> i64 {
         date.parse::<jiff::civil::Date>()
@@ -234,9 +260,10 @@ mod tests {
         payments: u32,
         days_to_renewal: Option<u32>,
     ) {
-        let course = Course::of(&subscription(start, end, period_months), &observation());
+        let course = Course::of(&subscription(start, end, period_months), &observation()).unwrap();
 
-        assert_eq!(course, Ok(Course { payments, days_to_renewal }), "{start} {end:?} {period_months}");
+        let actual = (course.payments, course.days_to_renewal());
+        assert_eq!(actual, (payments, days_to_renewal), "{start} {end:?} {period_months}");
     }
 
     #[test]
@@ -265,12 +292,65 @@ mod tests {
 
     #[test]
     fn an_end_is_a_churn_unless_the_customer_went_on_in_another_plan() {
-        let ended = Course { payments: 3, days_to_renewal: None };
-        let active = Course { days_to_renewal: Some(4), ..ended };
+        let ended = Course { payments: 3, next: NextRenewal::NotMade(0) };
+        let active = Course { next: NextRenewal::DueIn(4), ..ended };
 
         assert_eq!(ended.tenure(false), Tenure::ChurnedAt(3));
         assert_eq!(ended.tenure(true), Tenure::ActiveAfter(2));
         assert_eq!(active.tenure(false), Tenure::ActiveAfter(2));
+    }
+
+    #[test]
+    fn an_end_is_no_churn_before_the_renewal_was_due() {
+        let tenure = |start: &str, end: &str, period_months| {
+            let course = Course::of(&subscription(start, Some(end), period_months), &observation());
+            course.unwrap().tenure(false)
+        };
+
+        // Seen through 30 June.
+        assert_eq!(tenure("2026-04-30", "2026-06-03", 1), Tenure::ChurnedAt(2));
+        assert_eq!(tenure("2026-05-01", "2026-06-03", 1), Tenure::ActiveAfter(1));
+        assert_eq!(tenure("2025-07-01", "2025-07-02", 12), Tenure::ActiveAfter(0));
+        assert_eq!(tenure("2025-06-30", "2025-07-02", 12), Tenure::ChurnedAt(1));
+    }
+
+    #[test]
+    fn ends_in_the_middle_of_a_term_do_not_make_contracts_look_shorter() {
+        // Yearly contracts begin every day for six years. One in ten is not renewed, each time, and is ended at any
+        // moment of the term before.
+        let (customers, day_us) = (30_000, 86_400_000_000_i64);
+        let last = observation().last_day();
+        let mut state = 1_u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        let rows: Vec<ContractRow> = (0..customers)
+            .map(|_| {
+                let started = last - (uniform() * 6.0 * 365.25) as i64;
+                let mut terms = 0.0;
+                while terms < 7.0 && uniform() < 0.9 {
+                    terms += 1.0;
+                }
+                let ended = started + ((terms + uniform()) * 365.25) as i64;
+                let line = Subscription {
+                    started_at_us: started * day_us,
+                    ended_at_us: Some(ended * day_us),
+                    ..subscription("2026-01-10", None, 12)
+                };
+                let tenure = Course::of(&line, &observation()).unwrap().tenure(false);
+                ContractRow { tenure, customers: 1 }
+            })
+            .collect();
+        let plan = PlanRows { plan: "pro", period_months: 12, rows: &rows };
+
+        let (_, diagnostics) = contract_models(&[plan]);
+
+        let fit = diagnostics.plans[0].fit.as_ref().unwrap();
+        // About 60,000 renewals were asked for: a standard error of 0.12 %.
+        let kept = fit.model.remaining_survival(0, 1);
+        assert!((kept - 0.9).abs() < 0.004, "{kept}");
+        assert!(matches!(fit.model, ContractModel::Sbg(_)), "{:?}", fit.likelihood_ratio);
     }
 
     #[test]

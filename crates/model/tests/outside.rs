@@ -67,7 +67,7 @@ proptest! {
         let mut fold = SubscriptionFold::new();
 
         if let Ok(course) = Course::of(&line, &observation) {
-            prop_assert!(course.payments >= 1 && course.days_to_renewal.is_none_or(|days| days >= 1));
+            prop_assert!(course.payments >= 1 && course.days_to_renewal().is_none_or(|days| days >= 1));
             course.tenure(false);
         }
         for _ in 0..3 {

@@ -344,8 +344,9 @@ fn intervals_of_purchases_and_two_contracts_hold_little_more_than_they_say() {
 
 #[test]
 fn intervals_of_three_contracts_with_very_different_prices_hold_what_they_say() {
-    check_coverage(&[1, 2, 30], 13, [0.82, 0.915]);
-    check_coverage(&[30, 1, 2], 14, [0.82, 0.915]);
+    // Nearly all of it is what the dear one brings: of few sums, and an interval must hold its ends whole.
+    check_coverage(&[1, 2, 30], 13, [0.825, 0.915]);
+    check_coverage(&[30, 1, 2], 14, [0.825, 0.915]);
 }
 
 /// A subscription that goes on.
@@ -521,7 +522,7 @@ fn a_sum_for_ever_beyond_belief_is_none() {
 
     let contracts = valuer.value(&subscriber(&[dear])).unwrap().contracts;
 
-    assert!(contracts.months_36 > 8_000_000_000_000_000 && contracts.for_ever.is_none(), "{contracts:?}");
+    assert!(contracts.months_36 > 7_000_000_000_000_000 && contracts.for_ever.is_none(), "{contracts:?}");
 }
 
 #[test]

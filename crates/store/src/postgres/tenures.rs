@@ -76,7 +76,7 @@ impl Counting {
         };
         let reason = end_reason.filter(|reason| !reason.is_empty()).unwrap_or(UNKNOWN);
         *counts.tenures.entry(course.tenure(reason == PLAN_CHANGED)).or_default() += 1;
-        if course.days_to_renewal.is_none() {
+        if course.days_to_renewal().is_none() {
             match counts.ends.get_mut(reason) {
                 Some(ends) => *ends += 1,
                 None => _ = counts.ends.insert(reason.to_owned(), 1),
