@@ -104,9 +104,10 @@ impl FitData {
 
 /// What the contract models look at.
 pub(crate) fn rows(plans: &[PlanTenures]) -> Vec<PlanRows<'_>> {
-    let rows =
-        |of: &PlanTenures| PlanRows { plan: &of.plan, period_months: of.period_months, rows: &of.rows };
-    plans.iter().map(rows).collect()
+    plans
+        .iter()
+        .map(|of| PlanRows { plan: &of.plan, period_months: of.period_months, rows: &of.rows })
+        .collect()
 }
 
 /// Why there are no models, with what to know where the subscriptions could be fitted and the purchases could not.

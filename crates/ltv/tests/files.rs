@@ -203,6 +203,8 @@ fn contracts_are_fitted_from_survivors_and_from_losses() {
         let (_, rows) = table(&folder.read("v.csv"));
         let of = |row: usize| rows[row][predicted].parse::<f64>().unwrap();
         assert!(0.0 < of(0) && of(0) < of(1) && of(1) < 4.0);
+        let number = |column: &str| rows[0][column].parse::<f64>().unwrap();
+        assert!(number("discounted_renewals") < number("derl") && number("derl") < 100.0);
     }
 
     assert_eq!(folder.read("s.json"), folder.read("l.json"));
