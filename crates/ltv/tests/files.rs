@@ -332,7 +332,7 @@ fn every_model_says_of_each_segment_how_much_of_its_parameters_is_its_own() {
     };
     check("bg_nbd", &with_plans(&purchases), true);
     check("gamma_gamma", &with_plans(&purchases), true);
-    check("mbg_nbd", &with_plans(&purchases), false);
+    check("mbg_nbd", &with_plans(&purchases), true);
     check("pareto_nbd", &with_plans(&purchases), false);
     check("bg_bb", &opportunities, false);
     check("sbg", &contracts, false);
