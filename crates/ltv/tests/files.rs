@@ -203,6 +203,8 @@ fn contracts_are_fitted_from_survivors_and_from_losses() {
         let (_, rows) = table(&folder.read("v.csv"));
         let of = |row: usize| rows[row][predicted].parse::<f64>().unwrap();
         assert!(0.0 < of(0) && of(0) < of(1) && of(1) < 4.0);
+        let number = |column: &str| rows[0][column].parse::<f64>().unwrap();
+        assert!(number("discounted_renewals") < number("derl") && number("derl") < 100.0);
     }
 
     assert_eq!(folder.read("s.json"), folder.read("l.json"));
@@ -330,7 +332,7 @@ fn every_model_says_of_each_segment_how_much_of_its_parameters_is_its_own() {
     };
     check("bg_nbd", &with_plans(&purchases), true);
     check("gamma_gamma", &with_plans(&purchases), true);
-    check("mbg_nbd", &with_plans(&purchases), false);
+    check("mbg_nbd", &with_plans(&purchases), true);
     check("pareto_nbd", &with_plans(&purchases), false);
     check("bg_bb", &opportunities, false);
     check("sbg", &contracts, false);

@@ -27,8 +27,8 @@ pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winso
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
 pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
 pub use segments::{
-    FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, ShrunkFit, bg_nbd_by_segment, by_segment,
-    gamma_gamma_by_segment, mbg_nbd_by_segment,
+    FEWEST_BUYERS_OF_A_SEGMENT, FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, ShrunkFit,
+    bg_nbd_by_segment, by_segment, gamma_gamma_by_segment, mbg_nbd_by_segment,
 };
 
 use optimum::Optimum;

@@ -211,17 +211,24 @@ mod tests {
 
     const LAST_DAY: i64 = 20_000;
 
-    /// Customers of many kinds, so many of each.
-    fn customers(of_each: usize, times_as_much: i64) -> Vec<Summary> {
-        let kind = |kind: u32| {
-            let frequency = [0, 0, 0, 1, 1, 2, 3, 5, 9][kind as usize % 9];
-            let age_days = 100 + 7 * (kind % 37);
-            let recency_days = if frequency > 0 { age_days * (2 + kind % 5) / 7 } else { 0 };
-            let spend = 1000 + 211 * i64::from(kind % 19) + 97 * i64::from(kind % 7);
-            let repeat_spend_minor = i64::from(frequency) * spend * times_as_much;
-            Summary { frequency, recency_days, age_days, repeat_spend_minor }
+    /// The customers of CDNOW, each so many times, with so many times the amounts.
+    fn customers(each: usize, times_as_much: f64) -> Vec<Summary> {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../model/tests/data/cdnow_customers_summary_with_transactions.csv"
+        );
+        let customer = |line: &str| {
+            let numbers: Vec<f64> = line.split(',').map(|number| number.parse().unwrap()).collect();
+            let [_, x, t_x, age, zbar] = numbers[..] else { panic!("{line}") };
+            Summary {
+                frequency: x as u32,
+                recency_days: libm::round(7.0 * t_x) as u32,
+                age_days: libm::round(7.0 * age) as u32,
+                repeat_spend_minor: libm::round(100.0 * x * zbar * times_as_much) as i64,
+            }
         };
-        (0..333).flat_map(|number| vec![kind(number); of_each]).collect()
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().skip(1).flat_map(|line| vec![customer(line); each]).collect()
     }
 
     fn fitted(customers: &[Summary], start: Option<&Parameters>, survivors: &[u64]) -> Fitted {
@@ -243,9 +250,9 @@ mod tests {
 
     const SURVIVORS: [u64; 4] = [1000, 900, 840, 800];
 
-    /// What was fitted to four of each kind, and is in force.
+    /// What was fitted to four of each, and is in force.
     fn before() -> Before {
-        let customers = customers(4, 1);
+        let customers = customers(4, 1.0);
         let first = Before { version: None, in_other_currency: None };
         let fitted = fitted(&customers, None, &SURVIVORS);
         let judgement = first.judge(&fitted, &customers, LAST_DAY);
@@ -269,12 +276,12 @@ mod tests {
 
     #[test]
     fn a_base_that_merely_grew_is_accepted() {
-        assert_eq!(breaches(&customers(5, 1), &SURVIVORS.map(|left| left * 5 / 4)), [""; 0]);
+        assert_eq!(breaches(&customers(5, 1.0), &SURVIVORS.map(|left| left * 5 / 4)), [""; 0]);
     }
 
     #[test]
     fn a_feed_with_ten_times_the_amounts_is_refused() {
-        let breaches = breaches(&customers(4, 10), &SURVIVORS);
+        let breaches = breaches(&customers(4, 10.0), &SURVIVORS);
 
         let has = |quantity: &str| breaches.iter().any(|breach| breach.starts_with(quantity));
         assert!(has("the forecast per customer moved by +2.3") && has("v moved by +2.3"), "{breaches:?}");
@@ -282,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_plan_whose_churn_doubled_is_refused_by_its_name() {
-        let breaches = breaches(&customers(4, 1), &[1000, 800, 680, 600]);
+        let breaches = breaches(&customers(4, 1.0), &[1000, 800, 680, 600]);
 
         assert_eq!(breaches.len(), 3, "{breaches:?}");
         assert!(breaches[0].starts_with("the churn of basic, every month moved by +0.69"), "{breaches:?}");

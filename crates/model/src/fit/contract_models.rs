@@ -198,7 +198,7 @@ fn why_constant(
     match error {
         FitError::ImpossibleRow { .. } => Err(error.clone()),
         FitError::TooFewCustomers { .. } if renewals.refused > 0.0 => Ok(ConstantChurn::TooFewContracts),
-        FitError::NobodyChurned { .. } | FitError::TooFewCustomers { .. } => Ok(ConstantChurn::NobodyChurned),
+        FitError::TooFewCustomers { .. } | FitError::NobodyChurned { .. } => Ok(ConstantChurn::NobodyChurned),
         FitError::NotIdentified { parameters, .. } | FitError::DidNotConverge { parameters, .. } => {
             let reached = log_likelihood_at(rows, parameters);
             let is_no_better = 2.0 * (reached - renewals.log_likelihood()) <= LEAST_RATIO_FOR_BDW;

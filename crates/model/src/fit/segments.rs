@@ -25,9 +25,12 @@ use super::{Diagnostics, FEWEST_CUSTOMERS, Fit, FitError, optimum};
 use super::{PurchaseRow, SpendRow, bg_nbd_from, gamma_gamma_from, mbg_nbd_from, parameters, rows};
 use crate::{BgNbd, GammaGamma, MbgNbd, ParameterError, Parameters, Summary};
 
-/// Segments of fewer customers never have parameters of their own. Counted are the customers that the model looks at:
-/// all for the purchases, those who bought again for the spends.
+/// Segments of fewer customers never have purchase parameters of their own.
 pub const FEWEST_OF_A_SEGMENT: u64 = 300;
+
+/// Segments in which fewer customers bought again never have spend parameters of their own. Those of 300 customers, of
+/// whom a third did, are forecast better with what little is known of their own spends than without.
+pub const FEWEST_BUYERS_OF_A_SEGMENT: u64 = 100;
 
 /// By what factor segments usually differ, as a logarithm.
 const USUAL_SPREAD: f64 = 0.25;
@@ -94,7 +97,8 @@ pub fn mbg_nbd_by_segment(
     one_by_segment(&PurchaseModel { parent: parent.clone() }, segments)
 }
 
-/// Fits Gamma-Gamma for each segment, as [`bg_nbd_by_segment`] does BG/NBD; its customers are those who bought again.
+/// Fits Gamma-Gamma for each segment, as [`bg_nbd_by_segment`] does BG/NBD; its customers are those who bought again, and
+/// [`FEWEST_BUYERS_OF_A_SEGMENT`] of them are enough.
 pub fn gamma_gamma_by_segment(
     parent: &Fit<GammaGamma>,
     segments: &BTreeMap<String, Vec<SpendRow>>,
@@ -108,7 +112,7 @@ fn one_by_segment<const N: usize, M: Model<N>>(
     segments: &BTreeMap<String, Vec<M::Row>>,
 ) -> BTreeMap<String, ShrunkFit<M::Fitted>> {
     let rows: Vec<&[M::Row]> = segments.values().map(Vec::as_slice).collect();
-    let is_large = |rows: &&[M::Row]| customers::<N, M>(rows) >= FEWEST_OF_A_SEGMENT;
+    let is_large = |rows: &&[M::Row]| customers::<N, M>(rows) >= M::FEWEST;
     let large: Vec<bool> = rows.iter().map(is_large).collect();
     segments.keys().cloned().zip(shrink(model, &rows, &large)).collect()
 }
@@ -149,6 +153,9 @@ type Matrix<const N: usize> = [[f64; N]; N];
 trait Model<const N: usize> {
     type Row;
     type Fitted: Copy;
+
+    /// The customers that the model must look at in a segment for it to have parameters of its own.
+    const FEWEST: u64;
 
     fn parent(&self) -> &Fit<Self::Fitted>;
     fn customers(row: &Self::Row) -> u64;
@@ -286,6 +293,8 @@ impl Model<4> for PurchaseModel<BgNbd> {
     type Row = PurchaseRow;
     type Fitted = BgNbd;
 
+    const FEWEST: u64 = FEWEST_OF_A_SEGMENT;
+
     fn parent(&self) -> &Fit<BgNbd> {
         &self.parent
     }
@@ -315,6 +324,8 @@ impl Model<4> for PurchaseModel<BgNbd> {
 impl Model<4> for PurchaseModel<MbgNbd> {
     type Row = PurchaseRow;
     type Fitted = MbgNbd;
+
+    const FEWEST: u64 = FEWEST_OF_A_SEGMENT;
 
     fn parent(&self) -> &Fit<MbgNbd> {
         &self.parent
@@ -349,6 +360,8 @@ struct SpendModel {
 impl Model<3> for SpendModel {
     type Row = SpendRow;
     type Fitted = GammaGamma;
+
+    const FEWEST: u64 = FEWEST_BUYERS_OF_A_SEGMENT;
 
     fn parent(&self) -> &Fit<GammaGamma> {
         &self.parent
