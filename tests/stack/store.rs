@@ -45,7 +45,8 @@ impl Moved {
             }
             if let Some((started_at, price_minor)) = known.subscription {
                 let insert = "
-                    insert into source.subscriptions (customer_id, plan, period_months, started_at, price_minor, currency)
+                    insert into source.subscriptions
+                        (customer_id, plan, period_months, started_at, price_minor, currency)
                     values ($1, 'pro', 1, $2, $3, 'USD')";
                 let row: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&id.0, &started_at, &price_minor];
                 client.execute(insert, &row).await.expect("the database answers");
