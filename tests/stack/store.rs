@@ -45,7 +45,8 @@ impl Moved {
             }
             if let Some((started_at, price_minor)) = known.subscription {
                 let insert = "
-                    insert into source.subscriptions (customer_id, plan, period_months, started_at, price_minor, currency)
+                    insert into source.subscriptions
+                        (customer_id, plan, period_months, started_at, price_minor, currency)
                     values ($1, 'pro', 1, $2, $3, 'USD')";
                 let row: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&id.0, &started_at, &price_minor];
                 client.execute(insert, &row).await.expect("the database answers");
@@ -267,6 +268,9 @@ async fn a_worker_of_the_release_before_cannot_begin_and_leaves_nothing_behind()
         )
         insert into fleet.attempts (run_id, chunk_id, attempt, worker)
         select run_id, chunk_id, attempt, 'old' from begun";
+    const LEFT: &str = "
+        select (select max(attempt) from fleet.chunks where run_id = $1),
+               (select count(*) from fleet.attempts where run_id = $1)";
     let fleet = Fleet::new(&program()).await;
     let run = fleet.dispatch(&["--chunk-customers", "1000"]).await;
     let client = fleet.sql().await;
@@ -276,9 +280,6 @@ async fn a_worker_of_the_release_before_cannot_begin_and_leaves_nothing_behind()
     let refusal = error.as_db_error().unwrap();
     assert_eq!(refusal.code(), &SqlState::INSUFFICIENT_RESOURCES);
     assert!(refusal.message().contains("replace it"), "{refusal}");
-    const LEFT: &str = "
-        select (select max(attempt) from fleet.chunks where run_id = $1),
-               (select count(*) from fleet.attempts where run_id = $1)";
     let left = client.query_one(LEFT, &[&run.0]).await.unwrap();
     assert_eq!((left.get::<_, i32>(0), left.get::<_, i64>(1)), (0, 0));
     client.batch_execute("set ltv.release = 4").await.unwrap();
@@ -291,13 +292,14 @@ async fn first_three(store: &Postgres, is_whole: bool) -> [Result<Account, Rejec
         .read_histories(&Reading {
             customers: &[1, 2, 3].map(CustomerId),
             is_whole,
-            as_of: "2026-07-01T00:00:00Z".parse().unwrap(),
-            currency: Currency::parse("EUR").unwrap(),
+            as_of: "2026-07-01T00:00:00Z".parse().expect("it is a moment"),
+            currency: Currency::parse("EUR").expect("EUR is a currency"),
             contracts: &ContractModels::default(),
         })
         .await
-        .unwrap();
-    histories.into_iter().map(|history| history.account).collect::<Vec<_>>().try_into().unwrap()
+        .expect("the database answers");
+    let accounts: Vec<_> = histories.into_iter().map(|history| history.account).collect();
+    accounts.try_into().expect("every planned customer is answered")
 }
 
 #[tokio::test(flavor = "multi_thread")]

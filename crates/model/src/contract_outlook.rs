@@ -113,7 +113,7 @@ impl ContractOutlook {
     /// it.
     #[inline]
     pub(crate) fn payments(&self, contract: &Contract) -> Option<Found<'_>> {
-        let model = self.models.get(contract.plan)?;
+        let model = self.models.get(contract.plan, contract.period_months)?;
         let renewals = contract.renewals as usize;
         let kept = 1 + OLDEST_MONTHS / usize::from(contract.period_months);
         let Some(row) = self.row(contract).filter(|_| renewals < kept) else {

@@ -141,6 +141,6 @@ fn models() -> Models {
         gamma_gamma: GammaGamma::new(6.25, 3.74, 1544.0).expect("in its domain"),
     };
     let sbg = Sbg::new(0.7, 3.8).expect("in its domain");
-    let contracts = ContractModels { plans: Vec::new(), others: Some(ContractModel::Sbg(sbg)) };
+    let contracts = ContractModels { others: Some(ContractModel::Sbg(sbg)), ..ContractModels::default() };
     Models { purchases, season: None, contracts }
 }

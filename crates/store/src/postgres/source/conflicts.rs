@@ -139,7 +139,8 @@ pub(super) const OF_SUBSCRIPTIONS: &str = "
             )
             union all
             select staged.line, 2, 'duplicate_subscription',
-                   format('customer %s has a subscription to %s from %s on, with period_months %s, in the database already: %s',
+                   format('customer %s has a subscription to %s from %s on, with period_months %s, '
+                          'in the database already: %s',
                           staged.customer_id, staged.plan, staged.started_at, staged.period_months,
                           coalesce(nullif(concat_ws(', ',
                               case when present.price_minor is distinct from staged.price_minor
@@ -165,7 +166,8 @@ pub(super) const OF_SUBSCRIPTIONS: &str = "
                or staged.ended_at is null
             union all
             select line, 3, 'duplicate_subscription',
-                   format('customer %s has a subscription to %s from %s on, with period_months %s, in line %s already',
+                   format('customer %s has a subscription to %s from %s on, with period_months %s, '
+                          'in line %s already',
                           customer_id, plan, started_at, period_months, first_line)
             from (
                 select line, customer_id, plan, started_at, period_months,
