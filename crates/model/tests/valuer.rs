@@ -458,7 +458,7 @@ fn equal_sums_of_several_contracts_are_one_whatever_the_margin() {
 #[test]
 fn many_different_sums_leave_what_brings_nothing_by_itself() {
     let sbg = Sbg::new(1.0, 1.0).unwrap();
-    let contracts = ContractModels { plans: Vec::new(), others: Some(ContractModel::Sbg(sbg)) };
+    let contracts = ContractModels { others: Some(ContractModel::Sbg(sbg)), ..ContractModels::default() };
     let valuer = Valuer::new(Models { contracts, ..models() }, ValueTerms::default(), LAST_DAY);
     let contracts = [1_000, 1_100, 1_210]
         .map(|price_minor| Contract { price_minor, ..contract(PlanIndex::OTHER.0, 1, 0, 10) });
