@@ -30,7 +30,10 @@ impl Moved {
         let client = database.client().await;
         for BaseCustomer { id, external_id, segment, acquired_at, transactions } in base() {
             let insert = "insert into source.customers values ($1, $2, $3, $4)";
-            client.execute(insert, &[&id.0, &external_id, &segment, &acquired_at]).await.expect("the database answers");
+            client
+                .execute(insert, &[&id.0, &external_id, &segment, &acquired_at])
+                .await
+                .expect("the database answers");
             for (number, (occurred_at, amount_minor, currency)) in (0..).zip(transactions) {
                 let insert = "insert into source.transactions values ($1, $2, $3, $4, $5)";
                 let number: i64 = 1_000 * id.0 + number;
@@ -141,7 +144,12 @@ async fn a_night_over_views_gives_the_same_values_and_migrate_says_that_it_is_sl
 #[tokio::test(flavor = "multi_thread")]
 async fn migrate_recommends_the_covering_index_where_it_is_missing() {
     let fleet = Fleet::new(&program()).await;
-    fleet.sql().await.batch_execute("drop index source.transactions_history").await.expect("the database answers");
+    fleet
+        .sql()
+        .await
+        .batch_execute("drop index source.transactions_history")
+        .await
+        .expect("the database answers");
 
     let migrated = fleet.ltv(&["migrate"]);
 

@@ -16,6 +16,7 @@ mod config;
 mod evaluate;
 mod files;
 mod fitting;
+mod local;
 mod output;
 
 use std::process::ExitCode;

@@ -108,7 +108,7 @@ pub type Contracts = SmallVec<[Contract; 2]>;
 pub struct Subscribed {
     /// All payments so far, in minor units.
     pub paid_minor: i64,
-    /// The contracts that go on, in the order of the lines.
+    /// The contracts that go on, in an order of their own: a value must not depend on that of the lines.
     pub contracts: Contracts,
 }
 
@@ -134,7 +134,11 @@ impl SubscriptionFold {
 
     /// Closes the subscriptions of the customer. The first problem found decides the rejection.
     pub fn finish(&mut self) -> Result<Subscribed, Rejection> {
-        let Self { subscribed, problem } = std::mem::take(self);
+        let Self { mut subscribed, problem } = std::mem::take(self);
+        subscribed.contracts.sort_unstable_by_key(|contract| {
+            let Contract { price_minor, renewals, days_to_renewal, period_months, plan } = *contract;
+            (plan, period_months, price_minor, renewals, days_to_renewal)
+        });
         problem.map_or(Ok(subscribed), Err)
     }
 

@@ -57,7 +57,6 @@ use crate::{Error, Result, metrics};
 pub use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 pub use floor::{FloorChunk, FloorLane};
 pub use migrate::Migrated;
-pub use tenures::PlanTenures;
 
 /// Where the database is. Its display names it without the password.
 #[derive(Clone)]
