@@ -2,6 +2,7 @@
 
 mod cache;
 mod load;
+mod local;
 mod models;
 mod proxy;
 mod queue;

@@ -126,8 +126,8 @@ pub(crate) fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
             }
         };
         next().await;
-        tracing::info!("asked to stop");
         stop.cancel();
+        tracing::info!("asked to stop");
         next().await;
         tracing::warn!("asked to stop again: not draining");
         std::process::exit(1);

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use batch::CustomerId;
 use jiff::Timestamp;
 use model::{Account, ContractModels, Currency, Observation, Rejection};
@@ -173,8 +173,16 @@ fn histories(
 ) -> Result<Histories> {
     let known = customers.map(Customers::ids);
     let before_us = as_of.map_or(i64::MAX, Timestamp::as_microsecond);
+    let path = &files.transactions;
+    let mut is_again = false;
     Histories::read(before_us, known.as_deref(), |each| {
-        let report = load::transactions_ahead(&files.transactions, now, |lines| {
+        // What comes through a pipe is gone once it was read.
+        ensure!(
+            !std::mem::replace(&mut is_again, true) || path.is_file(),
+            "{}: its lines are not in order, so it has to be read again, and can be read only once; make a file of it",
+            path.display()
+        );
+        let report = load::transactions_ahead(path, now, |lines| {
             if stop.is_cancelled() { ControlFlow::Break(()) } else { each(lines) }
         })?;
         ensure_going_on(stop)?;
