@@ -62,8 +62,8 @@ impl FitData {
     /// Takes what was read elsewhere: everybody's summaries in the order of the customers, the tenures of all
     /// subscriptions, and the last observed day.
     pub(crate) fn of(summaries: Summaries, plans: Vec<PlanTenures>, last_day: i64) -> Self {
-        let Summaries { summaries, left_out, fingerprint } = summaries;
-        Self { summaries: summaries.into(), left_out, plans, season: None, last_day, fingerprint }
+        let Summaries { known, left_out, fingerprint } = summaries;
+        Self { summaries: known.into(), left_out, plans, season: None, last_day, fingerprint }
     }
 
     /// Fits the models; the search for the purchase models begins at `start` if there is one.
@@ -113,14 +113,14 @@ impl FitData {
 /// The purchase histories of those who ever bought, and how many histories cannot be understood.
 #[derive(Default)]
 pub(crate) struct Summaries {
-    summaries: Vec<Summary>,
+    known: Vec<Summary>,
     left_out: u64,
     fingerprint: Fingerprint,
 }
 
 impl Summaries {
     pub(crate) fn with_capacity(customers: usize) -> Self {
-        Self { summaries: Vec::with_capacity(customers), ..Self::default() }
+        Self { known: Vec::with_capacity(customers), ..Self::default() }
     }
 
     /// Adds a customer; the numbers ascend.
@@ -128,7 +128,7 @@ impl Summaries {
         match account {
             Ok(Account { purchases: Some(summary), .. }) => {
                 self.fingerprint.add_summary(customer.0, summary);
-                self.summaries.push(*summary);
+                self.known.push(*summary);
             }
             Ok(_) => {}
             Err(_) => self.left_out += 1,

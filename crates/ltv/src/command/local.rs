@@ -43,8 +43,8 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         subscriptions: args.subscriptions,
         acquisition_costs: args.acquisition_costs,
     };
-    let (as_of, stopping, now) = (args.as_of, stop.clone(), now());
-    let known = spawn_blocking(move || Known::read(&files, as_of, currency, now, &stopping)).await??;
+    let (as_of, now) = (args.as_of, now());
+    let known = unless_stopped(&stop, move || Known::read(&files, as_of, currency, now)).await?;
     known
         .reports
         .iter()
@@ -53,18 +53,15 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
     let as_of = known.as_of();
     let read: Json = known.reports.iter().map(file_document).collect();
 
-    let (version, base) = spawn_blocking(move || {
+    let (version, base) = unless_stopped(&stop, move || {
         let version = match given {
             Some(given) => given.into_version(currency),
             None => fitted(&known, currency)?,
         };
         let base = known.into_accounts(&version.models.contracts)?;
-        anyhow::Ok((version, base))
+        Ok((version, base))
     })
-    .await??;
-    if stop.is_cancelled() {
-        bail!(STOPPED);
-    }
+    .await?;
     let models = version.models.clone();
     let night = Night {
         base,
@@ -98,6 +95,19 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         "\nThe values are in {name}. Nothing else of this night is kept: no run, no model version, no history"
     );
     Ok(())
+}
+
+/// Does what takes a while, off the asynchronous threads. Asked to stop, it is left alone and ends with the process: it
+/// may be waiting for a pipe that never says anything.
+async fn unless_stopped<T: Send + 'static>(
+    stop: &CancellationToken,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => bail!(STOPPED),
+        done = spawn_blocking(work) => done?,
+    }
 }
 
 /// Fits the models as `ltv fit` does where none is in force, and says what it thinks of them.

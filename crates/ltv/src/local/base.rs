@@ -1,14 +1,12 @@
 //! All that files say of the customers.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use batch::CustomerId;
 use jiff::Timestamp;
 use model::{Account, ContractModels, Currency, Observation, Rejection};
 use store::memory::{Accounts, Customer};
-use tokio_util::sync::CancellationToken;
 
 use super::costs::Costs;
 use super::customers::Customers;
@@ -55,7 +53,6 @@ impl Known {
         as_of: Option<Timestamp>,
         currency: Currency,
         now: Timestamp,
-        stop: &CancellationToken,
     ) -> Result<Self> {
         let mut reports = Vec::new();
         let mut note = |path: &Path, report: &mut ReadReport| {
@@ -66,7 +63,7 @@ impl Known {
             note(path, &mut customers.report);
         }
 
-        let mut histories = histories(files, as_of, customers.as_ref(), now, stop)?;
+        let mut histories = histories(files, as_of, customers.as_ref(), now)?;
         note(&files.transactions, &mut histories.report);
         let as_of = match as_of {
             Some(as_of) => as_of,
@@ -88,7 +85,6 @@ impl Known {
             costs = Costs::read(path, now, currency, is_known)?;
             note(path, &mut costs.report);
         }
-        ensure_going_on(stop)?;
         Ok(Self { observation, customers, histories, subscriptions, costs, reports })
     }
 
@@ -169,7 +165,6 @@ fn histories(
     as_of: Option<Timestamp>,
     customers: Option<&Customers>,
     now: Timestamp,
-    stop: &CancellationToken,
 ) -> Result<Histories> {
     let known = customers.map(Customers::ids);
     let before_us = as_of.map_or(i64::MAX, Timestamp::as_microsecond);
@@ -182,19 +177,8 @@ fn histories(
             "{}: its lines are not in order, so it has to be read again, and can be read only once; make a file of it",
             path.display()
         );
-        let report = load::transactions_ahead(path, now, |lines| {
-            if stop.is_cancelled() { ControlFlow::Break(()) } else { each(lines) }
-        })?;
-        ensure_going_on(stop)?;
-        Ok(report)
+        load::transactions_ahead(path, now, each)
     })
-}
-
-fn ensure_going_on(stop: &CancellationToken) -> Result<()> {
-    if stop.is_cancelled() {
-        bail!(super::night::STOPPED);
-    }
-    Ok(())
 }
 
 /// A customer of whom nothing is known but that he bought.

@@ -86,7 +86,9 @@ impl Histories {
             histories = Self::over(known);
             let mut seen = HashSet::new();
             report = read(&mut |lines| {
-                lines.iter().for_each(|line| histories.push_once(line, before_us, &mut seen));
+                for line in lines {
+                    histories.push_once(line, before_us, &mut seen);
+                }
                 ControlFlow::Continue(())
             })?;
         }
@@ -191,7 +193,9 @@ impl Histories {
         for history in disordered.chunk_by(|one, other| one.place == other.place) {
             let fold = &mut self.folds[history[0].place as usize];
             *fold = Fold::new(fold.customer);
-            history.iter().for_each(|line| fold.push(line.at_us, line.amount_minor, line.currency));
+            for line in history {
+                fold.push(line.at_us, line.amount_minor, line.currency);
+            }
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::load::{self, ReadReport, Reason};
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     /// By customer, then by their start.
-    lines: Vec<Line>,
+    rows: Vec<Row>,
     plans: Names,
     end_reasons: Names,
     /// What became of the file's lines.
@@ -25,7 +25,7 @@ pub(super) struct Subscriptions {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct Row {
     customer: i64,
     started_at_us: i64,
     ended_at_us: Option<i64>,
@@ -37,7 +37,7 @@ struct Line {
     currency: [u8; 3],
 }
 
-impl Line {
+impl Row {
     /// What no two lines of a customer may share.
     fn identity(&self) -> (i64, i64, u32, i32) {
         (self.customer, self.started_at_us, self.plan, self.period_months)
@@ -49,7 +49,7 @@ impl Subscriptions {
     pub(super) fn read(path: &Path, now: Timestamp, is_known: impl Fn(i64) -> bool) -> Result<Self> {
         let mut all = Self::default();
         let report = load::subscriptions(path, now, |line, read| {
-            all.lines.push(Line {
+            all.rows.push(Row {
                 customer: read.customer_id,
                 started_at_us: read.started_at.as_microsecond(),
                 ended_at_us: read.ended_at.map(Timestamp::as_microsecond),
@@ -70,8 +70,8 @@ impl Subscriptions {
     pub(super) fn tenures(&self, observation: &Observation) -> Vec<PlanTenures> {
         let mut counts = TenureCounts::default();
         let currency = *observation.currency().as_bytes();
-        let is_seen = |line: &&Line| line.started_at_us < observation.as_of_us() && line.currency == currency;
-        for line in self.lines.iter().filter(is_seen) {
+        let is_seen = |line: &&Row| line.started_at_us < observation.as_of_us() && line.currency == currency;
+        for line in self.rows.iter().filter(is_seen) {
             let end_reason = line.end_reason.map(|reason| self.end_reasons.name(reason));
             counts.line(&self.subscription(line), end_reason, observation);
         }
@@ -85,7 +85,7 @@ impl Subscriptions {
         observation: &'a Observation,
     ) -> impl Iterator<Item = (i64, Result<Subscribed, Rejection>)> + 'a {
         let mut fold = SubscriptionFold::new();
-        self.lines.chunk_by(|one, other| one.customer == other.customer).filter_map(move |lines| {
+        self.rows.chunk_by(|one, other| one.customer == other.customer).filter_map(move |lines| {
             let begun = lines.partition_point(|line| line.started_at_us < observation.as_of_us());
             for line in &lines[..begun] {
                 fold.push(&self.subscription(line), models, observation);
@@ -94,7 +94,7 @@ impl Subscriptions {
         })
     }
 
-    fn subscription(&self, line: &Line) -> Subscription<'_> {
+    fn subscription(&self, line: &Row) -> Subscription<'_> {
         Subscription {
             plan: self.plans.name(line.plan),
             period_months: line.period_months.into(),
@@ -106,26 +106,26 @@ impl Subscriptions {
     }
 
     fn keep_each_once(&mut self, is_known: impl Fn(i64) -> bool) {
-        let Self { lines, plans, report, .. } = self;
+        let Self { rows, plans, report, .. } = self;
         // Stable: of lines that are the same subscription, the first stays the first.
-        lines.sort_by_key(Line::identity);
+        rows.sort_by_key(Row::identity);
         let mut before = None;
-        lines.retain(|line| {
-            let is_again = before.replace(line.identity()) == Some(line.identity());
-            let customer = line.customer;
+        rows.retain(|row| {
+            let is_again = before.replace(row.identity()) == Some(row.identity());
+            let customer = row.customer;
             if !is_known(customer) {
                 let unknown = Reason::Conflict(Conflict::UnknownCustomer);
-                report.reject(line.line, unknown, || unknown_customer(customer));
+                report.reject(row.line, unknown, || unknown_customer(customer));
                 return false;
             }
             if is_again {
-                report.reject(line.line, Reason::Conflict(Conflict::DuplicateSubscription), || {
-                    let plan = plans.name(line.plan);
+                report.reject(row.line, Reason::Conflict(Conflict::DuplicateSubscription), || {
+                    let plan = plans.name(row.plan);
                     format!("customer {customer} has this subscription to {plan} in an earlier line already")
                 });
             }
             !is_again
         });
-        lines.shrink_to_fit();
+        rows.shrink_to_fit();
     }
 }

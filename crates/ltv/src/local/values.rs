@@ -223,7 +223,9 @@ impl Line {
         } = value;
         for horizons in [value.future(), purchases, contracts] {
             let Horizons { months_12, months_24, months_36, for_ever } = horizons;
-            [months_12, months_24, months_36].into_iter().for_each(|sum| self.whole(sum));
+            for sum in [months_12, months_24, months_36] {
+                self.whole(sum);
+            }
             self.optional(for_ever, Self::whole);
         }
         self.whole(historic_minor);
