@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use batch::{PlanPolicy, Priority, RetryPolicy, RunId, SupervisePolicy};
+use batch::{CustomerId, PlanPolicy, Priority, Progress, RetryPolicy, RunId, SupervisePolicy};
+use cache::{Cache, CachedValue};
 use coordinator::{Coordinator, CoordinatorConfig};
 use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use model::ValueTerms;
 use queue::memory::Broker;
 use resilience::Delays;
 use store::memory::{Accounts, Memory};
-use store::{ModelVersionId, NewModelVersion, Selection};
+use store::{ModelVersionId, NewModelVersion, Selection, Valued, VisibleRuns};
 use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
 
@@ -48,7 +49,7 @@ impl Night {
     /// stop.
     pub(crate) async fn live(self, stop: &CancellationToken) -> Result<(Memory, RunId)> {
         let Self { base, version, terms, as_of, deadline, chunk_customers, threads, is_quiet, now } = self;
-        let (store, broker, cache) = (Memory::new(base, now), Broker::new(), cache::Memory::new());
+        let (store, broker) = (Memory::new(base, now), Broker::new());
         let model_version = store.save_model_version(&version, None).await?;
 
         let over = CancellationToken::new();
@@ -56,13 +57,13 @@ impl Night {
         let worker = Worker {
             store: store.clone(),
             queue: broker.connect(),
-            cache: cache.clone(),
+            cache: Forgetful,
             config: worker_config(threads),
         };
         let coordinator = Coordinator {
             store: store.clone(),
             queue: broker.connect(),
-            cache: cache.clone(),
+            cache: Forgetful,
             config: coordinator_config(),
         };
         let mut worker = tokio::spawn(worker.run(over.clone().cancelled_owned()));
@@ -94,6 +95,41 @@ impl Night {
         worker.await??;
         coordinator.await?;
         Ok((store, run))
+    }
+}
+
+/// A cache that forgets at once, as any may: nobody here reads nearer than the store, and a second copy of every value
+/// would be all that it has to give.
+#[derive(Clone, Debug)]
+struct Forgetful;
+
+impl Cache for Forgetful {
+    async fn put_values(&self, _: RunId, _: &[Valued]) -> Result<(), cache::Error> {
+        Ok(())
+    }
+
+    async fn put_visible(&self, _: &VisibleRuns) -> Result<bool, cache::Error> {
+        Ok(true)
+    }
+
+    async fn visible(&self) -> Result<Option<VisibleRuns>, cache::Error> {
+        Ok(None)
+    }
+
+    async fn value(&self, _: CustomerId) -> Result<Option<(RunId, CachedValue)>, cache::Error> {
+        Ok(None)
+    }
+
+    async fn put_progress(&self, _: RunId, _: &Progress) -> Result<(), cache::Error> {
+        Ok(())
+    }
+
+    async fn progress(&self, _: RunId) -> Result<Option<Progress>, cache::Error> {
+        Ok(None)
+    }
+
+    async fn check(&self) -> Result<(), cache::Error> {
+        Ok(())
     }
 }
 
