@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use batch::{CustomerId, PlanPolicy, Priority, Progress, RetryPolicy, RunId, SupervisePolicy};
-use cache::{Cache, CachedValue};
+use cache::{Cache, CachedValue, Valued, VisibleRuns};
 use coordinator::{Coordinator, CoordinatorConfig};
 use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use model::ValueTerms;
 use queue::memory::Broker;
 use resilience::Delays;
 use store::memory::{Accounts, Memory};
-use store::{ModelVersionId, NewModelVersion, Selection, Valued, VisibleRuns};
+use store::{ModelVersionId, NewModelVersion, Selection};
 use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
 
