@@ -3,6 +3,7 @@
 mod cache;
 mod fit;
 mod load;
+mod local;
 mod models;
 mod proxy;
 mod queue;

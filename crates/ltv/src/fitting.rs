@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use batch::CustomerId;
 use model::fit::{self, ContractDiagnostics, Diagnostics, FitError, PlanRows};
-use model::{ContractModels, Currency, Models, Observation, Season, Summary};
-use store::postgres::{PlanTenures, Postgres};
-use store::{Reading, Values};
+use model::{Account, ContractModels, Currency, Models, Observation, Rejection, Season, Summary};
+use store::postgres::Postgres;
+use store::{PlanTenures, Reading, Values};
 
 use crate::cli::SeasonChoice;
 
@@ -45,8 +45,7 @@ impl FitData {
         currency: Currency,
         season: SeasonChoice,
     ) -> anyhow::Result<Self> {
-        let mut fingerprint = Fingerprint::default();
-        let (summaries, left_out) = summaries(store, customers, as_of, currency, &mut fingerprint).await?;
+        let summaries = summaries(store, customers, as_of, currency).await?;
         let plans = store.contract_tenures(as_of, currency).await?;
         let season = match season {
             SeasonChoice::None => None,
@@ -57,7 +56,14 @@ impl FitData {
             }
         };
         let last_day = Observation::new(as_of.as_microsecond(), currency).last_day();
-        Ok(Self { summaries: summaries.into(), left_out, plans, season, last_day, fingerprint })
+        Ok(Self { season, ..Self::of(summaries, plans, last_day) })
+    }
+
+    /// Takes what was read elsewhere: everybody's summaries in the order of the customers, the tenures of all
+    /// subscriptions, and the last observed day.
+    pub(crate) fn of(summaries: Summaries, plans: Vec<PlanTenures>, last_day: i64) -> Self {
+        let Summaries { known, left_out, fingerprint } = summaries;
+        Self { summaries: known.into(), left_out, plans, season: None, last_day, fingerprint }
     }
 
     /// Fits the models; the search for the purchase models begins at `start` if there is one.
@@ -125,32 +131,47 @@ fn without_purchases(error: FitError, contracts: &ContractModels) -> anyhow::Err
 }
 
 /// The purchase histories of those who ever bought, and how many histories cannot be understood.
+#[derive(Default)]
+pub(crate) struct Summaries {
+    known: Vec<Summary>,
+    left_out: u64,
+    fingerprint: Fingerprint,
+}
+
+impl Summaries {
+    pub(crate) fn with_capacity(customers: usize) -> Self {
+        Self { known: Vec::with_capacity(customers), ..Self::default() }
+    }
+
+    /// Adds a customer; the numbers ascend.
+    pub(crate) fn push(&mut self, customer: CustomerId, account: &Result<Account, Rejection>) {
+        match account {
+            Ok(Account { purchases: Some(summary), .. }) => {
+                self.fingerprint.add_summary(customer.0, summary);
+                self.known.push(*summary);
+            }
+            Ok(_) => {}
+            Err(_) => self.left_out += 1,
+        }
+    }
+}
+
 async fn summaries(
     store: &Postgres,
     customers: &[CustomerId],
     as_of: jiff::Timestamp,
     currency: Currency,
-    fingerprint: &mut Fingerprint,
-) -> anyhow::Result<(Vec<Summary>, u64)> {
+) -> anyhow::Result<Summaries> {
     // Contracts are read by their tenures; which model each has does not matter here.
     let contracts = ContractModels::default();
-    let mut summaries: Vec<Summary> = Vec::with_capacity(customers.len());
-    let mut left_out = 0;
+    let mut summaries = Summaries::with_capacity(customers.len());
     for page in customers.chunks(PAGE) {
         let reading = Reading { customers: page, is_whole: true, as_of, currency, contracts: &contracts };
         for history in store.read_histories(&reading).await? {
-            match history.account {
-                Ok(account) => {
-                    if let Some(summary) = account.purchases {
-                        fingerprint.add_summary(history.customer.0, &summary);
-                        summaries.push(summary);
-                    }
-                }
-                Err(_) => left_out += 1,
-            }
+            summaries.push(history.customer, &history.account);
         }
     }
-    Ok((summaries, left_out))
+    Ok(summaries)
 }
 
 /// What the parameters were fitted on, as one number: FNV-1a over the summaries in the order of the customers, then

@@ -16,6 +16,7 @@ mod config;
 mod evaluate;
 mod files;
 mod fitting;
+mod local;
 mod output;
 
 use std::process::ExitCode;
@@ -32,7 +33,10 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    match runtime.block_on(command::run(cli)) {
+    let result = runtime.block_on(command::run(cli));
+    // Whoever is left on a thread of his own was given up, and may never end.
+    runtime.shutdown_background();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

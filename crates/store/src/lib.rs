@@ -17,6 +17,7 @@ mod error;
 mod members;
 mod metrics;
 mod record;
+mod tenures;
 
 pub mod memory;
 pub mod postgres;
@@ -39,6 +40,7 @@ pub use record::{
     ModelVersionId, NewModelVersion, NewPromotion, NewRun, Promotion, PromotionKind, Reading, Rejected,
     ResultRows, RunRecord, Selection, Standing, Term, Valued, VisibleRuns,
 };
+pub use tenures::{PlanTenures, TenureCounts};
 
 /// The result of a call to the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

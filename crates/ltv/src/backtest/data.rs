@@ -53,7 +53,7 @@ impl Base {
         let mut base = Self::of(rows, &segments);
         base.source = transactions.file_name().unwrap_or_default().to_string_lossy().into_owned();
         base.rows = report.rows;
-        base.rejected_rows = report.rejected;
+        base.rejected_rows = report.rejected_rows();
         base.first_problem = report.first_problem;
         Ok(base)
     }

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use batch::{CustomerId, PlanPolicy};
+use batch::CustomerId;
 use dispatcher::{Dispatched, Dispatcher, Order};
-use model::ValueTerms;
 use queue::Queue;
 use serde_json::json;
 use store::{ModelVersionId, Selection};
@@ -13,22 +12,18 @@ use tracing::Instrument;
 
 use super::runs;
 use crate::cli::DispatchArgs;
+use crate::local::night::plan_policy;
 use crate::output::{count, duration};
 use crate::{config, telemetry};
 
 pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let order = order(args)?;
-    let policy = PlanPolicy {
-        chunk_customers: args.chunk_customers,
-        max_chunk_customers: args.chunk_customers.saturating_mul(4),
-        ..PlanPolicy::default()
-    };
     let store = config::store_now(&args.database, "dispatcher").await?;
     let queue = config::queue_now(&args.broker, "dispatcher").await?;
     let dispatcher = Dispatcher {
         store: store.clone(),
         queue: queue.clone(),
-        policy,
+        policy: plan_policy(args.chunk_customers),
         trace_context: telemetry::inject_current,
     };
     let span = tracing::info_span!("dispatch");
@@ -39,7 +34,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
         tell(&dispatched);
     }
     if args.wait {
-        runs::follow(&store, dispatched.run, args.json).await?;
+        runs::follow(&store, async |run| store.run(run).await, dispatched.run, args.json).await?;
     }
     if args.json {
         println!("{}", document(&dispatched));
@@ -59,7 +54,7 @@ fn order(args: &DispatchArgs) -> anyhow::Result<Order> {
         as_of: args.as_of,
         deadline: args.deadline,
         model_version: args.model_version.map(ModelVersionId),
-        terms: ValueTerms::new(args.discount_rate, args.take_rate, args.refund_rate, args.contract_margin)?,
+        terms: args.terms.terms()?,
         again: args.again,
     })
 }

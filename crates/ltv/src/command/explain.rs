@@ -213,15 +213,7 @@ pub(crate) fn value_document(value: &Value, account: &Account) -> Json {
 /// What a value was computed from; those of the purchases are null for one who never bought anything.
 fn inputs(account: &Account, models: &Models) -> Json {
     let purchases = account.purchases;
-    let contract = |contract: &Contract| {
-        json!({
-            "plan": plan_name(models, contract.plan),
-            "period_months": contract.period_months,
-            "price_minor": contract.price_minor,
-            "renewals": contract.renewals,
-            "days_to_renewal": contract.days_to_renewal,
-        })
-    };
+    let contract = |contract: &Contract| contract_document(contract, models);
     json!({
         "frequency": purchases.map(|summary| summary.frequency),
         "recency_days": purchases.map(|summary| summary.recency_days),
@@ -231,5 +223,16 @@ fn inputs(account: &Account, models: &Models) -> Json {
         "paid_minor": account.paid_minor,
         "contracts": account.contracts.iter().map(contract).collect::<Json>(),
         "acquisition_cost_minor": account.acquisition_cost_minor,
+    })
+}
+
+/// A contract that goes on, with its plan's name.
+pub(crate) fn contract_document(contract: &Contract, models: &Models) -> Json {
+    json!({
+        "plan": plan_name(models, contract.plan),
+        "period_months": contract.period_months,
+        "price_minor": contract.price_minor,
+        "renewals": contract.renewals,
+        "days_to_renewal": contract.days_to_renewal,
     })
 }

@@ -25,6 +25,11 @@ impl Before {
         Ok(Self::of(version, currency))
     }
 
+    /// Where there is none.
+    pub(super) fn none() -> Self {
+        Self { version: None, in_other_currency: None }
+    }
+
     fn of(version: Option<ModelVersion>, currency: Currency) -> Self {
         match version {
             Some(other) if other.currency != currency => {
@@ -190,7 +195,7 @@ fn document(fitted: &guard::Fitted) -> Json {
 
 #[cfg(test)]
 mod tests {
-    use store::postgres::PlanTenures;
+    use store::PlanTenures;
 
     use super::*;
 

@@ -6,18 +6,19 @@ mod coordinator;
 mod dead_letters;
 mod dispatch;
 mod evaluate;
-mod explain;
+pub(crate) mod explain;
 mod fit;
 mod fit_file;
 mod fit_guard;
 mod fit_report;
 mod generate;
 mod load;
+mod local;
 mod migrate;
 mod models;
 mod predict;
 mod role;
-mod runs;
+pub(crate) mod runs;
 mod worker;
 
 use crate::cli::{BenchCommand, Cli, Command, DeadLettersCommand, ModelsCommand, RunsCommand};
@@ -60,6 +61,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Backtest(args) => backtest::run(args).await,
+        Command::Local(args) => Box::pin(local::run(args)).await,
         Command::Dispatch(args) => dispatch::run(&args).await,
         Command::Worker(args) => worker::run(args, instance, telemetry.metrics()).await,
         Command::Coordinator(args) => coordinator::run(args, instance, telemetry.metrics()).await,

@@ -115,7 +115,7 @@ impl Surroundings {
 }
 
 /// Asks the process to stop at the first signal and ends it at the second.
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -126,8 +126,8 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
             }
         };
         next().await;
-        tracing::info!("asked to stop");
         stop.cancel();
+        tracing::info!("asked to stop");
         next().await;
         tracing::warn!("asked to stop again: not draining");
         std::process::exit(1);

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{Outcome, RunId, RunState, forecast};
+use batch::{AttemptId, Outcome, RunId, RunState, forecast};
 use jiff::Timestamp;
 use model::Rejection;
 use serde_json::{Value as Json, json};
-use store::postgres::{Postgres, RunSummary};
-use store::{ModelVersion, Planning, RunRecord, Values};
+use store::{
+    AttemptRecord, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue, TopCustomer, Values,
+};
 use tokio::time::sleep;
 
 use super::explain::{explain, value_document};
@@ -20,7 +21,7 @@ use crate::output::{RunBar, count, duration, money, table};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Attempts that are told of.
-const TOLD_ATTEMPTS: u32 = 40;
+pub(crate) const TOLD_ATTEMPTS: u32 = 40;
 
 pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
@@ -58,31 +59,11 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let summary = store.summary(run.run, args.top).await?;
     let story = store.troubled_attempts(run.run, TOLD_ATTEMPTS).await?;
     if args.json {
-        let mut document = document(&run);
-        document["model"] = model_document(&model);
-        document["segments"] = summary.segments.iter().map(segment_document).collect();
-        document["top"] = summary.top.iter().map(top_document).collect();
-        document["rejection_reasons"] = summary.rejections.iter().cloned().collect();
-        println!("{document}");
+        println!("{}", summary_document(&run, &model, &summary));
         return Ok(());
     }
     tell(&run, &model, &summary);
-    if !story.is_empty() {
-        println!("\nAttempts of chunks that did not go through at once\n");
-        let rows: Vec<_> = story
-            .iter()
-            .map(|(id, record)| {
-                vec![
-                    id.chunk.chunk.to_string(),
-                    record.attempt.to_string(),
-                    record.outcome.map_or("at work", Outcome::as_str).to_owned(),
-                    record.worker.clone(),
-                    record.reason.clone().unwrap_or_default(),
-                ]
-            })
-            .collect();
-        print!("{}", table(&["chunk", "attempt", "outcome", "worker", "reason"], &[2, 3, 4], &rows));
-    }
+    tell_story(&story);
     Ok(())
 }
 
@@ -92,7 +73,7 @@ pub(crate) async fn watch(args: &WatchArgs) -> anyhow::Result<()> {
         Some(run) => run,
         None => store.runs(1).await?.first().context("there are no runs yet")?.run,
     };
-    follow(&store, run, false).await
+    follow(&store, async |run| store.run(run).await, run, false).await
 }
 
 pub(crate) async fn cancel(args: &RunArgs) -> anyhow::Result<()> {
@@ -114,11 +95,16 @@ pub(crate) fn listing(runs: &[RunRecord], now: Timestamp) -> String {
     table(&heads, &[1, 2, 3, 4], &rows)
 }
 
-/// Follows a run until it is over, and fails unless it is finished.
-pub(crate) async fn follow(store: &Postgres, run: RunId, is_quiet: bool) -> anyhow::Result<()> {
+/// Follows a run of a store until it is over, and fails unless it is finished; `look` asks the store for the run.
+pub(crate) async fn follow(
+    store: &impl Planning,
+    look: impl AsyncFn(RunId) -> store::Result<Option<RunRecord>>,
+    run: RunId,
+    is_quiet: bool,
+) -> anyhow::Result<()> {
     let mut bar = (!is_quiet).then(RunBar::new);
     let record = loop {
-        let record = match store.run(run).await {
+        let record = match look(run).await {
             Ok(record) => record.with_context(|| format!("there is no run {run}"))?,
             // The run goes on without us; so do we when the store is back.
             Err(error) if error.is_transient() => {
@@ -169,7 +155,8 @@ fn row(run: &RunRecord, now: Timestamp) -> Vec<String> {
     ]
 }
 
-fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
+/// Sums a run up for a person.
+pub(crate) fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
     let progress = &run.progress;
     let took = took(run, run.planned_at);
     let allowed = run.deadline_at.duration_since(run.planned_at).unsigned_abs();
@@ -258,6 +245,27 @@ fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
     }
 }
 
+/// Tells of the attempts that did not simply succeed, if any.
+pub(crate) fn tell_story(story: &[(AttemptId, AttemptRecord)]) {
+    if story.is_empty() {
+        return;
+    }
+    println!("\nAttempts of chunks that did not go through at once\n");
+    let rows: Vec<_> = story
+        .iter()
+        .map(|(id, record)| {
+            vec![
+                id.chunk.chunk.to_string(),
+                record.attempt.to_string(),
+                record.outcome.map_or("at work", Outcome::as_str).to_owned(),
+                record.worker.clone(),
+                record.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    print!("{}", table(&["chunk", "attempt", "outcome", "worker", "reason"], &[2, 3, 4], &rows));
+}
+
 /// What a rejection's code means.
 pub(crate) fn meaning(code: &str) -> String {
     match Rejection::from_code(code) {
@@ -279,7 +287,17 @@ pub(crate) fn model_document(model: &ModelVersion) -> Json {
     })
 }
 
-fn segment_document(segment: &store::postgres::SegmentValue) -> Json {
+/// A run with its model and what it comes to.
+pub(crate) fn summary_document(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) -> Json {
+    let mut document = document(run);
+    document["model"] = model_document(model);
+    document["segments"] = summary.segments.iter().map(segment_document).collect();
+    document["top"] = summary.top.iter().map(top_document).collect();
+    document["rejection_reasons"] = summary.rejections.iter().cloned().collect();
+    document
+}
+
+fn segment_document(segment: &SegmentValue) -> Json {
     json!({
         "segment": segment.segment,
         "customers": segment.customers,
@@ -289,7 +307,7 @@ fn segment_document(segment: &store::postgres::SegmentValue) -> Json {
     })
 }
 
-fn top_document(top: &store::postgres::TopCustomer) -> Json {
+fn top_document(top: &TopCustomer) -> Json {
     let mut document = value_document(&top.valued.value, &top.valued.account);
     document["external_id"] = json!(top.external_id);
     document["segment"] = json!(top.segment);

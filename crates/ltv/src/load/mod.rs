@@ -31,7 +31,9 @@ use tokio_postgres::Client;
 
 pub use row::Reason;
 
-pub(crate) use direct::{segments, transactions};
+pub(crate) use direct::{
+    Line, ReadReport, acquisition_costs, customers, segments, subscriptions, transactions, transactions_ahead,
+};
 pub(crate) use input::Input;
 pub(crate) use row::{believe, read_amount, read_time};
 

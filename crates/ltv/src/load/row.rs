@@ -38,7 +38,7 @@ pub enum Reason {
     BadTime,
     /// Before 1970.
     ImpossibleTime,
-    /// Later than the database's clock.
+    /// Later than the clock.
     FutureTime,
     /// A subscription that ends before it starts.
     EndBeforeStart,
@@ -147,7 +147,7 @@ pub(super) trait Columns: Sized + Send + 'static {
 pub(super) struct Row<'a> {
     pub(super) line: u64,
     pub(super) fields: Fields<'a>,
-    /// The database's clock: what is later has not happened.
+    /// The clock, the database's where there is one: what is later has not happened.
     pub(super) now: Timestamp,
 }
 
@@ -174,19 +174,28 @@ impl Columns for CustomerColumns {
     }
 
     fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem> {
-        let customer_id = row.number("customer_id", self.customer_id)?;
-        let customer = Customer {
-            customer_id,
-            external_id: &row.text("external_id", self.external_id)?,
-            segment: &row.text("segment", self.segment)?,
-            acquired_at: row.time("acquired_at", self.acquired_at)?,
-        };
-        batch.push_staged_customer(row.line, &customer);
-        Ok(customer_id)
+        self.customer(row, |customer| {
+            batch.push_staged_customer(row.line, customer);
+            customer.customer_id
+        })
     }
 }
 
 impl CustomerColumns {
+    /// Reads a row as a customer, and hands it on.
+    pub(super) fn customer<T>(
+        &self,
+        row: &Row<'_>,
+        with: impl FnOnce(&Customer<'_>) -> T,
+    ) -> Result<T, Problem> {
+        Ok(with(&Customer {
+            customer_id: row.number("customer_id", self.customer_id)?,
+            external_id: &row.text("external_id", self.external_id)?,
+            segment: &row.text("segment", self.segment)?,
+            acquired_at: row.time("acquired_at", self.acquired_at)?,
+        }))
+    }
+
     /// Reads from a row whose segment it is.
     pub(super) fn segment(&self, row: &Row<'_>) -> Result<(i64, String), Problem> {
         let customer_id = row.number("customer_id", self.customer_id)?;
@@ -292,6 +301,20 @@ impl Columns for SubscriptionColumns {
     }
 
     fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem> {
+        self.subscription(row, |subscription| {
+            batch.push_staged_subscription(row.line, subscription);
+            subscription.customer_id
+        })
+    }
+}
+
+impl SubscriptionColumns {
+    /// Reads a row as a subscription, and hands it on.
+    pub(super) fn subscription<T>(
+        &self,
+        row: &Row<'_>,
+        with: impl FnOnce(&Subscription<'_>) -> T,
+    ) -> Result<T, Problem> {
         let customer_id = row.number("customer_id", self.customer_id)?;
         let started_at = row.time("started_at", self.started_at)?;
         let ended_at = row.optional(self.ended_at, |row| row.any_time("ended_at", self.ended_at))?;
@@ -305,7 +328,7 @@ impl Columns for SubscriptionColumns {
             let detail = format!("end_reason is {end_reason}, and ended_at is empty");
             return Err(Problem::new(Reason::ReasonWithoutEnd, detail));
         }
-        let subscription = Subscription {
+        Ok(with(&Subscription {
             customer_id,
             plan: &row.text("plan", self.plan)?,
             period_months: row.period("period_months", self.period_months)?,
@@ -314,9 +337,7 @@ impl Columns for SubscriptionColumns {
             price_minor: row.price(&self.price, currency)?,
             currency: currency.currency,
             end_reason: end_reason.as_deref(),
-        };
-        batch.push_staged_subscription(row.line, &subscription);
-        Ok(customer_id)
+        }))
     }
 }
 
@@ -341,12 +362,19 @@ impl Columns for AcquisitionCostColumns {
     }
 
     fn read(&self, row: &Row<'_>, batch: &mut Batch) -> Result<i64, Problem> {
+        let cost = self.cost(row)?;
+        batch.push_staged_acquisition_cost(row.line, &cost);
+        Ok(cost.customer_id)
+    }
+}
+
+impl AcquisitionCostColumns {
+    /// Reads a row as the cost of an acquisition.
+    pub(super) fn cost(&self, row: &Row<'_>) -> Result<AcquisitionCost, Problem> {
         let customer_id = row.number("customer_id", self.customer_id)?;
         let currency = row.currency("currency", self.currency)?;
         let cost_minor = row.price(&self.cost, currency)?;
-        let cost = AcquisitionCost { customer_id, cost_minor, currency: currency.currency };
-        batch.push_staged_acquisition_cost(row.line, &cost);
-        Ok(customer_id)
+        Ok(AcquisitionCost { customer_id, cost_minor, currency: currency.currency })
     }
 }
 
@@ -421,7 +449,7 @@ impl<'a> Row<'a> {
         if time > self.now {
             let now = self.now.round(jiff::Unit::Second).unwrap_or(self.now);
             let text = self.value(name, column)?;
-            let detail = format!("{name} {text} is in the future: the database's clock says {now}");
+            let detail = format!("{name} {text} is in the future: the clock says {now}");
             return Err(Problem::new(Reason::FutureTime, detail));
         }
         Ok(time)

@@ -124,6 +124,15 @@ impl Memory {
         .await
     }
 
+    /// The customers whom a run has rejected, ascending, with the reason's code.
+    pub async fn rejected(&self, run: RunId) -> Result<Vec<(CustomerId, &'static str)>> {
+        self.call(|rows, _| {
+            let rejected = rows.run(run).into_iter().flat_map(|run| &run.rejections);
+            Ok(rejected.map(|(customer, (_, reason))| (*customer, *reason)).collect())
+        })
+        .await
+    }
+
     /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
     pub async fn cancel_run(&self, run: RunId) -> Result<bool> {
         self.call(|rows, now| {

@@ -21,8 +21,8 @@
 //!   subscription's, then the cost's.
 //! * **Several costs of one customer** add up, as the parts that a view may show. One in another currency than the
 //!   run's is `foreign_currency`; one below nothing, or that nobody would believe, is `spend_out_of_range`.
-//! * **Subscriptions that begin at the same instant** come in any order, and a value must not depend on it: a
-//!   customer's contracts are sorted.
+//! * **Subscriptions that begin at the same instant** come in any order. A customer's contracts are sorted by the fold,
+//!   since a value must not depend on it.
 
 use std::fmt::Write;
 
@@ -178,11 +178,7 @@ impl<'a> Purchases<'a> {
     fn complete(&mut self) {
         let (&customer, waiting) = self.waiting.split_first().expect("somebody is waiting");
         self.waiting = waiting;
-        let account = self.fold.finish_with_spend(&self.observation).map(|(summary, spend_minor)| Account {
-            purchases: Some(summary),
-            spend_minor,
-            ..Account::default()
-        });
+        let account = Account::of_purchases(self.fold.finish_with_spend(&self.observation));
         self.histories.push(History { customer, account });
     }
 
@@ -297,25 +293,8 @@ fn merge(
     subscribed: Vec<(CustomerId, Result<Subscribed, Rejection>)>,
     costs: Vec<(CustomerId, Result<i64, Rejection>)>,
 ) -> Vec<History> {
-    each_pair(&mut histories, subscribed, |account, subscribed| {
-        if *account == Err(Rejection::NoPurchase) {
-            *account = Ok(Account::default());
-        }
-        let Ok(known) = account else { return };
-        match subscribed {
-            Ok(Subscribed { paid_minor, contracts }) => {
-                (known.paid_minor, known.contracts) = (paid_minor, contracts);
-            }
-            Err(rejection) => *account = Err(rejection),
-        }
-    });
-    each_pair(&mut histories, costs, |account, cost| {
-        let Ok(known) = account else { return };
-        match cost {
-            Ok(cost_minor) => known.acquisition_cost_minor = Some(cost_minor),
-            Err(rejection) => *account = Err(rejection),
-        }
-    });
+    each_pair(&mut histories, subscribed, Account::add_subscriptions);
+    each_pair(&mut histories, costs, Account::add_cost);
     histories
 }
 

@@ -57,7 +57,6 @@ use crate::{Error, Result, metrics};
 pub use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
-pub use tenures::PlanTenures;
 
 /// What the connections say of themselves, so that the schema can refuse a program that cannot read what it would
 /// begin: the number of the migration that it was made for.

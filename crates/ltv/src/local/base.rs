@@ -1,0 +1,203 @@
+//! All that files say of the customers.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use batch::CustomerId;
+use jiff::Timestamp;
+use model::{Account, ContractModels, Currency, Observation, Rejection};
+use store::memory::{Accounts, Customer};
+
+use super::costs::Costs;
+use super::customers::Customers;
+use super::histories::{Folded, Histories};
+use super::subscriptions::Subscriptions;
+use crate::fitting::{FitData, Summaries};
+use crate::load::{self, ReadReport};
+use crate::output::count;
+
+/// The segment of all where no file names any.
+const EVERYBODY: &str = "all";
+
+/// Where the customers come from.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub(crate) transactions: PathBuf,
+    pub(crate) customers: Option<PathBuf>,
+    pub(crate) subscriptions: Option<PathBuf>,
+    pub(crate) acquisition_costs: Option<PathBuf>,
+}
+
+/// What became of a file's lines.
+#[derive(Debug)]
+pub(crate) struct FileReport {
+    pub(crate) path: PathBuf,
+    pub(crate) report: ReadReport,
+}
+
+/// What is known of the customers before it is known which models there are.
+pub(crate) struct Known {
+    observation: Observation,
+    /// Who they are, in the order of the histories; none if whoever bought is a customer.
+    customers: Option<Customers>,
+    histories: Vec<Folded>,
+    subscriptions: Subscriptions,
+    costs: Costs,
+    pub(crate) reports: Vec<FileReport>,
+}
+
+impl Known {
+    /// Reads the files, up to `as_of` or the midnight after the last transaction. `now` is the clock.
+    pub(crate) fn read(
+        files: &Files,
+        as_of: Option<Timestamp>,
+        currency: Currency,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let mut reports = Vec::new();
+        let mut note = |path: &Path, report: &mut ReadReport| {
+            reports.push(FileReport { path: path.to_owned(), report: std::mem::take(report) });
+        };
+        let mut customers = files.customers.as_deref().map(|path| Customers::read(path, now)).transpose()?;
+        if let (Some(path), Some(customers)) = (&files.customers, &mut customers) {
+            note(path, &mut customers.report);
+        }
+
+        let mut histories = histories(files, as_of, customers.as_ref(), now)?;
+        note(&files.transactions, &mut histories.report);
+        let as_of = match as_of {
+            Some(as_of) => as_of,
+            None => midnight_after(histories.latest_us)
+                .with_context(|| format!("{}: there are no transactions", files.transactions.display()))?,
+        };
+        let observation = Observation::new(as_of.as_microsecond(), currency);
+        let histories = histories.finish(&observation);
+
+        let is_known =
+            |customer: i64| histories.binary_search_by_key(&customer, |folded| folded.customer).is_ok();
+        let mut subscriptions = Subscriptions::default();
+        if let Some(path) = &files.subscriptions {
+            subscriptions = Subscriptions::read(path, now, is_known)?;
+            note(path, &mut subscriptions.report);
+        }
+        let mut costs = Costs::default();
+        if let Some(path) = &files.acquisition_costs {
+            costs = Costs::read(path, now, currency, is_known)?;
+            note(path, &mut costs.report);
+        }
+        Ok(Self { observation, customers, histories, subscriptions, costs, reports })
+    }
+
+    /// The moment that the customers are valued for.
+    pub(crate) fn as_of(&self) -> Timestamp {
+        Timestamp::from_microsecond(self.observation.as_of_us()).expect("it was made from a moment")
+    }
+
+    /// What the models are fitted to: the same as when `ltv fit` reads the same customers from a database.
+    pub(crate) fn fit_data(&self) -> FitData {
+        // Contracts are read by their tenures; which model each has does not matter here.
+        let contracts = ContractModels::default();
+        let mut summaries = Summaries::with_capacity(self.histories.len());
+        self.each(&contracts, |customer, account| {
+            summaries.push(customer.id, account);
+            Ok(())
+        })
+        .expect("nothing here fails");
+        FitData::of(summaries, self.subscriptions.tenures(&self.observation), self.observation.last_day())
+    }
+
+    /// The base that the night values: who was a customer at that moment, and what is known of him.
+    pub(crate) fn into_accounts(self, contracts: &ContractModels) -> Result<Accounts> {
+        let mut accounts = Accounts::new(self.observation);
+        self.each(contracts, |customer, account| Ok(accounts.push(customer, account)?))?;
+        accounts.shrink_to_fit();
+        Ok(accounts)
+    }
+
+    /// Hands out each customer who was there, ascending.
+    fn each(
+        &self,
+        contracts: &ContractModels,
+        mut each: impl FnMut(Customer<'_>, &Result<Account, Rejection>) -> Result<()>,
+    ) -> Result<()> {
+        let mut subscribed = self.subscriptions.subscribed(contracts, &self.observation).peekable();
+        let mut costs = self.costs.costs.iter().peekable();
+        let mut number = String::new();
+        for (place, folded) in self.histories.iter().enumerate() {
+            let mut account = Account::of_purchases(folded.history);
+            if let Some((_, subscribed)) = subscribed.next_if(|(customer, _)| *customer == folded.customer) {
+                Account::add_subscriptions(&mut account, subscribed);
+            }
+            if let Some((_, cost)) = costs.next_if(|(customer, _)| *customer == folded.customer) {
+                Account::add_cost(&mut account, *cost);
+            }
+            let customer = match &self.customers {
+                Some(customers) => customers.customer(place),
+                None => unnamed(folded, &mut number),
+            };
+            if customer.acquired_at.as_microsecond() <= self.observation.as_of_us() {
+                each(customer, &account)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FileReport {
+    /// Says which rows were rejected, if any.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let ReadReport { rows, rejected, first_problem } = &self.report;
+        let (line, detail) = first_problem.as_ref()?;
+        let reasons: Vec<String> =
+            rejected.iter().map(|(reason, rows)| format!("{} {reason}", count(*rows))).collect();
+        Some(format!(
+            "{}: {} of {} rows were rejected ({}); the first is line {line}: {detail}",
+            self.path.display(),
+            count(self.report.rejected_rows()),
+            count(*rows),
+            reasons.join(", ")
+        ))
+    }
+}
+
+fn histories(
+    files: &Files,
+    as_of: Option<Timestamp>,
+    customers: Option<&Customers>,
+    now: Timestamp,
+) -> Result<Histories> {
+    let known = customers.map(Customers::ids);
+    let before_us = as_of.map_or(i64::MAX, Timestamp::as_microsecond);
+    let path = &files.transactions;
+    let mut is_again = false;
+    Histories::read(before_us, known.as_deref(), |each| {
+        // What comes through a pipe is gone once it was read.
+        ensure!(
+            !std::mem::replace(&mut is_again, true) || path.is_file(),
+            "{}: its lines are not in order, so it has to be read again, and can be read only once; make a file of it",
+            path.display()
+        );
+        load::transactions_ahead(path, now, each)
+    })
+}
+
+/// A customer of whom nothing is known but that he bought.
+fn unnamed<'a>(folded: &Folded, number: &'a mut String) -> Customer<'a> {
+    use std::fmt::Write as _;
+
+    number.clear();
+    write!(number, "{}", folded.customer).expect("writing to a string cannot fail");
+    Customer {
+        id: CustomerId(folded.customer),
+        external_id: number,
+        segment: EVERYBODY,
+        acquired_at: Timestamp::from_microsecond(folded.first_us).expect("he has bought at a moment"),
+    }
+}
+
+/// The midnight in UTC that ends the day of a moment; none if there is no moment.
+fn midnight_after(moment_us: i64) -> Option<Timestamp> {
+    const DAY_US: i64 = 86_400_000_000;
+    let day = moment_us.checked_sub(moment_us.rem_euclid(DAY_US))?;
+    Timestamp::from_microsecond(day.checked_add(DAY_US)?).ok()
+}

@@ -1,0 +1,23 @@
+//! `ltv local`: a night in one process, on files.
+//!
+//! | file | what it tells |
+//! |---|---|
+//! | `histories` | how a file of transactions becomes one summary for each customer |
+//! | `customers` | who the customers are, where a file says so |
+//! | `subscriptions`, `costs` | what else is known of them |
+//! | `base` | all that together: what the models are fitted to, and what the night values |
+//! | `given` | models that come from files |
+//! | `night` | the roles of the fleet, on seams in memory |
+//! | `values` | the file that is left |
+//!
+//! What `ltv load` would not take is not taken here either, and is counted under the same reasons.
+
+pub(crate) mod base;
+mod costs;
+mod customers;
+pub(crate) mod given;
+mod histories;
+mod names;
+pub(crate) mod night;
+mod subscriptions;
+pub(crate) mod values;

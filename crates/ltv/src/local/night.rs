@@ -1,0 +1,181 @@
+//! The roles of the fleet in one process, on seams in memory: the same plan, the same attempts, the same values.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use batch::{CustomerId, PlanPolicy, Priority, Progress, RetryPolicy, RunId, SupervisePolicy};
+use cache::{Cache, CachedValue, Valued, VisibleRuns};
+use coordinator::{Coordinator, CoordinatorConfig};
+use dispatcher::{Dispatcher, Order};
+use jiff::Timestamp;
+use model::ValueTerms;
+use queue::memory::Broker;
+use resilience::Delays;
+use store::memory::{Accounts, Memory};
+use store::{ModelVersionId, NewModelVersion, Selection};
+use tokio_util::sync::CancellationToken;
+use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
+
+use crate::command::runs;
+use crate::telemetry;
+
+/// What a night says that was asked to stop.
+pub(crate) const STOPPED: &str = "stopped before the night was over; nothing was written";
+
+/// How long a lease lasts. Nobody but us is there to take a chunk over.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// How far apart passes are, at most. A pass costs microseconds where no server is asked.
+const PASS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A night to be lived through.
+pub(crate) struct Night {
+    pub(crate) base: Accounts,
+    pub(crate) version: NewModelVersion,
+    pub(crate) terms: ValueTerms,
+    pub(crate) as_of: Timestamp,
+    pub(crate) deadline: Duration,
+    pub(crate) chunk_customers: u32,
+    pub(crate) threads: NonZeroUsize,
+    pub(crate) is_quiet: bool,
+    /// What the clock shows when the night begins.
+    pub(crate) now: Timestamp,
+}
+
+impl Night {
+    /// Lives through the night; afterwards the store holds the finished run. Fails if a role does, or if it is asked to
+    /// stop.
+    pub(crate) async fn live(self, stop: &CancellationToken) -> Result<(Memory, RunId)> {
+        let Self { base, version, terms, as_of, deadline, chunk_customers, threads, is_quiet, now } = self;
+        let (store, broker) = (Memory::new(base, now), Broker::new());
+        let model_version = store.save_model_version(&version, None).await?;
+
+        let over = CancellationToken::new();
+        let _ended_in_any_case = over.clone().drop_guard();
+        let worker = Worker {
+            store: store.clone(),
+            queue: broker.connect(),
+            cache: Forgetful,
+            config: worker_config(threads),
+        };
+        let coordinator = Coordinator {
+            store: store.clone(),
+            queue: broker.connect(),
+            cache: Forgetful,
+            config: coordinator_config(),
+        };
+        let mut worker = tokio::spawn(worker.run(over.clone().cancelled_owned()));
+        let mut coordinator = tokio::spawn(coordinator.run(over.clone().cancelled_owned()));
+
+        let dispatcher = Dispatcher {
+            store: store.clone(),
+            queue: broker.connect(),
+            policy: plan_policy(chunk_customers),
+            trace_context: telemetry::inject_current,
+        };
+        let run = dispatcher.dispatch(&order(as_of, deadline, model_version, terms)).await?.run;
+        let look = async |run| store.run(run).await;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => bail!(STOPPED),
+            ended = &mut worker => return Err(match ended {
+                Ok(Err(error)) => anyhow!(error).context("the worker ended"),
+                Ok(Ok(())) => anyhow!("the worker ended before the night was over"),
+                Err(panic) => anyhow!(panic).context("the worker panicked"),
+            }),
+            ended = &mut coordinator => return Err(match ended {
+                Ok(()) => anyhow!("the coordinator ended before the night was over"),
+                Err(panic) => anyhow!(panic).context("the coordinator panicked"),
+            }),
+            followed = runs::follow(&store, look, run, is_quiet) => followed?,
+        }
+        over.cancel();
+        worker.await??;
+        coordinator.await?;
+        Ok((store, run))
+    }
+}
+
+/// A cache that forgets at once, as any may: nobody here reads nearer than the store, and a second copy of every value
+/// would be all that it has to give.
+#[derive(Clone, Debug)]
+struct Forgetful;
+
+impl Cache for Forgetful {
+    async fn put_values(&self, _: RunId, _: &[Valued]) -> Result<(), cache::Error> {
+        Ok(())
+    }
+
+    async fn put_visible(&self, _: &VisibleRuns) -> Result<bool, cache::Error> {
+        Ok(true)
+    }
+
+    async fn visible(&self) -> Result<Option<VisibleRuns>, cache::Error> {
+        Ok(None)
+    }
+
+    async fn value(&self, _: CustomerId) -> Result<Option<(RunId, CachedValue)>, cache::Error> {
+        Ok(None)
+    }
+
+    async fn put_progress(&self, _: RunId, _: &Progress) -> Result<(), cache::Error> {
+        Ok(())
+    }
+
+    async fn progress(&self, _: RunId) -> Result<Option<Progress>, cache::Error> {
+        Ok(None)
+    }
+
+    async fn check(&self) -> Result<(), cache::Error> {
+        Ok(())
+    }
+}
+
+fn worker_config(threads: NonZeroUsize) -> WorkerConfig {
+    WorkerConfig {
+        name: "local worker".into(),
+        // While one chunk is computed, another one is read or committed.
+        slots: (2 * threads.get()).min(usize::from(u16::MAX)),
+        lease: LEASE,
+        retry: RetryPolicy::default(),
+        compute_on: ComputeOn::Threads(threads),
+        delays: Delays::reconnect,
+        grace_period: Duration::from_secs(10),
+        alive: Arc::new(|| {}),
+        link: telemetry::link,
+        faults: FaultPlan::default(),
+    }
+}
+
+fn coordinator_config() -> CoordinatorConfig {
+    CoordinatorConfig {
+        name: "local coordinator".into(),
+        policy: SupervisePolicy { lease_duration: LEASE, ..SupervisePolicy::default() },
+        pass_interval: PASS_INTERVAL,
+        leadership_lease: Duration::from_secs(10),
+        alive: Arc::new(|| {}),
+    }
+}
+
+/// How a run is cut; the same for `ltv dispatch`.
+pub(crate) fn plan_policy(chunk_customers: u32) -> PlanPolicy {
+    PlanPolicy {
+        chunk_customers,
+        max_chunk_customers: chunk_customers.saturating_mul(4),
+        ..PlanPolicy::default()
+    }
+}
+
+fn order(as_of: Timestamp, deadline: Duration, model_version: ModelVersionId, terms: ValueTerms) -> Order {
+    Order {
+        selection: Selection::All,
+        priority: Priority::Normal,
+        as_of: Some(as_of),
+        deadline,
+        model_version: Some(model_version),
+        terms,
+        again: false,
+    }
+}
