@@ -91,7 +91,7 @@ async fn a_night_on_files_gives_what_the_fleet_gives_row_by_row_and_bit_by_bit()
 
 /// The lines to be added, in the columns of the generated file.
 fn lines_like(generated: &str) -> String {
-    let header = generated.lines().next().expect("a file has a header");
+    let header = generated.lines().next().expect("the file has a header");
     let names = ["transaction_id", "customer_id", "occurred_at", "amount", "currency"];
     let line = |line: &str| {
         let fields: BTreeMap<&str, &str> = names.into_iter().zip(line.split(',')).collect();
@@ -108,21 +108,20 @@ fn lines_like(generated: &str) -> String {
 /// What the fleet holds, in the columns of the file.
 async fn rows_of_fleet(fleet: &Fleet, run: batch::RunId, models: &Models) -> Vec<Row> {
     let mut rows: BTreeMap<i64, Row> = BTreeMap::new();
-    for valued in fleet.store().values_after(run, None, 1_000_000).await.expect("the store answers") {
-        rows.insert(valued.customer.0, row_of(&valued, models));
+    for valued in fleet.store().values_after(run, None, 1_000_000).await.expect("values can be read") {
+        rows.insert(valued.customer.0, row_of(Some(&valued), models));
     }
     let client = fleet.sql().await;
     let rejections = "select customer_id, reason from fleet.rejections where run_id = $1";
-    for rejection in client.query(rejections, &[&run.0]).await.expect("the database answers") {
-        let columns = row_columns();
-        let mut row: Row = columns.into_iter().map(|column| (column.to_owned(), String::new())).collect();
+    for rejection in client.query(rejections, &[&run.0]).await.expect("rejections can be read") {
+        let mut row = row_of(None, models);
         row.insert("rejection".into(), rejection.get(1));
         assert!(rows.insert(rejection.get(0), row).is_none());
     }
     let customers = "select customer_id, external_id, segment from source.customers";
-    for customer in client.query(customers, &[]).await.expect("the database answers") {
+    for customer in client.query(customers, &[]).await.expect("customers can be read") {
         let id: i64 = customer.get(0);
-        let row = rows.get_mut(&id).expect("each customer has a row");
+        let row = rows.get_mut(&id).expect("everybody is planned");
         row.insert("customer_id".into(), id.to_string());
         row.insert("external_id".into(), customer.get(1));
         row.insert("segment".into(), customer.get(2));
@@ -130,20 +129,8 @@ async fn rows_of_fleet(fleet: &Fleet, run: batch::RunId, models: &Models) -> Vec
     rows.into_values().collect()
 }
 
-fn row_columns() -> Vec<&'static str> {
-    fields(None, &Models::from(parameters())).into_iter().map(|(name, _)| name).collect()
-}
-
-fn parameters() -> model::Parameters {
-    let bg_nbd = model::BgNbd::new(1.0, 1.0, 1.0, 1.0).expect("all are positive");
-    model::Parameters {
-        bg_nbd,
-        gamma_gamma: model::GammaGamma::new(1.0, 2.0, 1.0).expect("all are positive"),
-    }
-}
-
-fn row_of(valued: &Valued, models: &Models) -> Row {
-    fields(Some(valued), models).into_iter().map(|(name, field)| (name.to_owned(), field)).collect()
+fn row_of(valued: Option<&Valued>, models: &Models) -> Row {
+    fields(valued, models).into_iter().map(|(name, field)| (name.to_owned(), field)).collect()
 }
 
 /// The fields of a value, empty where there is none.

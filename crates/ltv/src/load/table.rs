@@ -43,7 +43,7 @@ impl<C: Columns> Table<C> {
         Ok(Self { path: path.to_owned(), records, ends, columns, column_count: header.columns() })
     }
 
-    /// Reads the next row into the batch; `None` at the end of the file. `now` is the database's clock.
+    /// Reads the next row into the batch; `None` at the end of the file. `now` is the clock.
     pub(super) fn next(&mut self, now: Timestamp, batch: &mut Batch) -> Result<Option<Outcome>> {
         let read = self.next_as(now, |columns, row| columns.read(row, batch))?;
         Ok(read.map(|result| match result {
