@@ -64,7 +64,7 @@ async fn what_a_feed_in_another_unit_gives_is_stored_and_stays_unpromoted_until_
         2,
         &[
             "the log-likelihood of the spends moved by -2.303",
-            "the forecast moved by +2.303",
+            "the forecast per customer moved by +2.303",
             "v moved by +2.303",
         ],
     );
@@ -96,7 +96,7 @@ async fn a_feed_that_lost_half_of_the_transactions_is_noticed() {
     assert_breaches(
         &refused,
         2,
-        &["the log-likelihood of the purchases moved by +", "the forecast moved by -"],
+        &["the log-likelihood of the purchases moved by +", "the forecast per customer moved by -"],
     );
     assert_eq!(in_force(&fleet).await, 1);
 }

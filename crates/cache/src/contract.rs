@@ -47,7 +47,7 @@ pub trait Severable: Subject {
 /// Makes a test of every function of [`contract`](crate::contract) but those about outages: first the attribute that
 /// each gets, then how a new [`Subject`](crate::contract::Subject) is made, which may await.
 ///
-/// ```ignore
+/// ```text
 /// cache::contract_tests! { tokio::test(start_paused = true), Memory::new() }
 /// ```
 #[macro_export]

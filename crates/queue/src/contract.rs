@@ -53,7 +53,7 @@ pub type ConsumerOf<S> = <<S as Subject>::Queue as Queue>::Consumer;
 /// Makes a test of every function of [`contract`](crate::contract): first the attribute that each gets, then how a
 /// new [`Subject`](crate::contract::Subject) is made, which may await.
 ///
-/// ```ignore
+/// ```text
 /// queue::contract_tests! { tokio::test(start_paused = true), InMemory::new() }
 /// ```
 #[macro_export]
