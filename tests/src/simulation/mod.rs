@@ -1,7 +1,7 @@
 //! A fleet in one process on a paused clock, and a thousand nights in which everything goes wrong.
 //!
 //! The roles are the product's own: [`worker::Worker`], [`coordinator::Coordinator`], [`dispatcher::Dispatcher`].
-//! Under them are the memory backends, and between the two a world ([`world`]) that draws, from one seed, who dies, who
+//! Under them are the memory backends, and between the two a world (`world.rs`) that draws, from one seed, who dies, who
 //! hangs, what is lost, late, doubled or garbled, and which server is away. Nothing in a night looks at a clock but at
 //! tokio's, which is paused, and all runs on one thread: **the same seed gives the same story**, to the last line.
 //!
