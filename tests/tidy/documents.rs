@@ -20,6 +20,21 @@ fn the_architecture_mentions_every_crate() {
 }
 
 #[test]
+fn every_fault_test_that_the_architecture_names_is_there() {
+    let architecture = text("ARCHITECTURE.md");
+    let named = architecture.split('`').filter_map(|code| code.split_once("::"));
+    let violations: Vec<String> = named
+        .filter_map(|(module, test)| {
+            let file = format!("tests/faults/{module}.rs");
+            let is_there = || text(&file).contains(&format!("async fn {test}()"));
+            (files().contains(&file) && !is_there()).then(|| format!("{module}::{test}"))
+        })
+        .collect();
+
+    assert_none(&violations, "ARCHITECTURE.md names tests that are not in tests/faults");
+}
+
+#[test]
 fn the_readme_mentions_every_command() {
     let readme = text("README.md");
     let mut violations = Vec::new();
