@@ -10,12 +10,9 @@
 use std::fs::File;
 use std::time::Duration;
 
-use ::cache::contract::{Severable, Subject};
-use ::cache::{
-    Cache, CachedValue, Error, Redis, RedisConfig, Valued, VisibleRuns, contract_tests, outage_tests,
-};
+use ::cache::contract::{Severable, Subject, chunk, valued, visible};
+use ::cache::{Cache, Error, Redis, RedisConfig, Valued, contract_tests, outage_tests};
 use batch::{CustomerId, Progress, RunId};
-use model::{Between, Grade};
 use resilience::{BreakerConfig, State};
 use tests::{Stack, unique};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream, copy_bidirectional};
@@ -332,28 +329,6 @@ fn through(gate: &Gate, server: &Server) -> RedisConfig {
     RedisConfig { url, ..config(server) }
 }
 
-fn visible<const N: usize>(version: i64, runs: [i64; N]) -> VisibleRuns {
-    VisibleRuns { version, runs: runs.map(RunId).to_vec() }
-}
-
-fn chunk(customers: std::ops::Range<i64>) -> Vec<Valued> {
-    customers.map(valued).collect()
-}
-
-fn valued(number: i64) -> Valued {
-    let value = CachedValue {
-        value_minor: number * 37 - 5,
-        value_36_minor: number * 100 + 1,
-        historic_minor: -number,
-        between_80: (number % 2 == 0).then_some(Between { lower_minor: number, upper_minor: number + 9 }),
-        expected_purchases: number as f64 / 7.0,
-        p_alive: Some(0.25),
-        grade: Grade::C,
-    };
-    Valued { customer: CustomerId(number), value }
-}
-
-/// A value of which every bit is compared, those of a NaN too.
 async fn every_call_fails_within_its_limit(cache: &Redis) {
     let call = Duration::from_millis(250) + SLACK;
     let chunk_limit = Duration::from_secs(1) + SLACK;

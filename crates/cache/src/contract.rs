@@ -269,15 +269,18 @@ pub async fn while_it_hangs_every_call_fails_within_its_limit_and_it_serves_agai
 
 // --- what the tests say -----------------------------------------------------------------------------------------
 
-fn visible<const N: usize>(version: i64, runs: [i64; N]) -> VisibleRuns {
+/// Runs that readers may see, under a version.
+pub fn visible<const N: usize>(version: i64, runs: [i64; N]) -> VisibleRuns {
     VisibleRuns { version, runs: runs.map(RunId).to_vec() }
 }
 
-fn chunk(customers: Range<i64>) -> Vec<Valued> {
+/// The values of neighbouring customers.
+pub fn chunk(customers: Range<i64>) -> Vec<Valued> {
     customers.map(valued).collect()
 }
 
-fn valued(number: i64) -> Valued {
+/// A value that follows from its customer's number.
+pub fn valued(number: i64) -> Valued {
     let value = CachedValue {
         value_minor: number * 37 - 5,
         value_36_minor: number * 100 + 1,
