@@ -25,7 +25,7 @@ fn fit_from(rows: &[ContractRow], start: [f64; 3]) -> Result<Fit<Bdw>, FitError>
     let rows = counted(MODEL, rows)?;
     let customers: u64 = rows.iter().map(|row| row.customers).sum();
     let climb = |start| {
-        let found = optimum::maximise(start, |ln_parameters| {
+        let found = optimum::maximise(start, &|ln_parameters: &[f64; 3]| {
             mean_at(&rows, customers as f64, ln_parameters.map(libm::exp))
         });
         conclude(MODEL, customers, &found, |[alpha, beta, c]| Bdw::new(alpha, beta, c))

@@ -37,7 +37,9 @@ fn fit_from(rows: &[OpportunityRow], start: [f64; 4]) -> Result<Fit<BgBb>, FitEr
     }
 
     let likelihood = Likelihood::new(rows);
-    let found = optimum::maximise(start, |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp)));
+    let found = optimum::maximise(start, &|ln_parameters: &[f64; 4]| {
+        likelihood.mean_at(ln_parameters.map(libm::exp))
+    });
     conclude(MODEL, customers, &found, |[alpha, beta, gamma, delta]| BgBb::new(alpha, beta, gamma, delta))
 }
 

@@ -1,4 +1,4 @@
-//! The likelihood of BG/NBD and MBG/NBD, and its gradient, over many customers.
+//! The likelihood of BG/NBD and MBG/NBD, its gradient and its Hessian, over many customers.
 //!
 //! The models differ in how often a customer has tossed the coin that may end his purchases: after each repeat
 //! purchase, or after the first one too.
@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::optimum::{Matrix, Surface, Vector};
 use super::{FEWEST_CUSTOMERS, Fit, FitError, conclude, optimum, sum};
-use crate::kernel::gamma::{digamma, ln_gamma_ratio};
+use crate::kernel::gamma::{digamma, ln_gamma_ratio, trigamma};
 use crate::{BgNbd, MbgNbd, ParameterError};
 
 /// Customers with the same purchases; times in weeks.
@@ -88,14 +89,12 @@ fn climb<M>(
     // A start far off can end on the plateau where nobody drops out; the data's own start is then the better one.
     let starts: Vec<_> =
         start.map(|start| start.map(libm::log)).into_iter().chain([likelihood.start()]).collect();
-    let mean_at = |ln_parameters: &[f64; 4]| likelihood.mean_at(ln_parameters.map(libm::exp));
     let found = match likelihood.draft().filter(|_| start.is_none()) {
         Some(draft) => {
-            let near =
-                optimum::maximise_from(&starts, |ln_parameters| draft.mean_at(ln_parameters.map(libm::exp)));
-            optimum::maximise_after(&near, &starts, mean_at)
+            let near = optimum::maximise_from(&starts, &draft);
+            optimum::maximise_after(&near, &starts, &likelihood)
         }
-        None => optimum::maximise_from(&starts, mean_at),
+        None => optimum::maximise_from(&starts, &likelihood),
     };
     conclude(model, customers, &found, build)
 }
@@ -115,7 +114,7 @@ pub(super) fn mbg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f6
 
 fn surface(rows: &[PurchaseRow], tosses: Tosses) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) + use<> {
     let likelihood = Likelihood::new(rows, tosses);
-    move |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp))
+    move |ln_parameters| likelihood.slope(ln_parameters)
 }
 
 impl PurchaseRow {
@@ -171,6 +170,12 @@ struct AtTime {
     ln_growth: f64,
     /// `1 / (alpha + t)`.
     inverse: f64,
+}
+
+/// What is computed once for each distinct `x` and time.
+struct Tables {
+    frequencies: Vec<ByFrequency>,
+    times: Vec<AtTime>,
 }
 
 /// What of a customer's log-likelihood and gradient depends on `x` alone.
@@ -254,7 +259,18 @@ impl Likelihood {
         [r, alpha, 1.0, 3.0].map(libm::log)
     }
 
-    /// The mean log-likelihood per customer, and its gradient by the logarithms of the parameters.
+    fn tables(&self, parameters: [f64; 4]) -> Tables {
+        let alpha = parameters[1];
+        let of_frequency = |of: &Counted| ByFrequency::new(parameters, of.x, self.tosses.survived(of.x));
+        let at_time = |&t: &f64| AtTime { ln_growth: libm::log1p(t / alpha), inverse: 1.0 / (alpha + t) };
+        Tables {
+            frequencies: self.frequencies.par_iter().map(of_frequency).collect(),
+            times: self.times.par_iter().map(at_time).collect(),
+        }
+    }
+
+    /// The log-likelihood of all customers, and its gradient by the parameters, from sums over the rows of what
+    /// [`MayBeDead::slope_terms`] says.
     ///
     /// With `p_d` the probability of being dead, `n` the tosses that went well if he is alive, and
     /// `l = ln(A / (alpha + t_x))`:
@@ -265,51 +281,180 @@ impl Likelihood {
     /// d/da     = psi(a+b) - psi(a+b+n) + p_d / a
     /// d/db     = psi(a+b) - psi(b) + psi(b+n) - psi(a+b+n) - p_d / (b+n-1)
     /// ```
-    fn mean_at(&self, parameters: [f64; 4]) -> (f64, [f64; 4]) {
-        let [r, alpha, a, b] = parameters;
-        let of_frequency = |of: &Counted| ByFrequency::new(parameters, of.x, self.tosses.survived(of.x));
-        let table: Vec<ByFrequency> = self.frequencies.par_iter().map(of_frequency).collect();
-        let at_time = |&t: &f64| AtTime { ln_growth: libm::log1p(t / alpha), inverse: 1.0 / (alpha + t) };
-        let times: Vec<AtTime> = self.times.par_iter().map(at_time).collect();
-
+    fn sum_slope(&self, parameters: [f64; 4], tables: &Tables, rows: [f64; 5]) -> (f64, Vector<4>) {
+        let [r, alpha, a, _] = parameters;
+        let [ln_1p_odds, dead, dead_silence, dead_alpha, dead_b] = rows;
         let (mut value, mut by_r, mut by_a, mut by_b) = (0.0, 0.0, 0.0, 0.0);
         let ln_alpha = libm::log(alpha);
-        for (counted, of) in self.frequencies.iter().zip(&table) {
+        for (counted, of) in self.frequencies.iter().zip(&tables.frequencies) {
             value += counted.customers * (of.ln_likelihood - counted.x * ln_alpha);
             by_r += counted.customers * of.by_r;
             by_a += counted.customers * of.by_a;
             by_b += counted.customers * of.by_b;
         }
         let [growth_k, growth, shrunk_k] = sum::over_rows(&self.ages, |age| {
-            let at = &times[age.end as usize];
+            let at = &tables.times[age.end as usize];
             let k = r * age.customers + age.purchases;
             [k * at.ln_growth, age.customers * at.ln_growth, k * at.inverse]
-        });
-        let [ln_1p_odds, dead, dead_silence, dead_alpha, dead_b] = sum::over_rows(&self.rows, |row| {
-            let of = &table[row.frequency as usize];
-            let (last, end) = (&times[row.last as usize], &times[row.end as usize]);
-            let silence = end.ln_growth - last.ln_growth;
-            let ln_odds = of.ln_odds + of.k * silence;
-            let odds = libm::exp(ln_odds);
-            // Beyond the range of exp the customer is dead for certain, and ln(1 + O) = ln O.
-            let (p_dead, ln_1p_odds) =
-                if odds < 1e300 { (odds / (1.0 + odds), libm::log1p(odds)) } else { (1.0, ln_odds) };
-            let dead = row.customers * p_dead;
-            [
-                row.customers * ln_1p_odds,
-                dead,
-                dead * silence,
-                dead * of.k * (end.inverse - last.inverse),
-                dead * of.odds_by_b,
-            ]
         });
         value += ln_1p_odds - growth_k;
         by_r += dead_silence - growth;
         let by_alpha = self.customers * r / alpha - shrunk_k + dead_alpha;
         by_a += dead / a;
         by_b -= dead_b;
-        let gradient = [r * by_r, alpha * by_alpha, a * by_a, b * by_b];
-        (value / self.customers, gradient.map(|slope| slope / self.customers))
+        (value, [by_r, by_alpha, by_a, by_b])
+    }
+
+    /// The Hessian by the parameters, from sums over the rows of what [`MayBeDead::bend_terms`] says.
+    ///
+    /// The log-likelihood has the term `ln(1 + O)`, `O` the odds of being dead, and
+    /// `d2 ln(1 + O) = p_d (1 - p_d) (d ln O)^2 + p_d d2 ln O`. The other terms are those of a customer who is alive.
+    fn sum_bend(&self, parameters: [f64; 4], tables: &Tables, rows: [f64; 13]) -> Matrix<4> {
+        let [r, alpha, a, b] = parameters;
+        let [
+            rr,
+            r_alpha,
+            rb,
+            alpha_alpha,
+            alpha_b,
+            bb,
+            by_a,
+            r_a,
+            alpha_a,
+            b_a,
+            dead,
+            dead_r_alpha,
+            dead_alpha,
+        ] = rows;
+        let mut hessian = [[0.0; 4]; 4];
+        for counted in self.frequencies.iter() {
+            let (x, n) = (counted.x, self.tosses.survived(counted.x));
+            let alive = trigamma(a + b) - trigamma(a + b + n);
+            hessian[0][0] += counted.customers * (trigamma(r + x) - trigamma(r));
+            hessian[2][2] += counted.customers * alive;
+            hessian[2][3] += counted.customers * alive;
+            hessian[3][3] += counted.customers * (alive + trigamma(b + n) - trigamma(b));
+        }
+        let [shrunk, shrunk_squared_k] = sum::over_rows(&self.ages, |age| {
+            let at = &tables.times[age.end as usize];
+            let k = r * age.customers + age.purchases;
+            [age.customers * at.inverse, k * at.inverse * at.inverse]
+        });
+        hessian[0][0] += rr;
+        hessian[0][1] = self.customers / alpha - shrunk + r_alpha + dead_r_alpha;
+        hessian[0][2] = r_a / a;
+        hessian[0][3] = -rb;
+        hessian[1][1] = shrunk_squared_k - self.customers * r / (alpha * alpha) + alpha_alpha - dead_alpha;
+        hessian[1][2] = alpha_a / a;
+        hessian[1][3] = -alpha_b;
+        hessian[2][2] += (by_a - dead) / (a * a);
+        hessian[2][3] -= b_a / a;
+        hessian[3][3] += bb;
+        std::array::from_fn(|i| std::array::from_fn(|j| hessian[usize::min(i, j)][usize::max(i, j)]))
+    }
+
+    /// Derivatives by logarithms, of the mean per customer.
+    fn slope_by_logarithms(&self, parameters: [f64; 4], gradient: Vector<4>) -> Vector<4> {
+        std::array::from_fn(|i| parameters[i] * gradient[i] / self.customers)
+    }
+}
+
+/// The mean log-likelihood per customer as a function of the logarithms of the parameters.
+impl Surface<4> for Likelihood {
+    fn slope(&self, at: &Vector<4>) -> (f64, Vector<4>) {
+        let parameters = at.map(libm::exp);
+        let tables = self.tables(parameters);
+        let rows = sum::over_rows(&self.rows, |row| MayBeDead::new(row, &tables).slope_terms());
+        let (value, gradient) = self.sum_slope(parameters, &tables, rows);
+        (value / self.customers, self.slope_by_logarithms(parameters, gradient))
+    }
+
+    fn bend(&self, at: &Vector<4>) -> Option<(f64, Vector<4>, Matrix<4>)> {
+        let parameters = at.map(libm::exp);
+        let tables = self.tables(parameters);
+        let (for_slope, for_bend) = sum::over_rows(&self.rows, |row| {
+            let row = MayBeDead::new(row, &tables);
+            (row.slope_terms(), row.bend_terms())
+        });
+        let (value, gradient) = self.sum_slope(parameters, &tables, for_slope);
+        let hessian = self.sum_bend(parameters, &tables, for_bend);
+        let gradient = self.slope_by_logarithms(parameters, gradient);
+        let negative_hessian = std::array::from_fn(|i| {
+            std::array::from_fn(|j| {
+                let own = if i == j { gradient[i] } else { 0.0 };
+                -(own + parameters[i] * parameters[j] * hessian[i][j] / self.customers)
+            })
+        });
+        Some((value / self.customers, gradient, negative_hessian))
+    }
+}
+
+/// Customers of a row, who may be dead.
+struct MayBeDead<'a> {
+    of: &'a ByFrequency,
+    last: &'a AtTime,
+    end: &'a AtTime,
+    silence: f64,
+    p_dead: f64,
+    p_alive: f64,
+    ln_1p_odds: f64,
+    customers: f64,
+}
+
+impl<'a> MayBeDead<'a> {
+    #[inline]
+    fn new(row: &Row, tables: &'a Tables) -> Self {
+        let of = &tables.frequencies[row.frequency as usize];
+        let (last, end) = (&tables.times[row.last as usize], &tables.times[row.end as usize]);
+        let silence = end.ln_growth - last.ln_growth;
+        let ln_odds = of.ln_odds + of.k * silence;
+        let odds = libm::exp(ln_odds);
+        // Beyond the range of exp the customer is dead for certain, and ln(1 + O) = ln O.
+        let (p_dead, p_alive, ln_1p_odds) = if odds < 1e300 {
+            (odds / (1.0 + odds), 1.0 / (1.0 + odds), libm::log1p(odds))
+        } else {
+            (1.0, 0.0, ln_odds)
+        };
+        Self { of, last, end, silence, p_dead, p_alive, ln_1p_odds, customers: row.customers }
+    }
+
+    #[inline]
+    fn slope_terms(&self) -> [f64; 5] {
+        let dead = self.customers * self.p_dead;
+        [
+            self.customers * self.ln_1p_odds,
+            dead,
+            dead * self.silence,
+            dead * self.of.k * (self.end.inverse - self.last.inverse),
+            dead * self.of.odds_by_b,
+        ]
+    }
+
+    /// In the order in which [`Likelihood::sum_bend`] takes them: by `r`, `alpha` and `b`, what `a` is to be divided
+    /// from, and what is multiplied with the second derivatives of `ln O`.
+    #[inline]
+    fn bend_terms(&self) -> [f64; 13] {
+        let &Self { of, last, end, silence, .. } = self;
+        let dead = self.customers * self.p_dead;
+        let unsure = dead * self.p_alive;
+        let shrunk = end.inverse - last.inverse;
+        let by_alpha = of.k * shrunk;
+        let (unsure_r, unsure_alpha, unsure_b) = (unsure * silence, unsure * by_alpha, unsure * of.odds_by_b);
+        [
+            unsure_r * silence,
+            unsure_r * by_alpha,
+            unsure_r * of.odds_by_b,
+            unsure_alpha * by_alpha,
+            unsure_alpha * of.odds_by_b,
+            (unsure_b + dead * of.odds_by_b) * of.odds_by_b,
+            unsure,
+            unsure_r,
+            unsure_alpha,
+            unsure_b,
+            dead,
+            dead * shrunk,
+            dead * by_alpha * (end.inverse + last.inverse),
+        ]
     }
 }
 
@@ -372,7 +517,7 @@ mod tests {
             (Tosses::AfterRepeats, sum(&|row| bg_nbd.log_likelihood(row.x, row.t_x, row.age))),
             (Tosses::AfterEach, sum(&|row| mbg_nbd.log_likelihood(row.x, row.t_x, row.age))),
         ] {
-            let (mean, _) = Likelihood::new(&rows(), tosses).mean_at(AT);
+            let (mean, _) = Likelihood::new(&rows(), tosses).slope(&AT.map(libm::log));
             assert!((mean * 8.0 - expected).abs() < 1e-12, "{mean} {expected}");
         }
     }
@@ -382,16 +527,39 @@ mod tests {
         for tosses in [Tosses::AfterRepeats, Tosses::AfterEach] {
             let likelihood = Likelihood::new(&rows(), tosses);
             let at = AT.map(libm::log);
-            let (_, gradient) = likelihood.mean_at(at.map(libm::exp));
+            let (_, gradient) = likelihood.slope(&at);
 
             for i in 0..4 {
                 let shifted = |by: f64| {
                     let mut at = at;
                     at[i] += by;
-                    likelihood.mean_at(at.map(libm::exp)).0
+                    likelihood.slope(&at).0
                 };
                 let slope = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
                 assert!((slope - gradient[i]).abs() < 1e-9, "{i}: {slope} is not {}", gradient[i]);
+            }
+        }
+    }
+    #[test]
+    fn the_hessian_is_the_slope_of_the_gradient() {
+        for tosses in [Tosses::AfterRepeats, Tosses::AfterEach] {
+            let likelihood = Likelihood::new(&rows(), tosses);
+            let at = AT.map(libm::log);
+            let (value, gradient, negative_hessian) = likelihood.bend(&at).unwrap();
+
+            assert_eq!((value, gradient), likelihood.slope(&at));
+            for i in 0..4 {
+                let shifted = |by: f64| {
+                    let mut at = at;
+                    at[i] += by;
+                    likelihood.slope(&at).1
+                };
+                let (up, down) = (shifted(1e-4), shifted(-1e-4));
+                for j in 0..4 {
+                    let bend = (down[j] - up[j]) / 2e-4;
+                    let own = negative_hessian[i][j];
+                    assert!((own - bend).abs() < 1e-8, "{i} {j}: {own} is not {bend}");
+                }
             }
         }
     }

@@ -71,8 +71,9 @@ fn climb(rows: &[SpendRow], start: Option<[f64; 3]>) -> Result<Fit<GammaGamma>, 
     let likelihood = Likelihood::new(rows);
     let start = start.map(|start| start.map(libm::log));
     let starts: Vec<[f64; 3]> = start.into_iter().chain([likelihood.start()]).collect();
-    let found =
-        optimum::maximise_from(&starts, |ln_parameters| likelihood.mean_at(ln_parameters.map(libm::exp)));
+    let found = optimum::maximise_from(&starts, &|ln_parameters: &[f64; 3]| {
+        likelihood.mean_at(ln_parameters.map(libm::exp))
+    });
     let fit = conclude(MODEL, customers, &found, |[p, q, v]| GammaGamma::new(p, q, v))?;
     if fit.model.q() > 1.0 { Ok(fit) } else { Err(FitError::SpendHasNoMean { q: fit.model.q() }) }
 }

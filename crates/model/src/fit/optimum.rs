@@ -1,9 +1,27 @@
 //! The maximum of a smooth function of a few variables whose gradient is known.
 //!
-//! BFGS climbs from the start to near the top; Newton's method, with a Hessian of differenced gradients, takes the
-//! last digits, and the Hessian tells how flat the top is. Where the two get stuck, damped Newton steps lead on. The
+//! BFGS climbs from the start to near the top; Newton's method takes the last digits, and the Hessian, the function's
+//! own or one of differenced gradients, tells how flat the top is. Where the two get stuck, damped Newton steps lead on. The
 //! variables are logarithms of parameters; a box around the start keeps the search from running away along a ridge that
 //! rises for ever.
+
+/// A smooth function of a few variables. A closure that gives value and gradient is one.
+pub(super) trait Surface<const N: usize> {
+    /// The value and the gradient at a point.
+    fn slope(&self, at: &Vector<N>) -> (f64, Vector<N>);
+
+    /// The same with the negative Hessian, if the function knows it by itself.
+    fn bend(&self, at: &Vector<N>) -> Option<(f64, Vector<N>, Matrix<N>)> {
+        _ = at;
+        None
+    }
+}
+
+impl<const N: usize, F: Fn(&Vector<N>) -> (f64, Vector<N>)> Surface<N> for F {
+    fn slope(&self, at: &Vector<N>) -> (f64, Vector<N>) {
+        self(at)
+    }
+}
 
 /// Where the function is largest, as far as it was found.
 pub(super) struct Optimum<const N: usize> {
@@ -13,8 +31,6 @@ pub(super) struct Optimum<const N: usize> {
     pub(super) gradient_norm: f64,
     /// The diagonal of the inverse of the negative Hessian; none where the function is not strictly concave.
     pub(super) variances: Option<[f64; N]>,
-    /// All of that inverse.
-    covariance: Option<Matrix<N>>,
     pub(super) evaluations: u32,
 }
 
@@ -29,8 +45,8 @@ impl<const N: usize> Optimum<N> {
 /// The gradient below which a fit counts as converged.
 pub(super) const CLEARLY_THE_TOP: f64 = 1e-9;
 
-type Vector<const N: usize> = [f64; N];
-type Matrix<const N: usize> = [[f64; N]; N];
+pub(super) type Vector<const N: usize> = [f64; N];
+pub(super) type Matrix<const N: usize> = [[f64; N]; N];
 
 /// How far a logarithm may move from the start: a factor of three million.
 const FARTHEST: f64 = 15.0;
@@ -43,45 +59,42 @@ const MOST_DAMPED_STEPS: u32 = 60;
 /// The variance per customer of a logarithm above which ten million customers say nothing about it.
 const FLATTEST_TOP: f64 = 1e9;
 
-/// Climbs from each of the starts in turn until the maximum of `f` is found, and otherwise returns the highest point.
-pub(super) fn maximise_from<const N: usize>(
-    starts: &[Vector<N>],
-    mut f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
-) -> Optimum<N> {
+/// Climbs from each of the starts in turn until the maximum of the surface is found, and otherwise returns the highest
+/// point.
+pub(super) fn maximise_from<const N: usize>(starts: &[Vector<N>], surface: &impl Surface<N>) -> Optimum<N> {
     let (first, others) = starts.split_first().expect("a search begins somewhere");
-    let best = maximise(*first, &mut f);
-    or_from(best, others, f)
+    or_from(maximise(*first, surface), others, surface)
 }
 
-/// The same, first from the maximum of a function that is nearly `f` and costs little, with what is known of its
-/// curvature; a draft that is no maximum is passed over.
+/// The same, first from the maximum of a surface that is nearly this one and costs little: from there Newton's method
+/// is there in a few steps. A draft that is no maximum is passed over.
 ///
-/// Counted are the evaluations of `f` alone.
+/// Counted are the evaluations of the surface itself alone.
 pub(super) fn maximise_after<const N: usize>(
     draft: &Optimum<N>,
     starts: &[Vector<N>],
-    mut f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
+    surface: &impl Surface<N>,
 ) -> Optimum<N> {
-    match draft.covariance {
-        Some(covariance) if draft.is_the_top() => {
-            let best = maximise_with(draft.at, covariance, &mut f);
-            or_from(best, starts, f)
-        }
-        _ => maximise_from(starts, f),
+    if !draft.is_the_top() {
+        return maximise_from(starts, surface);
     }
+    let mut search = Search::new(draft.at, surface);
+    let near = search.evaluate_bent(draft.at);
+    let (top, covariance) = search.refine(near);
+    or_from(search.end(&top, covariance), starts, surface)
 }
 
 /// What was found, if it is the top; else the best of it and what the starts lead to.
 fn or_from<const N: usize>(
     mut best: Optimum<N>,
     starts: &[Vector<N>],
-    mut f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
+    surface: &impl Surface<N>,
 ) -> Optimum<N> {
     for start in starts {
         if best.is_the_top() {
             break;
         }
-        let mut other = maximise(*start, &mut f);
+        let mut other = maximise(*start, surface);
         other.evaluations += best.evaluations;
         if other.is_the_top() || other.value > best.value || best.value.is_nan() {
             best = other;
@@ -92,35 +105,16 @@ fn or_from<const N: usize>(
     best
 }
 
-/// Climbs from `start` to the maximum of `f`, which gives the value and the gradient at a point.
-pub(super) fn maximise<const N: usize>(
-    start: Vector<N>,
-    f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
-) -> Optimum<N> {
-    maximise_with(start, identity(), f)
-}
-
-/// The same with a first guess of the inverse of the negative Hessian.
-fn maximise_with<const N: usize>(
-    start: Vector<N>,
-    covariance: Matrix<N>,
-    f: impl FnMut(&Vector<N>) -> (f64, Vector<N>),
-) -> Optimum<N> {
-    let mut search = Search { f, start, evaluations: 0 };
-    let near = search.climb(covariance);
+/// Climbs from `start` to the maximum of the surface.
+pub(super) fn maximise<const N: usize>(start: Vector<N>, surface: &impl Surface<N>) -> Optimum<N> {
+    let mut search = Search::new(start, surface);
+    let near = search.climb();
     let (mut top, mut covariance) = search.refine(near);
     if covariance.is_none() || norm(&top.gradient) >= CLEARLY_THE_TOP {
         let nearer = search.climb_damped(top);
         (top, covariance) = search.refine(nearer);
     }
-    Optimum {
-        at: top.at,
-        value: top.value,
-        gradient_norm: norm(&top.gradient),
-        variances: covariance.map(|covariance| std::array::from_fn(|i| covariance[i][i])),
-        covariance,
-        evaluations: search.evaluations,
-    }
+    search.end(&top, covariance)
 }
 
 #[derive(Clone, Copy)]
@@ -128,23 +122,51 @@ struct Point<const N: usize> {
     at: Vector<N>,
     value: f64,
     gradient: Vector<N>,
+    /// Where it was computed along with the rest.
+    negative_hessian: Option<Matrix<N>>,
 }
 
-struct Search<const N: usize, F> {
-    f: F,
+struct Search<'a, const N: usize, S> {
+    surface: &'a S,
     start: Vector<N>,
     evaluations: u32,
 }
 
-impl<const N: usize, F: FnMut(&Vector<N>) -> (f64, Vector<N>)> Search<N, F> {
+impl<'a, const N: usize, S: Surface<N>> Search<'a, N, S> {
+    fn new(start: Vector<N>, surface: &'a S) -> Self {
+        Self { surface, start, evaluations: 0 }
+    }
+
     fn evaluate(&mut self, at: Vector<N>) -> Point<N> {
         self.evaluations += 1;
-        let (value, gradient) = (self.f)(&at);
-        Point { at, value, gradient }
+        let (value, gradient) = self.surface.slope(&at);
+        Point { at, value, gradient, negative_hessian: None }
+    }
+
+    /// The same where the Hessian will be asked for next.
+    fn evaluate_bent(&mut self, at: Vector<N>) -> Point<N> {
+        match self.surface.bend(&at) {
+            Some((value, gradient, negative_hessian)) => {
+                self.evaluations += 1;
+                Point { at, value, gradient, negative_hessian: Some(negative_hessian) }
+            }
+            None => self.evaluate(at),
+        }
+    }
+
+    fn end(self, top: &Point<N>, covariance: Option<Matrix<N>>) -> Optimum<N> {
+        Optimum {
+            at: top.at,
+            value: top.value,
+            gradient_norm: norm(&top.gradient),
+            variances: covariance.map(|covariance| std::array::from_fn(|i| covariance[i][i])),
+            evaluations: self.evaluations,
+        }
     }
 
     /// BFGS with a backtracking line search (Nocedal & Wright, algorithm 6.1), until the top is near or no step helps.
-    fn climb(&mut self, mut inverse: Matrix<N>) -> Point<N> {
+    fn climb(&mut self) -> Point<N> {
+        let mut inverse = identity();
         let mut here = self.evaluate(self.start);
         for _ in 0..MOST_CLIMBS {
             if norm(&here.gradient) < NEAR_THE_TOP {
@@ -188,7 +210,7 @@ impl<const N: usize, F: FnMut(&Vector<N>) -> (f64, Vector<N>)> Search<N, F> {
                 break;
             }
             let step = solve(lower, &here.gradient);
-            let next = self.evaluate(self.within_reach(std::array::from_fn(|i| here.at[i] + step[i])));
+            let next = self.evaluate_bent(self.within_reach(std::array::from_fn(|i| here.at[i] + step[i])));
             if !is_finite(&next) || norm(&next.gradient) >= norm(&here.gradient) {
                 break;
             }
@@ -240,8 +262,21 @@ impl<const N: usize, F: FnMut(&Vector<N>) -> (f64, Vector<N>)> Search<N, F> {
         None
     }
 
-    /// Central differences of the gradient, made symmetric.
+    /// The surface's own, or central differences of the gradient, made symmetric.
     fn negative_hessian(&mut self, here: &Point<N>) -> Matrix<N> {
+        if let Some(known) = here.negative_hessian {
+            return known;
+        }
+        match self.surface.bend(&here.at) {
+            Some((.., own)) => {
+                self.evaluations += 1;
+                own
+            }
+            None => self.differences(here),
+        }
+    }
+
+    fn differences(&mut self, here: &Point<N>) -> Matrix<N> {
         const SHIFT: f64 = 1e-4;
         let columns: Matrix<N> = std::array::from_fn(|i| {
             let mut shifted = |by: f64| {
@@ -341,7 +376,7 @@ mod tests {
     #[test]
     fn a_bent_ridge_is_climbed_to_its_top() {
         // Rosenbrock's valley, upside down: the top is at (1, 1).
-        let optimum = maximise([-1.2, 1.0], |&[x, y]| {
+        let optimum = maximise([-1.2, 1.0], &|&[x, y]: &[f64; 2]| {
             let bend = y - x * x;
             let value = -(1.0 - x) * (1.0 - x) - 100.0 * bend * bend;
             (value, [2.0 * (1.0 - x) + 400.0 * x * bend, -200.0 * bend])
@@ -363,12 +398,12 @@ mod tests {
                 (value, [-100.0 * x - 0.01 * libm::exp(x + y), -0.02 * y - 0.01 * libm::exp(x + y)])
             }
         };
-        let draft = maximise([1.0, 1.0], bowl(0.05));
-        let bad_draft = maximise([0.0, 0.0], |&[x, y]| (x + y, [1.0, 1.0]));
+        let draft = maximise([1.0, 1.0], &bowl(0.05));
+        let bad_draft = maximise([0.0, 0.0], &|&[x, y]: &[f64; 2]| (x + y, [1.0, 1.0]));
 
-        let cold = maximise_from(&[[1.0, 1.0]], bowl(0.0));
-        let short = maximise_after(&draft, &[[1.0, 1.0]], bowl(0.0));
-        let misled = maximise_after(&bad_draft, &[[1.0, 1.0]], bowl(0.0));
+        let cold = maximise_from(&[[1.0, 1.0]], &bowl(0.0));
+        let short = maximise_after(&draft, &[[1.0, 1.0]], &bowl(0.0));
+        let misled = maximise_after(&bad_draft, &[[1.0, 1.0]], &bowl(0.0));
 
         assert!(short.evaluations < cold.evaluations, "{} {}", short.evaluations, cold.evaluations);
         assert!(minus(&short.at, &cold.at).iter().all(|off| off.abs() < 1e-9));
@@ -377,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_slope_without_a_top_has_no_variances_or_a_gradient() {
-        let optimum = maximise([0.0], |&[x]| (x, [1.0]));
+        let optimum = maximise([0.0], &|&[x]: &[f64; 1]| (x, [1.0]));
 
         assert!(optimum.variances.is_none());
         assert!(optimum.gradient_norm > 0.5);

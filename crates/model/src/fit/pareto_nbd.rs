@@ -110,7 +110,8 @@ impl Likelihood {
     }
 
     fn fit(&self, start: [f64; 4]) -> Result<Fit<ParetoNbd>, FitError> {
-        let found = optimum::maximise(start, |ln_parameters| self.mean_at(ln_parameters.map(libm::exp)));
+        let found =
+            optimum::maximise(start, &|ln_parameters: &[f64; 4]| self.mean_at(ln_parameters.map(libm::exp)));
         conclude(MODEL, self.customers, &found, |[r, alpha, s, beta]| ParetoNbd::new(r, alpha, s, beta))
     }
 

@@ -71,7 +71,7 @@ fn fit_from(rows: &[ContractRow], start: [f64; 2]) -> Result<Fit<Sbg>, FitError>
     const MODEL: &str = "sbg";
     let rows = counted(MODEL, rows)?;
     let customers: u64 = rows.iter().map(|row| row.customers).sum();
-    let found = optimum::maximise(start, |ln_parameters| {
+    let found = optimum::maximise(start, &|ln_parameters: &[f64; 2]| {
         mean_at(&rows, customers as f64, ln_parameters.map(libm::exp))
     });
     conclude(MODEL, customers, &found, |[alpha, beta]| Sbg::new(alpha, beta))

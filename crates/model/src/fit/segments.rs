@@ -267,7 +267,7 @@ fn most_probable<const N: usize, M: Model<N>>(
         let pull = times(&prior, &offset);
         (value - 0.5 * dot(&offset, &pull), minus(&gradient, &pull))
     };
-    let found = optimum::maximise(*centre, penalised);
+    let found = optimum::maximise(*centre, &penalised);
     let posterior = inverse(&curvature(&found.at, penalised))
         .filter(|_| found.gradient_norm < optimum::CLEARLY_THE_TOP)?;
     let weight = (0..N).map(|i| dot(&prior[i], &posterior[i])).sum::<f64>() / N as f64;

@@ -5,27 +5,45 @@ use rayon::prelude::*;
 /// Rows added one after the other by one thread.
 const BLOCK: usize = 1024;
 
-/// Adds up what `term` says of each row: blocks of fixed size in parallel, then the blocks in pairs.
-pub(super) fn over_rows<R: Sync, const N: usize>(
-    rows: &[R],
-    term: impl Fn(&R) -> [f64; N] + Sync,
-) -> [f64; N] {
-    let block = |rows: &[R]| rows.iter().fold([0.0; N], |sum, row| add(sum, term(row)));
-    let blocks: Vec<[f64; N]> = rows.par_chunks(BLOCK).map(block).collect();
-    in_pairs(&blocks)
+/// What can be added up: several sums side by side.
+pub(super) trait Terms: Copy + Send {
+    const ZERO: Self;
+
+    fn plus(self, other: Self) -> Self;
 }
 
-fn in_pairs<const N: usize>(terms: &[[f64; N]]) -> [f64; N] {
-    match terms {
-        [] => [0.0; N],
-        [only] => *only,
-        _ => {
-            let (left, right) = terms.split_at(terms.len() / 2);
-            add(in_pairs(left), in_pairs(right))
-        }
+impl<const N: usize> Terms for [f64; N] {
+    const ZERO: Self = [0.0; N];
+
+    #[inline]
+    fn plus(self, other: Self) -> Self {
+        std::array::from_fn(|i| self[i] + other[i])
     }
 }
 
-fn add<const N: usize>(a: [f64; N], b: [f64; N]) -> [f64; N] {
-    std::array::from_fn(|i| a[i] + b[i])
+impl<A: Terms, B: Terms> Terms for (A, B) {
+    const ZERO: Self = (A::ZERO, B::ZERO);
+
+    #[inline]
+    fn plus(self, other: Self) -> Self {
+        (self.0.plus(other.0), self.1.plus(other.1))
+    }
+}
+
+/// Adds up what `term` says of each row: blocks of fixed size in parallel, then the blocks in pairs.
+pub(super) fn over_rows<R: Sync, T: Terms>(rows: &[R], term: impl Fn(&R) -> T + Sync) -> T {
+    let block = |rows: &[R]| rows.iter().fold(T::ZERO, |sum, row| sum.plus(term(row)));
+    let blocks: Vec<T> = rows.par_chunks(BLOCK).map(block).collect();
+    in_pairs(&blocks)
+}
+
+fn in_pairs<T: Terms>(terms: &[T]) -> T {
+    match terms {
+        [] => T::ZERO,
+        [only] => *only,
+        _ => {
+            let (left, right) = terms.split_at(terms.len() / 2);
+            in_pairs(left).plus(in_pairs(right))
+        }
+    }
 }
