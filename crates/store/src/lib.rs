@@ -92,7 +92,8 @@ pub trait Attempts: Clone + Send + Sync + 'static {
     /// Begins an attempt: counts it, before any work, and leases the chunk; or says why there is nothing to do.
     ///
     /// `is_repeat` says that this process asked before and got no answer. If that begin did happen, the chunk is
-    /// leased to the asking worker itself: it begins anew, and the attempt that nobody heard of costs nothing.
+    /// leased to the asking worker itself: it begins anew, and the attempt that nobody heard of costs nothing. Nor does
+    /// it if it was taken for lost meanwhile, whether or not there is anything left to begin: its worker did come back.
     fn begin_attempt(
         &self,
         chunk: ChunkRef,

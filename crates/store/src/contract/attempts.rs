@@ -66,6 +66,36 @@ pub async fn a_repeated_begin_excuses_the_one_that_nobody_heard_of(ground: &impl
     assert_eq!(story(ground, run).await, [(1, 1, Some(Outcome::Excused)), (1, 2, Some(Outcome::Done))]);
 }
 
+/// It came back, though there is nothing for it to do yet, or any more.
+pub async fn a_repeated_begin_excuses_its_workers_loss_where_nothing_is_begun(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    let term = leading(ground).await;
+    for id in [1, 2] {
+        let unheard = begun(ground, chunk(run, id), "worker").await.attempt;
+        ground.pass(LEASE).await;
+        let due = ok(store.now().await) + LEASE;
+        assert!(ok(store.rescue(term, unheard, Verdict::RetryAt(due)).await));
+    }
+    ground.pass(LEASE).await;
+    done(ground, chunk(run, 1)).await;
+    let lost = begun(ground, chunk(run, 2), "another").await.attempt;
+    ground.pass(LEASE).await;
+    let due = ok(store.now().await) + LEASE;
+    assert!(ok(store.rescue(term, lost, Verdict::RetryAt(due)).await));
+
+    let again = async |id| ok(store.begin_attempt(chunk(run, id), "worker", LEASE, true).await);
+
+    assert_eq!((again(1).await, again(2).await), (Begin::Settled, Begin::NotDue));
+    let expected = [
+        (1, 1, Some(Outcome::Excused)),
+        (1, 2, Some(Outcome::Done)),
+        (2, 1, Some(Outcome::Excused)),
+        (2, 2, Some(Outcome::Lost)),
+    ];
+    assert_eq!(story(ground, run).await, expected);
+}
+
 /// The chunk stays with whoever has it.
 pub async fn a_repeated_begin_takes_nothing_from_another_worker(ground: &impl Ground) {
     let store = ground.store();

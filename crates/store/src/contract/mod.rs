@@ -122,6 +122,7 @@ macro_rules! contract_tests {
             a_begin_counts_the_attempt_and_tells_all_that_it_needs
             what_is_leased_settled_not_due_or_of_no_run_is_not_begun
             a_repeated_begin_excuses_the_one_that_nobody_heard_of
+            a_repeated_begin_excuses_its_workers_loss_where_nothing_is_begun
             a_repeated_begin_takes_nothing_from_another_worker
             only_the_latest_attempt_of_an_open_run_renews_its_lease
             an_attempt_that_comes_back_is_told_where_it_stands_and_its_loss_is_excused

@@ -100,11 +100,14 @@ fn begin(
             .and_then(|chunk| chunk.row(chunk.snapshot.attempt))
             .is_some_and(|latest| latest.worker == worker && latest.outcome.is_none());
     let leased_until = rows.mutations.lease_end(worker, now, lease);
-    let chunk = rows.take(id, ChunkEvent::Begun { leased_until, is_own }, now, None)?;
-
     // Before any is excused: a worker that does not answer twice may be one that the chunk kills.
-    let losses = chunk.count(|outcome| outcome == Outcome::Lost);
-    excuse(&mut chunk.attempts, worker, is_repeat, now);
+    let losses = rows.chunk(id).map_or(0, |chunk| chunk.count(|outcome| outcome == Outcome::Lost));
+    if is_repeat && let Some(chunk) = rows.chunk_mut(id) {
+        let is_own_loss = |row: &AttemptRow| row.worker == worker && row.outcome == Some(Outcome::Lost);
+        excuse(&mut chunk.attempts, is_own_loss, now);
+    }
+    let chunk = rows.take(id, ChunkEvent::Begun { leased_until, is_own }, now, None)?;
+    excuse(&mut chunk.attempts, |row| row.outcome.is_none(), now);
     let attempt = chunk.snapshot.attempt;
     chunk.attempts.push(begun(attempt, worker, now));
     let customers = chunk.members();
@@ -130,13 +133,10 @@ fn renew(rows: &mut Rows, id: AttemptId, now: Timestamp, lease: Duration) -> boo
     rows.take(id.chunk, event, now, None).is_ok()
 }
 
-/// Excuses the attempts before the one that begins which nobody heard of.
-fn excuse(attempts: &mut [AttemptRow], worker: &str, is_repeat: bool, now: Timestamp) {
-    for row in attempts {
-        let is_own_loss = is_repeat && row.worker == worker && row.outcome == Some(Outcome::Lost);
-        if row.outcome.is_none() || is_own_loss {
-            row.end(Outcome::Excused, now, Some("its begin was not answered".into()));
-        }
+/// Excuses attempts that nobody heard of.
+fn excuse(attempts: &mut [AttemptRow], which: impl Fn(&AttemptRow) -> bool, now: Timestamp) {
+    for row in attempts.iter_mut().filter(|row| which(row)) {
+        row.end(Outcome::Excused, now, Some("its begin was not answered".into()));
     }
 }
 

@@ -66,6 +66,14 @@ impl Attempts for Postgres {
                         else 0
                    end as losses
               from begun";
+        // Where nothing is begun again; it may have been done by others in the meantime.
+        const EXCUSE: &str = "
+            update fleet.attempts
+               set outcome = 'excused', ended_at = now(), reason = 'its begin was not answered'
+             where run_id = $1
+               and chunk_id = $2
+               and worker = $3
+               and outcome = 'lost'";
         self.short("begin an attempt", async |client| {
             let begin = client.prepare_cached(BEGIN).await?;
             let lease = lease.as_secs_f64();
@@ -78,10 +86,13 @@ impl Attempts for Postgres {
                 None if is_repeat => client.query_opt(&begin, &parameters).await?,
                 begun => begun,
             };
-            match begun {
-                Some(row) => Ok(Begin::Assigned(Box::new(assignment(&row)?))),
-                None => why_not(client, chunk).await,
+            if let Some(row) = begun {
+                return Ok(Begin::Assigned(Box::new(assignment(&row)?)));
             }
+            if is_repeat {
+                client.execute(EXCUSE, &[&chunk.run.0, &chunk.chunk.0, &worker]).await?;
+            }
+            why_not(client, chunk).await
         })
         .await
     }
