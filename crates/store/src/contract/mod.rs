@@ -422,7 +422,7 @@ pub async fn done<G: Ground>(ground: &G, chunk: ChunkRef) -> Assignment {
 }
 
 /// Fails a chunk until it is dead.
-async fn dead<G: Ground>(ground: &G, chunk: ChunkRef) {
+pub async fn dead<G: Ground>(ground: &G, chunk: ChunkRef) {
     for _ in 0..policy().max_failures {
         let assignment = begun(ground, chunk, "worker").await;
         ok(ground.store().fail_attempt(assignment.attempt, "it is bad", &policy()).await);
