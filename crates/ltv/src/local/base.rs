@@ -28,6 +28,16 @@ pub(crate) struct Files {
     pub(crate) acquisition_costs: Option<PathBuf>,
 }
 
+impl Files {
+    /// All that are named.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let Self { transactions, customers, subscriptions, acquisition_costs } = self;
+        [Some(transactions), customers.as_ref(), subscriptions.as_ref(), acquisition_costs.as_ref()]
+            .into_iter()
+            .flatten()
+    }
+}
+
 /// What became of a file's lines.
 #[derive(Debug)]
 pub(crate) struct FileReport {
