@@ -18,6 +18,8 @@
 //!   left to do.
 //! * **The store is away.** The pass fails and the next one tries again. Nobody is rescued on the strength of
 //!   what is not known.
+//! * **What is recorded of a settled run makes no sense.** It does not become visible. Each pass logs it, says so to
+//!   whoever wants to know (`CoordinatorConfig::unfinishable`), and looks after the other runs.
 //! * **The broker is away.** Queue lengths are unknown, which is not empty: no message counts as lost. What
 //!   could not be published stays as it is, for the next pass.
 //! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the
@@ -26,6 +28,8 @@
 
 mod metrics;
 mod publication;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,7 +62,14 @@ pub struct CoordinatorConfig {
     pub leadership_lease: Duration,
     /// Called at least once a second while it is alive. A call to the store that hangs ends at its own limit.
     pub alive: Arc<dyn Fn() + Send + Sync>,
+    /// Called, at each pass again, with a settled run that cannot be finished because what is recorded of it makes no
+    /// sense to the store ([`store::Error::Invalid`]). No waiting helps such a run, and it stays open until somebody
+    /// cancels it; whoever waits for it alone had better end.
+    pub unfinishable: Arc<Unfinishable>,
 }
+
+/// Is told of a run that cannot be finished, and why.
+pub type Unfinishable = dyn Fn(RunId, &store::Error) + Send + Sync;
 
 /// A coordinator with its seams.
 pub struct Coordinator<S, Q, C> {
@@ -203,12 +214,17 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
     async fn finish(&self, term: Term, run: RunId) -> Option<FinishedRun> {
         let finished = match self.store.finish_run(term, run).await {
             Ok(finished) => finished,
-            Err(error) if error.is_transient() => {
+            Err(error @ store::Error::Unavailable { .. }) => {
                 tracing::warn!(run.id = %run, %error, "a run is not finished yet");
                 None
             }
-            Err(error) => {
+            Err(error @ store::Error::Broken { .. }) => {
+                tracing::error!(run.id = %run, %error, "a run is not finished before the store is mended");
+                None
+            }
+            Err(error @ store::Error::Invalid { .. }) => {
                 tracing::error!(run.id = %run, %error, "a settled run cannot be finished");
+                (self.config.unfinishable)(run, &error);
                 None
             }
         };

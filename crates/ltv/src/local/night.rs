@@ -156,6 +156,7 @@ fn coordinator_config() -> CoordinatorConfig {
         pass_interval: PASS_INTERVAL,
         leadership_lease: Duration::from_secs(10),
         alive: Arc::new(|| {}),
+        unfinishable: Arc::new(|_, _| {}),
     }
 }
 
