@@ -431,6 +431,42 @@ fn the_values_never_take_the_place_of_what_is_read_nor_of_a_link_a_pipe_or_a_fol
 }
 
 #[test]
+fn a_file_that_breaks_off_is_told_and_nothing_is_said_of_loading() {
+    let folder = Folder::new("broken");
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(TRANSACTIONS.as_bytes()).unwrap();
+    let whole = encoder.finish().unwrap();
+    let (broken, out) = (folder.path("broken.csv.gz"), folder.path("values.csv"));
+    fs::write(&broken, &whole[..whole.len() - 9]).unwrap();
+
+    let output = ltv(&["--transactions", &broken, "--out", &out]);
+
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("nothing was written: ") && err.contains("the compressed file breaks off"), "{err}");
+    assert!(!err.contains("loaded"), "{err}");
+    assert_eq!(folder.names(), ["broken.csv.gz"]);
+}
+
+#[test]
+fn what_takes_a_while_is_told_unless_a_document_is_wanted() {
+    let folder = Folder::new("progress");
+    let text = fs::read_to_string(cdnow("transactions")).unwrap();
+    let (header, lines) = text.split_once('\n').unwrap();
+    let reversed: Vec<&str> = lines.lines().rev().collect();
+    let transactions = folder.write("reversed.csv", &format!("{header}\n{}\n", reversed.join("\n")));
+    let out = folder.path("values.csv");
+    let night = ["--transactions", &transactions, "--out", &out];
+
+    let (_, told) = succeeds(&night);
+    let (_, quiet) = succeeds(&[&night[..], &["--json"]].concat());
+
+    let begin = "  reading transactions\n  reading transactions again\n  fitting the models\n";
+    assert!(told.starts_with(begin), "{told}");
+    assert_eq!(quiet, "");
+}
+
+#[test]
 fn an_interrupt_ends_the_night_and_leaves_no_file() {
     let folder = Folder::new("interrupt");
     let pipe = folder.path("transactions.csv");

@@ -48,12 +48,11 @@ impl NewFile {
             refuse_inputs(path, found, inputs)?;
         }
         let straight = found.as_ref().and_then(|found| straight_to(path, found));
-        let (file, naming) = match straight {
-            Some(file) => (file.with_context(|| format!("open {name} to write to it"))?, None),
-            None => {
-                let (file, naming) = Naming::begin(path, found.as_ref())?;
-                (file, Some(naming))
-            }
+        let (file, naming) = if let Some(file) = straight {
+            (file.with_context(|| format!("open {name} to write to it"))?, None)
+        } else {
+            let (file, naming) = Naming::begin(path, found.as_ref())?;
+            (file, Some(naming))
         };
         Ok(Self { name: path.to_owned(), writer: BufWriter::new(file), naming })
     }
