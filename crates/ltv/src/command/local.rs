@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::fit_guard::Before;
 use super::runs::DEAD_CHUNK;
 use super::{fit_report, role, runs};
-use crate::cli::{LocalArgs, SeasonChoice};
+use crate::cli::LocalArgs;
 use crate::local::base::{FileReport, Files, Known, Terms};
 use crate::local::given::Given;
 use crate::local::night::{Night, STOPPED};
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
     })
     .await?;
     let (now, is_quiet) = (now(), args.json);
-    let reading = Terms { as_of: args.as_of, currency, season: SeasonChoice::None, now };
+    let reading = Terms { as_of: args.as_of, currency, season: args.season, now };
     let known = unless_stopped(&stop, move || read(&files, reading, is_quiet)).await?;
     known
         .reports
