@@ -19,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 const MOST_LINKS: u32 = 40;
 
 /// Written beside its name; left alone, it is taken away again.
+#[derive(Debug)]
 pub(crate) struct NewFile {
     name: PathBuf,
     writer: BufWriter<File>,
@@ -27,6 +28,7 @@ pub(crate) struct NewFile {
 }
 
 /// A file that has not got its name yet.
+#[derive(Debug)]
 struct Naming {
     partial: PathBuf,
     target: PathBuf,
@@ -220,7 +222,7 @@ mod tests {
 
     #[track_caller]
     fn refused(path: &Path, inputs: &[&Path]) -> String {
-        format!("{:#}", NewFile::create(path, inputs).err().expect("it is refused"))
+        format!("{:#}", NewFile::create(path, inputs).expect_err("it is refused"))
     }
 
     #[test]

@@ -185,7 +185,7 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
     let transactions = open::<TransactionColumns>(input.transactions.as_deref()).await?;
     let subscriptions = open::<SubscriptionColumns>(input.subscriptions.as_deref()).await?;
     let costs = open::<AcquisitionCostColumns>(input.acquisition_costs.as_deref()).await?;
-    let rejects = RejectsFile::create(&input.rejects)?;
+    let rejects = RejectsFile::create(&input.rejects, &input.paths())?;
 
     let writer = SourceWriter::begin(client, &relations).await?;
     let loading = Loading { writer: &writer, progress: &progress };
@@ -209,6 +209,11 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
 }
 
 impl LoadInput {
+    fn paths(&self) -> Vec<&Path> {
+        let files = [&self.customers, &self.transactions, &self.subscriptions, &self.acquisition_costs];
+        files.into_iter().flatten().map(PathBuf::as_path).collect()
+    }
+
     /// What the files fill, in the order in which it is filled.
     fn relations(&self) -> Vec<Relation> {
         let files = [
