@@ -236,11 +236,27 @@ async fn a_file_that_breaks_off_leaves_nothing() {
     let text = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
 
     assert!(text.contains("transactions.csv, line ") && text.contains("breaks off"), "{text}");
+    assert!(text.contains("nothing was loaded"), "{text}");
     assert_eq!(totals(&client).await, (0, 0, 0));
-    assert!(!folder.path("rejects.csv").exists() && !folder.path("rejects.csv.partial").exists());
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "no file of rejects, whole or in part");
     // The connection is as good as before.
     let (customers, transactions) = cdnow();
     load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+}
+
+#[tokio::test]
+async fn rejects_never_take_the_place_of_a_file_that_is_loaded() {
+    let (_database, mut client) = database().await;
+    let folder = Folder::new("rejects-over");
+    let (customers, transactions) = cdnow();
+    let transactions = folder.write("transactions.csv", std::fs::read(transactions).unwrap());
+    let before = std::fs::read(&transactions).unwrap();
+    let input = LoadInput { rejects: transactions.clone(), ..folder.input(&customers, &transactions) };
+
+    let text = load_quietly(&mut client, &input).await.unwrap_err();
+
+    assert!(text.contains("this is the same file as"), "{text}");
+    assert_eq!((totals(&client).await, std::fs::read(&transactions).unwrap()), ((0, 0, 0), before));
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ const MORE: &str = "\
 90000003,7,1998-06-29T12:00:00Z,1.00,USD
 ";
 
+/// Both ways, from the same purchases.
+const SEASON: [&str; 2] = ["--season", "estimate"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_night_on_files_gives_what_the_fleet_gives_row_by_row_and_bit_by_bit() {
     let program = Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"));
@@ -31,6 +34,8 @@ async fn a_night_on_files_gives_what_the_fleet_gives_row_by_row_and_bit_by_bit()
         "5000",
         "--transactions",
         "4",
+        "--weeks",
+        "120",
         "--as-of",
         AS_OF,
         "--out",
@@ -53,7 +58,7 @@ async fn a_night_on_files_gives_what_the_fleet_gives_row_by_row_and_bit_by_bit()
     ]
     .concat();
     fleet.ltv(&[&["load"], &files[..]].concat());
-    fleet.ltv(&["fit", "--as-of", AS_OF, "--accept-breaches"]);
+    fleet.ltv(&["fit", "--as-of", AS_OF, "--accept-breaches", SEASON[0], SEASON[1]]);
     let (worker, coordinator) = (fleet.worker(&[]), fleet.coordinator(&[]));
     let terms = ["--take-rate", "0.3", "--refund-rate", "0.02", "--contract-margin", "0.8"];
     let run = fleet.dispatch(&[&["--chunk-customers", "700"], &terms[..]].concat()).await;
@@ -72,11 +77,14 @@ async fn a_night_on_files_gives_what_the_fleet_gives_row_by_row_and_bit_by_bit()
     fleet.ltv(&local);
     let fitted_alone = file("fitted.csv");
     let alone =
-        [&["local"], &files[..], &["--as-of", AS_OF, "--out", &fitted_alone, "--json"], &terms[..]].concat();
+        [&["local"], &files[..], &["--as-of", AS_OF, "--out", &fitted_alone, "--json"], &SEASON, &terms[..]]
+            .concat();
     let alone = fleet.ltv(&alone).json();
 
     let models = fleet.store().model_version(version).await.unwrap().unwrap();
     assert_eq!(alone["model"]["data_fingerprint"], models.data_fingerprint, "fitted to the same histories");
+    let season = serde_json::json!(models.models.season.as_ref().expect("it was asked for"));
+    assert_eq!(alone["model"]["parameters"]["season"], season, "estimated from the same purchases");
     let expected = rows_of_fleet(&fleet, run, &models.models).await;
     let found: Vec<Row> =
         csv::Reader::from_path(&out).unwrap().deserialize().collect::<Result<_, _>>().unwrap();

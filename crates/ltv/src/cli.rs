@@ -558,7 +558,8 @@ impl TermsArgs {
 #[expect(missing_docs, reason = "flattened arguments are documented by their types")]
 pub struct LocalArgs {
     /// CSV, gzipped or not, in any order, as `ltv load` takes it: transaction_id, customer_id, occurred_at, currency,
-    /// and amount or amount_minor
+    /// and amount or amount_minor. It is read once if numbers ascend and each customer's lines are in the order of
+    /// time, else several times, so that memory does not grow with it
     #[arg(long, value_name = "FILE")]
     pub transactions: PathBuf,
 
@@ -578,6 +579,11 @@ pub struct LocalArgs {
     /// `ltv fit --model NAME --out` wrote; fitted to the customers unless given
     #[arg(long, value_name = "FILE")]
     pub model: Vec<PathBuf>,
+
+    /// Whether purchases follow the weeks of the year: then the season is estimated first, from two years at least, and
+    /// the purchases are fitted in its time
+    #[arg(long, value_enum, value_name = "HOW", default_value_t, conflicts_with = "model")]
+    pub season: SeasonChoice,
 
     /// Value the customers as of this moment, and look at nothing at or after it; the midnight after the last
     /// transaction unless given
@@ -604,7 +610,8 @@ pub struct LocalArgs {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub chunk_customers: u32,
 
-    /// Where the values go, a row for each customer; compressed if the name ends in .gz. Nothing else is kept
+    /// Where the values go, a row for each customer; compressed if the name ends in .gz. Nothing else is kept. A file
+    /// of that name is replaced when all is done, a pipe is written to then
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use batch::CustomerId;
 use model::fit::{self, ContractDiagnostics, Diagnostics, FitError, PlanRows};
-use model::{Account, ContractModels, Currency, Models, Observation, Rejection, Season, Summary};
+use model::{
+    Account, ContractModels, Currency, Models, Observation, PurchaseCounts, Rejection, Season, Summary,
+};
 use store::postgres::Postgres;
 use store::{PlanTenures, Reading, Values};
 
@@ -51,19 +53,23 @@ impl FitData {
             SeasonChoice::None => None,
             SeasonChoice::Estimate => {
                 let counts = store.purchase_counts(as_of, currency).await?;
-                let estimate = tokio::task::spawn_blocking(move || Season::estimate(&counts)).await?;
-                Some(estimate.context("--season estimate; go without, --season none")?)
+                Some(tokio::task::spawn_blocking(move || estimated(&counts)).await??)
             }
         };
         let last_day = Observation::new(as_of.as_microsecond(), currency).last_day();
-        Ok(Self { season, ..Self::of(summaries, plans, last_day) })
+        Ok(Self::of(summaries, plans, season, last_day))
     }
 
     /// Takes what was read elsewhere: everybody's summaries in the order of the customers, the tenures of all
-    /// subscriptions, and the last observed day.
-    pub(crate) fn of(summaries: Summaries, plans: Vec<PlanTenures>, last_day: i64) -> Self {
+    /// subscriptions, the season to fit in, and the last observed day.
+    pub(crate) fn of(
+        summaries: Summaries,
+        plans: Vec<PlanTenures>,
+        season: Option<Season>,
+        last_day: i64,
+    ) -> Self {
         let Summaries { known, left_out, fingerprint } = summaries;
-        Self { summaries: known.into(), left_out, plans, season: None, last_day, fingerprint }
+        Self { summaries: known.into(), left_out, plans, season, last_day, fingerprint }
     }
 
     /// Fits the models; the search for the purchase models begins at `start` if there is one.
@@ -106,6 +112,11 @@ impl FitData {
         }
         fingerprint.to_string()
     }
+}
+
+/// The season of everybody's purchases.
+pub(crate) fn estimated(counts: &PurchaseCounts) -> anyhow::Result<Season> {
+    Season::estimate(counts).context("--season estimate; go without, --season none")
 }
 
 /// What the contract models look at.

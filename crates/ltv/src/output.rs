@@ -8,6 +8,8 @@ use batch::{Forecast, Outlook, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
+use crate::load;
+
 /// Writes a count as people do: `1,234,567`.
 pub(crate) fn count(number: impl TryInto<i128>) -> String {
     let number: i128 = number.try_into().unwrap_or_default();
@@ -118,6 +120,42 @@ impl RunBar {
             }
             None => {}
         }
+    }
+
+    pub(crate) fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Shows how far the reading of files is: a bar over the bytes on a terminal, a line for each stage elsewhere.
+#[derive(Default)]
+pub(crate) struct FileBar {
+    bar: Option<ProgressBar>,
+    stage: Option<load::Stage>,
+}
+
+impl FileBar {
+    /// Shows how far it is.
+    pub(crate) fn show(&mut self, progress: load::Progress) {
+        let is_new = self.stage != Some(progress.stage);
+        self.stage = Some(progress.stage);
+        if !std::io::stderr().is_terminal() {
+            if is_new {
+                eprintln!("  {}", progress.stage);
+            }
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("  {msg:28} {bar:40.cyan/dim} {prefix}")
+                .expect("the template is a constant");
+            ProgressBar::new(1).with_style(style.progress_chars("━╸─"))
+        });
+        bar.set_length(progress.total_bytes.max(1));
+        bar.set_position(progress.bytes);
+        bar.set_message(progress.stage.to_string());
+        bar.set_prefix(if progress.rows > 0 { count(progress.rows) } else { String::new() });
     }
 
     pub(crate) fn finish(self) {

@@ -3,24 +3,28 @@
 //! Reads the files, fits the models unless they are given, lives through the night, writes the values. What it has
 //! learnt is gone with the process, but for that one file.
 
+use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use batch::{AttemptId, Outcome, Progress};
 use jiff::Timestamp;
 use model::Currency;
 use serde_json::{Value as Json, json};
-use store::{NewModelVersion, Values};
+use store::{AttemptRecord, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::fit_guard::Before;
+use super::runs::DEAD_CHUNK;
 use super::{fit_report, role, runs};
 use crate::cli::LocalArgs;
-use crate::local::base::{FileReport, Files, Known};
+use crate::local::base::{FileReport, Files, Known, Terms};
 use crate::local::given::Given;
 use crate::local::night::{Night, STOPPED};
 use crate::local::values::ValuesFile;
+use crate::output::{FileBar, count};
 
 /// The currency where nobody says any; that of `ltv fit`.
 const CURRENCY: &str = "USD";
@@ -42,14 +46,15 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         acquisition_costs: args.acquisition_costs,
     };
     // A name under which nothing can be written is better known now than after the night. A pipe is waited for.
-    let (name, read) = (args.out.clone(), files.clone());
+    let (name, inputs) = (args.out.clone(), files.clone());
     let out = unless_stopped(&stop, move || {
-        let read: Vec<&Path> = read.paths().chain(&args.model).map(PathBuf::as_path).collect();
-        ValuesFile::create(&name, &read)
+        let inputs: Vec<&Path> = inputs.paths().chain(&args.model).map(PathBuf::as_path).collect();
+        ValuesFile::create(&name, &inputs)
     })
     .await?;
-    let (as_of, now) = (args.as_of, now());
-    let known = unless_stopped(&stop, move || Known::read(&files, as_of, currency, now)).await?;
+    let (now, is_quiet) = (now(), args.json);
+    let reading = Terms { as_of: args.as_of, currency, season: args.season, now };
+    let known = unless_stopped(&stop, move || read(&files, reading, is_quiet)).await?;
     known
         .reports
         .iter()
@@ -59,9 +64,13 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
     let read: Json = known.reports.iter().map(file_document).collect();
 
     let (version, base) = unless_stopped(&stop, move || {
-        let version = match given {
-            Some(given) => given.into_version(currency),
-            None => fitted(&known, currency)?,
+        let version = if let Some(given) = given {
+            given.into_version(currency)
+        } else {
+            if !is_quiet {
+                eprintln!("  fitting the models");
+            }
+            fitted(&known, currency)?
         };
         let base = known.into_accounts(&version.models.contracts)?;
         Ok((version, base))
@@ -76,7 +85,7 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         deadline: args.deadline,
         chunk_customers: args.chunk_customers,
         threads: threads(args.threads)?,
-        is_quiet: args.json,
+        is_quiet,
         now,
     };
     let (store, run) = night.live(&stop).await?;
@@ -91,15 +100,50 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         let mut document = runs::summary_document(&record, &model, &summary);
         document["files"] = read;
         document["out"] = json!(name.to_string());
+        document["attempts"] = story.iter().map(attempt_document).collect();
         println!("{document}");
-        return Ok(());
+    } else {
+        runs::tell(&record, &model, &summary, meaning);
+        runs::tell_story(&story);
+        println!(
+            "\nThe values are in {name}. Nothing else of this night is kept: no run, no model version, no history"
+        );
     }
-    runs::tell(&record, &model, &summary);
-    runs::tell_story(&story);
-    println!(
-        "\nThe values are in {name}. Nothing else of this night is kept: no run, no model version, no history"
+    all_settled(&record.progress, &args.out)
+}
+
+/// Reads the files and shows how far that is.
+fn read(files: &Files, terms: Terms, is_quiet: bool) -> Result<Known> {
+    let bar = RefCell::new(FileBar::default());
+    let known = Known::read(files, terms, &|progress| {
+        if !is_quiet {
+            bar.borrow_mut().show(progress);
+        }
+    });
+    bar.into_inner().finish();
+    known.context("nothing was written")
+}
+
+/// Fails if chunks are dead: there is nobody here who could try them again.
+fn all_settled(progress: &Progress, out: &Path) -> Result<()> {
+    let (dead, all) = (progress.dead, progress.chunks);
+    ensure!(
+        dead == 0,
+        "{} of {} chunks used up their attempts, as told above; {} says {DEAD_CHUNK} of each of their customers, and \
+         the other values in it are right. Run it again; if the same chunks die, please report what they say",
+        count(dead),
+        count(all),
+        out.display()
     );
     Ok(())
+}
+
+/// What a rejection's code means, where there is no server to ask.
+fn meaning(code: &str) -> String {
+    match code {
+        DEAD_CHUNK => "its chunk used up its attempts; what each of them met is told below".into(),
+        code => runs::meaning(code),
+    }
 }
 
 /// Does what takes a while, off the asynchronous threads. Asked to stop, it is left alone and ends with the process: it
@@ -118,7 +162,7 @@ async fn unless_stopped<T: Send + 'static>(
 /// Fits the models as `ltv fit` does where none is in force, and says what it thinks of them.
 fn fitted(known: &Known, currency: Currency) -> Result<NewModelVersion> {
     let as_of = known.as_of();
-    let data = known.fit_data();
+    let data = known.fit_data()?;
     let fitted = data.fit(None).with_context(|| {
         let left_out = data.left_out;
         format!("the histories at {as_of} cannot be fitted, {left_out} customers left out; name models with --model")
@@ -146,6 +190,15 @@ fn file_document(file: &FileReport) -> Json {
     })
 }
 
+fn attempt_document((id, record): &(AttemptId, AttemptRecord)) -> Json {
+    json!({
+        "chunk": id.chunk.chunk,
+        "attempt": record.attempt,
+        "outcome": record.outcome.map(Outcome::as_str),
+        "reason": record.reason,
+    })
+}
+
 fn threads(wanted: Option<u16>) -> Result<NonZeroUsize> {
     match wanted {
         Some(wanted) => NonZeroUsize::new(wanted.into()).context("--threads must be 1 at least"),
@@ -158,4 +211,25 @@ fn threads(wanted: Option<u16>) -> Result<NonZeroUsize> {
 #[expect(clippy::disallowed_methods, reason = "there is no database here whose clock could be asked")]
 fn now() -> Timestamp {
     Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_chunk_fails_the_command_and_nobody_is_sent_to_a_server() {
+        let out = Path::new("values.csv");
+        let settled = Progress { chunks: 12, done: 12, ..Progress::default() };
+        let dead = Progress { chunks: 12, done: 10, dead: 2, ..Progress::default() };
+
+        assert!(all_settled(&settled, out).is_ok());
+        let why = all_settled(&dead, out).unwrap_err().to_string();
+        assert!(why.starts_with("2 of 12 chunks used up their attempts"), "{why}");
+        assert!(why.contains("values.csv says dead_chunk"), "{why}");
+        for said in [why, meaning(DEAD_CHUNK)] {
+            assert!(!said.contains("dead-letters"), "{said}");
+        }
+        assert_eq!(meaning("no_purchase"), runs::meaning("no_purchase"));
+    }
 }

@@ -20,6 +20,9 @@ use crate::output::{RunBar, count, duration, money, table};
 /// How often a run that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// The code of those whose chunk is dead.
+pub(crate) const DEAD_CHUNK: &str = "dead_chunk";
+
 /// Attempts that are told of.
 pub(crate) const TOLD_ATTEMPTS: u32 = 40;
 
@@ -62,7 +65,7 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
         println!("{}", summary_document(&run, &model, &summary));
         return Ok(());
     }
-    tell(&run, &model, &summary);
+    tell(&run, &model, &summary, meaning);
     tell_story(&story);
     Ok(())
 }
@@ -155,8 +158,13 @@ fn row(run: &RunRecord, now: Timestamp) -> Vec<String> {
     ]
 }
 
-/// Sums a run up for a person.
-pub(crate) fn tell(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) {
+/// Sums a run up for a person; `meaning` says what a rejection's code means.
+pub(crate) fn tell(
+    run: &RunRecord,
+    model: &ModelVersion,
+    summary: &RunSummary,
+    meaning: impl Fn(&str) -> String,
+) {
     let progress = &run.progress;
     let took = took(run, run.planned_at);
     let allowed = run.deadline_at.duration_since(run.planned_at).unsigned_abs();
@@ -270,7 +278,7 @@ pub(crate) fn tell_story(story: &[(AttemptId, AttemptRecord)]) {
 pub(crate) fn meaning(code: &str) -> String {
     match Rejection::from_code(code) {
         Some(rejection) => rejection.to_string(),
-        None if code == "dead_chunk" => "its chunk used up its attempts; `ltv dead-letters list`".into(),
+        None if code == DEAD_CHUNK => "its chunk used up its attempts; `ltv dead-letters list`".into(),
         None => code.to_owned(),
     }
 }

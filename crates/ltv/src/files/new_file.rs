@@ -19,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 const MOST_LINKS: u32 = 40;
 
 /// Written beside its name; left alone, it is taken away again.
+#[derive(Debug)]
 pub(crate) struct NewFile {
     name: PathBuf,
     writer: BufWriter<File>,
@@ -27,6 +28,7 @@ pub(crate) struct NewFile {
 }
 
 /// A file that has not got its name yet.
+#[derive(Debug)]
 struct Naming {
     partial: PathBuf,
     target: PathBuf,
@@ -48,12 +50,11 @@ impl NewFile {
             refuse_inputs(path, found, inputs)?;
         }
         let straight = found.as_ref().and_then(|found| straight_to(path, found));
-        let (file, naming) = match straight {
-            Some(file) => (file.with_context(|| format!("open {name} to write to it"))?, None),
-            None => {
-                let (file, naming) = Naming::begin(path, found.as_ref())?;
-                (file, Some(naming))
-            }
+        let (file, naming) = if let Some(file) = straight {
+            (file.with_context(|| format!("open {name} to write to it"))?, None)
+        } else {
+            let (file, naming) = Naming::begin(path, found.as_ref())?;
+            (file, Some(naming))
         };
         Ok(Self { name: path.to_owned(), writer: BufWriter::new(file), naming })
     }
@@ -221,7 +222,7 @@ mod tests {
 
     #[track_caller]
     fn refused(path: &Path, inputs: &[&Path]) -> String {
-        format!("{:#}", NewFile::create(path, inputs).err().expect("it is refused"))
+        format!("{:#}", NewFile::create(path, inputs).expect_err("it is refused"))
     }
 
     #[test]

@@ -1,7 +1,4 @@
 //! The same files without a database: rows as they are read, for those who need no more.
-//!
-//! `now` is the clock: what is later has not happened, and is rejected as `ltv load` does. [`Timestamp::MAX`] leaves it
-//! to the caller to say what the future is.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -11,13 +8,39 @@ use std::thread;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use store::postgres::source::{AcquisitionCost, Customer, Subscription, Transaction};
+use store::postgres::source::{AcquisitionCost, Customer, Relation, Subscription, Transaction};
 
 use super::row::{
     AcquisitionCostColumns, Columns, CustomerColumns, Problem, Reason, Row, SubscriptionColumns,
     TransactionColumns,
 };
 use super::table::Table;
+use super::{Progress, ROWS_BETWEEN_SIGNS, Stage};
+
+/// A file to be read row by row.
+#[derive(Clone, Copy)]
+pub(crate) struct FileToRead<'a> {
+    pub(crate) path: &'a Path,
+    /// The clock: what is later has not happened, and is rejected as `ltv load` does. [`Timestamp::MAX`] leaves it to
+    /// the caller to say what the future is.
+    pub(crate) now: Timestamp,
+    /// Whether it has been read before.
+    pub(crate) is_again: bool,
+    /// Is told now and then how far the reading is.
+    pub(crate) progress: &'a dyn Fn(Progress),
+}
+
+impl<'a> FileToRead<'a> {
+    /// A file that is read without a word, and whatever the clock says.
+    fn quietly(path: &'a Path) -> Self {
+        Self { path, now: Timestamp::MAX, is_again: false, progress: &|_| {} }
+    }
+
+    fn tell(&self, relation: Relation, rows: u64, bytes: u64, total_bytes: u64) {
+        let stage = if self.is_again { Stage::ReadingAgain(relation) } else { Stage::Reading(relation) };
+        (self.progress)(Progress { stage, rows, bytes, total_bytes });
+    }
+}
 
 /// What became of a file's rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,61 +87,66 @@ pub(crate) struct Line {
 
 /// Reads a file of transactions.
 pub(crate) fn transactions(path: &Path, mut each: impl FnMut(Transaction)) -> Result<ReadReport> {
-    read(path, Timestamp::MAX, |columns: &TransactionColumns, row| columns.transaction(row).map(&mut each))
+    read(&FileToRead::quietly(path), |columns: &TransactionColumns, row| {
+        columns.transaction(row).map(&mut each)
+    })
 }
 
 /// Reads from a file of customers to which segment each belongs.
 pub(crate) fn segments(path: &Path, mut each: impl FnMut((i64, String))) -> Result<ReadReport> {
-    read(path, Timestamp::MAX, |columns: &CustomerColumns, row| columns.segment(row).map(&mut each))
+    read(&FileToRead::quietly(path), |columns: &CustomerColumns, row| columns.segment(row).map(&mut each))
 }
 
 /// Reads a file of customers, each with its line.
 pub(crate) fn customers(
-    path: &Path,
-    now: Timestamp,
+    file: &FileToRead<'_>,
     mut each: impl FnMut(u64, &Customer<'_>),
 ) -> Result<ReadReport> {
-    read(path, now, |columns: &CustomerColumns, row| {
-        columns.customer(row, |customer| each(row.line, customer))
-    })
+    read(file, |columns: &CustomerColumns, row| columns.customer(row, |customer| each(row.line, customer)))
 }
 
 /// Reads a file of subscriptions, each with its line.
 pub(crate) fn subscriptions(
-    path: &Path,
-    now: Timestamp,
+    file: &FileToRead<'_>,
     mut each: impl FnMut(u64, &Subscription<'_>),
 ) -> Result<ReadReport> {
-    read(path, now, |columns: &SubscriptionColumns, row| {
+    read(file, |columns: &SubscriptionColumns, row| {
         columns.subscription(row, |subscription| each(row.line, subscription))
     })
 }
 
 /// Reads a file of acquisition costs, each with its line.
 pub(crate) fn acquisition_costs(
-    path: &Path,
-    now: Timestamp,
+    file: &FileToRead<'_>,
     mut each: impl FnMut(u64, AcquisitionCost),
 ) -> Result<ReadReport> {
-    read(path, now, |columns: &AcquisitionCostColumns, row| {
-        columns.cost(row).map(|cost| each(row.line, cost))
-    })
+    read(file, |columns: &AcquisitionCostColumns, row| columns.cost(row).map(|cost| each(row.line, cost)))
 }
 
 fn read<C: Columns>(
-    path: &Path,
-    now: Timestamp,
+    file: &FileToRead<'_>,
     mut each: impl FnMut(&C, &Row<'_>) -> Result<(), Problem>,
 ) -> Result<ReadReport> {
-    let mut table = Table::<C>::open(path)?;
+    let mut table = Table::<C>::open(file.path)?;
     let mut report = ReadReport::default();
-    while let Some(row) = table.next_as(now, &mut each)? {
+    file.tell(C::RELATION, 0, 0, table.total_bytes());
+    while let Some(row) = table.next_as(file.now, &mut each)? {
         report.rows += 1;
+        if report.rows.is_multiple_of(ROWS_BETWEEN_SIGNS) {
+            file.tell(C::RELATION, report.rows, table.bytes_read(), table.total_bytes());
+        }
         if let Err(problem) = row {
             report.reject(table.line(), problem.reason, || problem.detail);
         }
     }
     Ok(report)
+}
+
+/// Lines that are handed over, and how far in the file they reach.
+struct LinesAhead {
+    lines: Vec<Line>,
+    rows: u64,
+    bytes: u64,
 }
 
 /// Rows that are handed over at a time.
@@ -130,19 +158,20 @@ const AHEAD: usize = 8;
 /// Reads a file of transactions on a thread of its own, ahead of who takes them, many lines at a time. Breaking ends
 /// the reading, and the report speaks of what was read.
 pub(crate) fn transactions_ahead(
-    path: &Path,
-    now: Timestamp,
+    file: &FileToRead<'_>,
     mut each: impl FnMut(&[Line]) -> ControlFlow<()>,
 ) -> Result<ReadReport> {
-    let table = Table::<TransactionColumns>::open(path)?;
+    let table = Table::<TransactionColumns>::open(file.path)?;
+    let (now, total_bytes) = (file.now, table.total_bytes());
+    file.tell(Relation::Transactions, 0, 0, total_bytes);
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
         let reading = scope.spawn(move || read_batches(table, now, |batch| sender.send(batch).is_ok()));
-        for batch in receiver {
-            let batch: Vec<Line> = batch;
-            if each(&batch).is_break() {
+        for LinesAhead { lines, rows, bytes } in receiver {
+            if each(&lines).is_break() {
                 break; // The receiver goes, and with it the reading ends.
             }
+            file.tell(Relation::Transactions, rows, bytes, total_bytes);
         }
         reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -152,7 +181,7 @@ pub(crate) fn transactions_ahead(
 fn read_batches(
     mut table: Table<TransactionColumns>,
     now: Timestamp,
-    is_taken: impl Fn(Vec<Line>) -> bool,
+    is_taken: impl Fn(LinesAhead) -> bool,
 ) -> Result<ReadReport> {
     let mut report = ReadReport::default();
     let mut batch = Vec::with_capacity(LINES);
@@ -162,10 +191,13 @@ fn read_batches(
             Ok(transaction) => batch.push(Line { line: table.line(), transaction }),
             Err(problem) => report.reject(table.line(), problem.reason, || problem.detail),
         }
-        if batch.len() == LINES && !is_taken(std::mem::replace(&mut batch, Vec::with_capacity(LINES))) {
-            return Ok(report);
+        if batch.len() == LINES {
+            let lines = std::mem::replace(&mut batch, Vec::with_capacity(LINES));
+            if !is_taken(LinesAhead { lines, rows: report.rows, bytes: table.bytes_read() }) {
+                return Ok(report);
+            }
         }
     }
-    is_taken(batch);
+    is_taken(LinesAhead { lines: batch, rows: report.rows, bytes: table.bytes_read() });
     Ok(report)
 }

@@ -32,7 +32,8 @@ use tokio_postgres::Client;
 pub use row::Reason;
 
 pub(crate) use direct::{
-    Line, ReadReport, acquisition_costs, customers, segments, subscriptions, transactions, transactions_ahead,
+    FileToRead, Line, ReadReport, acquisition_costs, customers, segments, subscriptions, transactions,
+    transactions_ahead,
 };
 pub(crate) use input::Input;
 pub(crate) use row::{believe, read_amount, read_time};
@@ -40,6 +41,8 @@ pub(crate) use row::{believe, read_amount, read_time};
 use rejects::{Rejected, RejectsFile, write_rejects};
 use row::{AcquisitionCostColumns, Columns, CustomerColumns, SubscriptionColumns, TransactionColumns};
 use table::{Outcome, Table};
+
+const NOT_LOADED: &str = "nothing was loaded";
 
 /// What to load.
 #[derive(Clone, Debug)]
@@ -65,6 +68,8 @@ pub struct LoadInput {
 pub enum Stage {
     /// Reading a file.
     Reading(Relation),
+    /// Reading a file once more.
+    ReadingAgain(Relation),
     /// Checking and inserting its rows.
     Inserting(Relation),
     /// Writing the rejected rows down.
@@ -79,6 +84,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Reading(relation) => return f.pad(&format!("reading {relation}")),
+            Self::ReadingAgain(relation) => return f.pad(&format!("reading {relation} again")),
             Self::Inserting(relation) => return f.pad(&format!("inserting {relation}")),
             Self::WritingRejects => "writing rejects",
             Self::Committing => "committing",
@@ -179,7 +185,7 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
     let transactions = open::<TransactionColumns>(input.transactions.as_deref()).await?;
     let subscriptions = open::<SubscriptionColumns>(input.subscriptions.as_deref()).await?;
     let costs = open::<AcquisitionCostColumns>(input.acquisition_costs.as_deref()).await?;
-    let rejects = RejectsFile::create(&input.rejects)?;
+    let rejects = RejectsFile::create(&input.rejects, &input.paths())?;
 
     let writer = SourceWriter::begin(client, &relations).await?;
     let loading = Loading { writer: &writer, progress: &progress };
@@ -193,7 +199,7 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
     let (acquisition_costs, mut rejects) = loading.report::<AcquisitionCostColumns>(costs, rejects).await?;
     loading.report_stage(Stage::Committing);
     rejects.flush()?;
-    writer.commit().await.context("nothing was loaded")?;
+    writer.commit().await.context(NOT_LOADED)?;
 
     rejects.finish()?;
     progress(Progress { stage: Stage::Tidying, rows: 0, bytes: 0, total_bytes: 0 });
@@ -203,6 +209,11 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
 }
 
 impl LoadInput {
+    fn paths(&self) -> Vec<&Path> {
+        let files = [&self.customers, &self.transactions, &self.subscriptions, &self.acquisition_costs];
+        files.into_iter().flatten().map(PathBuf::as_path).collect()
+    }
+
     /// What the files fill, in the order in which it is filled.
     fn relations(&self) -> Vec<Relation> {
         let files = [
@@ -261,7 +272,7 @@ impl<P: Fn(Progress)> Loading<'_, '_, P> {
         let path = table.path().to_owned();
         let (batches, reading) = self.read(table, Stage::Reading(C::RELATION));
         let staged = self.writer.stage(C::RELATION, batches).await;
-        let scan = reading.await??;
+        let scan = reading.await?.context(NOT_LOADED)?;
         staged.with_context(|| not_loaded(&path))?;
         self.report_stage(Stage::Inserting(C::RELATION));
         let conflicts = self.writer.check(C::RELATION, scan.numbering).await?;
@@ -320,7 +331,7 @@ impl<P: Fn(Progress)> Loading<'_, '_, P> {
         let writing = spawn_blocking(move || {
             let table = Table::<C>::open(&path)?;
             let rejected = write_rejects(table, now, receiver, &mut rejects)?;
-            Ok((rejected, rejects))
+            anyhow::Ok((rejected, rejects))
         });
         let mut conflicts = std::pin::pin!(self.writer.conflicts(C::RELATION).await?);
         while let Some(conflict) = conflicts.try_next().await? {
@@ -329,7 +340,7 @@ impl<P: Fn(Progress)> Loading<'_, '_, P> {
             }
         }
         drop(sender);
-        writing.await?
+        writing.await?.context(NOT_LOADED)
     }
 
     fn report_stage(&self, stage: Stage) {
@@ -338,7 +349,7 @@ impl<P: Fn(Progress)> Loading<'_, '_, P> {
 }
 
 fn not_loaded(path: &Path) -> String {
-    format!("{}: nothing was loaded", path.display())
+    format!("{}: {NOT_LOADED}", path.display())
 }
 
 impl Inserted {

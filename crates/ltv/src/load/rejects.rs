@@ -1,7 +1,6 @@
 //! The file of rejected rows.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::row::{Columns, Problem, Reason};
 use super::table::{Outcome, Table};
+use crate::files::NewFile;
 
 /// How many rows were rejected for which reason.
 pub(super) type Rejected = BTreeMap<Reason, u64>;
@@ -20,19 +20,14 @@ pub(super) type Rejected = BTreeMap<Reason, u64>;
 #[derive(Debug)]
 pub(super) struct RejectsFile {
     path: PathBuf,
-    partial: PathBuf,
-    writer: csv::Writer<File>,
-    is_finished: bool,
+    writer: csv::Writer<NewFile>,
 }
 
 impl RejectsFile {
-    pub(super) fn create(path: &Path) -> Result<Self> {
-        let mut name = path.file_name().context("the rejects file needs a name")?.to_owned();
-        name.push(".partial");
-        let partial = path.with_file_name(name);
-        let file = File::create(&partial).with_context(|| format!("create {}", partial.display()))?;
-        let writer = csv::Writer::from_writer(file);
-        let mut rejects = Self { path: path.to_owned(), partial, writer, is_finished: false };
+    /// Begins the file; `inputs` are loaded and must not be written over.
+    pub(super) fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
+        let writer = csv::Writer::from_writer(NewFile::create(path, inputs)?);
+        let mut rejects = Self { path: path.to_owned(), writer };
         rejects.write(["file", "line", "reason", "detail", "row"].map(str::as_bytes))?;
         Ok(rejects)
     }
@@ -52,30 +47,20 @@ impl RejectsFile {
     }
 
     fn write(&mut self, fields: [&[u8]; 5]) -> Result<()> {
-        self.writer.write_record(fields).with_context(|| format!("write {}", self.partial.display()))
+        self.writer.write_record(fields).with_context(|| format!("write {}", self.path.display()))
     }
 
     /// Makes sure that everything is on its way to the disk.
     pub(super) fn flush(&mut self) -> Result<()> {
-        self.writer.flush().with_context(|| format!("write {}", self.partial.display()))
+        self.writer.flush().with_context(|| format!("write {}", self.path.display()))
     }
 
     /// Gives the file its name.
-    pub(super) fn finish(mut self) -> Result<()> {
-        fs::rename(&self.partial, &self.path).with_context(|| {
-            format!("rename {} to {}; the good rows are loaded", self.partial.display(), self.path.display())
-        })?;
-        self.is_finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for RejectsFile {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // The load has failed; an empty file more or less is not worth another error.
-            let _ = fs::remove_file(&self.partial);
-        }
+    pub(super) fn finish(self) -> Result<()> {
+        let file = self.writer.into_inner().map_err(csv::IntoInnerError::into_error);
+        file.map_err(anyhow::Error::from).and_then(NewFile::finish).with_context(|| {
+            format!("the good rows are loaded, the others are not in {}", self.path.display())
+        })
     }
 }
 

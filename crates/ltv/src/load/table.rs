@@ -148,11 +148,11 @@ fn explain<C: Columns>(missing: &MissingColumn, header: &Header, path: &Path) ->
 fn broken(error: &io::Error, path: &Path, records: &Records<Input>) -> anyhow::Error {
     let (name, line) = (path.display(), records.line());
     if !records.source().is_gzip() {
-        return anyhow!("{name}, line {line}: {error}; nothing was loaded");
+        return anyhow!("{name}, line {line}: {error}");
     }
     let what = match error.kind() {
         io::ErrorKind::UnexpectedEof => "the compressed file breaks off".to_owned(),
         _ => format!("the compressed file is damaged ({error})"),
     };
-    anyhow!("{name}, line {line}: {what}; make or copy the file again. Nothing was loaded")
+    anyhow!("{name}, line {line}: {what}; make or copy the file again")
 }

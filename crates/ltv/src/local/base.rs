@@ -1,20 +1,20 @@
 //! All that files say of the customers.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use batch::CustomerId;
 use jiff::Timestamp;
-use model::{Account, ContractModels, Currency, Observation, Rejection};
+use model::{Account, ContractModels, Currency, Observation, PurchaseCounts, Rejection};
 use store::memory::{Accounts, Customer};
 
 use super::costs::Costs;
 use super::customers::Customers;
-use super::histories::{Folded, Histories, Share};
+use super::histories::{Each, Folded, Histories, Share};
 use super::subscriptions::Subscriptions;
-use crate::fitting::{FitData, Summaries};
-use crate::load::{self, Line, ReadReport};
+use crate::cli::SeasonChoice;
+use crate::fitting::{self, FitData, Summaries};
+use crate::load::{self, FileToRead, Progress, ReadReport};
 use crate::output::count;
 
 /// The segment of all where no file names any.
@@ -39,6 +39,17 @@ impl Files {
     }
 }
 
+/// How the files are to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Until when; the midnight after the last transaction if nobody says.
+    pub(crate) as_of: Option<Timestamp>,
+    pub(crate) currency: Currency,
+    pub(crate) season: SeasonChoice,
+    /// What the clock shows.
+    pub(crate) now: Timestamp,
+}
+
 /// What became of a file's lines.
 #[derive(Debug)]
 pub(crate) struct FileReport {
@@ -54,29 +65,35 @@ pub(crate) struct Known {
     histories: Vec<Folded>,
     subscriptions: Subscriptions,
     costs: Costs,
+    /// When everybody bought, where a season is wanted.
+    purchases: Option<PurchaseCounts>,
     pub(crate) reports: Vec<FileReport>,
 }
 
 impl Known {
-    /// Reads the files, up to `as_of` or the midnight after the last transaction. `now` is the clock.
-    pub(crate) fn read(
-        files: &Files,
-        as_of: Option<Timestamp>,
-        currency: Currency,
-        now: Timestamp,
-    ) -> Result<Self> {
+    /// Reads the files; `progress` is told how far that is.
+    pub(crate) fn read(files: &Files, terms: Terms, progress: &dyn Fn(Progress)) -> Result<Self> {
+        let Terms { as_of, currency, season, now } = terms;
+        let is_seasonal = season == SeasonChoice::Estimate;
+        ensure!(
+            !is_seasonal || is_readable_again(&files.transactions),
+            "{}: --season estimate reads the transactions twice, and these can be read only once; make a file of them",
+            files.transactions.display()
+        );
+        let file = |path| FileToRead { path, now, is_again: false, progress };
         let mut reports = Vec::new();
         let mut note = |path: &Path, report: &mut ReadReport| {
             reports.push(FileReport { path: path.to_owned(), report: std::mem::take(report) });
         };
-        let mut customers = files.customers.as_deref().map(|path| Customers::read(path, now)).transpose()?;
+        let mut customers =
+            files.customers.as_deref().map(|path| Customers::read(&file(path))).transpose()?;
         if let (Some(path), Some(customers)) = (&files.customers, &mut customers) {
             note(path, &mut customers.report);
         }
 
         let known = customers.as_ref().map(Customers::ids);
         let before_us = as_of.map_or(i64::MAX, Timestamp::as_microsecond);
-        let mut look = looks(&files.transactions, now);
+        let mut look = looks(file(&files.transactions));
         let mut histories = Histories::read(before_us, known.as_deref(), currency, Share::USUAL, &mut look)?;
         note(&files.transactions, &mut histories.report);
         let as_of = match as_of {
@@ -85,21 +102,21 @@ impl Known {
                 .with_context(|| format!("{}: there are no transactions", files.transactions.display()))?,
         };
         let observation = Observation::new(as_of.as_microsecond(), currency);
-        let (histories, _) = histories.finish(&observation, false, &mut look)?;
+        let (histories, purchases) = histories.finish(&observation, is_seasonal, &mut look)?;
 
         let is_known =
             |customer: i64| histories.binary_search_by_key(&customer, |folded| folded.customer).is_ok();
         let mut subscriptions = Subscriptions::default();
         if let Some(path) = &files.subscriptions {
-            subscriptions = Subscriptions::read(path, now, is_known)?;
+            subscriptions = Subscriptions::read(&file(path), is_known)?;
             note(path, &mut subscriptions.report);
         }
         let mut costs = Costs::default();
         if let Some(path) = &files.acquisition_costs {
-            costs = Costs::read(path, now, currency, is_known)?;
+            costs = Costs::read(&file(path), currency, is_known)?;
             note(path, &mut costs.report);
         }
-        Ok(Self { observation, customers, histories, subscriptions, costs, reports })
+        Ok(Self { observation, customers, histories, subscriptions, costs, purchases, reports })
     }
 
     /// The moment that the customers are valued for.
@@ -108,7 +125,7 @@ impl Known {
     }
 
     /// What the models are fitted to: the same as when `ltv fit` reads the same customers from a database.
-    pub(crate) fn fit_data(&self) -> FitData {
+    pub(crate) fn fit_data(&self) -> Result<FitData> {
         // Contracts are read by their tenures; which model each has does not matter here.
         let contracts = ContractModels::default();
         let mut summaries = Summaries::with_capacity(self.histories.len());
@@ -117,7 +134,9 @@ impl Known {
             Ok(())
         })
         .expect("nothing here fails");
-        FitData::of(summaries, self.subscriptions.tenures(&self.observation), self.observation.last_day())
+        let season = self.purchases.as_ref().map(fitting::estimated).transpose()?;
+        let tenures = self.subscriptions.tenures(&self.observation);
+        Ok(FitData::of(summaries, tenures, season, self.observation.last_day()))
     }
 
     /// The base that the night values: who was a customer at that moment, and what is known of him.
@@ -175,20 +194,22 @@ impl FileReport {
 }
 
 /// Looks at a file of transactions, as often as it is asked.
-fn looks(
-    path: &Path,
-    now: Timestamp,
-) -> impl FnMut(&mut dyn FnMut(&[Line]) -> ControlFlow<()>) -> Result<ReadReport> {
-    let mut is_again = false;
+fn looks(mut file: FileToRead<'_>) -> impl FnMut(Each<'_>) -> Result<ReadReport> {
     move |each| {
-        // What comes through a pipe is gone once it was read.
         ensure!(
-            !std::mem::replace(&mut is_again, true) || path.is_file(),
+            !file.is_again || is_readable_again(file.path),
             "{}: its lines are not in order, so it has to be read again, and can be read only once; make a file of it",
-            path.display()
+            file.path.display()
         );
-        load::transactions_ahead(path, now, each)
+        let report = load::transactions_ahead(&file, each);
+        file.is_again = true;
+        report
     }
+}
+
+/// Whether a file can be read more than once, if it is there: what comes through a pipe is gone once it was read.
+fn is_readable_again(path: &Path) -> bool {
+    !path.exists() || path.is_file()
 }
 
 /// A customer of whom nothing is known but that he bought.

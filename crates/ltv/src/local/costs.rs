@@ -1,14 +1,11 @@
 //! What it cost to win each customer.
 
-use std::path::Path;
-
 use anyhow::Result;
-use jiff::Timestamp;
 use model::{Currency, Rejection};
 use store::postgres::source::Conflict;
 
 use super::histories::unknown_customer;
-use crate::load::{self, ReadReport, Reason};
+use crate::load::{self, FileToRead, ReadReport, Reason};
 
 /// The costs of a file, by customer, each customer once.
 #[derive(Debug, Default)]
@@ -22,13 +19,12 @@ impl Costs {
     /// Reads a file. Of several costs of one customer the first line counts; a cost in another currency than the run's
     /// is a rejection of the customer.
     pub(super) fn read(
-        path: &Path,
-        now: Timestamp,
+        file: &FileToRead<'_>,
         currency: Currency,
         is_known: impl Fn(i64) -> bool,
     ) -> Result<Self> {
         let mut rows = Vec::new();
-        let mut report = load::acquisition_costs(path, now, |line, cost| {
+        let mut report = load::acquisition_costs(file, |line, cost| {
             let is_foreign = cost.currency != currency;
             let cost_minor = if is_foreign { Err(Rejection::ForeignCurrency) } else { Ok(cost.cost_minor) };
             rows.push((cost.customer_id, line, cost_minor));

@@ -1,7 +1,6 @@
 //! Who the customers are, where a file says so.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use anyhow::Result;
 use batch::CustomerId;
@@ -10,7 +9,7 @@ use store::memory::Customer;
 use store::postgres::source::Conflict;
 
 use super::names::Names;
-use crate::load::{self, ReadReport, Reason};
+use crate::load::{self, FileToRead, ReadReport, Reason};
 
 /// The customers of a file, by their number.
 #[derive(Debug, Default)]
@@ -34,9 +33,9 @@ struct Row {
 
 impl Customers {
     /// Reads a file. A number, or an external id, belongs to the first line that names it.
-    pub(super) fn read(path: &Path, now: Timestamp) -> Result<Self> {
+    pub(super) fn read(file: &FileToRead<'_>) -> Result<Self> {
         let mut customers = Self::default();
-        let report = load::customers(path, now, |line, customer| {
+        let report = load::customers(file, |line, customer| {
             let begin = customers.external_ids.len() as u64;
             customers.external_ids.push_str(customer.external_id);
             customers.rows.push(Row {

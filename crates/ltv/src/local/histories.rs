@@ -24,8 +24,11 @@ use super::numbers::{Numbers, Repeats};
 use super::season::SeasonCount;
 use crate::load::{Line, ReadReport, Reason};
 
-/// Looks at the file: hands its lines to what it is given, until that breaks.
-pub(super) type Look<'a> = dyn FnMut(&mut dyn FnMut(&[Line]) -> ControlFlow<()>) -> Result<ReadReport> + 'a;
+/// Takes the lines of a file, many at a time, until it breaks.
+pub(super) type Each<'a> = &'a mut dyn FnMut(&[Line]) -> ControlFlow<()>;
+
+/// Looks at the file, and hands out its lines.
+pub(super) type Look<'a> = dyn FnMut(Each<'_>) -> Result<ReadReport> + 'a;
 
 /// What a look may keep: so many numbers or lines for each customer, and as many as do no harm where they are few. A
 /// line takes 48 bytes with the room to sort it, a word of numbers less.
@@ -109,23 +112,35 @@ impl Histories {
             }
             ControlFlow::Continue(())
         })?;
+        if !ascends {
+            let begin = || Self::over(known, currency, share);
+            (histories, report) = Self::read_with_numbers(before_us, begin, look)?;
+        }
+        histories.report.take_up(report);
+        Ok(histories)
+    }
+
+    /// Reads them once for each share of their numbers; the last time, what is pushed is right.
+    fn read_with_numbers(
+        before_us: i64,
+        begin: impl Fn() -> Self,
+        look: &mut Look<'_>,
+    ) -> Result<(Self, ReadReport)> {
         let mut numbers = Numbers::new();
-        while !ascends {
-            histories = Self::over(known, currency, share);
-            report = look(&mut |lines| {
+        loop {
+            let mut histories = begin();
+            let report = look(&mut |lines| {
                 for line in lines {
                     histories.push_once(line, before_us, &mut numbers);
                 }
                 ControlFlow::Continue(())
             })?;
             if numbers.is_whole() {
-                break;
+                histories.repeats = numbers.into_repeats();
+                return Ok((histories, report));
             }
             numbers.look_on();
         }
-        histories.repeats = numbers.into_repeats();
-        histories.report.take_up(report);
-        Ok(histories)
     }
 
     /// Closes every history at the end of the observation, by customer, and counts for the season if that is wanted.
@@ -336,7 +351,7 @@ mod tests {
         let numbered = transactions.iter().zip(2..);
         let lines: Vec<Line> = numbered.map(|(&transaction, line)| Line { line, transaction }).collect();
         let mut looks = 0;
-        let mut look = |each: &mut dyn FnMut(&[Line]) -> ControlFlow<()>| {
+        let mut look = |each: Each<'_>| {
             looks += 1;
             let _ = lines.chunks(2).try_for_each(each);
             Ok(ReadReport { rows: lines.len() as u64, ..ReadReport::default() })
@@ -396,7 +411,9 @@ mod tests {
         let mut counts = PurchaseCounts::new(first_day, 99).unwrap();
         for days in days.values() {
             let first = days.first().copied().expect("whoever is there has bought");
-            days.iter().for_each(|&day| counts.customers_on(first, day, 1));
+            for &day in days {
+                counts.customers_on(first, day, 1);
+            }
         }
         (folded, counts, rejected)
     }

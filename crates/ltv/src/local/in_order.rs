@@ -93,7 +93,9 @@ mod tests {
             let (mut taken, mut looks) = (Vec::new(), 0);
             loop {
                 looks += 1;
-                lines.iter().for_each(|&line| next.offer(line));
+                for &line in &lines {
+                    next.offer(line);
+                }
                 prop_assert!(next.kept.len() <= most + most / 2);
                 if next.take(|line| taken.push(line.key())) {
                     break;

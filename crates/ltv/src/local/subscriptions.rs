@@ -1,8 +1,6 @@
 //! The customers' subscriptions, kept line by line until the models are known: a line names its plan, and which model
 //! that has, only the models say. Some 64 bytes a line, of which a customer has a few at most.
 
-use std::path::Path;
-
 use anyhow::Result;
 use jiff::Timestamp;
 use model::{ContractModels, Observation, Rejection, Subscribed, Subscription, SubscriptionFold};
@@ -11,7 +9,7 @@ use store::{PlanTenures, TenureCounts};
 
 use super::histories::unknown_customer;
 use super::names::Names;
-use crate::load::{self, ReadReport, Reason};
+use crate::load::{self, FileToRead, ReadReport, Reason};
 
 /// The subscriptions of a file.
 #[derive(Debug, Default)]
@@ -46,9 +44,9 @@ impl Row {
 
 impl Subscriptions {
     /// Reads a file.
-    pub(super) fn read(path: &Path, now: Timestamp, is_known: impl Fn(i64) -> bool) -> Result<Self> {
+    pub(super) fn read(file: &FileToRead<'_>, is_known: impl Fn(i64) -> bool) -> Result<Self> {
         let mut all = Self::default();
-        let report = load::subscriptions(path, now, |line, read| {
+        let report = load::subscriptions(file, |line, read| {
             all.rows.push(Row {
                 customer: read.customer_id,
                 started_at_us: read.started_at.as_microsecond(),
