@@ -48,6 +48,7 @@ pub(super) async fn watch(world: World, store: Memory, cache: impl Cache) {
     let mut versions = (0, 0);
     loop {
         sleep(Duration::from_millis(250)).await;
+        world.hear_panics();
         let snapshot = store.snapshot(PerPriority::default()).await.expect("the store itself is never away");
         for run in &snapshot.runs {
             let before = shown.insert(run.run, run.progress).unwrap_or_default();

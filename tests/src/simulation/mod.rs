@@ -11,18 +11,21 @@
 //! | `remote_*` | a server as a process reaches it |
 //! | `night` | who takes part, and how a night goes |
 //! | `checks` | what must hold meanwhile and at the end |
+//! | `panics` | who panicked, though nobody waited for it |
 //! | `mutation` | the protocol broken on purpose, which the checks must see |
 //!
 //! # What is not simulated
 //!
 //! The servers themselves: what PostgreSQL, RabbitMQ and Redis do when they are killed is for `tests/faults`. Time limits
-//! of calls and breakers belong to the real backends. A panic of a process is a kill.
+//! of calls and breakers belong to the real backends. A panic is no fault that is drawn: whoever panics, but for a
+//! poisoned customer's mathematics, is a bug, and the night went wrong.
 
 mod base;
 mod chance;
 mod checks;
 mod mutation;
 mod night;
+mod panics;
 mod remote_cache;
 mod remote_queue;
 mod remote_store;

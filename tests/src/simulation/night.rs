@@ -1,9 +1,8 @@
 //! One simulated night: who takes part, how it goes, how it must end.
 
 use std::ops::Range;
-use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
 use super::base::{Customers, store_over};
 use super::checks::{self, Expected};
 use super::mutation::Mutation;
+use super::panics;
 use super::remote_cache::RemoteCache;
 use super::remote_queue::{RemoteQueue, Weather};
 use super::remote_store::RemoteStore;
@@ -73,27 +73,29 @@ pub struct Report {
 ///
 /// The same seed and mutation give the same story.
 pub fn night(seed: u64, mutation: Option<Mutation>) -> Report {
-    silence_panics_on_purpose();
+    live(seed, async |world| Night::new(seed, mutation, world).await.live().await)
+}
+
+/// Lives through something in the world of a seed, on one thread and a paused clock, and reports how it went.
+fn live(seed: u64, events: impl AsyncFnOnce(World)) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without input and output needs nothing");
-    runtime.block_on(async { Night::new(seed, mutation).await.live().await })
-}
-
-/// A customer's mathematics that panic on purpose fail his chunk, and need not be told of a thousand times.
-fn silence_panics_on_purpose() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            let is_on_purpose = panic.payload_as_str().is_some_and(|text| text.ends_with("on purpose"));
-            if !is_on_purpose {
-                before(panic);
-            }
-        }));
+    let made = OnceLock::new();
+    // A harness that panics must say in which night.
+    let _ = panics::listening(|| {
+        runtime.block_on(async {
+            let world = made.get_or_init(|| World::new(seed)).clone();
+            events(world).await;
+        });
     });
+    // What it left behind goes first: that must not panic either.
+    drop(runtime);
+    let world = made.into_inner().expect("a world is made from any seed");
+    world.hear_panics();
+    Report { seed, faults: world.faults(), violations: world.violations(), story: world.story() }
 }
 
 /// Lives through the nights of these seeds on so many threads, and hands each report to `each`, in no order. Stops at the
@@ -127,7 +129,6 @@ pub fn nights(
 }
 
 struct Night {
-    seed: u64,
     mutation: Option<Mutation>,
     world: World,
     scene: Scene,
@@ -138,8 +139,7 @@ struct Night {
 }
 
 impl Night {
-    async fn new(seed: u64, mutation: Option<Mutation>) -> Self {
-        let world = World::new(seed);
+    async fn new(seed: u64, mutation: Option<Mutation>, world: World) -> Self {
         let scene = world.draw(Scene::draw);
         world.tell(format_args!("seed {seed}: {scene:?}"));
         let base = Customers::new(seed, scene.customers);
@@ -149,10 +149,10 @@ impl Night {
             None => store,
         };
         let broker = Broker::with_faults(Weather(world.clone()));
-        Self { seed, mutation, world, scene, store, broker, cache: cache::Memory::new(), base }
+        Self { mutation, world, scene, store, broker, cache: cache::Memory::new(), base }
     }
 
-    async fn live(self) -> Report {
+    async fn live(self) {
         let ended = CancellationToken::new();
         let watch = tokio::spawn(checks::watch(self.world.clone(), self.store.clone(), self.cache.clone()));
         let mut lives: Vec<JoinHandle<()>> = Vec::new();
@@ -182,14 +182,10 @@ impl Night {
             }
         }
         watch.abort();
-        let _ = watch.await;
-        checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &self.cache, &expected).await;
-        Report {
-            seed: self.seed,
-            faults: self.world.faults(),
-            violations: self.world.violations(),
-            story: self.world.story(),
+        if !watch.await.is_err_and(|end| end.is_cancelled()) {
+            self.world.violation("nobody watched the night to its end");
         }
+        checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &self.cache, &expected).await;
     }
 
     fn expected(&self, run: RunId, customers: &[CustomerId], terms: ValueTerms) -> Expected {
@@ -221,6 +217,10 @@ impl Night {
                         () = process.died().cancelled() => task.abort(),
                         _ = &mut task => {}
                     }
+                }
+                // Why it did, if it panicked, is heard from the panic itself.
+                if !process.died().is_cancelled() && !process.asked().is_cancelled() {
+                    world.violation(format_args!("{} ended, and nobody had asked it to", process.name()));
                 }
                 if ended.is_cancelled() {
                     return;
@@ -476,4 +476,35 @@ fn night_terms() -> ValueTerms {
 
 fn urgent_terms() -> ValueTerms {
     ValueTerms::new(0.15, 0.5, 0.0, 0.5).expect("the constants are in their domains")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_that_nobody_waits_for_is_a_violation_and_one_on_purpose_is_none() {
+        let report = live(7, async |world| {
+            for text in ["a customer on purpose", "a slot"] {
+                let _ = tokio::spawn(async move { panic!("{text}") }).await;
+            }
+            world.tell("it goes on");
+        });
+
+        assert_eq!(report.violations.len(), 1, "{:?}", report.violations);
+        assert!(report.violations[0].contains("a slot"), "{:?}", report.violations);
+        assert!(report.story[0].ends_with("it goes on"), "{:?}", report.story);
+    }
+
+    #[test]
+    fn a_panic_of_the_harness_is_reported_with_its_seed_and_what_happened_before() {
+        let report = live(7, async |world| {
+            world.tell("it begins");
+            panic!("the harness is wrong");
+        });
+
+        assert_eq!(report.seed, 7);
+        assert!(report.violations[0].contains("the harness is wrong"), "{:?}", report.violations);
+        assert!(report.story[0].ends_with("it begins"), "{:?}", report.story);
+    }
 }

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::chance::Chance;
+use super::panics;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -307,6 +308,11 @@ impl World {
         let mut state = self.lock();
         state.tell(format!("VIOLATION: {what}"));
         state.violations.push(what.to_string());
+    }
+
+    /// Notes the panics since they were last asked for: nobody may panic.
+    pub(super) fn hear_panics(&self) {
+        panics::heard().iter().for_each(|panic| self.violation(panic));
     }
 
     pub(super) fn violations(&self) -> Vec<String> {
