@@ -57,7 +57,8 @@ fn each_broken_rule_of_the_protocol_is_caught_by_some_seed() {
 
         let report = caught.unwrap_or_else(|| panic!("{mutation:?} went unnoticed"));
         println!("{mutation:?} is caught by seed {}: {}", report.seed, report.violations[0]);
+        assert_eq!(report.violations[0].rule, mutation.breaks(), "{}", story(&report));
         // The seed alone did not do it.
-        assert_eq!(night(report.seed, None).violations, [""; 0]);
+        assert_eq!(night(report.seed, None).violations, []);
     }
 }

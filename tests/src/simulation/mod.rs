@@ -12,6 +12,8 @@
 //! | `night` | who takes part, and how a night goes |
 //! | `checks` | what must hold meanwhile and at the end |
 //! | `panics` | who panicked, though nobody waited for it |
+//! | `rule` | what every night is held to |
+//! | `ledger` | what became of each attempt, kept by somebody who does not ask the store |
 //! | `mutation` | the protocol broken on purpose, which the checks must see |
 //!
 //! # What is not simulated
@@ -23,14 +25,17 @@
 mod base;
 mod chance;
 mod checks;
+mod ledger;
 mod mutation;
 mod night;
 mod panics;
 mod remote_cache;
 mod remote_queue;
 mod remote_store;
+mod rule;
 mod world;
 
 pub use mutation::Mutation;
 pub use night::{Report, night, nights};
+pub use rule::{Rule, Violation};
 pub use world::{Fault, Faults};

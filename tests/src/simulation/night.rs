@@ -28,10 +28,11 @@ use super::panics;
 use super::remote_cache::RemoteCache;
 use super::remote_queue::{RemoteQueue, Weather};
 use super::remote_store::RemoteStore;
+use super::rule::{Rule, Violation};
 use super::world::{Faults, Process, World};
 
 /// How long a lease lasts.
-const LEASE: Duration = Duration::from_secs(20);
+pub(super) const LEASE: Duration = Duration::from_secs(20);
 
 /// Longer than anything is on its way: a message, a process that stands still.
 const LONGEST_WAY: Duration = Duration::from_mins(3);
@@ -64,7 +65,7 @@ pub struct Report {
     /// What went wrong in it, by kind.
     pub faults: Faults,
     /// What must not have happened.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
     /// Everything that happened, in order.
     pub story: Vec<String>,
 }
@@ -178,12 +179,12 @@ impl Night {
         ended.cancel();
         for life in lives {
             if timeout(LONGEST, life).await.is_err() {
-                self.world.violation("a process does not end");
+                self.world.violation(Rule::End, "a process does not end");
             }
         }
         watch.abort();
         if !watch.await.is_err_and(|end| end.is_cancelled()) {
-            self.world.violation("nobody watched the night to its end");
+            self.world.violation(Rule::NoPanic, "nobody watched the night to its end");
         }
         checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &self.cache, &expected).await;
     }
@@ -203,7 +204,7 @@ impl Night {
         let (hands, world, ended) = (Arc::new(self.hands()), self.world.clone(), ended.clone());
         tokio::spawn(async move {
             for life in 1_u64.. {
-                let process = Process::new(format!("{name}.{life}"));
+                let process = world.process(format!("{name}.{life}"));
                 let mut task = tokio::spawn(start(Arc::clone(&hands), process.clone()));
                 tokio::select! {
                     biased;
@@ -218,9 +219,13 @@ impl Night {
                         _ = &mut task => {}
                     }
                 }
+                process.ends();
                 // Why it did, if it panicked, is heard from the panic itself.
                 if !process.died().is_cancelled() && !process.asked().is_cancelled() {
-                    world.violation(format_args!("{} ended, and nobody had asked it to", process.name()));
+                    world.violation(
+                        Rule::End,
+                        format_args!("{} ended, and nobody had asked it to", process.name()),
+                    );
                 }
                 if ended.is_cancelled() {
                     return;
@@ -257,7 +262,8 @@ impl Night {
         let orders = names.iter().map(|name| self.dispatch(name, &order));
         let runs = futures_util::future::join_all(orders).await;
         if runs.iter().any(|run| *run != runs[0]) {
-            self.world.violation(format_args!("dispatchers of one night made runs {runs:?}"));
+            self.world
+                .violation(Rule::OneOutcome, format_args!("dispatchers of one night made runs {runs:?}"));
         }
         runs[0]
     }
@@ -277,7 +283,7 @@ impl Night {
     /// Orders something, as often as it takes.
     async fn dispatch(&self, name: &str, order: &Order) -> RunId {
         for life in 1_u64.. {
-            let process = Process::new(format!("{name}.{life}"));
+            let process = self.world.process(format!("{name}.{life}"));
             let dispatching = self.hands().dispatch(process.clone(), order.clone());
             tokio::select! {
                 biased;
@@ -293,7 +299,7 @@ impl Night {
         let began = Instant::now();
         while !self.are_over(expected).await {
             if began.elapsed() > LONGEST {
-                self.world.violation(format_args!("the night is not over after {LONGEST:?}"));
+                self.world.violation(Rule::End, format_args!("the night is not over after {LONGEST:?}"));
                 return;
             }
             sleep(Duration::from_millis(500)).await;
@@ -325,7 +331,7 @@ impl Night {
                 return;
             }
             if began.elapsed() > LONGEST {
-                self.world.violation(format_args!(
+                self.world.violation(Rule::End, format_args!(
                     "not settled after {LONGEST:?}: {waiting:?} messages wait, {open} attempts have no outcome"
                 ));
                 return;
@@ -400,7 +406,7 @@ impl Hands {
         };
         let asked = process.asked().clone();
         if let Err(error) = worker.run(asked.cancelled_owned()).await {
-            self.world.violation(format_args!("{} ended: {error}", process.name()));
+            self.world.violation(Rule::End, format_args!("{} ended: {error}", process.name()));
         }
     }
 
@@ -492,7 +498,8 @@ mod tests {
         });
 
         assert_eq!(report.violations.len(), 1, "{:?}", report.violations);
-        assert!(report.violations[0].contains("a slot"), "{:?}", report.violations);
+        assert_eq!(report.violations[0].rule, Rule::NoPanic);
+        assert!(report.violations[0].what.contains("a slot"), "{:?}", report.violations);
         assert!(report.story[0].ends_with("it goes on"), "{:?}", report.story);
     }
 
@@ -504,7 +511,7 @@ mod tests {
         });
 
         assert_eq!(report.seed, 7);
-        assert!(report.violations[0].contains("the harness is wrong"), "{:?}", report.violations);
+        assert!(report.violations[0].what.contains("the harness is wrong"), "{:?}", report.violations);
         assert!(report.story[0].ends_with("it begins"), "{:?}", report.story);
     }
 }

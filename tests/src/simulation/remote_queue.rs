@@ -11,6 +11,7 @@ use queue::{
 };
 
 use super::checks;
+use super::rule::Rule;
 use super::world::{Fate, Fault, Process, Server, World};
 
 /// Draws what becomes of messages.
@@ -205,7 +206,7 @@ impl Delivery for RemoteDelivery {
         if let Ok(message) = self.message {
             let wrong = checks::ack(&self.queue.store, &self.queue.process, message.chunk).await;
             if let Some(wrong) = wrong {
-                self.queue.world.violation(wrong);
+                self.queue.world.violation(Rule::Ack, wrong);
             }
         }
         let acked = inner.ack().await;

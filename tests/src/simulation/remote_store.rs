@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict,
-    WorkSample,
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, Outcome, PerPriority, RetryPolicy, RunId, Snapshot,
+    Verdict, WorkSample,
 };
 use jiff::Timestamp;
 use store::{
@@ -80,9 +80,21 @@ impl<S: Attempts> Attempts for RemoteStore<S> {
         lease: Duration,
         is_repeat: bool,
     ) -> Result<Begin> {
-        let begun = self.call("begin", self.inner.begin_attempt(chunk, worker, lease, is_repeat)).await?;
+        let world = &self.world;
+        let effect = async {
+            let begun = self.inner.begin_attempt(chunk, worker, lease, is_repeat).await;
+            if is_repeat {
+                world.enter(|ledger| ledger.asked_to_begin(chunk, worker));
+            }
+            if let Ok(Begin::Assigned(assignment)) = &begun {
+                world.enter(|ledger| ledger.begun(assignment.attempt, worker));
+            }
+            begun
+        };
+        let begun = self.call("begin", effect).await?;
         if let Begin::Assigned(assignment) = &begun {
-            self.world.tell(format_args!("{worker} begins {}", assignment.attempt));
+            world.enter(|ledger| ledger.answered(assignment.attempt));
+            world.tell(format_args!("{worker} begins {}", assignment.attempt));
         }
         Ok(begun)
     }
@@ -92,7 +104,11 @@ impl<S: Attempts> Attempts for RemoteStore<S> {
     }
 
     async fn resume_attempt(&self, attempt: AttemptId, lease: Duration) -> Result<Standing> {
-        self.call("resume", self.inner.resume_attempt(attempt, lease)).await
+        let effect = async {
+            self.world.enter(|ledger| ledger.asked(attempt));
+            self.inner.resume_attempt(attempt, lease).await
+        };
+        self.call("resume", effect).await
     }
 
     async fn fail_attempt(
@@ -101,11 +117,26 @@ impl<S: Attempts> Attempts for RemoteStore<S> {
         reason: &str,
         policy: &RetryPolicy,
     ) -> Result<Option<Verdict>> {
-        self.call("record a failure", self.inner.fail_attempt(attempt, reason, policy)).await
+        let effect = async {
+            let verdict = self.inner.fail_attempt(attempt, reason, policy).await;
+            if let Ok(Some(_)) = verdict {
+                self.world.enter(|ledger| ledger.ended(attempt, Outcome::Failed));
+            }
+            verdict
+        };
+        self.call("record a failure", effect).await
     }
 
     async fn give_back(&self, attempt: AttemptId) -> Result<()> {
-        self.call("give back", self.inner.give_back(attempt)).await
+        let effect = async {
+            self.world.enter(|ledger| ledger.ended(attempt, Outcome::GivenBack));
+            self.inner.give_back(attempt).await
+        };
+        let given = self.call("give back", effect).await;
+        if given.is_err() {
+            self.world.enter(|ledger| ledger.given_in_vain(attempt));
+        }
+        given
     }
 
     async fn wait_until_available(&self) {
@@ -121,7 +152,14 @@ impl<S: Values> Values for RemoteStore<S> {
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {
-        let outcome = self.call("commit", self.inner.commit_attempt(attempt, rows)).await?;
+        let effect = async {
+            let outcome = self.inner.commit_attempt(attempt, rows).await;
+            if let Ok(CommitOutcome::Committed) = outcome {
+                self.world.enter(|ledger| ledger.committed(attempt));
+            }
+            outcome
+        };
+        let outcome = self.call("commit", effect).await?;
         self.world.tell(format_args!("{} commits {attempt}: {outcome:?}", self.process.name()));
         Ok(outcome)
     }
@@ -145,7 +183,14 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
     }
 
     async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {
-        let is_rescued = self.call("rescue", self.inner.rescue(term, attempt, verdict)).await?;
+        let effect = async {
+            let is_rescued = self.inner.rescue(term, attempt, verdict).await;
+            if let Ok(true) = is_rescued {
+                self.world.rescued(attempt);
+            }
+            is_rescued
+        };
+        let is_rescued = self.call("rescue", effect).await?;
         if is_rescued {
             self.world.tell(format_args!("{} rescues {attempt}: {verdict:?}", self.process.name()));
         }

@@ -7,18 +7,26 @@
 //!
 //! The **storm** is the time in which faults are drawn; after it comes a calm, in which every night must end well.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::ChunkRef;
+use batch::{AttemptId, ChunkRef, Outcome};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::chance::Chance;
+use super::ledger::{Entry, Ledger};
+use super::night::LEASE;
 use super::panics;
+use super::rule::{Rule, Violation};
+
+/// How long ago a worker was last troubled at the earliest, if its lease runs out because of it: a lease, and the
+/// longest pause between two looks at a store that did not answer.
+const LONGEST_SILENCE: Duration = LEASE.saturating_add(Duration::from_secs(10));
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +146,10 @@ struct ProcessState {
     /// Asked to end in good order.
     asked: CancellationToken,
     stands_until: Mutex<Option<Instant>>,
+    /// Until when it last stood still, or a server did not answer it well.
+    troubled_until: Mutex<Option<Instant>>,
+    /// Its task is over.
+    has_ended: AtomicBool,
     /// The messages it holds, by chunk.
     holds: Mutex<BTreeMap<ChunkRef, u32>>,
     /// What the world does when it dies.
@@ -153,12 +165,14 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    pub(super) fn new(name: String) -> Self {
+    fn new(name: String) -> Self {
         Self(Arc::new(ProcessState {
             name,
             died: CancellationToken::new(),
             asked: CancellationToken::new(),
             stands_until: Mutex::default(),
+            troubled_until: Mutex::default(),
+            has_ended: AtomicBool::new(false),
             holds: Mutex::default(),
             last_rites: Mutex::default(),
         }))
@@ -210,6 +224,25 @@ impl Process {
         *stands = (*stands).max(Some(until));
     }
 
+    fn is_troubled_until(&self, until: Instant) {
+        let mut troubled = self.0.troubled_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *troubled = (*troubled).max(Some(until));
+    }
+
+    fn was_troubled_within(&self, past: Duration) -> bool {
+        let troubled = *self.0.troubled_until.lock().unwrap_or_else(PoisonError::into_inner);
+        troubled.is_some_and(|until| until + past >= Instant::now())
+    }
+
+    /// Its task is over.
+    pub(super) fn ends(&self) {
+        self.0.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.has_ended.load(Ordering::Relaxed)
+    }
+
     /// Goes on when the process does; never if it is dead.
     async fn be_well(&self) {
         loop {
@@ -250,8 +283,10 @@ struct State {
     away_until: BTreeMap<Server, Instant>,
     faults: Faults,
     story: Vec<String>,
-    violations: Vec<String>,
-    gone: BTreeSet<String>,
+    violations: Vec<Violation>,
+    /// All that ever lived, by name.
+    processes: BTreeMap<String, Process>,
+    ledger: Ledger,
 }
 
 impl World {
@@ -277,7 +312,8 @@ impl World {
             faults: Faults::new(),
             story: Vec::new(),
             violations: Vec::new(),
-            gone: BTreeSet::new(),
+            processes: BTreeMap::new(),
+            ledger: Ledger::default(),
         })))
     }
 
@@ -304,18 +340,16 @@ impl World {
     }
 
     /// Notes that something happened which must not.
-    pub(super) fn violation(&self, what: impl fmt::Display) {
-        let mut state = self.lock();
-        state.tell(format!("VIOLATION: {what}"));
-        state.violations.push(what.to_string());
+    pub(super) fn violation(&self, rule: Rule, what: impl fmt::Display) {
+        self.lock().violated(Violation { rule, what: what.to_string() });
     }
 
     /// Notes the panics since they were last asked for: nobody may panic.
     pub(super) fn hear_panics(&self) {
-        panics::heard().iter().for_each(|panic| self.violation(panic));
+        panics::heard().iter().for_each(|panic| self.violation(Rule::NoPanic, panic));
     }
 
-    pub(super) fn violations(&self) -> Vec<String> {
+    pub(super) fn violations(&self) -> Vec<Violation> {
         self.lock().violations.clone()
     }
 
@@ -327,9 +361,53 @@ impl World {
         self.lock().faults.clone()
     }
 
-    /// Whether a process was killed, or asked to end by a fault: what it held may be lost for good.
-    pub(super) fn is_gone(&self, name: &str) -> bool {
-        self.lock().gone.contains(name)
+    /// Starts the life of a process. Its name is unique for each that ever lived.
+    pub(super) fn process(&self, name: String) -> Process {
+        let process = Process::new(name.clone());
+        self.lock().processes.insert(name, process.clone());
+        process
+    }
+
+    /// Looks into the ledger of the attempts.
+    pub(super) fn ledger<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        look(&self.lock().ledger)
+    }
+
+    /// Writes into the ledger of the attempts, which may find that a rule was broken.
+    pub(super) fn enter(&self, entry: impl FnOnce(&mut Ledger) -> Option<Violation>) {
+        let mut state = self.lock();
+        if let Some(violation) = entry(&mut state.ledger) {
+            state.violated(violation);
+        }
+    }
+
+    /// Enters that a chunk was taken from an attempt: from a worker that is dead, or left it behind unheard, or was
+    /// silent for as long as a lease because it stood still or could not reach the store.
+    pub(super) fn rescued(&self, attempt: AttemptId) {
+        let mut state = self.lock();
+        let State { processes, ledger, .. } = &mut *state;
+        ledger.ended(attempt, Outcome::Lost);
+        let Some(entry) = ledger.entry_mut(attempt) else { return };
+        let worker = processes.get(&entry.worker);
+        entry.was_taken_alive = worker.is_some_and(|worker| !worker.has_ended());
+        let may_be = worker.is_none_or(|worker| {
+            worker.died().is_cancelled()
+                || worker.was_troubled_within(LONGEST_SILENCE)
+                || worker.has_ended() && (!entry.is_answered || entry.was_given_in_vain)
+        });
+        if !may_be {
+            let what = format!("{attempt} was taken from {}, which was well", entry.worker);
+            state.violated(Violation { rule: Rule::Lease, what });
+        }
+    }
+
+    /// Whether an attempt may stay charged to its chunk as lost: its worker died; or it was asked to end, and left the
+    /// attempt behind because it never heard of it, could not give it back, or had already been taken for lost.
+    pub(super) fn may_stay_lost(&self, entry: &Entry) -> bool {
+        let state = self.lock();
+        let Some(worker) = state.processes.get(&entry.worker) else { return false };
+        let was_left = !entry.is_answered || entry.was_given_in_vain || entry.was_taken_alive;
+        worker.died().is_cancelled() || worker.asked().is_cancelled() && was_left
     }
 
     pub(super) fn storm_is_over(&self) -> bool {
@@ -345,14 +423,17 @@ impl World {
             self.kill(process);
         }
         if self.strikes(Fault::Hang, &whom) {
-            process.stand_until(Instant::now() + self.draw(|chance| chance.millis(1_000..90_000)));
+            let until = Instant::now() + self.draw(|chance| chance.millis(1_000..90_000));
+            process.stand_until(until);
+            process.is_troubled_until(until);
         }
         if self.strikes(Fault::Drain, &whom) {
-            self.lock().gone.insert(process.name().into());
             process.asked().cancel();
         }
         if self.strikes(Fault::Slow, &whom) {
-            sleep(self.draw(|chance| chance.millis(500..8_000))).await;
+            let pause = self.draw(|chance| chance.millis(500..8_000));
+            process.is_troubled_until(Instant::now() + pause);
+            sleep(pause).await;
         }
         process.be_well().await;
         if self.strikes(Fault::Outage, format_args!("{server:?} at {whom}")) {
@@ -360,11 +441,13 @@ impl World {
             self.lock().away_until.insert(server, until);
         }
         if self.is_away(server) {
+            process.is_troubled_until(Instant::now());
             // Nobody learns at once that a server is gone.
             sleep(Duration::from_millis(50)).await;
             return Err(format!("{server:?} is away"));
         }
         if self.strikes(Fault::Refused, &whom) {
+            process.is_troubled_until(Instant::now());
             return Err("connection reset".into());
         }
         if self.strikes(Fault::LostAnswer, &whom) {
@@ -383,7 +466,11 @@ impl World {
         }
         self.travel().await;
         process.be_well().await;
-        if fate == Fate::AnswerLost { Err("connection closed".into()) } else { Ok(()) }
+        if fate == Fate::AnswerLost {
+            process.is_troubled_until(Instant::now());
+            return Err("connection closed".into());
+        }
+        Ok(())
     }
 
     /// Whether a server cannot be reached.
@@ -405,7 +492,6 @@ impl World {
     /// Ends a process where it stands.
     pub(super) fn kill(&self, process: &Process) {
         self.tell(format_args!("{} dies", process.name()));
-        self.lock().gone.insert(process.name().into());
         process.died().cancel();
         let rites = std::mem::take(&mut *process.0.last_rites.lock().unwrap_or_else(PoisonError::into_inner));
         for rite in rites {
@@ -425,6 +511,11 @@ impl World {
 }
 
 impl State {
+    fn violated(&mut self, violation: Violation) {
+        self.tell(format_args!("VIOLATION: {violation}"));
+        self.violations.push(violation);
+    }
+
     fn tell(&mut self, event: impl fmt::Display) {
         let at = Instant::now().duration_since(self.began).as_secs_f64();
         self.story.push(format!("{at:9.3} s  {event}"));
