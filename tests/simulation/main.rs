@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 use std::thread;
 
-use tests::simulation::{Fault, Faults, Mutation, Report, night, nights};
+use tests::simulation::{Call, Deaths, Fault, Faults, Mutation, Report, night, nights};
 
 /// What a night that went wrong tells.
 fn story(report: &Report) -> String {
@@ -20,10 +20,13 @@ fn threads() -> usize {
 #[test]
 fn a_thousand_nights_end_well_whatever_happens_in_them() {
     let faults = Mutex::new(Faults::new());
+    let deaths = Mutex::new(Deaths::new());
 
     let failed = nights(1..1_001, None, threads(), |report| {
         let mut faults = faults.lock().unwrap();
         report.faults.iter().for_each(|(fault, count)| *faults.entry(fault).or_default() += count);
+        let mut deaths = deaths.lock().unwrap();
+        report.deaths.iter().for_each(|(&at, count)| *deaths.entry(at).or_default() += count);
     });
 
     if let Some(report) = failed {
@@ -36,6 +39,12 @@ fn a_thousand_nights_end_well_whatever_happens_in_them() {
         let count = faults.get(fault.as_str()).copied().unwrap_or(0);
         assert!(count > 20, "{}: {count}", fault.as_str());
     }
+    let deaths = deaths.into_inner().unwrap();
+    println!("{deaths:?}");
+    let pairs =
+        Call::ALL.into_iter().flat_map(|call| [(call, Fault::KilledBefore), (call, Fault::KilledAfter)]);
+    let missed: Vec<_> = pairs.filter(|pair| !deaths.contains_key(pair)).collect();
+    assert_eq!(missed, [], "nobody died there in a thousand nights");
 }
 
 #[test]
@@ -53,7 +62,7 @@ fn a_seed_tells_the_same_story_each_time() {
 #[test]
 fn each_broken_rule_of_the_protocol_is_caught_by_some_seed() {
     for mutation in Mutation::ALL {
-        let caught = nights(1..2_001, Some(mutation), threads(), |_| {});
+        let caught = nights(1..201, Some(mutation), threads(), |_| {});
 
         let report = caught.unwrap_or_else(|| panic!("{mutation:?} went unnoticed"));
         println!("{mutation:?} is caught by seed {}: {}", report.seed, report.violations[0]);

@@ -8,6 +8,7 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `world` | lives of processes, network, weather |
+//! | `call` | by which calls a process does anything to it, and how much goes wrong with each |
 //! | `remote_*` | a server as a process reaches it |
 //! | `night` | who takes part, and how a night goes |
 //! | `checks` | what must hold meanwhile and at the end |
@@ -23,6 +24,7 @@
 //! poisoned customer's mathematics, is a bug, and the night went wrong.
 
 mod base;
+mod call;
 mod chance;
 mod checks;
 mod ledger;
@@ -35,7 +37,8 @@ mod remote_store;
 mod rule;
 mod world;
 
+pub use call::Call;
 pub use mutation::Mutation;
 pub use night::{Report, night, nights};
 pub use rule::{Rule, Violation};
-pub use world::{Fault, Faults};
+pub use world::{Deaths, Fault, Faults};

@@ -29,7 +29,7 @@ use super::remote_cache::RemoteCache;
 use super::remote_queue::{RemoteQueue, Weather};
 use super::remote_store::RemoteStore;
 use super::rule::{Rule, Violation};
-use super::world::{Faults, Process, World};
+use super::world::{Deaths, Faults, Process, World};
 
 /// How long a lease lasts.
 pub(super) const LEASE: Duration = Duration::from_secs(20);
@@ -47,6 +47,8 @@ pub(super) struct Scene {
     chunk_customers: u32,
     workers: u64,
     slots: usize,
+    /// How long a worker may take to finish what it holds when it is asked to end.
+    grace_period: Duration,
     coordinators: u64,
     dispatchers: u64,
     /// A customer whose mathematics panic.
@@ -64,6 +66,8 @@ pub struct Report {
     pub seed: u64,
     /// What went wrong in it, by kind.
     pub faults: Faults,
+    /// At which calls processes died.
+    pub deaths: Deaths,
     /// What must not have happened.
     pub violations: Vec<Violation>,
     /// Everything that happened, in order.
@@ -96,7 +100,13 @@ fn live(seed: u64, events: impl AsyncFnOnce(World)) -> Report {
     drop(runtime);
     let world = made.into_inner().expect("a world is made from any seed");
     world.hear_panics();
-    Report { seed, faults: world.faults(), violations: world.violations(), story: world.story() }
+    Report {
+        seed,
+        faults: world.faults(),
+        deaths: world.deaths(),
+        violations: world.violations(),
+        story: world.story(),
+    }
 }
 
 /// Lives through the nights of these seeds on so many threads, and hands each report to `each`, in no order. Stops at the
@@ -398,7 +408,7 @@ impl Hands {
                 retry: RetryPolicy::default(),
                 compute_on: ComputeOn::TheCaller,
                 delays: || Delays::reconnect().with_jitter(Jitter::None),
-                grace_period: Duration::from_secs(10),
+                grace_period: self.scene.grace_period,
                 alive: Arc::new(|| {}),
                 link: |_, _| {},
                 faults,
@@ -462,6 +472,7 @@ impl Scene {
             chunk_customers: chance.among(3..16) as u32,
             workers: chance.among(1..5),
             slots: chance.among(1..4) as usize,
+            grace_period: chance.millis(500..10_000),
             coordinators: chance.among(1..3),
             dispatchers: chance.among(1..3),
             poison: chance.happens(0.2).then_some(poison),

@@ -10,9 +10,10 @@ use queue::{
     Acked, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, Queue, TraceContext,
 };
 
+use super::call::{Call, Server};
 use super::checks;
 use super::rule::Rule;
-use super::world::{Fate, Fault, Process, Server, World};
+use super::world::{Fate, Fault, Process, World};
 
 /// Draws what becomes of messages.
 pub(super) struct Weather(pub(super) World);
@@ -70,9 +71,9 @@ pub(super) struct RemoteQueue {
 }
 
 impl RemoteQueue {
-    async fn before(&self, what: &str) -> Result<Fate, Error> {
+    async fn before(&self, call: Call) -> Result<Fate, Error> {
         let was_away = self.world.is_away(Server::Broker);
-        let fate = self.world.before(&self.process, Server::Broker, what).await;
+        let fate = self.world.before(&self.process, call).await;
         if self.world.is_away(Server::Broker) && !was_away {
             self.broker.set_health(Health::Away);
             let (broker, world) = (self.broker.clone(), self.world.clone());
@@ -84,7 +85,7 @@ impl RemoteQueue {
         if self.world.strikes(Fault::Amnesia, "the broker") {
             self.broker.forget();
         }
-        fate.map_err(|reason| Error::Unavailable { what: what.into(), reason })
+        fate.map_err(|reason| Error::Unavailable { what: call.as_str().into(), reason })
     }
 }
 
@@ -94,7 +95,7 @@ impl Queue for RemoteQueue {
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
         let count = messages.len();
         let all = |error: Error| vec![Err(error); count];
-        let fate = match self.before("publish").await {
+        let fate = match self.before(Call::Publish).await {
             Ok(fate) => fate,
             Err(error) => return all(error),
         };
@@ -110,7 +111,7 @@ impl Queue for RemoteQueue {
     }
 
     async fn waiting(&self) -> PerPriority<Option<u64>> {
-        let Ok(fate) = self.before("count what waits").await else { return PerPriority::default() };
+        let Ok(fate) = self.before(Call::CountWaiting).await else { return PerPriority::default() };
         let waiting = self.inner.waiting().await;
         if self.world.after(&self.process, fate).await.is_ok() { waiting } else { PerPriority::default() }
     }
@@ -174,8 +175,8 @@ pub(super) struct RemoteDelivery {
 
 impl RemoteDelivery {
     /// Takes it for settling; none if the broker cannot be reached, which gives it to somebody else then.
-    async fn take(&self, what: &str) -> Option<(MemoryDelivery, Fate)> {
-        let fate = self.queue.before(what).await;
+    async fn take(&self, call: Call) -> Option<(MemoryDelivery, Fate)> {
+        let fate = self.queue.before(call).await;
         let inner = self.held.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         if let Ok(message) = self.message {
             self.queue.process.lets_go(message.chunk);
@@ -202,7 +203,7 @@ impl Delivery for RemoteDelivery {
     }
 
     async fn ack(self) -> Acked {
-        let Some((inner, fate)) = self.take("ack").await else { return Acked::NotSent };
+        let Some((inner, fate)) = self.take(Call::Ack).await else { return Acked::NotSent };
         if let Ok(message) = self.message {
             let wrong = checks::ack(&self.queue.store, &self.queue.process, message.chunk).await;
             if let Some(wrong) = wrong {
@@ -215,14 +216,14 @@ impl Delivery for RemoteDelivery {
     }
 
     async fn requeue(self) -> Acked {
-        let Some((inner, fate)) = self.take("requeue").await else { return Acked::NotSent };
+        let Some((inner, fate)) = self.take(Call::Requeue).await else { return Acked::NotSent };
         let acked = inner.requeue().await;
         let _ = self.queue.world.after(&self.queue.process, fate).await;
         acked
     }
 
     async fn dead_letter(self, reason: &str) -> Result<Acked, Error> {
-        let Some((inner, fate)) = self.take("dead-letter").await else { return Ok(Acked::NotSent) };
+        let Some((inner, fate)) = self.take(Call::DeadLetter).await else { return Ok(Acked::NotSent) };
         let acked = inner.dead_letter(reason).await;
         let _ = self.queue.world.after(&self.queue.process, fate).await;
         acked

@@ -18,6 +18,7 @@ use batch::{AttemptId, ChunkRef, Outcome};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::call::{Call, Server};
 use super::chance::Chance;
 use super::ledger::{Entry, Ledger};
 use super::night::LEASE;
@@ -128,13 +129,8 @@ impl Fault {
 /// How many faults of each kind there were.
 pub type Faults = BTreeMap<&'static str, u64>;
 
-/// A server that can be away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Server {
-    Store,
-    Broker,
-    Cache,
-}
+/// How many processes died before, and how many after, each call took effect.
+pub type Deaths = BTreeMap<(Call, Fault), u64>;
 
 /// One process, from its start to its end.
 #[derive(Clone)]
@@ -282,6 +278,7 @@ struct State {
     storm_until: Instant,
     away_until: BTreeMap<Server, Instant>,
     faults: Faults,
+    deaths: Deaths,
     story: Vec<String>,
     violations: Vec<Violation>,
     /// All that ever lived, by name.
@@ -310,6 +307,7 @@ impl World {
             storm_until,
             away_until: BTreeMap::new(),
             faults: Faults::new(),
+            deaths: Deaths::new(),
             story: Vec::new(),
             violations: Vec::new(),
             processes: BTreeMap::new(),
@@ -324,14 +322,17 @@ impl World {
 
     /// Says whether a fault befalls somebody now, and notes it if so.
     pub(super) fn strikes(&self, fault: Fault, whom: impl fmt::Display) -> bool {
+        self.lock().strikes(fault, 1.0, whom)
+    }
+
+    /// Says whether a fault befalls a caller now, and notes it if so.
+    fn befalls(&self, fault: Fault, caller: &Caller<'_>) -> bool {
         let mut state = self.lock();
-        let probability = state.weather.get(&fault).copied().unwrap_or(0.0);
-        let happens = state.chance.happens(probability) && Instant::now() < state.storm_until;
-        if happens {
-            *state.faults.entry(fault.as_str()).or_default() += 1;
-            state.tell(format!("{}: {whom}", fault.as_str()));
+        let befalls = state.strikes(fault, caller.weight(fault), caller);
+        if befalls && matches!(fault, Fault::KilledBefore | Fault::KilledAfter) {
+            *state.deaths.entry((caller.1, fault)).or_default() += 1;
         }
-        happens
+        befalls
     }
 
     /// Adds to the night's story.
@@ -355,6 +356,10 @@ impl World {
 
     pub(super) fn story(&self) -> Vec<String> {
         self.lock().story.clone()
+    }
+
+    pub(super) fn deaths(&self) -> Deaths {
+        self.lock().deaths.clone()
     }
 
     pub(super) fn faults(&self) -> Faults {
@@ -415,28 +420,28 @@ impl World {
     }
 
     /// A process is about to make a call: what becomes of it, or why it fails before it takes effect.
-    pub(super) async fn before(&self, process: &Process, server: Server, what: &str) -> Result<Fate, String> {
-        let whom = format_args!("{} {what}", process.name()).to_string();
+    pub(super) async fn before(&self, process: &Process, call: Call) -> Result<Fate, String> {
+        let (whom, server) = (Caller(process, call), call.server());
         self.travel().await;
         process.be_well().await;
-        if self.strikes(Fault::KilledBefore, &whom) {
+        if self.befalls(Fault::KilledBefore, &whom) {
             self.kill(process);
         }
-        if self.strikes(Fault::Hang, &whom) {
+        if self.befalls(Fault::Hang, &whom) {
             let until = Instant::now() + self.draw(|chance| chance.millis(1_000..90_000));
             process.stand_until(until);
             process.is_troubled_until(until);
         }
-        if self.strikes(Fault::Drain, &whom) {
+        if self.befalls(Fault::Drain, &whom) {
             process.asked().cancel();
         }
-        if self.strikes(Fault::Slow, &whom) {
+        if self.befalls(Fault::Slow, &whom) {
             let pause = self.draw(|chance| chance.millis(500..8_000));
             process.is_troubled_until(Instant::now() + pause);
             sleep(pause).await;
         }
         process.be_well().await;
-        if self.strikes(Fault::Outage, format_args!("{server:?} at {whom}")) {
+        if self.befalls(Fault::Outage, &whom) {
             let until = Instant::now() + self.draw(|chance| chance.millis(500..45_000));
             self.lock().away_until.insert(server, until);
         }
@@ -446,14 +451,14 @@ impl World {
             sleep(Duration::from_millis(50)).await;
             return Err(format!("{server:?} is away"));
         }
-        if self.strikes(Fault::Refused, &whom) {
+        if self.befalls(Fault::Refused, &whom) {
             process.is_troubled_until(Instant::now());
             return Err("connection reset".into());
         }
-        if self.strikes(Fault::LostAnswer, &whom) {
+        if self.befalls(Fault::LostAnswer, &whom) {
             return Ok(Fate::AnswerLost);
         }
-        if self.strikes(Fault::KilledAfter, &whom) {
+        if self.befalls(Fault::KilledAfter, &whom) {
             return Ok(Fate::CallerDies);
         }
         Ok(Fate::Answered)
@@ -510,7 +515,41 @@ impl World {
     }
 }
 
+/// Who makes which call.
+struct Caller<'a>(&'a Process, Call);
+
+impl fmt::Display for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.name(), self.1)
+    }
+}
+
+impl Caller<'_> {
+    /// How often a fault befalls this caller, compared with others.
+    fn weight(&self, fault: Fault) -> f64 {
+        match fault {
+            // A dispatcher has nothing to give back and ends of itself.
+            Fault::Drain if self.0.name().contains("dispatcher") => 0.0,
+            // Then it has something to give back; and a commit that is late for its lease is what the fence is for.
+            Fault::Drain if self.1 == Call::Begin => 10.0,
+            Fault::Hang if self.1 == Call::Commit => 5.0,
+            _ => self.1.weight(),
+        }
+    }
+}
+
 impl State {
+    fn strikes(&mut self, fault: Fault, weight: f64, whom: impl fmt::Display) -> bool {
+        let rate = self.weather.get(&fault).copied().unwrap_or(0.0);
+        // However much is at stake: what always fails never gets any further.
+        let happens = self.chance.happens((rate * weight).min(0.3)) && Instant::now() < self.storm_until;
+        if happens {
+            *self.faults.entry(fault.as_str()).or_default() += 1;
+            self.tell(format_args!("{}: {whom}", fault.as_str()));
+        }
+        happens
+    }
+
     fn violated(&mut self, violation: Violation) {
         self.tell(format_args!("VIOLATION: {violation}"));
         self.violations.push(violation);
