@@ -1,25 +1,24 @@
 //! What must hold: meanwhile, and at the end of every night.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{
-    ChunkRef, ChunkState, CustomerId, Outcome as Ending, PerPriority, Priority, Progress, RetryPolicy, RunId,
-};
-use cache::{Cache, CachedValue};
+use batch::{ChunkRef, ChunkState, CustomerId, Outcome, PerPriority, Priority, Progress, RetryPolicy, RunId};
 use queue::{Memory as Queues, Queue};
 use store::Supervision;
 use store::memory::Memory;
 use tokio::time::sleep;
 
-use super::base::Outcome;
+use super::base::Ordered;
+use super::readers::Readers;
 use super::rule::Rule;
 use super::world::{Process, World};
 
-/// A run, and what an undisturbed valuation of its customers says.
+/// A run, and what it was ordered for.
 pub(super) struct Expected {
     pub(super) run: RunId,
-    pub(super) customers: BTreeMap<CustomerId, Outcome>,
+    pub(super) ordered: Arc<Ordered>,
     /// A customer whose chunk can never be done.
     pub(super) poison: Option<CustomerId>,
 }
@@ -44,11 +43,10 @@ pub(super) async fn open_attempts(store: &Memory, runs: impl Iterator<Item = Run
     open
 }
 
-/// Watches the night: what is shown of its progress is what is committed, and never goes back; readers never see an
-/// older run behind a newer one.
-pub(super) async fn watch(world: World, store: Memory, cache: impl Cache) {
+/// Watches the night: what is shown of its progress is what is committed, and never goes back; and what readers see.
+pub(super) async fn watch(world: World, store: Memory, mut readers: Readers) {
     let mut shown: BTreeMap<RunId, Progress> = BTreeMap::new();
-    let mut versions = (0, 0);
+    let mut ticks = 0_u64;
     loop {
         sleep(Duration::from_millis(250)).await;
         world.hear_panics();
@@ -63,15 +61,11 @@ pub(super) async fn watch(world: World, store: Memory, cache: impl Cache) {
                 );
             }
         }
-        let visible = store.visible_runs().await.expect("the store itself is never away").version;
-        let told = cache.visible().await.ok().flatten().map_or(0, |told| told.version);
-        if visible < versions.0 || told > visible {
-            world.violation(
-                Rule::Readers,
-                format_args!("visible version {visible} after {}, readers know {told}", versions.0),
-            );
+        ticks += 1;
+        // What is visible changes less often.
+        if ticks % 2 == 0 {
+            readers.look().await;
         }
-        versions = (visible, told);
     }
 }
 
@@ -96,24 +90,17 @@ async fn progress_is_exact(world: &World, store: &Memory, run: RunId, shown: &Pr
 }
 
 /// Checks everything that must hold when a night is over.
-pub(super) async fn at_the_end(
-    world: &World,
-    store: &Memory,
-    queues: &Queues,
-    cache: &impl Cache,
-    expected: &[Expected],
-) {
+pub(super) async fn at_the_end(world: &World, store: &Memory, queues: &Queues, expected: &[Expected]) {
     for expected in expected {
         values_are_exact(world, store, expected).await;
         chunks_are_settled(world, store, expected).await;
     }
     nothing_waits(world, queues).await;
-    readers_see_the_newest(world, store, cache, expected).await;
 }
 
 /// Each customer has exactly one value, to the bit, or one rejection; only those of dead chunks have another one than
 /// an undisturbed valuation gives.
-async fn values_are_exact(world: &World, store: &Memory, expected: &Expected) {
+pub(super) async fn values_are_exact(world: &World, store: &Memory, expected: &Expected) {
     let run = expected.run;
     let record = store.run(run).await.expect("the store itself is never away").expect("the run is there");
     if !record.state.is_over() {
@@ -132,7 +119,7 @@ async fn values_are_exact(world: &World, store: &Memory, expected: &Expected) {
     for (customer, _, reason) in &rejections {
         found.entry(*customer).or_default().push((*reason).into());
     }
-    for (customer, outcome) in &expected.customers {
+    for (customer, outcome) in &expected.ordered.customers {
         let told = match outcome {
             _ if dead.contains(customer) => "dead_chunk".to_owned(),
             Ok(value) => format!("{value:?}"),
@@ -195,8 +182,8 @@ async fn attempts_are_told(world: &World, store: &Memory, expected: &Expected) {
         let is_poisoned = expected.poison.is_some_and(|poison| customers.contains(&poison));
         for entry in &story {
             let is_charged_wrongly = match entry.outcome() {
-                Some(Ending::Lost) => !world.may_stay_lost(entry),
-                Some(Ending::Failed) => !is_poisoned,
+                Some(Outcome::Lost) => !world.may_stay_lost(entry),
+                Some(Outcome::Failed) => !is_poisoned,
                 _ => false,
             };
             if is_charged_wrongly {
@@ -217,7 +204,7 @@ async fn attempts_are_told(world: &World, store: &Memory, expected: &Expected) {
 impl Expected {
     /// Whether the poisoned customer gets as far as the mathematics: everybody does, rejected histories too.
     fn is_valued_poison(&self) -> bool {
-        self.poison.is_some_and(|poison| self.customers.contains_key(&poison))
+        self.poison.is_some_and(|poison| self.ordered.customers.contains_key(&poison))
     }
 }
 
@@ -234,29 +221,5 @@ async fn nothing_waits(world: &World, queues: &Queues) {
             Rule::End,
             format_args!("a message that makes sense is among the dead letters: {letter}"),
         );
-    }
-}
-
-/// Readers see the newest visible run's value of each customer, in the store's order of runs; or are sent to the store.
-async fn readers_see_the_newest(world: &World, store: &Memory, cache: &impl Cache, expected: &[Expected]) {
-    let visible = store.visible_runs().await.expect("the store itself is never away");
-    let mut newest: BTreeMap<CustomerId, (RunId, CachedValue)> = BTreeMap::new();
-    for &run in visible.runs.iter().rev() {
-        for valued in store.values_after(run, None, u32::MAX).await.expect("the store itself is never away") {
-            newest.insert(valued.customer, (run, CachedValue::from(&valued.value)));
-        }
-    }
-    let everybody = expected.iter().flat_map(|expected| expected.customers.keys());
-    for &customer in everybody {
-        let read = cache.value(customer).await.ok().flatten();
-        if read.is_some() && read.as_ref() != newest.get(&customer) {
-            world.violation(
-                Rule::Readers,
-                format_args!(
-                    "readers of customer {customer} see {read:?} and not {:?}",
-                    newest.get(&customer)
-                ),
-            );
-        }
     }
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use batch::{Attempt, AttemptId, ChunkRef, Outcome};
 
+use tokio::time::Instant;
+
 use super::rule::{Rule, Violation};
 
 /// What became of every attempt of a night.
@@ -27,6 +29,7 @@ pub(super) struct Entry {
     pub(super) came_back: bool,
     /// How it ended.
     pub(super) end: Option<Outcome>,
+    pub(super) ended_at: Option<Instant>,
     /// How many attempts the chunk was charged for when this one ended, this one included.
     pub(super) charges: u32,
 }
@@ -44,6 +47,7 @@ impl Ledger {
             was_taken_alive: false,
             came_back: false,
             end: None,
+            ended_at: None,
             charges: 0,
         });
         let what = || format!("{id} is the chunk's attempt number {next}");
@@ -67,7 +71,7 @@ impl Ledger {
         let is_open = |latest: &Entry| latest.attempt == id.attempt && latest.end.is_none();
         if entries.last().is_some_and(is_open) {
             let latest = entries.len() - 1;
-            entries[latest].end = Some(outcome);
+            (entries[latest].end, entries[latest].ended_at) = (Some(outcome), Some(Instant::now()));
             entries[latest].charges = entries.iter().filter(|entry| entry.is_charged()).count() as u32;
         }
     }

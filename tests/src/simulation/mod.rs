@@ -11,7 +11,8 @@
 //! | `call` | by which calls a process does anything to it, and how much goes wrong with each |
 //! | `remote_*` | a server as a process reaches it |
 //! | `night` | who takes part, and how a night goes |
-//! | `checks` | what must hold meanwhile and at the end |
+//! | `yesterday` | the run of the night before, which readers see when a night begins |
+//! | `checks`, `readers` | what must hold meanwhile and at the end |
 //! | `panics` | who panicked, though nobody waited for it |
 //! | `rule` | what every night is held to |
 //! | `ledger` | what became of each attempt, kept by somebody who does not ask the store |
@@ -31,11 +32,13 @@ mod ledger;
 mod mutation;
 mod night;
 mod panics;
+mod readers;
 mod remote_cache;
 mod remote_queue;
 mod remote_store;
 mod rule;
 mod world;
+mod yesterday;
 
 pub use call::Call;
 pub use mutation::Mutation;

@@ -21,15 +21,17 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
 
-use super::base::{Customers, store_over};
+use super::base::{Customers, Ordered, store_over};
 use super::checks::{self, Expected};
 use super::mutation::Mutation;
 use super::panics;
+use super::readers::Readers;
 use super::remote_cache::RemoteCache;
 use super::remote_queue::{RemoteQueue, Weather};
 use super::remote_store::RemoteStore;
 use super::rule::{Rule, Violation};
 use super::world::{Deaths, Faults, Process, World};
+use super::yesterday;
 
 /// How long a lease lasts.
 pub(super) const LEASE: Duration = Duration::from_secs(20);
@@ -57,6 +59,10 @@ pub(super) struct Scene {
     work: Duration,
     /// Customers whom somebody wants valued at once, under other terms.
     urgent: Vec<CustomerId>,
+    /// For which moment: before the run of the night before, between the two nights, at tonight's, or after it.
+    urgent_as_of: Timestamp,
+    /// Whether the cache still knows of the night before.
+    is_cache_warm: bool,
 }
 
 /// How a night went.
@@ -165,7 +171,20 @@ impl Night {
 
     async fn live(self) {
         let ended = CancellationToken::new();
-        let watch = tokio::spawn(checks::watch(self.world.clone(), self.store.clone(), self.cache.clone()));
+        let before = self.ordered(&self.base.ids(), terms_before(), as_of_before(), true);
+        let tonight = self.ordered(&self.base.ids(), night_terms(), as_of(), true);
+        let urgent = self.ordered(&self.scene.urgent, urgent_terms(), self.scene.urgent_as_of, false);
+        let run_before = yesterday::finish(&self.store, &self.base, &before, terms_before()).await;
+        if self.scene.is_cache_warm {
+            yesterday::tell(&self.store, &self.cache, run_before, &before).await;
+        }
+        let orders = vec![Arc::clone(&before), Arc::clone(&tonight), Arc::clone(&urgent)];
+        let readers = || {
+            let (world, store) = (self.world.clone(), self.store.clone());
+            let looked_at = [1, 2, 3].map(CustomerId).into_iter().chain(self.scene.urgent.iter().copied());
+            Readers::new(world, store, self.cache.clone(), orders.clone(), looked_at.collect())
+        };
+        let watch = tokio::spawn(checks::watch(self.world.clone(), self.store.clone(), readers()));
         let mut lives: Vec<JoinHandle<()>> = Vec::new();
         for number in 1..=self.scene.workers {
             lives.push(self.keep_alive(format!("worker {number}"), &ended, |night, process| {
@@ -178,10 +197,10 @@ impl Night {
             }));
         }
 
-        let mut expected = vec![self.expected(self.dispatch_all().await, &self.base.ids(), night_terms())];
+        let mut expected = vec![self.expected(self.dispatch_all().await, tonight)];
         if !self.scene.urgent.is_empty() {
             let run = self.dispatch("urgent dispatcher", &self.urgent_order()).await;
-            expected.push(self.expected(run, &self.scene.urgent, urgent_terms()));
+            expected.push(self.expected(run, urgent));
         }
         self.wait_until_over(&expected).await;
         self.wait_until_settled(&expected).await;
@@ -196,12 +215,24 @@ impl Night {
         if !watch.await.is_err_and(|end| end.is_cancelled()) {
             self.world.violation(Rule::NoPanic, "nobody watched the night to its end");
         }
-        checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &self.cache, &expected).await;
+        checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &expected).await;
+        let before = Expected { run: run_before, ordered: before, poison: None };
+        checks::values_are_exact(&self.world, &self.store, &before).await;
+        readers().look_at_the_end().await;
     }
 
-    fn expected(&self, run: RunId, customers: &[CustomerId], terms: ValueTerms) -> Expected {
-        let poison = self.scene.poison;
-        Expected { run, customers: self.base.expected(customers, terms), poison }
+    fn ordered(
+        &self,
+        customers: &[CustomerId],
+        terms: ValueTerms,
+        as_of: Timestamp,
+        is_whole: bool,
+    ) -> Arc<Ordered> {
+        Arc::new(Ordered { as_of, is_whole, customers: self.base.valued(customers, terms, as_of) })
+    }
+
+    fn expected(&self, run: RunId, ordered: Arc<Ordered>) -> Expected {
+        Expected { run, ordered, poison: self.scene.poison }
     }
 
     /// Starts a process, and another one after it whenever it has died or drained, until the night is over.
@@ -282,7 +313,7 @@ impl Night {
         Order {
             selection: Selection::Customers(self.scene.urgent.clone()),
             priority: Priority::Critical,
-            as_of: Some(as_of()),
+            as_of: Some(self.scene.urgent_as_of),
             deadline: Duration::from_mins(1),
             model_version: None,
             terms: urgent_terms(),
@@ -467,6 +498,9 @@ impl Scene {
         let mut urgent: Vec<CustomerId> = (0..chance.among(0..6)).map(|_| someone(chance)).collect();
         urgent.sort_unstable();
         urgent.dedup();
+        let moments =
+            ["2026-06-29T12:00:00Z", "2026-06-30T12:00:00Z", "2026-07-01T00:00:00Z", "2026-07-01T12:00:00Z"]
+                .map(moment);
         Self {
             customers,
             chunk_customers: chance.among(3..16) as u32,
@@ -478,13 +512,28 @@ impl Scene {
             poison: chance.happens(0.2).then_some(poison),
             work: if chance.happens(0.5) { Duration::from_millis(10) } else { chance.millis(1_000..20_000) },
             urgent,
+            urgent_as_of: moments[chance.among(0..4) as usize],
+            is_cache_warm: chance.happens(0.8),
         }
     }
 }
 
-/// The moment that every run values for.
+/// The moment that the night's run values for.
 pub(super) fn as_of() -> Timestamp {
-    "2026-07-01T00:00:00Z".parse().expect("the constant is a moment")
+    moment("2026-07-01T00:00:00Z")
+}
+
+/// The moment that the run of the night before valued for.
+fn as_of_before() -> Timestamp {
+    moment("2026-06-30T00:00:00Z")
+}
+
+fn moment(text: &str) -> Timestamp {
+    text.parse().expect("the constant is a moment")
+}
+
+fn terms_before() -> ValueTerms {
+    ValueTerms::new(0.1, 0.3, 0.0, 0.7).expect("the constants are in their domains")
 }
 
 fn night_terms() -> ValueTerms {

@@ -20,6 +20,7 @@ impl RemoteCache {
         let fate = self.world.before(&self.process, call).await.map_err(away)?;
         if self.world.strikes(Fault::Flush, "the cache") {
             self.inner.empty();
+            self.world.flushed();
         }
         let answer = effect.await;
         self.world.after(&self.process, fate).await.map_err(away)?;
@@ -30,7 +31,11 @@ impl RemoteCache {
 /// What no role asks of a cache is answered at once.
 impl Cache for RemoteCache {
     async fn put_values(&self, run: RunId, values: &[Valued]) -> Result<(), Error> {
-        self.call(Call::PutValues, self.inner.put_values(run, values)).await
+        let put = self.call(Call::PutValues, self.inner.put_values(run, values)).await;
+        if put.is_err() {
+            self.world.not_cached(&self.process, run);
+        }
+        put
     }
 
     async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {

@@ -7,14 +7,14 @@
 //!
 //! The **storm** is the time in which faults are drawn; after it comes a calm, in which every night must end well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::{AttemptId, ChunkRef, Outcome};
+use batch::{AttemptId, ChunkRef, Outcome, RunId};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -146,6 +146,8 @@ struct ProcessState {
     troubled_until: Mutex<Option<Instant>>,
     /// Its task is over.
     has_ended: AtomicBool,
+    /// It was asked to end before the night was over.
+    was_drained: AtomicBool,
     /// The messages it holds, by chunk.
     holds: Mutex<BTreeMap<ChunkRef, u32>>,
     /// What the world does when it dies.
@@ -169,6 +171,7 @@ impl Process {
             stands_until: Mutex::default(),
             troubled_until: Mutex::default(),
             has_ended: AtomicBool::new(false),
+            was_drained: AtomicBool::new(false),
             holds: Mutex::default(),
             last_rites: Mutex::default(),
         }))
@@ -235,6 +238,10 @@ impl Process {
         self.0.has_ended.store(true, Ordering::Relaxed);
     }
 
+    fn was_drained(&self) -> bool {
+        self.0.was_drained.load(Ordering::Relaxed)
+    }
+
     fn has_ended(&self) -> bool {
         self.0.has_ended.load(Ordering::Relaxed)
     }
@@ -284,6 +291,10 @@ struct State {
     /// All that ever lived, by name.
     processes: BTreeMap<String, Process>,
     ledger: Ledger,
+    flushes: u64,
+    flushed_at: Option<Instant>,
+    /// The processes that could not write values of a run to the cache.
+    not_cached: BTreeSet<(String, RunId)>,
 }
 
 impl World {
@@ -312,6 +323,9 @@ impl World {
             violations: Vec::new(),
             processes: BTreeMap::new(),
             ledger: Ledger::default(),
+            flushes: 0,
+            flushed_at: None,
+            not_cached: BTreeSet::new(),
         })))
     }
 
@@ -406,13 +420,39 @@ impl World {
         }
     }
 
+    /// Notes that the cache was emptied.
+    pub(super) fn flushed(&self) {
+        let mut state = self.lock();
+        state.flushes += 1;
+        state.flushed_at = Some(Instant::now());
+    }
+
+    /// How often the cache was emptied.
+    pub(super) fn flushes(&self) -> u64 {
+        self.lock().flushes
+    }
+
+    /// Notes that values of a run were not written to the cache, or only a part of them.
+    pub(super) fn not_cached(&self, process: &Process, run: RunId) {
+        self.lock().not_cached.insert((process.name().to_owned(), run));
+    }
+
+    /// Whether what an attempt committed may be missing in the cache.
+    pub(super) fn may_not_be_cached(&self, entry: &Entry, run: RunId) -> bool {
+        let state = self.lock();
+        let left = |worker: &Process| worker.died().is_cancelled() || worker.was_drained();
+        state.flushed_at >= entry.ended_at
+            || state.not_cached.contains(&(entry.worker.clone(), run))
+            || state.processes.get(&entry.worker).is_none_or(left)
+    }
+
     /// Whether an attempt may stay charged to its chunk as lost: its worker died; or it was asked to end, and left the
     /// attempt behind because it never heard of it, could not give it back, or had already been taken for lost.
     pub(super) fn may_stay_lost(&self, entry: &Entry) -> bool {
         let state = self.lock();
         let Some(worker) = state.processes.get(&entry.worker) else { return false };
         let was_left = !entry.is_answered || entry.was_given_in_vain || entry.was_taken_alive;
-        worker.died().is_cancelled() || worker.asked().is_cancelled() && was_left
+        worker.died().is_cancelled() || worker.was_drained() && was_left
     }
 
     pub(super) fn storm_is_over(&self) -> bool {
@@ -433,6 +473,7 @@ impl World {
             process.is_troubled_until(until);
         }
         if self.befalls(Fault::Drain, &whom) {
+            process.0.was_drained.store(true, Ordering::Relaxed);
             process.asked().cancel();
         }
         if self.befalls(Fault::Slow, &whom) {
@@ -532,7 +573,7 @@ impl Caller<'_> {
             Fault::Drain if self.0.name().contains("dispatcher") => 0.0,
             // Then it has something to give back; and a commit that is late for its lease is what the fence is for.
             Fault::Drain if self.1 == Call::Begin => 10.0,
-            Fault::Hang if self.1 == Call::Commit => 5.0,
+            Fault::Hang if self.1 == Call::Commit => 10.0,
             _ => self.1.weight(),
         }
     }
