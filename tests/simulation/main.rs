@@ -2,6 +2,7 @@
 //!
 //! The harness is `tests/src/simulation`. `scripts/simulate` lives through as many more as one likes.
 
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
@@ -70,4 +71,35 @@ fn each_broken_rule_of_the_protocol_is_caught_by_some_seed() {
         // The seed alone did not do it.
         assert_eq!(night(report.seed, None).violations, []);
     }
+}
+
+/// Runs `simulate` with these arguments: its exit code, and all that it printed.
+fn simulate(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_simulate")).args(arguments).output().unwrap();
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(printed).unwrap())
+}
+
+#[test]
+fn a_night_that_went_wrong_says_how_to_see_it_again_mutation_and_all() {
+    let (code, printed) = simulate(&["--nights", "20", "--mutation", "ack-before-commit"]);
+
+    assert_eq!(code, Some(1), "{printed}");
+    let last = printed.trim_end().lines().last().unwrap();
+    assert!(last.starts_with("`scripts/simulate --nights 1 --first-seed "), "{last}");
+    assert!(last.ends_with(" --mutation ack-before-commit` tells it again"), "{last}");
+}
+
+#[test]
+fn no_nights_and_seeds_beyond_the_last_number_are_wrong_use() {
+    for arguments in [["--nights", "0"], ["--first-seed", "18446744073709550616"]] {
+        let (code, printed) = simulate(&arguments);
+
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains("error: "), "{printed}");
+    }
+
+    let (code, printed) = simulate(&["--nights", "1", "--first-seed", "18446744073709551614"]);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.starts_with("1 nights, "), "{printed}");
 }

@@ -1,7 +1,6 @@
 //! One simulated night: who takes part, how it goes, how it must end.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -123,16 +122,13 @@ pub fn nights(
     threads: usize,
     each: impl Fn(&Report) + Sync,
 ) -> Option<Report> {
-    let next = AtomicU64::new(seeds.start);
+    let next = Mutex::new(seeds);
     let failed = Mutex::new(None::<Report>);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while failed.lock().expect("nobody panics with it").is_none() {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
+                    let Some(seed) = next.lock().expect("nobody panics with it").next() else { return };
                     let report = night(seed, mutation);
                     each(&report);
                     if !report.violations.is_empty() {
