@@ -36,6 +36,7 @@ pub enum Call {
     PutValues,
     PutVisible,
     ReadVisible,
+    ReadValue,
     PutProgress,
 }
 
@@ -49,7 +50,7 @@ pub(super) enum Server {
 
 impl Call {
     /// Every call that a role makes in a night.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Select,
         Self::SampleWork,
         Self::FindModelVersion,
@@ -80,6 +81,7 @@ impl Call {
         Self::PutValues,
         Self::PutVisible,
         Self::ReadVisible,
+        Self::ReadValue,
         Self::PutProgress,
     ];
 
@@ -116,6 +118,7 @@ impl Call {
             Self::PutValues => "put values",
             Self::PutVisible => "put visible runs",
             Self::ReadVisible => "read visible runs",
+            Self::ReadValue => "read a value",
             Self::PutProgress => "put progress",
         }
     }
@@ -126,7 +129,9 @@ impl Call {
             Self::Publish | Self::CountWaiting | Self::Ack | Self::Requeue | Self::DeadLetter => {
                 Server::Broker
             }
-            Self::PutValues | Self::PutVisible | Self::ReadVisible | Self::PutProgress => Server::Cache,
+            Self::PutValues | Self::PutVisible | Self::ReadVisible | Self::ReadValue | Self::PutProgress => {
+                Server::Cache
+            }
             _ => Server::Store,
         }
     }
@@ -153,7 +158,6 @@ impl Call {
             | Self::Fail
             | Self::Rescue
             | Self::Finish
-            | Self::ReadValues
             | Self::PutVisible => 5.0,
             Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter => 25.0,
             _ => 1.0,

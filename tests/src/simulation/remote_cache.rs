@@ -17,7 +17,7 @@ pub(super) struct RemoteCache {
 impl RemoteCache {
     async fn call<T>(&self, call: Call, effect: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let away = |why: String| Error::Unavailable(format!("{call}: {why}"));
-        let fate = self.world.before(&self.process, call).await.map_err(away)?;
+        let fate = self.world.before(&self.process, call).await.map_err(|obstacle| away(obstacle.why()))?;
         if self.world.strikes(Fault::Flush, "the cache") {
             self.inner.empty();
             self.world.flushed();
@@ -31,7 +31,15 @@ impl RemoteCache {
 /// What no role asks of a cache is answered at once.
 impl Cache for RemoteCache {
     async fn put_values(&self, run: RunId, values: &[Valued]) -> Result<(), Error> {
-        let put = self.call(Call::PutValues, self.inner.put_values(run, values)).await;
+        let effect = async {
+            if !self.world.strikes(Fault::PartialPut, &self.process) {
+                return self.inner.put_values(run, values).await;
+            }
+            let taken = self.world.draw(|chance| chance.among(0..values.len() as u64 + 1));
+            self.inner.put_values(run, &values[..taken as usize]).await?;
+            Err(Error::Unavailable("put values: connection closed".into()))
+        };
+        let put = self.call(Call::PutValues, effect).await;
         if put.is_err() {
             self.world.not_cached(&self.process, run);
         }
@@ -47,7 +55,7 @@ impl Cache for RemoteCache {
     }
 
     async fn value(&self, customer: CustomerId) -> Result<Option<(RunId, CachedValue)>, Error> {
-        self.inner.value(customer).await
+        self.call(Call::ReadValue, self.inner.value(customer)).await
     }
 
     async fn put_progress(&self, run: RunId, progress: &Progress) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 //!
 //! What happens to messages within the broker is drawn by [`Weather`], whom the broker asks.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use batch::{ChunkMessage, PerPriority, Priority};
@@ -22,6 +23,9 @@ impl Faults for Weather {
     fn on_publish(&mut self, message: &Outgoing) -> OnPublish {
         let (world, chunk) = (&self.0, message.message.chunk);
         let unconfirmed = |is_kept| OnPublish::Unconfirmed { is_kept };
+        if let Some(refused) = self.refusal(&chunk) {
+            return refused;
+        }
         // Asked in this order, so that the draws of a seed do not depend on each other.
         [
             (Fault::LostMessage, OnPublish::Lose),
@@ -34,6 +38,10 @@ impl Faults for Weather {
         .into_iter()
         .find(|(fault, _)| world.strikes(*fault, chunk))
         .map_or(OnPublish::Keep, |(_, fate)| fate)
+    }
+
+    fn on_dead_letter(&mut self, letter: &DeadMessage) -> OnPublish {
+        self.refusal(letter).unwrap_or(OnPublish::Keep)
     }
 
     fn on_deliver(&mut self, priority: Priority, _: &[u8]) -> OnDeliver {
@@ -51,6 +59,23 @@ impl Faults for Weather {
     fn on_settle(&mut self, priority: Priority, _: &[u8]) -> OnSettle {
         let told = self.0.draw(|chance| if chance.happens(0.5) { Acked::Sent } else { Acked::NotSent });
         if self.0.strikes(Fault::LostAck, priority) { OnSettle::Lose(told) } else { OnSettle::Arrive }
+    }
+}
+
+impl Weather {
+    /// Why the broker does not take a message now, if so. The broker puts the name of the call into it.
+    fn refusal(&self, message: &impl Display) -> Option<OnPublish> {
+        let world = &self.0;
+        if world.strikes(Fault::Blocked, message) {
+            world.block();
+        }
+        let what = String::new();
+        if world.is_blocked() {
+            let reason = "its disk is full".into();
+            return Some(OnPublish::Refuse(Error::Blocked { what, reason }));
+        }
+        let has_no_queue = world.strikes(Fault::Unroutable, message) || world.has_no_queues();
+        has_no_queue.then(|| OnPublish::Refuse(Error::Unroutable { what }))
     }
 }
 
@@ -84,8 +109,9 @@ impl RemoteQueue {
         }
         if self.world.strikes(Fault::Amnesia, "the broker") {
             self.broker.forget();
+            self.world.lose_queues();
         }
-        fate.map_err(|reason| Error::Unavailable { what: call.as_str().into(), reason })
+        fate.map_err(|obstacle| Error::Unavailable { what: call.as_str().into(), reason: obstacle.why() })
     }
 }
 

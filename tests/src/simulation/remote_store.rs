@@ -16,7 +16,7 @@ use store::{
 use tokio::time::sleep;
 
 use super::call::{Call, Server};
-use super::world::{Process, World};
+use super::world::{Obstacle, Process, World};
 
 /// A process's handle to the store.
 #[derive(Clone)]
@@ -31,8 +31,12 @@ pub(super) struct RemoteStore<S> {
 impl<S> RemoteStore<S> {
     /// Makes a call: it may fail before it takes effect, or its answer may be lost; the caller sees the same.
     async fn call<T>(&self, call: Call, effect: impl Future<Output = Result<T>>) -> Result<T> {
-        let away = |why: String| Error::Unavailable { what: call.as_str().into(), why };
-        let fate = self.world.before(&self.process, call).await.map_err(away)?;
+        let what = || call.as_str().to_owned();
+        let away = |why: String| Error::Unavailable { what: what(), why };
+        let fate = self.world.before(&self.process, call).await.map_err(|obstacle| match obstacle {
+            Obstacle::Away(why) => away(why),
+            Obstacle::Broken(why) => Error::Broken { what: what(), why },
+        })?;
         let answer = effect.await;
         self.world.after(&self.process, fate).await.map_err(away)?;
         answer

@@ -40,6 +40,8 @@ pub enum Fault {
     Slow,
     /// A server is away for a while.
     Outage,
+    /// The store refuses a call to everybody until somebody mends it: a relation or a right is missing.
+    Broken,
     /// A process dies before a call takes effect.
     KilledBefore,
     /// A process dies after a call took effect.
@@ -58,6 +60,10 @@ pub enum Fault {
     OvertakingMessage,
     /// Bytes that are no message arrive instead of one.
     Garbage,
+    /// The broker takes no messages for a while.
+    Blocked,
+    /// No queue is there to take a message.
+    Unroutable,
     /// A confirm is lost, with the message or without.
     LostConfirm,
     /// A message is lost on its way to a consumer.
@@ -72,15 +78,18 @@ pub enum Fault {
     Amnesia,
     /// The cache forgets everything.
     Flush,
+    /// The cache takes a part of what it is given, and fails.
+    PartialPut,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Refused,
         Self::LostAnswer,
         Self::Slow,
         Self::Outage,
+        Self::Broken,
         Self::KilledBefore,
         Self::KilledAfter,
         Self::Hang,
@@ -90,6 +99,8 @@ impl Fault {
         Self::DelayedMessage,
         Self::OvertakingMessage,
         Self::Garbage,
+        Self::Blocked,
+        Self::Unroutable,
         Self::LostConfirm,
         Self::LostDelivery,
         Self::DelayedDelivery,
@@ -97,6 +108,7 @@ impl Fault {
         Self::LostAck,
         Self::Amnesia,
         Self::Flush,
+        Self::PartialPut,
     ];
 
     /// The word for it.
@@ -106,6 +118,7 @@ impl Fault {
             Self::LostAnswer => "lost_answer",
             Self::Slow => "slow",
             Self::Outage => "outage",
+            Self::Broken => "broken",
             Self::KilledBefore => "killed_before",
             Self::KilledAfter => "killed_after",
             Self::Hang => "hang",
@@ -115,6 +128,8 @@ impl Fault {
             Self::DelayedMessage => "delayed_message",
             Self::OvertakingMessage => "overtaking_message",
             Self::Garbage => "garbage",
+            Self::Blocked => "blocked",
+            Self::Unroutable => "unroutable",
             Self::LostConfirm => "lost_confirm",
             Self::LostDelivery => "lost_delivery",
             Self::DelayedDelivery => "delayed_delivery",
@@ -122,6 +137,7 @@ impl Fault {
             Self::LostAck => "lost_ack",
             Self::Amnesia => "amnesia",
             Self::Flush => "flush",
+            Self::PartialPut => "partial_put",
         }
     }
 }
@@ -157,6 +173,12 @@ struct ProcessState {
 type LastRite = Box<dyn FnOnce() + Send>;
 
 impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -272,6 +294,23 @@ pub(super) enum Fate {
     CallerDies,
 }
 
+/// Why a call fails before it takes effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Its server does not answer.
+    Away(String),
+    /// Its server refuses it to everybody.
+    Broken(String),
+}
+
+impl Obstacle {
+    pub(super) fn why(self) -> String {
+        match self {
+            Self::Away(why) | Self::Broken(why) => why,
+        }
+    }
+}
+
 /// The world of one night. A clone is another handle to it.
 #[derive(Clone, Debug)]
 pub(super) struct World(Arc<Mutex<State>>);
@@ -284,6 +323,11 @@ struct State {
     weather: BTreeMap<Fault, f64>,
     storm_until: Instant,
     away_until: BTreeMap<Server, Instant>,
+    /// Calls that the store refuses to everybody.
+    broken_until: BTreeMap<Call, Instant>,
+    blocked_until: Option<Instant>,
+    /// Since the broker forgot everything, its queues are not there.
+    without_queues_until: Option<Instant>,
     faults: Faults,
     deaths: Deaths,
     story: Vec<String>,
@@ -317,6 +361,9 @@ impl World {
             weather,
             storm_until,
             away_until: BTreeMap::new(),
+            broken_until: BTreeMap::new(),
+            blocked_until: None,
+            without_queues_until: None,
             faults: Faults::new(),
             deaths: Deaths::new(),
             story: Vec::new(),
@@ -420,6 +467,26 @@ impl World {
         }
     }
 
+    /// The broker takes no messages for a while.
+    pub(super) fn block(&self) {
+        let until = Instant::now() + self.draw(|chance| chance.millis(500..30_000));
+        self.lock().blocked_until = Some(until);
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.lock().blocked_until > Some(Instant::now())
+    }
+
+    /// The broker has lost its queues, and somebody sets them up again soon.
+    pub(super) fn lose_queues(&self) {
+        let until = Instant::now() + self.draw(|chance| chance.millis(100..2_000));
+        self.lock().without_queues_until = Some(until);
+    }
+
+    pub(super) fn has_no_queues(&self) -> bool {
+        self.lock().without_queues_until > Some(Instant::now())
+    }
+
     /// Notes that the cache was emptied.
     pub(super) fn flushed(&self) {
         let mut state = self.lock();
@@ -460,7 +527,7 @@ impl World {
     }
 
     /// A process is about to make a call: what becomes of it, or why it fails before it takes effect.
-    pub(super) async fn before(&self, process: &Process, call: Call) -> Result<Fate, String> {
+    pub(super) async fn before(&self, process: &Process, call: Call) -> Result<Fate, Obstacle> {
         let (whom, server) = (Caller(process, call), call.server());
         self.travel().await;
         process.be_well().await;
@@ -486,15 +553,23 @@ impl World {
             let until = Instant::now() + self.draw(|chance| chance.millis(500..45_000));
             self.lock().away_until.insert(server, until);
         }
+        if server == Server::Store && self.befalls(Fault::Broken, &whom) {
+            let until = Instant::now() + self.draw(|chance| chance.millis(500..45_000));
+            self.lock().broken_until.insert(call, until);
+        }
         if self.is_away(server) {
             process.is_troubled_until(Instant::now());
             // Nobody learns at once that a server is gone.
             sleep(Duration::from_millis(50)).await;
-            return Err(format!("{server:?} is away"));
+            return Err(Obstacle::Away(format!("{server:?} is away")));
+        }
+        if self.lock().broken_until.get(&call).is_some_and(|&until| until > Instant::now()) {
+            process.is_troubled_until(Instant::now());
+            return Err(Obstacle::Broken("permission denied".into()));
         }
         if self.befalls(Fault::Refused, &whom) {
             process.is_troubled_until(Instant::now());
-            return Err("connection reset".into());
+            return Err(Obstacle::Away("connection reset".into()));
         }
         if self.befalls(Fault::LostAnswer, &whom) {
             return Ok(Fate::AnswerLost);
@@ -606,10 +681,10 @@ impl Fault {
     /// The highest probability at each call. What ends a process or a server for long is rarer than what costs a call.
     fn worst_rate(self) -> f64 {
         match self {
-            Self::Refused | Self::LostAnswer | Self::Slow => 0.1,
-            Self::Outage | Self::Flush => 0.005,
+            Self::Refused | Self::LostAnswer | Self::Slow | Self::PartialPut => 0.1,
+            Self::Outage | Self::Broken | Self::Flush => 0.005,
             Self::KilledBefore | Self::KilledAfter | Self::Hang | Self::Drain | Self::Amnesia => 0.02,
-            Self::CutConnection => 0.05,
+            Self::CutConnection | Self::Blocked | Self::Unroutable => 0.05,
             Self::LostMessage
             | Self::DuplicatedMessage
             | Self::DelayedMessage
