@@ -91,6 +91,50 @@ async fn repeating_the_newest_version_keeps_it_from_expiring() {
     assert!(raw.number(&format!("TTL {key}")).await > 100);
 }
 
+// --- progress ---------------------------------------------------------------------------------------------------
+
+/// The script reads the same JSON as we do.
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_of_an_earlier_release_is_compared_and_what_is_none_is_replaced() {
+    let server = Server::shared();
+    let config = config(&server);
+    let key = format!("{}:progress:1", config.prefix);
+    let cache = connect(config).await;
+    let mut raw = server.raw().await;
+    let reached = |done| Progress { chunks: 200, done, ..Progress::default() };
+    let held = r#"{"chunks":200,"done":20,"dead":0,"customers":0,"values":0,"rejections":0,"work":0,"work_settled":0}"#;
+
+    raw.ask(&format!("SET {key} '{held}'")).await;
+    cache.put_progress(RunId(1), &reached(19)).await.unwrap();
+    assert_eq!(cache.progress(RunId(1)).await, Ok(Some(reached(20))));
+    cache.put_progress(RunId(1), &reached(21)).await.unwrap();
+    assert_eq!(cache.progress(RunId(1)).await, Ok(Some(reached(21))));
+
+    for nonsense in ["gibberish", "[]", "null", "7", r#"{"chunks":200,"customers":0,"done":"many"}"#] {
+        raw.ask(&format!("SET {key} '{nonsense}'")).await;
+        cache.put_progress(RunId(1), &reached(1)).await.unwrap();
+        assert_eq!(cache.progress(RunId(1)).await, Ok(Some(reached(1))), "{nonsense}");
+    }
+    assert_eq!(cache.breaker().state(), State::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_that_is_behind_does_not_keep_what_is_held_from_expiring() {
+    let server = Server::shared();
+    let config = config(&server);
+    let key = format!("{}:progress:1", config.prefix);
+    let cache = connect(config).await;
+    let mut raw = server.raw().await;
+    let reached = |done| Progress { chunks: 200, done, ..Progress::default() };
+
+    cache.put_progress(RunId(1), &reached(20)).await.unwrap();
+    assert_eq!(raw.ask(&format!("EXPIRE {key} 100")).await, ":1");
+    cache.put_progress(RunId(1), &reached(19)).await.unwrap();
+    assert!(raw.number(&format!("TTL {key}")).await <= 100);
+    cache.put_progress(RunId(1), &reached(20)).await.unwrap();
+    assert!(raw.number(&format!("TTL {key}")).await > 100);
+}
+
 // --- bytes of others --------------------------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,4 +88,16 @@ impl Progress {
     pub fn is_settled(&self) -> bool {
         self.done.checked_add(self.dead) == Some(self.chunks)
     }
+
+    /// Whether it has come further than another look at the same run, and so was taken later.
+    ///
+    /// What grows in a run is compared: first the chunks that are done, then the customers that are accounted for
+    /// (those of dead chunks are, in the end), then the chunks that are dead. Dead chunks come last because a redrive
+    /// takes them back, so that a look from before it is taken for the later one until another chunk is done. Where
+    /// the plans differ, neither is further: they are of different runs.
+    pub fn is_further_than(&self, other: &Self) -> bool {
+        let plan = |look: &Self| (look.chunks, look.customers);
+        let reached = |look: &Self| (look.done, look.values.saturating_add(look.rejections), look.dead);
+        plan(self) == plan(other) && reached(self) > reached(other)
+    }
 }

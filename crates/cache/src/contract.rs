@@ -60,7 +60,11 @@ macro_rules! contract_tests {
             a_newer_partial_run_wins_and_other_customers_fall_back_to_the_whole_run
             an_older_version_never_replaces_a_newer_one
             of_versions_written_at_once_the_newest_stays
-            progress_comes_back_and_the_last_writer_wins
+            progress_comes_back_of_each_run
+            progress_never_goes_back
+            of_progress_written_at_once_the_furthest_stays
+            what_a_redrive_takes_back_shows_once_another_chunk_is_done
+            progress_over_another_plan_is_not_compared
             every_client_sees_the_same_cache
             an_emptied_cache_gives_none_and_no_error_and_can_be_filled_again
         }
@@ -193,18 +197,73 @@ pub async fn of_versions_written_at_once_the_newest_stays<S: Subject>(subject: &
 
 // --- progress -----------------------------------------------------------------------------------------------------
 
-/// Each run has its own.
-pub async fn progress_comes_back_and_the_last_writer_wins<S: Subject>(subject: &S) {
+/// And of no other.
+pub async fn progress_comes_back_of_each_run<S: Subject>(subject: &S) {
     let cache = subject.connect().await;
-    let early = Progress { chunks: 200, customers: 1_000_000, work: 1.5e7, ..Progress::default() };
-    let late = Progress { done: 20, dead: 1, values: 99_998, rejections: 2, work_settled: 1.6e6, ..early };
 
     assert_eq!(cache.progress(RunId(1)).await, Ok(None));
-    assert_eq!(cache.put_progress(RunId(1), &early).await, Ok(()));
-    assert_eq!(cache.put_progress(RunId(1), &late).await, Ok(()));
+    put_progress(&cache, 1, &settled(20, 1)).await;
+    put_progress(&cache, 2, &settled(3, 0)).await;
 
-    assert_eq!(cache.progress(RunId(1)).await, Ok(Some(late)));
-    assert_eq!(cache.progress(RunId(2)).await, Ok(None));
+    assert_eq!(cache.progress(RunId(1)).await, Ok(Some(settled(20, 1))));
+    assert_eq!(cache.progress(RunId(2)).await, Ok(Some(settled(3, 0))));
+    assert_eq!(cache.progress(RunId(3)).await, Ok(None));
+}
+
+/// Whoever was held up between looking and writing: what grows is compared, and not who is last.
+pub async fn progress_never_goes_back<S: Subject>(subject: &S) {
+    let cache = subject.connect().await;
+    // In the end the customers of dead chunks are rejections.
+    let finished = Progress { rejections: 3_197, ..settled(197, 3) };
+    let ascending = [settled(0, 0), settled(9, 0), settled(9, 1), settled(10, 1), settled(197, 3), finished];
+
+    for (step, reached) in ascending.iter().enumerate() {
+        put_progress(&cache, 1, reached).await;
+        for late in ascending[..=step].iter().rev() {
+            put_progress(&cache, 1, late).await;
+        }
+        assert_eq!(cache.progress(RunId(1)).await, Ok(Some(*reached)), "step {step}");
+    }
+}
+
+/// Whoever writes last.
+pub async fn of_progress_written_at_once_the_furthest_stays<S: Subject>(subject: &S) {
+    let write = async |writer: u64| {
+        let cache = subject.connect().await;
+        for step in 0..50 {
+            put_progress(&cache, 1, &settled((step * 4 + writer) * 37 % 200 + 1, 0)).await;
+        }
+    };
+
+    tokio::join!(write(0), write(1), write(2), write(3));
+
+    assert_eq!(subject.connect().await.progress(RunId(1)).await, Ok(Some(settled(200, 0))));
+}
+
+/// Dead chunks alone become fewer, and then no longer keep out what is newer.
+pub async fn what_a_redrive_takes_back_shows_once_another_chunk_is_done<S: Subject>(subject: &S) {
+    let cache = subject.connect().await;
+
+    put_progress(&cache, 1, &settled(197, 3)).await;
+    put_progress(&cache, 1, &settled(197, 0)).await;
+    let redriven = cache.progress(RunId(1)).await;
+    put_progress(&cache, 1, &settled(198, 0)).await;
+
+    assert_eq!(redriven, Ok(Some(settled(197, 3))), "it might as well be an old look");
+    assert_eq!(cache.progress(RunId(1)).await, Ok(Some(settled(198, 0))));
+}
+
+/// A run's plan never changes: what stands there is of another database, whose run had the same number.
+pub async fn progress_over_another_plan_is_not_compared<S: Subject>(subject: &S) {
+    let cache = subject.connect().await;
+    let more_chunks = Progress { chunks: 400, ..settled(1, 0) };
+    let more_customers = Progress { customers: 2_000_000, ..more_chunks };
+
+    for progress in [settled(200, 0), more_chunks, more_customers] {
+        put_progress(&cache, 1, &progress).await;
+
+        assert_eq!(cache.progress(RunId(1)).await, Ok(Some(progress)));
+    }
 }
 
 // --- clients, and what may be lost ----------------------------------------------------------------------------------
@@ -220,12 +279,12 @@ pub async fn every_client_sees_the_same_cache<S: Subject>(subject: &S) {
     assert_eq!(value_of(&reader, CustomerId(17)).await, Some((RunId(1), valued(17).value)));
 }
 
-/// The version that was lost is news again.
+/// The version that was lost is news again, and so is progress.
 pub async fn an_emptied_cache_gives_none_and_no_error_and_can_be_filled_again<S: Subject>(subject: &S) {
     let cache = subject.connect().await;
     put_values(&cache, 1, &chunk(0..100)).await;
     show(&cache, 7, [1]).await;
-    assert_eq!(cache.put_progress(RunId(1), &Progress::default()).await, Ok(()));
+    put_progress(&cache, 1, &settled(7, 0)).await;
 
     subject.empty().await;
 
@@ -236,6 +295,8 @@ pub async fn an_emptied_cache_gives_none_and_no_error_and_can_be_filled_again<S:
     assert_eq!(value_of(&cache, CustomerId(17)).await, None);
     put_values(&cache, 1, &chunk(0..100)).await;
     assert_eq!(value_of(&cache, CustomerId(17)).await, Some((RunId(1), valued(17).value)));
+    put_progress(&cache, 1, &settled(6, 0)).await;
+    assert_eq!(cache.progress(RunId(1)).await, Ok(Some(settled(6, 0))));
 }
 
 /// With an error that may pass.
@@ -302,6 +363,24 @@ fn bits(value: CachedValue) -> (u64, Option<u64>, CachedValue) {
 
 async fn put_values(cache: &impl Cache, run: i64, values: &[Valued]) {
     assert_eq!(cache.put_values(RunId(run), values).await, Ok(()));
+}
+
+/// A run of 200 chunks of which so many are done and dead.
+fn settled(done: u64, dead: u64) -> Progress {
+    Progress {
+        chunks: 200,
+        done,
+        dead,
+        customers: 200_000,
+        values: done * 999,
+        rejections: done,
+        work: 3e6,
+        work_settled: (done + dead) as f64 * 1.5e4,
+    }
+}
+
+async fn put_progress(cache: &impl Cache, run: i64, progress: &Progress) {
+    assert_eq!(cache.put_progress(RunId(run), progress).await, Ok(()));
 }
 
 /// Makes runs visible, as news.

@@ -60,11 +60,15 @@ pub trait Cache: Clone + Send + Sync + 'static {
         customer: CustomerId,
     ) -> impl Future<Output = Result<Option<(RunId, CachedValue)>, Error>> + Send;
 
-    /// Writes how far a run is. The last writer wins.
+    /// Writes how far a run is, unless it is known to be further ([`Progress::is_further_than`]).
+    ///
+    /// So a writer who was held up between looking and writing changes nothing, and the progress that a run finished
+    /// with stays, whoever writes after it. What nobody can read is
+    /// replaced.
     fn put_progress(&self, run: RunId, progress: &Progress)
     -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Returns how far a run is, as of the last time somebody wrote it; `None` means "ask the store".
+    /// Returns how far a run is, as far as anybody wrote; `None` means "ask the store".
     fn progress(&self, run: RunId) -> impl Future<Output = Result<Option<Progress>, Error>> + Send;
 
     /// Asks whether the backend answers. For a readiness probe.

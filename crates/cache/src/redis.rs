@@ -9,7 +9,8 @@
 //! | `ltv:progress:{run}` | string | JSON |
 //!
 //! Every key expires `time_to_live` after its last write. No write depends on what it replaces, but for that of
-//! the visible runs, which compares versions: every call can be repeated, and one that arrives late does no harm.
+//! the visible runs, which compares versions, and that of progress, which compares what grows in a run: every call
+//! can be repeated, and one that arrives late does no harm.
 //!
 //! # Failure by failure
 //!
@@ -34,8 +35,11 @@
 //! - *`put_visible` arrives out of order, or twice*: a script compares versions in Redis; the older one changes
 //!   nothing and is told so, the same one renews the expiry. Lua compares in floating point, which is exact up to
 //!   version 2^53 and beyond that may take a newer version for the same one, never an older for a newer.
-//! - *`put_progress` arrives out of order*: the older one shows until the next is written, some seconds.
-//! - *Bytes that are not ours* (another release's, another program's): `Malformed`; nothing is overwritten.
+//! - *`put_progress` arrives out of order, or from a coordinator that was held up*: a script compares in Redis what
+//!   is held with what is offered, and the one that is behind changes nothing. The same one renews the expiry. What
+//!   an earlier release wrote is the same JSON and is compared too; what is no progress is replaced.
+//! - *Bytes that are not ours* (another release's, another program's): `Malformed`; nothing but progress that cannot
+//!   be read is overwritten.
 
 pub mod floor;
 mod link;
@@ -50,7 +54,7 @@ use fred::clients::Client;
 use fred::error::ErrorKind;
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, LuaInterface};
 use fred::types::config::{Blocking, Config, Options, ReconnectPolicy, UnresponsiveConfig};
-use fred::types::{Builder, ClusterHash, CustomCommand, Expiration, Key, RespVersion, Value};
+use fred::types::{Builder, ClusterHash, CustomCommand, Key, RespVersion, Value};
 use resilience::{Blame, Breaker, BreakerConfig, Elapsed, Name, within};
 use tokio::time::Instant;
 
@@ -83,6 +87,33 @@ const PUT_VISIBLE: &str = "
         redis.call('EXPIRE', KEYS[1], ARGV[3])
     end
     return 0";
+
+/// Writes the progress of a run unless what is there is further: [`Progress::is_further_than`], in Lua.
+const PUT_PROGRESS: &str = "
+    local offered = cjson.decode(ARGV[1])
+    local function reached(progress)
+        return { progress.done, progress.values + progress.rejections, progress.dead }
+    end
+    local function is_further(json)
+        local held = cjson.decode(json)
+        if held.chunks ~= offered.chunks or held.customers ~= offered.customers then
+            return false
+        end
+        local there, here = reached(held), reached(offered)
+        for place = 1, 3 do
+            if there[place] ~= here[place] then
+                return there[place] > here[place]
+            end
+        end
+        return false
+    end
+    -- Nothing, or what is no progress, is an error here and keeps nobody out.
+    local is_progress, stays = pcall(is_further, redis.call('GET', KEYS[1]))
+    if is_progress and stays then
+        return 0
+    end
+    redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+    return 1";
 
 /// Looks a customer up in the visible runs, newest first, in one round trip.
 const VALUE: &str = "
@@ -328,12 +359,14 @@ impl Cache for Redis {
     }
 
     async fn put_progress(&self, run: RunId, progress: &Progress) -> Result<(), Error> {
-        let json = packed::progress_json(progress);
-        let expiry = Some(Expiration::EX(self.config.expiry_seconds()));
-        self.request(Call::PutProgress(run), |client| async move {
-            client.set(self.progress_key(run), json, expiry, None, false).await
-        })
-        .await
+        let arguments =
+            vec![Value::from(packed::progress_json(progress)), Value::from(self.config.expiry_seconds())];
+        let _was_written: i64 = self
+            .request(Call::PutProgress(run), |client| async move {
+                client.eval(PUT_PROGRESS, self.progress_key(run), arguments).await
+            })
+            .await?;
+        Ok(())
     }
 
     async fn progress(&self, run: RunId) -> Result<Option<Progress>, Error> {

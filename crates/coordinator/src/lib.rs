@@ -13,27 +13,36 @@
 //!
 //! * **The leader dies.** Its lease runs out and another takes a new term.
 //! * **The leader is stopped, and comes back when another leads.** What it does then is guarded by its old term,
-//!   or harmless: publishing twice makes a duplicate. Its next renewal tells it that it leads no more.
+//!   or harmless: publishing twice makes a duplicate, and progress that it saw long ago is behind what the cache
+//!   knows and changes nothing there. Its next renewal tells it that it leads no more.
+//! * **The leader dies between finishing a run and telling the cache,** or is not answered. What the pass saw was told
+//!   before, so that the cache lacks the rejections of dead chunks and nothing else. Readers who must know ask the
+//!   store.
 //! * **Two lead for a moment.** Every action is guarded by the state that it expects; one of them finds nothing
 //!   left to do.
 //! * **The store is away.** The pass fails and the next one tries again. Nobody is rescued on the strength of
 //!   what is not known.
+//! * **What is recorded of a settled run makes no sense.** It does not become visible. Each pass logs it, says so to
+//!   whoever wants to know (`CoordinatorConfig::unfinishable`), and looks after the other runs.
 //! * **The broker is away.** Queue lengths are unknown, which is not empty: no message counts as lost. What
 //!   could not be published stays as it is, for the next pass.
 //! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the
 //!   values of partial runs have been written to it again: a value that is missing there must not let an older
-//!   one through.
+//!   one through. How far a run came in the end is told until it is heard.
 
 mod metrics;
 mod publication;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{
-    Action, Attempt, AttemptId, ChunkId, ChunkMessage, Forecast, Outlook, PublishCause, RunId, RunSnapshot,
-    Snapshot, SupervisePolicy, Verdict, forecast, supervise,
+    Action, Attempt, AttemptId, ChunkId, ChunkMessage, Forecast, Outlook, Progress, PublishCause, RunId,
+    RunSnapshot, Snapshot, SupervisePolicy, Verdict, forecast, supervise,
 };
 use cache::Cache;
 use queue::{Outgoing, Queue, TraceContext};
@@ -58,7 +67,14 @@ pub struct CoordinatorConfig {
     pub leadership_lease: Duration,
     /// Called at least once a second while it is alive. A call to the store that hangs ends at its own limit.
     pub alive: Arc<dyn Fn() + Send + Sync>,
+    /// Called, at each pass again, with a settled run that cannot be finished because what is recorded of it makes no
+    /// sense to the store ([`store::Error::Invalid`]). No waiting helps such a run, and it stays open until somebody
+    /// cancels it; whoever waits for it alone had better end.
+    pub unfinishable: Arc<Unfinishable>,
 }
+
+/// Is told of a run that cannot be finished, and why.
+pub type Unfinishable = dyn Fn(RunId, &store::Error) + Send + Sync;
 
 /// A coordinator with its seams.
 pub struct Coordinator<S, Q, C> {
@@ -154,6 +170,14 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
         let mut snapshot = self.store.snapshot(waiting).await?;
         memory.remind(&mut snapshot);
         let mut report = PassReport { open_runs: snapshot.runs.len(), ..PassReport::default() };
+        // Before anything is done: finishing a large run takes minutes, and the readers wait for it too.
+        for run in &snapshot.runs {
+            let seen = forecast(&run.progress, run.planned_at, run.deadline_at, snapshot.taken_at);
+            metrics::run(run, &seen);
+            report.forecasts.push((run.run, seen));
+            // The next pass tells more.
+            let _ = self.cache_progress(run.run, &run.progress).await;
+        }
         let mut to_publish = Vec::new();
         for action in supervise(&snapshot, &self.config.policy) {
             match action {
@@ -164,15 +188,14 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
                 Action::Finish(run) => report.finished.extend(self.finish(term, run).await),
             }
         }
-        report.published = self.publish(&snapshot, &to_publish).await?;
-        for run in &snapshot.runs {
-            let seen = forecast(&run.progress, run.planned_at, run.deadline_at, snapshot.taken_at);
-            metrics::run(run, &seen);
-            report.forecasts.push((run.run, seen));
-            if let Err(error) = self.cache.put_progress(run.run, &run.progress).await {
-                tracing::debug!(%error, "progress not cached");
+        memory.finished.extend(report.finished.iter().map(|finished| (finished.run, finished.progress)));
+        for (run, progress) in mem::take(&mut memory.finished) {
+            let told = self.cache_progress(run, &progress).await;
+            if told.is_err_and(|error| error.is_transient()) {
+                memory.finished.push((run, progress));
             }
         }
+        report.published = self.publish(&snapshot, &to_publish).await?;
         memory.publication.bring_up_to_date(&self.store, &self.cache, !report.finished.is_empty()).await;
         report.pause = pause(&report, &snapshot, memory.idle_passes, self.config.pass_interval);
         metrics::passed(began.elapsed());
@@ -203,12 +226,17 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
     async fn finish(&self, term: Term, run: RunId) -> Option<FinishedRun> {
         let finished = match self.store.finish_run(term, run).await {
             Ok(finished) => finished,
-            Err(error) if error.is_transient() => {
+            Err(error @ store::Error::Unavailable { .. }) => {
                 tracing::warn!(run.id = %run, %error, "a run is not finished yet");
                 None
             }
-            Err(error) => {
+            Err(error @ store::Error::Broken { .. }) => {
+                tracing::error!(run.id = %run, %error, "a run is not finished before the store is mended");
+                None
+            }
+            Err(error @ store::Error::Invalid { .. }) => {
                 tracing::error!(run.id = %run, %error, "a settled run cannot be finished");
+                (self.config.unfinishable)(run, &error);
                 None
             }
         };
@@ -225,6 +253,15 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
             );
         }
         finished
+    }
+
+    /// Tells the cache how far a run is.
+    async fn cache_progress(&self, run: RunId, progress: &Progress) -> Result<(), cache::Error> {
+        let told = self.cache.put_progress(run, progress).await;
+        if let Err(error) = &told {
+            tracing::debug!(run.id = %run, %error, "progress not cached");
+        }
+        told
     }
 
     /// Publishes chunks and records what was confirmed; returns how many that were.
@@ -276,6 +313,9 @@ struct Memory {
     /// Passes since more of it was.
     idle_passes: u32,
     publication: Publication,
+    /// Runs that were finished, and how far they came, until the cache has heard of it: no later snapshot shows
+    /// them.
+    finished: Vec<(RunId, Progress)>,
     outlooks: HashMap<RunId, Outlook>,
 }
 
@@ -287,6 +327,7 @@ impl Memory {
             settled: 0.0,
             idle_passes: 0,
             publication: Publication::default(),
+            finished: Vec::new(),
             outlooks: HashMap::new(),
         }
     }

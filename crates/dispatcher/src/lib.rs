@@ -168,14 +168,7 @@ impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
         let missing = || order.model_version.map_or(DispatchError::NoModel, DispatchError::UnknownModel);
         let model_version =
             self.store.model_version_to_pin(order.model_version).await?.ok_or_else(missing)?;
-        let customers = self.store.selected(&order.selection, as_of).await?;
-        all_found(&order.selection, &customers, as_of)?;
-        // What fits one chunk needs no knowledge of where the work is.
-        let sample = if customers.len() > self.policy.chunk_customers as usize {
-            self.store.work_sample().await?
-        } else {
-            WorkSample::none()
-        };
+        let (customers, sample) = self.look(&order.selection, as_of).await?;
         let plan = plan(&customers, &sample, &self.policy)
             .map_err(|source| DispatchError::Plan { selection: order.selection.to_string(), source })?;
         let new = NewRun {
@@ -193,6 +186,27 @@ impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
         // Another dispatcher may have been faster: then the plan was for nothing.
         let customers = if created.is_new { customers.len() as u64 } else { 0 };
         Ok((created, customers))
+    }
+
+    /// Whom a run is for, and a sample of where the work is.
+    async fn look(
+        &self,
+        selection: &Selection,
+        as_of: Timestamp,
+    ) -> Result<(Vec<CustomerId>, WorkSample), DispatchError> {
+        if *selection == Selection::All {
+            // A night's deadline runs already, and the two have nothing to do with each other.
+            return Ok(tokio::try_join!(self.store.selected(selection, as_of), self.store.work_sample())?);
+        }
+        let customers = self.store.selected(selection, as_of).await?;
+        all_found(selection, &customers, as_of)?;
+        // What fits one chunk needs no knowledge of where the work is.
+        let sample = if customers.len() > self.policy.chunk_customers as usize {
+            self.store.work_sample().await?
+        } else {
+            WorkSample::none()
+        };
+        Ok((customers, sample))
     }
 
     /// Publishes what is left to publish and records what was confirmed; returns how many that were.

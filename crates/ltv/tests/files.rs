@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -570,4 +571,48 @@ fn wrong_mixtures_of_options_are_wrong_use() {
         &["predict", "--model", "m.json", "--input", "f.csv", "--out", "v.csv", "--horizon", "soon"],
         "52w",
     );
+}
+
+#[test]
+fn no_command_writes_over_a_file_that_it_reads() {
+    let folder = Folder::new("over");
+    let text = fs::read_to_string(data("cdnow_customers_summary.csv")).unwrap();
+    let input = folder.write("customers.csv", &text);
+    let other = folder.write("other.csv", &text);
+    let model = r#"{"model": "bg_nbd", "parameters": {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426}}"#;
+    let model = folder.write("model.json", model);
+    let check = |arguments: &[&str], input: &str| {
+        let why = fails(arguments, 1);
+        assert!(why.contains("this is the same file as") && why.contains(input), "{why}");
+    };
+
+    check(&["fit", "--model", "bg_nbd", "--input", &input, "--out", &input], &input);
+    check(&["predict", "--model", &model, "--input", &input, "--out", &input], &input);
+    check(&["predict", "--model", &model, "--input", &input, "--out", &model], &model);
+    check(
+        &["predict", "--model", &model, "--spend-model", &other, "--input", &input, "--out", &other],
+        &other,
+    );
+    check(&["evaluate", "--model", "bg_nbd", "--input", &input, "--out", &input], &input);
+    check(&["backtest", "--transactions", &input, "--html", &input], &input);
+    check(&["backtest", "--transactions", &input, "--customers", &other, "--json", &other], &other);
+
+    assert_eq!((folder.read("customers.csv"), folder.read("other.csv")), (text.clone(), text));
+    assert_eq!(folder.names(), ["customers.csv", "model.json", "other.csv"]);
+}
+
+#[test]
+fn what_goes_to_standard_output_is_added_to_the_file_behind_it() {
+    let folder = Folder::new("standard-output");
+    let model = r#"{"model": "bg_nbd", "parameters": {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426}}"#;
+    let model = folder.write("model.json", model);
+    let input = folder.write("input.csv", "x,t_x,T\n2,30,38\n");
+    let mut file = fs::File::create(folder.path("out.csv")).unwrap();
+    file.write_all(b"what was there\n").unwrap();
+    let arguments = ["predict", "--model", &model, "--input", &input, "--out", "/proc/self/fd/1"];
+
+    let predicted = Command::new(env!("CARGO_BIN_EXE_ltv")).args(arguments).stdout(file).status().unwrap();
+
+    let text = folder.read("out.csv");
+    assert!(predicted.success() && text.starts_with("what was there\nx,t_x,T,"), "{text}");
 }

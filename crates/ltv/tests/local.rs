@@ -398,6 +398,39 @@ fn each_bad_option_has_its_message_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_values_never_take_the_place_of_what_is_read_nor_of_a_link_a_pipe_or_a_folder() {
+    let folder = Folder::new("out");
+    let transactions = folder.write("transactions.csv", TRANSACTIONS);
+    let customers = folder.write("customers.csv", CUSTOMERS);
+    let subscriptions = folder.path("subscriptions.csv");
+    fs::hard_link(&customers, &subscriptions).unwrap();
+    let model = folder.write("model.json", MODELS);
+    let (link, pipe) = (folder.path("link"), folder.path("pipe"));
+    std::os::unix::fs::symlink("linked.csv", &link).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let before = folder.names();
+    let night = ["--transactions", &transactions, "--customers", &customers, "--model", &model, "--out"];
+    let same = |out: &str, input: &str| {
+        fails(&[&night[..], &[out]].concat(), 1, &format!("{out}: this is the same file as {input}"));
+    };
+
+    same(&transactions, &transactions);
+    same(&subscriptions, &customers);
+    same(&model, &model);
+    fails(&[&night[..], &[&folder.path("")]].concat(), 1, "this is a folder; name a file in it");
+    assert_eq!((folder.names(), folder.read("transactions.csv")), (before, TRANSACTIONS.to_owned()));
+
+    let reading = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).unwrap()
+    });
+    succeeds(&[&night[..], &[&pipe]].concat());
+    succeeds(&[&night[..], &[&link]].concat());
+    assert_eq!(reading.join().unwrap(), folder.read("linked.csv"));
+    assert!(fs::symlink_metadata(link).unwrap().is_symlink());
+}
+
+#[test]
 fn an_interrupt_ends_the_night_and_leaves_no_file() {
     let folder = Folder::new("interrupt");
     let pipe = folder.path("transactions.csv");

@@ -118,17 +118,30 @@ impl AliveCurve {
     /// The purchases until each of the moments that the future is cut at, and for ever, of a customer whose age is `age`
     /// operational weeks. Relative error about 1e-11.
     pub(crate) fn purchases_until<const N: usize>(&self, age: f64, ahead: &Ahead<N>) -> PurchasesUntil<N> {
+        self.until(age, ahead, Panels::COARSE)
+    }
+
+    /// The same with a relative error of about 1e-7, for many ends that are close to each other.
+    pub(crate) fn purchases_until_about<const N: usize>(
+        &self,
+        age: f64,
+        ahead: &Ahead<N>,
+    ) -> PurchasesUntil<N> {
+        self.until(age, ahead, Panels::ROUGH)
+    }
+
+    fn until<const N: usize>(&self, age: f64, ahead: &Ahead<N>, panels: Panels) -> PurchasesUntil<N> {
         let mut way = self.way(age, ahead.delta());
         let mut gone = 0;
         let until = ahead.ends().map(|end| {
             for even in &ahead.stretches()[gone..end] {
-                way.go_on(even, Panels::COARSE);
+                way.go_on(even, panels);
             }
             gone = end;
             way.so_far()
         });
         let for_ever = ahead.rest().map(|rest| {
-            way.go_on(rest, Panels::COARSE);
+            way.go_on(rest, panels);
             way.so_far().discounted
         });
         PurchasesUntil { until, for_ever }
@@ -169,7 +182,10 @@ impl Way<'_> {
             *expected += share;
             *discounted += share * libm::exp(even.ln_discount - decay * y);
         };
-        if end - start < panels.short {
+        let width = end - start;
+        if width < panels.tiny {
+            gauss_legendre::visit_two_nodes_between(start, end, WIDEST_TINY_PANEL, visit);
+        } else if width < panels.short {
             gauss_legendre::visit_few_nodes_between(start, end, panels.widest_short, visit);
         } else {
             gauss_legendre::visit_nodes_between(start, end, panels.widest, visit);
@@ -192,17 +208,23 @@ struct Panels {
     short: f64,
     /// … four nodes for this one, which are fewer in all and as good.
     widest_short: f64,
+    /// And two where a stretch is so short that they are good enough.
+    tiny: f64,
 }
 
 impl Panels {
     /// Right to about 1e-13, for a single stretch.
-    const WIDE: Self = Self { widest: WIDEST_PANEL, short: 0.0, widest_short: WIDEST_SHORT_PANEL };
+    const WIDE: Self = Self { widest: WIDEST_PANEL, short: 0.0, widest_short: WIDEST_SHORT_PANEL, tiny: 0.0 };
 
     /// The same for many.
-    const FINE: Self = Self { widest: WIDEST_PANEL, short: 0.45, widest_short: WIDEST_SHORT_PANEL };
+    const FINE: Self =
+        Self { widest: WIDEST_PANEL, short: 0.45, widest_short: WIDEST_SHORT_PANEL, tiny: 0.0 };
 
     /// Right to about 1e-11.
-    const COARSE: Self = Self { widest: 2.5, short: 0.6, widest_short: 0.3 };
+    const COARSE: Self = Self { widest: 2.5, short: 0.6, widest_short: 0.3, tiny: 0.0 };
+
+    /// Right to about 1e-7.
+    const ROUGH: Self = Self { tiny: 0.2, ..Self::COARSE };
 }
 
 /// How far the purchases of a customer who is alive scatter, over a horizon.
@@ -289,3 +311,6 @@ const WIDEST_PANEL: f64 = 1.5;
 
 /// With four.
 const WIDEST_SHORT_PANEL: f64 = 0.15;
+
+/// With two, to about 1e-7.
+const WIDEST_TINY_PANEL: f64 = 0.1;

@@ -32,6 +32,9 @@ const OLDEST: f64 = 4096.0 / DAYS_PER_WEEK + 53.0;
 /// With twenty coefficients a piece in `ln A`, the series are then right to about 1e-11.
 const WIDEST_PIECE: f64 = 2.0;
 
+/// And so to about 1e-8: months are compared with a cost, and no more.
+const WIDEST_MONTHS_PIECE: f64 = 3.0;
+
 /// Months that are looked at one by one.
 pub(crate) const MONTHS: usize = 36;
 
@@ -129,19 +132,23 @@ impl PurchaseOutlook {
     #[cold]
     fn new_curves(&self, x: u32) -> Curves {
         let (alive, spread) = (self.alive_curve(x), self.spread_curve(x));
-        let years = self.tabulate(|age| self.years_at(&alive, &spread, age));
+        let years = self.tabulate(WIDEST_PIECE, |age| self.years_at(&alive, &spread, age));
         Curves { alive, spread, years, months: OnceLock::new() }
     }
 
     #[cold]
     fn month_curves(&self, alive: &AliveCurve) -> [Interpolant<12>; 3] {
-        let all = self.tabulate(|age| self.months_at(alive, age));
+        let all = self.tabulate(WIDEST_MONTHS_PIECE, |age| self.months_at(alive, age));
         array::from_fn(|year| all.lanes(12 * year))
     }
 
-    fn tabulate<const N: usize>(&self, at_age: impl Fn(f64) -> [f64; N]) -> Interpolant<N> {
+    fn tabulate<const N: usize>(
+        &self,
+        widest_piece: f64,
+        at_age: impl Fn(f64) -> [f64; N],
+    ) -> Interpolant<N> {
         let alpha = self.bg_nbd.alpha();
-        Interpolant::of_all(self.ln_ageing(OLDEST), WIDEST_PIECE, |ageing| {
+        Interpolant::of_all(self.ln_ageing(OLDEST), widest_piece, |ageing| {
             at_age(alpha * libm::expm1(ageing))
         })
     }
@@ -169,6 +176,6 @@ impl PurchaseOutlook {
     }
 
     fn months_at(&self, alive: &AliveCurve, age: f64) -> [f64; MONTHS] {
-        alive.purchases_until(age, &self.months).until.map(|until| until.discounted)
+        alive.purchases_until_about(age, &self.months).until.map(|until| until.discounted)
     }
 }

@@ -458,6 +458,7 @@ impl Hands {
                 pass_interval: Duration::from_secs(1),
                 leadership_lease: Duration::from_secs(10),
                 alive: Arc::new(|| {}),
+                unfinishable: Arc::new(|_, _| {}),
             },
         };
         let asked = process.asked().clone();

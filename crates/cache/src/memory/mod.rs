@@ -97,7 +97,10 @@ impl Cache for Memory {
 
     async fn put_progress(&self, run: RunId, progress: &Progress) -> Result<(), Error> {
         self.answer("put_progress", |held| {
-            held.progress.insert(run, *progress);
+            let known = held.progress.entry(run).or_insert(*progress);
+            if !known.is_further_than(progress) {
+                *known = *progress;
+            }
         })
         .await
     }

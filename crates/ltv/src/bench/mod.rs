@@ -3,7 +3,8 @@
 //! The floor is the same server work with nothing on top: the same ranges read by COPY over the same index, the
 //! same bytes written by COPY and given a primary key, the same packed hashes written to Redis, by as many lanes
 //! at once as there are workers. Floors and nights take turns, so that what the machine does besides falls on
-//! both, and the medians are compared.
+//! both, and the medians are compared. What the server does behind a run, in the minute after it, is done before the
+//! next measurement begins.
 
 mod account;
 mod floor;
@@ -86,6 +87,7 @@ pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
 
     note("warming up");
     let warm = fleet.night(&store, args).await?;
+    store.tidy_up(warm.run).await?;
     let floor = Floor::prepare(&store, args, warm.run).await?;
     let (mut nights, mut floors) = (Vec::new(), Vec::new());
     for number in 1..=args.nights {
@@ -95,7 +97,9 @@ pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
         floors.push((took, accounts.spent().since(&before)));
         let before = accounts.spent();
         let night = fleet.night(&store, args).await?;
-        nights.push((night, accounts.spent().since(&before)));
+        let spent = accounts.spent().since(&before);
+        store.tidy_up(night.run).await?;
+        nights.push((night, spent));
     }
     let mathematics = floor.mathematics(&store, warm.run).await?;
     sampler.stop().await;

@@ -1,11 +1,13 @@
 //! `ltv backtest`
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use crate::backtest::{self, Question, Report};
 use crate::cli::BacktestArgs;
+use crate::files::NewFile;
 
 pub(crate) async fn run(args: BacktestArgs) -> anyhow::Result<()> {
     let mut models = args.models.clone();
@@ -25,21 +27,33 @@ pub(crate) async fn run(args: BacktestArgs) -> anyhow::Result<()> {
 }
 
 fn answer(args: &BacktestArgs, question: &Question) -> anyhow::Result<()> {
+    let read: Vec<&Path> = [Some(&args.transactions), args.customers.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    let create = |path: &Path| NewFile::create(path, &read);
+    // A name under which nothing can be written is better known now than after the backtest.
+    let html = args.html.as_deref().map(create).transpose()?;
+    let to_file = args.json.as_deref().filter(|path| *path != Path::new("-"));
+    let to_file = to_file.map(create).transpose()?;
+
     let base = backtest::Base::read(&args.transactions, args.customers.as_deref())?;
     if let Some(warning) = base.warning() {
         eprintln!("  {warning}");
     }
     let report = backtest::backtest(&base, question, |step| eprintln!("  {step}"))?;
-    if let Some(path) = &args.html {
-        write(path, &backtest::html(&report))?;
+    if let Some(file) = html {
+        write(file, &backtest::html(&report))?;
     }
-    match args.json.as_deref() {
-        Some(path) if path == Path::new("-") => println!("{}", json(&report)?),
-        Some(path) => {
-            write(path, &json(&report)?)?;
-            print!("{}", backtest::text(&report));
-        }
-        None => print!("{}", backtest::text(&report)),
+    let is_document = args.json.is_some() && to_file.is_none();
+    if let Some(file) = to_file {
+        write(file, &json(&report)?)?;
+    }
+    if is_document {
+        println!("{}", json(&report)?);
+    } else {
+        print!("{}", backtest::text(&report));
     }
     Ok(())
 }
@@ -48,6 +62,7 @@ fn json(report: &Report) -> anyhow::Result<String> {
     serde_json::to_string(report).context("write the report as JSON")
 }
 
-fn write(path: &Path, content: &str) -> anyhow::Result<()> {
-    std::fs::write(path, content).with_context(|| format!("write {}", path.display()))
+fn write(mut file: NewFile, content: &str) -> anyhow::Result<()> {
+    file.write_all(content.as_bytes()).with_context(|| format!("write {}", file.name().display()))?;
+    file.finish()
 }

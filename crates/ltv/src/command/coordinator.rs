@@ -1,5 +1,6 @@
 //! `ltv coordinator`
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{RetryPolicy, SupervisePolicy};
@@ -30,6 +31,8 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
         pass_interval: args.pass_interval,
         leadership_lease: args.leadership_lease,
         alive: surroundings.alive.ticker(),
+        // A fleet has other runs to look after, and people who read its logs.
+        unfinishable: Arc::new(|_, _| {}),
     };
     let stop = surroundings.stop.clone();
     let coordinator = Coordinator { store, queue: queue.clone(), cache, config };

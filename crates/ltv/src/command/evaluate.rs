@@ -2,13 +2,14 @@
 
 use crate::cli::EvaluateArgs;
 use crate::evaluate;
-use crate::files::{Table, widen};
+use crate::files::{NewFile, Table, widen};
 use crate::output::count;
 
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
+    let out = NewFile::create(&args.out, &[&args.input])?;
     let table = Table::open(&args.input)?;
     let evaluation = evaluate::of(args.model, table.header())?;
-    let widened = widen(table, &*evaluation, &args.out)?;
+    let widened = widen(table, &*evaluation, out)?;
     if widened.left_empty > 0 {
         eprintln!(
             "{} of {} rows are of another model than {} and were left empty",

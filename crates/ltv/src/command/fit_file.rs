@@ -13,11 +13,12 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::FitArgs;
 use crate::files::customers::{self, Customer, Donor, HistoryColumns, Reading, SpendColumns, WEIGHT, weight};
-use crate::files::{Row, Table, cohorts, model_file};
+use crate::files::{NewFile, Row, Table, cohorts, model_file};
 use crate::models::{Model, ModelName, PurchaseModel};
 use crate::output::count;
 
 pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) -> Result<()> {
+    let out = NewFile::create(out, &[input])?;
     let fitted = match model {
         ModelName::BgNbd => {
             purchases(args, input).and_then(|rows| rows.fit_together(fit::bg_nbd, fit::bg_nbd_by_segment))

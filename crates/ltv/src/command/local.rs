@@ -4,6 +4,7 @@
 //! learnt is gone with the process, but for that one file.
 
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -34,15 +35,19 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         None => args.currency,
     };
     let currency = currency.map_or_else(|| Currency::parse(CURRENCY), Ok)?;
-    // A name under which nothing can be written is better known now than after the night.
-    let out = ValuesFile::create(&args.out)?;
-
     let files = Files {
         transactions: args.transactions,
         customers: args.customers,
         subscriptions: args.subscriptions,
         acquisition_costs: args.acquisition_costs,
     };
+    // A name under which nothing can be written is better known now than after the night. A pipe is waited for.
+    let (name, read) = (args.out.clone(), files.clone());
+    let out = unless_stopped(&stop, move || {
+        let read: Vec<&Path> = read.paths().chain(&args.model).map(PathBuf::as_path).collect();
+        ValuesFile::create(&name, &read)
+    })
+    .await?;
     let (as_of, now) = (args.as_of, now());
     let known = unless_stopped(&stop, move || Known::read(&files, as_of, currency, now)).await?;
     known

@@ -1,7 +1,7 @@
 //! `ltv predict`: a fitted model on the customers of a file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
@@ -10,11 +10,14 @@ use model::{GammaGamma, PeriodRate, Terms, WEEKS_PER_YEAR};
 use crate::cli::{Horizon, PredictArgs};
 use crate::files::customers::{self, HistoryColumns, Reading, SpendColumns};
 use crate::files::model_file::ModelFile;
-use crate::files::{Cell, Column, Header, Row, Widening, widen};
+use crate::files::{Cell, Column, Header, NewFile, Row, Widening, widen};
 use crate::models::{Curves, Expected, Model, ModelName, PurchaseModel};
 use crate::output::count;
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
+    let read = [Some(&args.input), Some(&args.model), args.spend_model.as_ref()];
+    let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
+    let out = NewFile::create(&args.out, &read)?;
     let fitted = ModelFile::read(&args.model)?;
     let spend = args.spend_model.as_deref().map(spend_model).transpose()?;
     let segment_column = [Some(&fitted), spend.as_ref()]
@@ -28,7 +31,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     }
 
     let prediction = prediction(args, fitted, spend, table.header())?;
-    widen(table, &*prediction, &args.out)?;
+    widen(table, &*prediction, out)?;
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //! at all.
 //!
 //! A row that cannot be understood stops the command, and its message names file, line and column. A new file is
-//! made beside its name and renamed when it is complete, so that nobody ever reads half of one.
+//! made beside its name and renamed when it is complete, so that nobody ever reads half of one; a pipe, which cannot be
+//! replaced, is written to as it comes.
 
 pub(crate) mod cohorts;
 pub(crate) mod customers;

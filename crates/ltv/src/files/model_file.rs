@@ -78,8 +78,7 @@ pub(crate) fn by_name(name: ModelName, values: &[f64]) -> Json {
 }
 
 /// Writes a document, whole or not at all.
-pub(crate) fn write(path: &Path, document: &Json) -> Result<()> {
-    let mut file = NewFile::create(path)?;
-    writeln!(file, "{document:#}").with_context(|| format!("write {}", path.display()))?;
+pub(crate) fn write(mut file: NewFile, document: &Json) -> Result<()> {
+    writeln!(file, "{document:#}").with_context(|| format!("write {}", file.name().display()))?;
     file.finish()
 }

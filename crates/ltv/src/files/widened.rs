@@ -1,7 +1,5 @@
 //! A table with more columns than it had: every row and column of the input, and what was computed from them.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use csv::StringRecord;
 use rayon::prelude::*;
@@ -37,11 +35,12 @@ pub(crate) struct Widened {
 }
 
 /// Writes the rows of a table, in their order, with the cells that are computed from them.
-pub(crate) fn widen(mut table: Table, widening: &dyn Widening, out: &Path) -> Result<Widened> {
+pub(crate) fn widen(mut table: Table, widening: &dyn Widening, out: NewFile) -> Result<Widened> {
     let header = table.header().clone();
     let layout = Layout::of(&header, widening.columns());
-    let mut writer = csv::Writer::from_writer(NewFile::create(out)?);
-    let write_error = || format!("write {}", out.display());
+    let name = out.name().to_owned();
+    let write_error = || format!("write {}", name.display());
+    let mut writer = csv::Writer::from_writer(out);
     writer.write_record(&layout.names).with_context(write_error)?;
 
     let mut widened = Widened::default();

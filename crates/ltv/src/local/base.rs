@@ -1,5 +1,6 @@
 //! All that files say of the customers.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -10,10 +11,10 @@ use store::memory::{Accounts, Customer};
 
 use super::costs::Costs;
 use super::customers::Customers;
-use super::histories::{Folded, Histories};
+use super::histories::{Folded, Histories, Share};
 use super::subscriptions::Subscriptions;
 use crate::fitting::{FitData, Summaries};
-use crate::load::{self, ReadReport};
+use crate::load::{self, Line, ReadReport};
 use crate::output::count;
 
 /// The segment of all where no file names any.
@@ -26,6 +27,16 @@ pub(crate) struct Files {
     pub(crate) customers: Option<PathBuf>,
     pub(crate) subscriptions: Option<PathBuf>,
     pub(crate) acquisition_costs: Option<PathBuf>,
+}
+
+impl Files {
+    /// All that are named.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let Self { transactions, customers, subscriptions, acquisition_costs } = self;
+        [Some(transactions), customers.as_ref(), subscriptions.as_ref(), acquisition_costs.as_ref()]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// What became of a file's lines.
@@ -63,7 +74,10 @@ impl Known {
             note(path, &mut customers.report);
         }
 
-        let mut histories = histories(files, as_of, customers.as_ref(), now)?;
+        let known = customers.as_ref().map(Customers::ids);
+        let before_us = as_of.map_or(i64::MAX, Timestamp::as_microsecond);
+        let mut look = looks(&files.transactions, now);
+        let mut histories = Histories::read(before_us, known.as_deref(), currency, Share::USUAL, &mut look)?;
         note(&files.transactions, &mut histories.report);
         let as_of = match as_of {
             Some(as_of) => as_of,
@@ -71,7 +85,7 @@ impl Known {
                 .with_context(|| format!("{}: there are no transactions", files.transactions.display()))?,
         };
         let observation = Observation::new(as_of.as_microsecond(), currency);
-        let histories = histories.finish(&observation);
+        let (histories, _) = histories.finish(&observation, false, &mut look)?;
 
         let is_known =
             |customer: i64| histories.binary_search_by_key(&customer, |folded| folded.customer).is_ok();
@@ -160,17 +174,13 @@ impl FileReport {
     }
 }
 
-fn histories(
-    files: &Files,
-    as_of: Option<Timestamp>,
-    customers: Option<&Customers>,
+/// Looks at a file of transactions, as often as it is asked.
+fn looks(
+    path: &Path,
     now: Timestamp,
-) -> Result<Histories> {
-    let known = customers.map(Customers::ids);
-    let before_us = as_of.map_or(i64::MAX, Timestamp::as_microsecond);
-    let path = &files.transactions;
+) -> impl FnMut(&mut dyn FnMut(&[Line]) -> ControlFlow<()>) -> Result<ReadReport> {
     let mut is_again = false;
-    Histories::read(before_us, known.as_deref(), |each| {
+    move |each| {
         // What comes through a pipe is gone once it was read.
         ensure!(
             !std::mem::replace(&mut is_again, true) || path.is_file(),
@@ -178,7 +188,7 @@ fn histories(
             path.display()
         );
         load::transactions_ahead(path, now, each)
-    })
+    }
 }
 
 /// A customer of whom nothing is known but that he bought.

@@ -3,6 +3,7 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `histories` | how a file of transactions becomes one summary for each customer |
+//! | `numbers`, `in_order`, `season` | what that takes where lines are in disorder, and where a season is wanted |
 //! | `customers` | who the customers are, where a file says so |
 //! | `subscriptions`, `costs` | what else is known of them |
 //! | `base` | all that together: what the models are fitted to, and what the night values |
@@ -17,7 +18,10 @@ mod costs;
 mod customers;
 pub(crate) mod given;
 mod histories;
+mod in_order;
 mod names;
 pub(crate) mod night;
+mod numbers;
+mod season;
 mod subscriptions;
 pub(crate) mod values;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use batch::{CustomerId, PlanPolicy, Priority, Progress, RetryPolicy, RunId, SupervisePolicy};
 use cache::{Cache, CachedValue, Valued, VisibleRuns};
-use coordinator::{Coordinator, CoordinatorConfig};
+use coordinator::{Coordinator, CoordinatorConfig, Unfinishable};
 use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
 use model::ValueTerms;
@@ -15,6 +15,7 @@ use queue::memory::Broker;
 use resilience::Delays;
 use store::memory::{Accounts, Memory};
 use store::{ModelVersionId, NewModelVersion, Selection};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
 
@@ -52,6 +53,7 @@ impl Night {
         let (store, broker) = (Memory::new(base, now), Broker::new());
         let model_version = store.save_model_version(&version, None).await?;
 
+        let (unfinishable, mut never) = told_once();
         let over = CancellationToken::new();
         let _ended_in_any_case = over.clone().drop_guard();
         let worker = Worker {
@@ -64,7 +66,7 @@ impl Night {
             store: store.clone(),
             queue: broker.connect(),
             cache: Forgetful,
-            config: coordinator_config(),
+            config: coordinator_config(unfinishable),
         };
         let mut worker = tokio::spawn(worker.run(over.clone().cancelled_owned()));
         let mut coordinator = tokio::spawn(coordinator.run(over.clone().cancelled_owned()));
@@ -89,6 +91,7 @@ impl Night {
                 Ok(()) => anyhow!("the coordinator ended before the night was over"),
                 Err(panic) => anyhow!(panic).context("the coordinator panicked"),
             }),
+            Some(why) = never.recv() => return Err(why),
             followed = runs::follow(&store, look, run, is_quiet) => followed?,
         }
         over.cancel();
@@ -149,13 +152,24 @@ fn worker_config(threads: NonZeroUsize) -> WorkerConfig {
     }
 }
 
-fn coordinator_config() -> CoordinatorConfig {
+/// Tells of the first run that cannot be finished: there is no other here, and nobody who could mend it.
+fn told_once() -> (Arc<Unfinishable>, mpsc::Receiver<anyhow::Error>) {
+    let (sender, receiver) = mpsc::channel(1);
+    let tell = move |run: RunId, error: &store::Error| {
+        // A full channel has told it already; a closed one has nobody left to hear it.
+        let _ = sender.try_send(anyhow!("run {run} cannot be finished: {error}; nothing was written"));
+    };
+    (Arc::new(tell), receiver)
+}
+
+fn coordinator_config(unfinishable: Arc<Unfinishable>) -> CoordinatorConfig {
     CoordinatorConfig {
         name: "local coordinator".into(),
         policy: SupervisePolicy { lease_duration: LEASE, ..SupervisePolicy::default() },
         pass_interval: PASS_INTERVAL,
         leadership_lease: Duration::from_secs(10),
         alive: Arc::new(|| {}),
+        unfinishable,
     }
 }
 
@@ -177,5 +191,27 @@ fn order(as_of: Timestamp, deadline: Duration, model_version: ModelVersionId, te
         model_version: Some(model_version),
         terms,
         again: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_run_that_cannot_be_finished_ends_the_night_with_the_reason_however_often_it_is_told() {
+        let (unfinishable, mut never) = told_once();
+        let why = "12 customers planned, 11 settled".into();
+        let error = store::Error::Invalid { what: "finish a run".into(), why };
+
+        unfinishable(RunId(1), &error);
+        unfinishable(RunId(1), &error);
+
+        let why = never.recv().await.expect("it was told").to_string();
+        assert_eq!(
+            why,
+            "run 1 cannot be finished: finish a run: 12 customers planned, 11 settled; nothing was written"
+        );
+        assert!(never.try_recv().is_err());
     }
 }

@@ -81,9 +81,9 @@ enum Writer {
 }
 
 impl ValuesFile {
-    /// Begins a file, compressed if its name ends in `.gz`.
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = NewFile::create(path)?;
+    /// Begins a file, compressed if its name ends in `.gz`. `inputs` are read and must not be written over.
+    pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
+        let file = NewFile::create(path, inputs)?;
         let is_gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         let writer = if is_gzip {
             Writer::Gzip(GzEncoder::new(file, Compression::fast()))

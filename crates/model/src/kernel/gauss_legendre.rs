@@ -1,4 +1,4 @@
-//! Gauss-Legendre quadrature with twelve nodes a panel, or with four on short intervals.
+//! Gauss-Legendre quadrature with twelve nodes a panel, or with four or two on short intervals.
 
 /// Half of the symmetric nodes on [-1, 1] and their weights.
 const HALF: [(f64, f64); 6] = [
@@ -14,6 +14,9 @@ const HALF: [(f64, f64); 6] = [
 const HALF_OF_FOUR: [(f64, f64); 2] =
     [(0.339_981_043_584_856_3, 0.652_145_154_862_546_1), (0.861_136_311_594_052_6, 0.347_854_845_137_453_85)];
 
+/// The same for two nodes.
+const HALF_OF_TWO: [(f64, f64); 1] = [(0.577_350_269_189_625_8, 1.0)];
+
 /// Cuts `[0, end]` into equal panels no wider than `widest` and visits the nodes of each: `visit(node, weight)`.
 pub(crate) fn visit_nodes(end: f64, widest: f64, visit: impl FnMut(f64, f64)) {
     visit_nodes_between(0.0, end, widest, visit);
@@ -27,6 +30,11 @@ pub(crate) fn visit_nodes_between(start: f64, end: f64, widest: f64, visit: impl
 /// The same with four nodes a panel, which for equal accuracy must be a tenth as wide.
 pub(crate) fn visit_few_nodes_between(start: f64, end: f64, widest: f64, visit: impl FnMut(f64, f64)) {
     visit_panels(&HALF_OF_FOUR, start, end, widest, visit);
+}
+
+/// The same with two nodes a panel, for what need not be right to more than six digits.
+pub(crate) fn visit_two_nodes_between(start: f64, end: f64, widest: f64, visit: impl FnMut(f64, f64)) {
+    visit_panels(&HALF_OF_TWO, start, end, widest, visit);
 }
 
 #[inline]

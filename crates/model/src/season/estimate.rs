@@ -87,6 +87,12 @@ impl PurchaseCounts {
         Ok(Self { first_day, last_day, cohorts, earliest_day: None, repeats: 0 })
     }
 
+    /// Starts to count purchases up to `last_day`, from `first_day` on or from a century before the end.
+    pub fn of_a_century(first_day: i64, last_day: i64) -> Self {
+        let first_day = first_day.clamp(last_day - LONGEST_DAYS + 1, last_day);
+        Self::new(first_day, last_day).expect("a period of one day to a century")
+    }
+
     /// Counts a customer by his first purchase day; one who came before or after the period is passed over.
     pub fn customer(&mut self, first_purchase: i64) {
         self.customers(first_purchase, 1);

@@ -138,6 +138,7 @@ macro_rules! contract_tests {
             a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt
             a_snapshot_shows_open_runs_by_sums_and_their_open_chunks
             a_settled_run_is_finished_once_by_who_leads
+            a_settled_run_that_makes_no_sense_is_not_finished
             values_become_visible_all_at_once
             customers_of_dead_chunks_become_rejections
             readers_see_the_last_whole_run_and_the_partial_ones_after_it
@@ -337,15 +338,26 @@ async fn planned<G: Ground>(ground: &G) -> RunId {
     ok(ground.store().create_run(&run_over(Some("tonight"), &CHUNKS, version)).await).run
 }
 
+/// A settled run that can never be finished: two of its chunks hold the same customer, who has two values.
+pub async fn with_a_customer_twice<G: Ground>(ground: &G) -> RunId {
+    let version = ok(ground.store().save_model_version(&models(), None).await);
+    let new = run_over(None, &[[101, 102], [102, 102]], version);
+    let run = ok(ground.store().create_run(&new).await).run;
+    done(ground, chunk(run, 1)).await;
+    done(ground, chunk(run, 2)).await;
+    run
+}
+
 /// A run with everything published.
-async fn published<G: Ground>(ground: &G) -> RunId {
+pub async fn published<G: Ground>(ground: &G) -> RunId {
     let run = planned(ground).await;
     let chunks = [1, 2, 3].map(|chunk| (ChunkId(chunk), Attempt(0)));
     ok(ground.store().mark_published(run, &chunks).await);
     run
 }
 
-fn chunk(run: RunId, chunk: i32) -> ChunkRef {
+/// A chunk of a run.
+pub fn chunk(run: RunId, chunk: i32) -> ChunkRef {
     ChunkRef { run, chunk: ChunkId(chunk) }
 }
 
@@ -401,7 +413,7 @@ fn value(customer: CustomerId) -> Value {
 }
 
 /// Does a chunk from begin to commit.
-async fn done<G: Ground>(ground: &G, chunk: ChunkRef) -> Assignment {
+pub async fn done<G: Ground>(ground: &G, chunk: ChunkRef) -> Assignment {
     let assignment = begun(ground, chunk, "worker").await;
     let rows = results(&assignment.customers);
     let outcome = ok(ground.store().commit_attempt(assignment.attempt, &rows).await);
@@ -410,7 +422,7 @@ async fn done<G: Ground>(ground: &G, chunk: ChunkRef) -> Assignment {
 }
 
 /// Fails a chunk until it is dead.
-async fn dead<G: Ground>(ground: &G, chunk: ChunkRef) {
+pub async fn dead<G: Ground>(ground: &G, chunk: ChunkRef) {
     for _ in 0..policy().max_failures {
         let assignment = begun(ground, chunk, "worker").await;
         ok(ground.store().fail_attempt(assignment.attempt, "it is bad", &policy()).await);

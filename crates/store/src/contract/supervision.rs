@@ -3,9 +3,9 @@
 use batch::{ChunkState, Outcome, PerPriority, RunState, Verdict};
 
 use super::{
-    AS_OF, Asked, Attempt, AttemptId, Attempts, Begin, CHUNKS, ChunkId, Duration, Explained, Ground, LEASE,
-    NewRun, Planning, Priority, RunId, Supervision, Valued, at, begun, chunk, customers, dead, done, leading,
-    models, ok, policy, published, results, run_over, story,
+    AS_OF, Asked, Attempt, AttemptId, Attempts, Begin, CHUNKS, ChunkId, Duration, Error, Explained, Ground,
+    LEASE, NewRun, Planning, Priority, RunId, Supervision, Valued, at, begun, chunk, customers, dead, done,
+    leading, models, ok, policy, published, refusal, results, run_over, story, with_a_customer_twice,
 };
 use crate::VisibleRuns;
 
@@ -116,6 +116,22 @@ pub async fn a_settled_run_is_finished_once_by_who_leads(ground: &impl Ground) {
     assert!(record.finished_at.is_some());
     let begin = ok(store.begin_attempt(chunk(run, 1), "worker", LEASE, false).await);
     assert_eq!(begin, Begin::NoRun);
+}
+
+/// And no later call can: who waits for it is told so, and not that the store is away.
+pub async fn a_settled_run_that_makes_no_sense_is_not_finished(ground: &impl Ground) {
+    let store = ground.store();
+    let run = with_a_customer_twice(ground).await;
+    let term = leading(ground).await;
+
+    for _ in 0..2 {
+        let error = refusal(store.finish_run(term, run).await);
+        assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+    }
+
+    let record = ok(store.run(run).await).expect("it was recorded");
+    assert_eq!((record.state.is_over(), record.progress.is_settled()), (false, true));
+    assert_eq!(ok(store.visible_runs().await), VisibleRuns::default());
 }
 
 /// Nothing before the run is finished, everything after, by pages in the order of the customers.

@@ -7,9 +7,6 @@ use super::Postgres;
 use super::copy::read_rows;
 use crate::Result;
 
-/// The longest period that can be counted, in days; who came earlier is passed over.
-const A_CENTURY: i64 = 36_525;
-
 impl Postgres {
     /// Counts the purchase days of all customers before `as_of` by the day on which the customer came.
     ///
@@ -23,20 +20,15 @@ impl Postgres {
             read_rows(client, &counts_query(as_of, currency), |fields| {
                 let [came, day, customers] = [fields.int8()?, fields.int8()?, fields.int8()?]
                     .map(|field| field.expect("neither a group nor its count is null"));
-                let counts = counts.get_or_insert_with(|| counting(came, last_day));
+                let counts = counts.get_or_insert_with(|| PurchaseCounts::of_a_century(came, last_day));
                 counts.customers_on(came, day, customers as u64);
                 Ok(())
             })
             .await?;
-            Ok(counts.unwrap_or_else(|| counting(last_day, last_day)))
+            Ok(counts.unwrap_or_else(|| PurchaseCounts::of_a_century(last_day, last_day)))
         })
         .await
     }
-}
-
-fn counting(first_day: i64, last_day: i64) -> PurchaseCounts {
-    let first_day = first_day.clamp(last_day - A_CENTURY + 1, last_day);
-    PurchaseCounts::new(first_day, last_day).expect("a period of one day to a century")
 }
 
 /// The days in order of the first, so that the period is known from the first row on.

@@ -1,0 +1,204 @@
+//! A coordinator on seams in memory, over runs whose work is done.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use batch::CustomerId;
+use cache::{CachedValue, Error, Valued, VisibleRuns};
+use queue::memory::Broker;
+use store::contract::{Ground, base, chunk, dead, done, observation, published, with_a_customer_twice};
+use store::memory::{Accounts, Customer, Memory as Store};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::*;
+
+/// Longer than anything here takes; no test waits for it, since time jumps.
+const LONG: Duration = Duration::from_mins(10);
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_makes_no_sense_is_told_of_at_each_pass_and_keeps_no_other_run_waiting() {
+    let night = Paused::new();
+    let senseless = with_a_customer_twice(&night).await;
+    let other = settled(&night).await;
+    let (over, told) = (Arc::new(Notify::new()), Arc::new(Mutex::new(Vec::new())));
+    let tell = {
+        let (over, told) = (Arc::clone(&over), Arc::clone(&told));
+        move |run, error: &store::Error| {
+            let mut told = told.lock().unwrap();
+            told.push((run, error.to_string()));
+            if told.len() == 2 {
+                over.notify_one();
+            }
+        }
+    };
+    let coordinator = Coordinator {
+        config: CoordinatorConfig { unfinishable: Arc::new(tell), ..config() },
+        ..night.coordinator()
+    };
+
+    timeout(LONG, coordinator.run(over.notified())).await.expect("whoever is told can end it");
+
+    let why = "finish a run: customer 102 has two values";
+    assert_eq!(*told.lock().unwrap(), [(senseless, why.to_owned()), (senseless, why.to_owned())]);
+    assert!(!night.is_finished(senseless).await);
+    assert!(night.is_finished(other).await);
+}
+
+/// Also what only finishing adds: the rejections of those in dead chunks.
+#[tokio::test(start_paused = true)]
+async fn the_last_that_the_cache_hears_of_a_run_is_what_it_finished_with() {
+    let night = Paused::new();
+    let run = published(&night).await;
+    done(&night, chunk(run, 1)).await;
+    dead(&night, chunk(run, 2)).await;
+    done(&night, chunk(run, 3)).await;
+
+    timeout(LONG, night.coordinator().run(night.until_finished(run))).await.expect("it is settled");
+
+    let record = night.record(run).await;
+    assert_eq!((record.progress.dead, record.progress.rejections), (1, 6));
+    assert_eq!(night.cache.progress(run).await, Ok(Some(record.progress)));
+}
+
+/// It was finished, so no later snapshot shows it.
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_was_away_when_a_run_finished_hears_of_it_later() {
+    let night = Paused::new();
+    let run = settled(&night).await;
+    night.cache.is_away.store(true, Ordering::Relaxed);
+    let heard = async {
+        night.until_finished(run).await;
+        night.cache.is_away.store(false, Ordering::Relaxed);
+        while night.cache.progress(run).await == Ok(None) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+
+    timeout(LONG, night.coordinator().run(heard)).await.expect("it is told again");
+
+    assert_eq!(night.cache.progress(run).await, Ok(Some(night.record(run).await.progress)));
+}
+
+/// A run whose chunks are all done.
+async fn settled(night: &Paused) -> RunId {
+    let run = published(night).await;
+    for number in [1, 2, 3] {
+        done(night, chunk(run, number)).await;
+    }
+    run
+}
+
+/// A store over the base of its contract; time passes by tokio's clock, which is paused.
+struct Paused {
+    store: Store,
+    cache: Remote,
+}
+
+impl Ground for Paused {
+    type Store = Store;
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::advance(time).await;
+    }
+}
+
+impl Paused {
+    fn new() -> Self {
+        let mut accounts = Accounts::new(observation());
+        for known in base() {
+            let customer = Customer {
+                id: known.id,
+                external_id: &known.external_id,
+                segment: known.segment,
+                acquired_at: known.acquired_at,
+            };
+            accounts.push(customer, &known.account()).expect("the base is in order");
+        }
+        Self { store: Store::new(accounts, store::contract::as_of()), cache: Remote::default() }
+    }
+
+    fn coordinator(&self) -> Coordinator<Store, queue::memory::Memory, Remote> {
+        Coordinator {
+            store: self.store.clone(),
+            queue: Broker::new().connect(),
+            cache: self.cache.clone(),
+            config: config(),
+        }
+    }
+
+    async fn record(&self, run: RunId) -> store::RunRecord {
+        self.store.run(run).await.expect("the store answers").expect("the run is there")
+    }
+
+    async fn is_finished(&self, run: RunId) -> bool {
+        self.record(run).await.state == batch::RunState::Finished
+    }
+
+    async fn until_finished(&self, run: RunId) {
+        while !self.is_finished(run).await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A cache that can be away.
+#[derive(Clone, Default)]
+struct Remote {
+    inner: cache::Memory,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Remote {
+    async fn reach<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("it is away".into()));
+        }
+        call.await
+    }
+}
+
+impl Cache for Remote {
+    async fn put_values(&self, run: RunId, values: &[Valued]) -> Result<(), Error> {
+        self.reach(self.inner.put_values(run, values)).await
+    }
+
+    async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {
+        self.reach(self.inner.put_visible(visible)).await
+    }
+
+    async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {
+        self.reach(self.inner.visible()).await
+    }
+
+    async fn value(&self, customer: CustomerId) -> Result<Option<(RunId, CachedValue)>, Error> {
+        self.reach(self.inner.value(customer)).await
+    }
+
+    async fn put_progress(&self, run: RunId, progress: &Progress) -> Result<(), Error> {
+        self.reach(self.inner.put_progress(run, progress)).await
+    }
+
+    async fn progress(&self, run: RunId) -> Result<Option<Progress>, Error> {
+        self.reach(self.inner.progress(run)).await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.reach(self.inner.check()).await
+    }
+}
+
+fn config() -> CoordinatorConfig {
+    CoordinatorConfig {
+        name: "coordinator".into(),
+        policy: SupervisePolicy::default(),
+        pass_interval: Duration::from_secs(1),
+        leadership_lease: Duration::from_secs(10),
+        alive: Arc::new(|| {}),
+        unfinishable: Arc::new(|_, _| {}),
+    }
+}
