@@ -43,8 +43,11 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let known = cache.visible().await.map_err(|error| text(&error))?;
     let visible = store.visible_runs().await.map_err(|error| text(&error))?;
-    if visible.runs.is_empty() || known.is_some_and(|known| known.version >= visible.version) {
+    if visible.runs.is_empty() {
         return Ok(());
+    }
+    if let Some(known) = known.filter(|known| known.version >= visible.version) {
+        return put_again_what_is_missing(store, cache, &visible.runs, &known.runs).await;
     }
     // All but the last are partial. A customer that the cache lacks in one of them would be looked for in an
     // older run, and found there with an older value: so they are complete in the cache before they are named.
@@ -68,6 +71,28 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
     Ok(())
 }
 
+/// Writes the values of partial runs again that the cache names and does not hold: it was emptied after they had been
+/// written and before they were named. It loses all at once, so that one value stands for all of its run.
+async fn put_again_what_is_missing<S: Supervision, C: Cache>(
+    store: &S,
+    cache: &C,
+    visible: &[RunId],
+    named: &[RunId],
+) -> Result<(), String> {
+    let (_, partial) = visible.split_last().expect("there is a visible run");
+    for (place, &run) in partial.iter().enumerate().filter(|(_, run)| named.contains(run)) {
+        let first = store.values_after(run, None, 1).await.map_err(|error| error.to_string())?;
+        let Some(first) = first.first() else { continue };
+        let read = cache.value(first.customer).await.map_err(|error| error.to_string())?;
+        // A newer run may hold the customer as well.
+        let is_there = read.is_some_and(|(found, _)| visible[..=place].contains(&found));
+        if !is_there && let Err(Failed::Away(error)) = put_run(store, cache, run).await {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
 /// Why a run's values were not written to the cache.
 enum Failed {
     /// One of the two did not answer.
@@ -80,8 +105,13 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
     let mut after = None;
     loop {
         let page = store.values_after(run, after, PAGE).await.map_err(|error| match error {
-            error if error.is_transient() => Failed::Away(error.to_string()),
-            error => Failed::Unreadable(error),
+            store::Error::Unavailable { .. } => Failed::Away(error.to_string()),
+            store::Error::Broken { .. } => {
+                // What is named now stays named for this version: so nothing is, until somebody mends it.
+                tracing::warn!(run.id = %run, %error, "the cache is not told which runs are visible");
+                Failed::Away(error.to_string())
+            }
+            store::Error::Invalid { .. } => Failed::Unreadable(error),
         })?;
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.customer);

@@ -16,29 +16,27 @@ pub(crate) enum Point {
     Cached,
 }
 
-/// What a worker does wrong on purpose.
+/// What a worker does wrong on purpose: any number of things, each in one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultPlan {
+    /// Dies at a point, on its nth chunk.
     #[cfg(feature = "faults")]
-    fault: Option<Fault>,
+    die: Option<(Point, u32)>,
+    /// Dies whenever it computes a chunk with this customer.
+    #[cfg(feature = "faults")]
+    poison: Option<i64>,
+    /// Panics in the mathematics of a chunk with this customer.
+    #[cfg(feature = "faults")]
+    panic: Option<i64>,
+    /// Acknowledges before the commit, and dies on its nth chunk between the two.
+    #[cfg(feature = "faults")]
+    ack_first: Option<u32>,
+    /// Hangs for ever after it has begun its nth chunk, alive and renewing its lease.
+    #[cfg(feature = "faults")]
+    hang: Option<u32>,
     /// How long each chunk takes longer once it has begun, so that a small night lasts.
     #[cfg(feature = "faults")]
     slow: std::time::Duration,
-}
-
-#[cfg(feature = "faults")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// Dies at a point, on its nth chunk.
-    Die(Point, u32),
-    /// Dies whenever it computes a chunk with this customer.
-    Poison(i64),
-    /// Panics in the mathematics of a chunk with this customer.
-    Panic(i64),
-    /// Acknowledges before the commit, and dies on its nth chunk between the two.
-    AckFirst(u32),
-    /// Hangs for ever after it has begun its nth chunk, alive and renewing its lease.
-    Hang(u32),
 }
 
 /// A word that is not a fault.
@@ -62,21 +60,18 @@ impl FromStr for FaultPlan {
             let unknown = || UnknownFault(word.to_owned());
             let (name, number) = word.split_once('=').ok_or_else(unknown)?;
             let number: i64 = number.parse().map_err(|_| unknown())?;
-            let fault = match name {
-                "die-begun" => Fault::Die(Point::Begun, number as u32),
-                "die-committed" => Fault::Die(Point::Committed, number as u32),
-                "die-cached" => Fault::Die(Point::Cached, number as u32),
-                "poison" => Fault::Poison(number),
-                "panic" => Fault::Panic(number),
-                "ack-first" => Fault::AckFirst(number as u32),
-                "hang" => Fault::Hang(number as u32),
-                "slow" => {
-                    plan.slow = std::time::Duration::from_millis(number as u64);
-                    continue;
-                }
+            let (nth, customer) = (Some(number as u32), Some(number));
+            match name {
+                "die-begun" => plan.die = Some((Point::Begun, number as u32)),
+                "die-committed" => plan.die = Some((Point::Committed, number as u32)),
+                "die-cached" => plan.die = Some((Point::Cached, number as u32)),
+                "poison" => plan.poison = customer,
+                "panic" => plan.panic = customer,
+                "ack-first" => plan.ack_first = nth,
+                "hang" => plan.hang = nth,
+                "slow" => plan.slow = std::time::Duration::from_millis(number as u64),
                 _ => return Err(unknown()),
-            };
-            plan.fault = Some(fault);
+            }
         }
         Ok(plan)
     }
@@ -100,30 +95,53 @@ impl FaultPlan {
     pub(crate) async fn reach(self, point: Point) {
         use std::sync::atomic::{AtomicU32, Ordering};
 
-        static REACHED: AtomicU32 = AtomicU32::new(0);
+        /// How often each could have struck in this process.
+        static CHANCES: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
+        let strikes = |which: usize, nth: Option<u32>| {
+            nth.is_some_and(|nth| CHANCES[which].fetch_add(1, Ordering::SeqCst) + 1 == nth)
+        };
+        let at_begin = |nth: Option<u32>| nth.filter(|_| point == Point::Begun);
+
         if point == Point::Begun && !self.slow.is_zero() {
             tokio::time::sleep(self.slow).await;
         }
-        let is_nth = |n: u32| REACHED.fetch_add(1, Ordering::SeqCst) + 1 == n;
-        match self.fault {
-            Some(Fault::Die(here, n)) if here == point && is_nth(n) => std::process::abort(),
-            Some(Fault::AckFirst(n)) if point == Point::Begun && is_nth(n) => std::process::abort(),
-            Some(Fault::Hang(n)) if point == Point::Begun && is_nth(n) => std::future::pending().await,
-            _ => {}
+        let die_here = self.die.filter(|(here, _)| *here == point).map(|(_, nth)| nth);
+        if strikes(0, die_here) || strikes(1, at_begin(self.ack_first)) {
+            std::process::abort();
+        }
+        if strikes(2, at_begin(self.hang)) {
+            std::future::pending::<()>().await;
         }
     }
 
     /// A customer is about to be computed.
     pub(crate) fn compute(self, customer: batch::CustomerId) {
-        match self.fault {
-            Some(Fault::Poison(poison)) if poison == customer.0 => std::process::abort(),
-            Some(Fault::Panic(poison)) if poison == customer.0 => panic!("customer {customer} on purpose"),
-            _ => {}
+        if self.poison == Some(customer.0) {
+            std::process::abort();
         }
+        assert!(self.panic != Some(customer.0), "customer {customer} on purpose");
     }
 
     /// Whether the message is acknowledged before the work.
     pub(crate) fn acks_first(self) -> bool {
-        matches!(self.fault, Some(Fault::AckFirst(_)))
+        self.ack_first.is_some()
+    }
+}
+
+#[cfg(all(test, feature = "faults"))]
+mod tests {
+    use batch::CustomerId;
+
+    use super::*;
+
+    #[test]
+    fn faults_of_several_kinds_are_all_kept() {
+        let plan: FaultPlan = "panic=7,ack-first=0,slow=20".parse().unwrap();
+
+        assert!(plan.acks_first());
+        assert_eq!(plan.slow.as_millis(), 20);
+        plan.compute(CustomerId(6));
+        let panic = std::panic::catch_unwind(|| plan.compute(CustomerId(7))).unwrap_err();
+        assert_eq!(panic.downcast_ref::<String>().unwrap(), "customer 7 on purpose");
     }
 }

@@ -346,6 +346,12 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
                         return Ended::GaveUp;
                     }
                 }
+                Err(error @ store::Error::Broken { .. }) => {
+                    tracing::error!(%error, reason, "a failed attempt waits to be recorded until somebody mends this");
+                    if self.wait(&mut delays).await.is_none() {
+                        return Ended::GaveUp;
+                    }
+                }
                 Err(error) => {
                     // Its lease runs out, and the coordinator counts it as lost.
                     tracing::error!(%error, reason, "a failed attempt could not be recorded");

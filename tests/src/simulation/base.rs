@@ -14,6 +14,16 @@ use store::memory::{Base, Customer, Memory};
 
 use super::night::as_of;
 
+/// What somebody ordered, and what an undisturbed valuation says about each of its customers.
+#[derive(Debug)]
+pub(super) struct Ordered {
+    /// For which moment.
+    pub(super) as_of: Timestamp,
+    /// Whether it is for everybody.
+    pub(super) is_whole: bool,
+    pub(super) customers: BTreeMap<CustomerId, Outcome>,
+}
+
 /// What a customer's valuation must come to.
 pub(super) type Outcome = Result<Value, Rejection>;
 
@@ -35,12 +45,14 @@ impl Customers {
     }
 
     /// What an undisturbed valuation says about each of these.
-    pub(super) fn expected(
+    pub(super) fn valued(
         &self,
         customers: &[CustomerId],
         terms: ValueTerms,
+        as_of: Timestamp,
     ) -> BTreeMap<CustomerId, Outcome> {
-        let valuer = Valuer::new(models(), terms, observation().last_day());
+        let last_day = Observation::new(as_of.as_microsecond(), currency()).last_day();
+        let valuer = Valuer::new(models(), terms, last_day);
         let outcome = |&customer: &CustomerId| {
             let account = self.account(customer.0 as usize - 1);
             (customer, account.and_then(|account| valuer.value(&account)))
@@ -104,8 +116,9 @@ impl Base for Customers {
         })
     }
 
+    /// What is known of them is the same at every moment: values of two runs differ by the terms.
     fn observation(&self) -> Option<Observation> {
-        Some(observation())
+        None
     }
 }
 
@@ -124,10 +137,6 @@ pub(super) async fn store_over(customers: Customers) -> Memory {
         .await
         .expect("memory takes a model");
     store
-}
-
-fn observation() -> Observation {
-    Observation::new(as_of().as_microsecond(), currency())
 }
 
 fn currency() -> Currency {

@@ -1,22 +1,24 @@
 //! What must hold: meanwhile, and at the end of every night.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{ChunkRef, ChunkState, CustomerId, PerPriority, Priority, Progress, RunId};
-use cache::{Cache, CachedValue};
+use batch::{ChunkRef, ChunkState, CustomerId, Outcome, PerPriority, Priority, Progress, RetryPolicy, RunId};
 use queue::{Memory as Queues, Queue};
 use store::Supervision;
 use store::memory::Memory;
 use tokio::time::sleep;
 
-use super::base::Outcome;
+use super::base::Ordered;
+use super::readers::Readers;
+use super::rule::Rule;
 use super::world::{Process, World};
 
-/// A run, and what an undisturbed valuation of its customers says.
+/// A run, and what it was ordered for.
 pub(super) struct Expected {
     pub(super) run: RunId,
-    pub(super) customers: BTreeMap<CustomerId, Outcome>,
+    pub(super) ordered: Arc<Ordered>,
     /// A customer whose chunk can never be done.
     pub(super) poison: Option<CustomerId>,
 }
@@ -41,33 +43,29 @@ pub(super) async fn open_attempts(store: &Memory, runs: impl Iterator<Item = Run
     open
 }
 
-/// Watches the night: what is shown of its progress is what is committed, and never goes back; readers never see an
-/// older run behind a newer one.
-pub(super) async fn watch(world: World, store: Memory, cache: impl Cache) {
+/// Watches the night: what is shown of its progress is what is committed, and never goes back; and what readers see.
+pub(super) async fn watch(world: World, store: Memory, mut readers: Readers) {
     let mut shown: BTreeMap<RunId, Progress> = BTreeMap::new();
-    let mut versions = (0, 0);
+    let mut ticks = 0_u64;
     loop {
         sleep(Duration::from_millis(250)).await;
+        world.hear_panics();
         let snapshot = store.snapshot(PerPriority::default()).await.expect("the store itself is never away");
         for run in &snapshot.runs {
             let before = shown.insert(run.run, run.progress).unwrap_or_default();
             progress_is_exact(&world, &store, run.run, &run.progress).await;
             if is_behind(&run.progress, &before) {
-                world.violation(format_args!(
-                    "run {}: progress went from {before:?} to {:?}",
-                    run.run, run.progress
-                ));
+                world.violation(
+                    Rule::Progress,
+                    format_args!("run {}: progress went from {before:?} to {:?}", run.run, run.progress),
+                );
             }
         }
-        let visible = store.visible_runs().await.expect("the store itself is never away").version;
-        let told = cache.visible().await.ok().flatten().map_or(0, |told| told.version);
-        if visible < versions.0 || told > visible {
-            world.violation(format_args!(
-                "visible version {visible} after {}, readers know {told}",
-                versions.0
-            ));
+        ticks += 1;
+        // What is visible changes less often.
+        if ticks % 2 == 0 {
+            readers.look().await;
         }
-        versions = (visible, told);
     }
 }
 
@@ -84,29 +82,25 @@ async fn progress_is_exact(world: &World, store: &Memory, run: RunId, shown: &Pr
         (in_state(ChunkState::Done), in_state(ChunkState::Dead), valued.len() as u64, rejected.len() as u64);
     let told = (shown.done, shown.dead, shown.values, shown.rejections);
     if committed != told {
-        world.violation(format_args!("run {run}: {committed:?} is committed, {told:?} is shown"));
+        world.violation(
+            Rule::Progress,
+            format_args!("run {run}: {committed:?} is committed, {told:?} is shown"),
+        );
     }
 }
 
 /// Checks everything that must hold when a night is over.
-pub(super) async fn at_the_end(
-    world: &World,
-    store: &Memory,
-    queues: &Queues,
-    cache: &impl Cache,
-    expected: &[Expected],
-) {
+pub(super) async fn at_the_end(world: &World, store: &Memory, queues: &Queues, expected: &[Expected]) {
     for expected in expected {
         values_are_exact(world, store, expected).await;
         chunks_are_settled(world, store, expected).await;
     }
     nothing_waits(world, queues).await;
-    readers_see_the_newest(world, store, cache, expected).await;
 }
 
 /// Each customer has exactly one value, to the bit, or one rejection; only those of dead chunks have another one than
 /// an undisturbed valuation gives.
-async fn values_are_exact(world: &World, store: &Memory, expected: &Expected) {
+pub(super) async fn values_are_exact(world: &World, store: &Memory, expected: &Expected) {
     let run = expected.run;
     let record = store.run(run).await.expect("the store itself is never away").expect("the run is there");
     if !record.state.is_over() {
@@ -125,18 +119,24 @@ async fn values_are_exact(world: &World, store: &Memory, expected: &Expected) {
     for (customer, _, reason) in &rejections {
         found.entry(*customer).or_default().push((*reason).into());
     }
-    for (customer, outcome) in &expected.customers {
+    for (customer, outcome) in &expected.ordered.customers {
         let told = match outcome {
             _ if dead.contains(customer) => "dead_chunk".to_owned(),
             Ok(value) => format!("{value:?}"),
             Err(rejection) => rejection.code().to_owned(),
         };
         if found.remove(customer).unwrap_or_default() != [told.clone()] {
-            world.violation(format_args!("run {run}: customer {customer} has not exactly {told}"));
+            world.violation(
+                Rule::OneOutcome,
+                format_args!("run {run}: customer {customer} has not exactly {told}"),
+            );
         }
     }
     if let Some((customer, outcomes)) = found.first_key_value() {
-        world.violation(format_args!("run {run}: customer {customer} was not planned and has {outcomes:?}"));
+        world.violation(
+            Rule::OneOutcome,
+            format_args!("run {run}: customer {customer} was not planned and has {outcomes:?}"),
+        );
     }
 }
 
@@ -145,48 +145,58 @@ async fn chunks_are_settled(world: &World, store: &Memory, expected: &Expected) 
     let run = expected.run;
     for (chunk, state, customers) in store.chunks(run).await.expect("the store itself is never away") {
         if !state.is_settled() {
-            world.violation(format_args!("run {run}: chunk {chunk} is {state}"));
+            world.violation(Rule::End, format_args!("run {run}: chunk {chunk} is {state}"));
         }
         let is_poisoned = expected.poison.is_some_and(|poison| customers.contains(&poison));
         if state == ChunkState::Done && is_poisoned && expected.is_valued_poison() {
-            world.violation(format_args!("run {run}: chunk {chunk} cannot be done"));
+            world.violation(Rule::OneOutcome, format_args!("run {run}: chunk {chunk} cannot be done"));
         }
     }
     for dead in store.dead_chunks(u32::MAX).await.expect("the store itself is never away") {
         if dead.reason.is_none() {
-            world.violation(format_args!("{} is dead without a reason", dead.chunk));
+            world.violation(Rule::Charge, format_args!("{} is dead without a reason", dead.chunk));
         }
     }
     attempts_are_told(world, store, expected).await;
 }
 
-/// Attempts are numbered from 1 without a gap, each has an outcome, what was done was done by the last, and a chunk is
-/// charged only for what is its own fault or that of a worker that never came back.
+/// The store tells of each attempt what the ledger does; and a chunk is charged only for what is its own fault or that of
+/// a worker that never came back, and as often as the policy says before it is dead.
 async fn attempts_are_told(world: &World, store: &Memory, expected: &Expected) {
-    let attempts = store.attempts(expected.run).await.expect("the store itself is never away");
-    for story in attempts.chunk_by(|one, other| one.0.chunk == other.0.chunk) {
-        let chunk = story[0].0.chunk;
-        let numbers: Vec<i32> = story.iter().map(|(attempt, _)| attempt.attempt.0).collect();
-        if !numbers.iter().copied().eq(1..=numbers.len() as i32) {
-            world.violation(format_args!("{chunk}: attempts are numbered {numbers:?}"));
+    let run = expected.run;
+    let attempts = store.attempts(run).await.expect("the store itself is never away");
+    for (chunk, state, customers) in store.chunks(run).await.expect("the store itself is never away") {
+        let chunk = ChunkRef { run, chunk };
+        let told = attempts.iter().filter(|(attempt, _)| attempt.chunk == chunk);
+        let told: Vec<_> = told.map(|(id, record)| (id.attempt, &record.worker, record.outcome)).collect();
+        let story = world.ledger(|ledger| ledger.story(chunk));
+        let seen: Vec<_> =
+            story.iter().map(|entry| (entry.attempt, &entry.worker, entry.outcome())).collect();
+        if told != seen {
+            let what = format_args!("{chunk}: its attempts went as {seen:?} and are told as {told:?}");
+            world.violation(Rule::Charge, what);
         }
-        let outcomes: Vec<_> = story.iter().map(|(_, record)| record.outcome).collect();
-        let done = outcomes.iter().position(|outcome| *outcome == Some(batch::Outcome::Done));
-        if outcomes.contains(&None) || done.is_some_and(|done| done + 1 < outcomes.len()) {
-            world.violation(format_args!("{chunk}: its attempts ended as {outcomes:?}"));
+        if seen.iter().any(|(.., outcome)| outcome.is_none()) {
+            world.violation(Rule::End, format_args!("{chunk}: an attempt has no outcome: {seen:?}"));
         }
-        for (attempt, record) in story {
-            let is_charged_wrongly = match record.outcome {
-                Some(batch::Outcome::Lost) => !world.is_gone(&record.worker),
-                Some(batch::Outcome::Failed) => expected.poison.is_none(),
+        let is_poisoned = expected.poison.is_some_and(|poison| customers.contains(&poison));
+        for entry in &story {
+            let is_charged_wrongly = match entry.outcome() {
+                Some(Outcome::Lost) => !world.may_stay_lost(entry),
+                Some(Outcome::Failed) => !is_poisoned,
                 _ => false,
             };
             if is_charged_wrongly {
-                world.violation(format_args!(
-                    "{attempt} is {:?}, and {} is well",
-                    record.outcome, record.worker
-                ));
+                world.violation(Rule::Charge, format_args!("{chunk} is charged for {entry:?}"));
             }
+        }
+        // When it died: a worker may come back later.
+        let charges = story.last().map_or(0, |last| last.charges);
+        if (state == ChunkState::Dead) != (charges == RetryPolicy::default().max_failures) {
+            world.violation(
+                Rule::Charge,
+                format_args!("{chunk} is {state} after {charges} charges: {seen:?}"),
+            );
         }
     }
 }
@@ -194,7 +204,7 @@ async fn attempts_are_told(world: &World, store: &Memory, expected: &Expected) {
 impl Expected {
     /// Whether the poisoned customer gets as far as the mathematics: everybody does, rejected histories too.
     fn is_valued_poison(&self) -> bool {
-        self.poison.is_some_and(|poison| self.customers.contains_key(&poison))
+        self.poison.is_some_and(|poison| self.ordered.customers.contains_key(&poison))
     }
 }
 
@@ -202,32 +212,14 @@ async fn nothing_waits(world: &World, queues: &Queues) {
     let waiting = queues.waiting().await;
     for priority in Priority::ALL {
         if waiting[priority] != Some(0) {
-            world.violation(format_args!("{:?} messages wait on {priority}", waiting[priority]));
+            world.violation(Rule::End, format_args!("{:?} messages wait on {priority}", waiting[priority]));
         }
     }
     let dead = queues.dead_letters(usize::MAX).await.unwrap_or_default();
     if let Some(letter) = dead.iter().find(|letter| letter.message.is_ok()) {
-        world.violation(format_args!("a message that makes sense is among the dead letters: {letter}"));
-    }
-}
-
-/// Readers see the newest visible run's value of each customer, in the store's order of runs; or are sent to the store.
-async fn readers_see_the_newest(world: &World, store: &Memory, cache: &impl Cache, expected: &[Expected]) {
-    let visible = store.visible_runs().await.expect("the store itself is never away");
-    let mut newest: BTreeMap<CustomerId, (RunId, CachedValue)> = BTreeMap::new();
-    for &run in visible.runs.iter().rev() {
-        for valued in store.values_after(run, None, u32::MAX).await.expect("the store itself is never away") {
-            newest.insert(valued.customer, (run, CachedValue::from(&valued.value)));
-        }
-    }
-    let everybody = expected.iter().flat_map(|expected| expected.customers.keys());
-    for &customer in everybody {
-        let read = cache.value(customer).await.ok().flatten();
-        if read.is_some() && read.as_ref() != newest.get(&customer) {
-            world.violation(format_args!(
-                "readers of customer {customer} see {read:?} and not {:?}",
-                newest.get(&customer)
-            ));
-        }
+        world.violation(
+            Rule::End,
+            format_args!("a message that makes sense is among the dead letters: {letter}"),
+        );
     }
 }

@@ -8,26 +8,40 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `world` | lives of processes, network, weather |
+//! | `call` | by which calls a process does anything to it, and how much goes wrong with each |
 //! | `remote_*` | a server as a process reaches it |
 //! | `night` | who takes part, and how a night goes |
-//! | `checks` | what must hold meanwhile and at the end |
+//! | `yesterday` | the run of the night before, which readers see when a night begins |
+//! | `checks`, `readers` | what must hold meanwhile and at the end |
+//! | `panics` | who panicked, though nobody waited for it |
+//! | `rule` | what every night is held to |
+//! | `ledger` | what became of each attempt, kept by somebody who does not ask the store |
 //! | `mutation` | the protocol broken on purpose, which the checks must see |
 //!
 //! # What is not simulated
 //!
 //! The servers themselves: what PostgreSQL, RabbitMQ and Redis do when they are killed is for `tests/faults`. Time limits
-//! of calls and breakers belong to the real backends. A panic of a process is a kill.
+//! of calls and breakers belong to the real backends. A panic is no fault that is drawn: whoever panics, but for a
+//! poisoned customer's mathematics, is a bug, and the night went wrong.
 
 mod base;
+mod call;
 mod chance;
 mod checks;
+mod ledger;
 mod mutation;
 mod night;
+mod panics;
+mod readers;
 mod remote_cache;
 mod remote_queue;
 mod remote_store;
+mod rule;
 mod world;
+mod yesterday;
 
+pub use call::Call;
 pub use mutation::Mutation;
 pub use night::{Report, night, nights};
-pub use world::{Fault, Faults};
+pub use rule::{Rule, Violation};
+pub use world::{Deaths, Fault, Faults};

@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use store::memory::Mutation as Broken;
 
+use super::rule::Rule;
+
 /// One rule of the protocol left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mutation {
@@ -27,6 +29,17 @@ impl Mutation {
         Self::LeaseByWorkersClock,
         Self::AttemptFromMessage,
     ];
+
+    /// The promise that a night without it breaks first.
+    pub fn breaks(self) -> Rule {
+        match self {
+            Self::NoFence => Rule::Fence,
+            Self::AckBeforeCommit => Rule::Ack,
+            Self::CountedProgress => Rule::Progress,
+            Self::LeaseByWorkersClock => Rule::Lease,
+            Self::AttemptFromMessage => Rule::Numbering,
+        }
+    }
 
     /// What of it the store does, if it is the store that does it.
     pub(super) fn of_store(self) -> Option<Broken> {

@@ -1,9 +1,7 @@
 //! One simulated night: who takes part, how it goes, how it must end.
 
 use std::ops::Range;
-use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -22,16 +20,20 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
 
-use super::base::{Customers, store_over};
+use super::base::{Customers, Ordered, store_over};
 use super::checks::{self, Expected};
 use super::mutation::Mutation;
+use super::panics;
+use super::readers::Readers;
 use super::remote_cache::RemoteCache;
 use super::remote_queue::{RemoteQueue, Weather};
 use super::remote_store::RemoteStore;
-use super::world::{Faults, Process, World};
+use super::rule::{Rule, Violation};
+use super::world::{Deaths, Faults, Process, World};
+use super::yesterday;
 
 /// How long a lease lasts.
-const LEASE: Duration = Duration::from_secs(20);
+pub(super) const LEASE: Duration = Duration::from_secs(20);
 
 /// Longer than anything is on its way: a message, a process that stands still.
 const LONGEST_WAY: Duration = Duration::from_mins(3);
@@ -46,6 +48,8 @@ pub(super) struct Scene {
     chunk_customers: u32,
     workers: u64,
     slots: usize,
+    /// How long a worker may take to finish what it holds when it is asked to end.
+    grace_period: Duration,
     coordinators: u64,
     dispatchers: u64,
     /// A customer whose mathematics panic.
@@ -54,6 +58,10 @@ pub(super) struct Scene {
     work: Duration,
     /// Customers whom somebody wants valued at once, under other terms.
     urgent: Vec<CustomerId>,
+    /// For which moment: before the run of the night before, between the two nights, at tonight's, or after it.
+    urgent_as_of: Timestamp,
+    /// Whether the cache still knows of the night before.
+    is_cache_warm: bool,
 }
 
 /// How a night went.
@@ -63,8 +71,10 @@ pub struct Report {
     pub seed: u64,
     /// What went wrong in it, by kind.
     pub faults: Faults,
+    /// At which calls processes died.
+    pub deaths: Deaths,
     /// What must not have happened.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
     /// Everything that happened, in order.
     pub story: Vec<String>,
 }
@@ -73,27 +83,35 @@ pub struct Report {
 ///
 /// The same seed and mutation give the same story.
 pub fn night(seed: u64, mutation: Option<Mutation>) -> Report {
-    silence_panics_on_purpose();
+    live(seed, async |world| Night::new(seed, mutation, world).await.live().await)
+}
+
+/// Lives through something in the world of a seed, on one thread and a paused clock, and reports how it went.
+fn live(seed: u64, events: impl AsyncFnOnce(World)) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without input and output needs nothing");
-    runtime.block_on(async { Night::new(seed, mutation).await.live().await })
-}
-
-/// A customer's mathematics that panic on purpose fail his chunk, and need not be told of a thousand times.
-fn silence_panics_on_purpose() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            let is_on_purpose = panic.payload_as_str().is_some_and(|text| text.ends_with("on purpose"));
-            if !is_on_purpose {
-                before(panic);
-            }
-        }));
+    let made = OnceLock::new();
+    // A harness that panics must say in which night.
+    let _ = panics::listening(|| {
+        runtime.block_on(async {
+            let world = made.get_or_init(|| World::new(seed)).clone();
+            events(world).await;
+        });
     });
+    // What it left behind goes first: that must not panic either.
+    drop(runtime);
+    let world = made.into_inner().expect("a world is made from any seed");
+    world.hear_panics();
+    Report {
+        seed,
+        faults: world.faults(),
+        deaths: world.deaths(),
+        violations: world.violations(),
+        story: world.story(),
+    }
 }
 
 /// Lives through the nights of these seeds on so many threads, and hands each report to `each`, in no order. Stops at the
@@ -104,16 +122,13 @@ pub fn nights(
     threads: usize,
     each: impl Fn(&Report) + Sync,
 ) -> Option<Report> {
-    let next = AtomicU64::new(seeds.start);
+    let next = Mutex::new(seeds);
     let failed = Mutex::new(None::<Report>);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while failed.lock().expect("nobody panics with it").is_none() {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
+                    let Some(seed) = next.lock().expect("nobody panics with it").next() else { return };
                     let report = night(seed, mutation);
                     each(&report);
                     if !report.violations.is_empty() {
@@ -127,7 +142,6 @@ pub fn nights(
 }
 
 struct Night {
-    seed: u64,
     mutation: Option<Mutation>,
     world: World,
     scene: Scene,
@@ -138,8 +152,7 @@ struct Night {
 }
 
 impl Night {
-    async fn new(seed: u64, mutation: Option<Mutation>) -> Self {
-        let world = World::new(seed);
+    async fn new(seed: u64, mutation: Option<Mutation>, world: World) -> Self {
         let scene = world.draw(Scene::draw);
         world.tell(format_args!("seed {seed}: {scene:?}"));
         let base = Customers::new(seed, scene.customers);
@@ -149,12 +162,25 @@ impl Night {
             None => store,
         };
         let broker = Broker::with_faults(Weather(world.clone()));
-        Self { seed, mutation, world, scene, store, broker, cache: cache::Memory::new(), base }
+        Self { mutation, world, scene, store, broker, cache: cache::Memory::new(), base }
     }
 
-    async fn live(self) -> Report {
+    async fn live(self) {
         let ended = CancellationToken::new();
-        let watch = tokio::spawn(checks::watch(self.world.clone(), self.store.clone(), self.cache.clone()));
+        let before = self.ordered(&self.base.ids(), terms_before(), as_of_before(), true);
+        let tonight = self.ordered(&self.base.ids(), night_terms(), as_of(), true);
+        let urgent = self.ordered(&self.scene.urgent, urgent_terms(), self.scene.urgent_as_of, false);
+        let run_before = yesterday::finish(&self.store, &self.base, &before, terms_before()).await;
+        if self.scene.is_cache_warm {
+            yesterday::tell(&self.store, &self.cache, run_before, &before).await;
+        }
+        let orders = vec![Arc::clone(&before), Arc::clone(&tonight), Arc::clone(&urgent)];
+        let readers = || {
+            let (world, store) = (self.world.clone(), self.store.clone());
+            let looked_at = [1, 2, 3].map(CustomerId).into_iter().chain(self.scene.urgent.iter().copied());
+            Readers::new(world, store, self.cache.clone(), orders.clone(), looked_at.collect())
+        };
+        let watch = tokio::spawn(checks::watch(self.world.clone(), self.store.clone(), readers()));
         let mut lives: Vec<JoinHandle<()>> = Vec::new();
         for number in 1..=self.scene.workers {
             lives.push(self.keep_alive(format!("worker {number}"), &ended, |night, process| {
@@ -167,10 +193,10 @@ impl Night {
             }));
         }
 
-        let mut expected = vec![self.expected(self.dispatch_all().await, &self.base.ids(), night_terms())];
+        let mut expected = vec![self.expected(self.dispatch_all().await, tonight)];
         if !self.scene.urgent.is_empty() {
             let run = self.dispatch("urgent dispatcher", &self.urgent_order()).await;
-            expected.push(self.expected(run, &self.scene.urgent, urgent_terms()));
+            expected.push(self.expected(run, urgent));
         }
         self.wait_until_over(&expected).await;
         self.wait_until_settled(&expected).await;
@@ -178,23 +204,31 @@ impl Night {
         ended.cancel();
         for life in lives {
             if timeout(LONGEST, life).await.is_err() {
-                self.world.violation("a process does not end");
+                self.world.violation(Rule::End, "a process does not end");
             }
         }
         watch.abort();
-        let _ = watch.await;
-        checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &self.cache, &expected).await;
-        Report {
-            seed: self.seed,
-            faults: self.world.faults(),
-            violations: self.world.violations(),
-            story: self.world.story(),
+        if !watch.await.is_err_and(|end| end.is_cancelled()) {
+            self.world.violation(Rule::NoPanic, "nobody watched the night to its end");
         }
+        checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &expected).await;
+        let before = Expected { run: run_before, ordered: before, poison: None };
+        checks::values_are_exact(&self.world, &self.store, &before).await;
+        readers().look_at_the_end().await;
     }
 
-    fn expected(&self, run: RunId, customers: &[CustomerId], terms: ValueTerms) -> Expected {
-        let poison = self.scene.poison;
-        Expected { run, customers: self.base.expected(customers, terms), poison }
+    fn ordered(
+        &self,
+        customers: &[CustomerId],
+        terms: ValueTerms,
+        as_of: Timestamp,
+        is_whole: bool,
+    ) -> Arc<Ordered> {
+        Arc::new(Ordered { as_of, is_whole, customers: self.base.valued(customers, terms, as_of) })
+    }
+
+    fn expected(&self, run: RunId, ordered: Arc<Ordered>) -> Expected {
+        Expected { run, ordered, poison: self.scene.poison }
     }
 
     /// Starts a process, and another one after it whenever it has died or drained, until the night is over.
@@ -207,7 +241,7 @@ impl Night {
         let (hands, world, ended) = (Arc::new(self.hands()), self.world.clone(), ended.clone());
         tokio::spawn(async move {
             for life in 1_u64.. {
-                let process = Process::new(format!("{name}.{life}"));
+                let process = world.process(format!("{name}.{life}"));
                 let mut task = tokio::spawn(start(Arc::clone(&hands), process.clone()));
                 tokio::select! {
                     biased;
@@ -221,6 +255,14 @@ impl Night {
                         () = process.died().cancelled() => task.abort(),
                         _ = &mut task => {}
                     }
+                }
+                process.ends();
+                // Why it did, if it panicked, is heard from the panic itself.
+                if !process.died().is_cancelled() && !process.asked().is_cancelled() {
+                    world.violation(
+                        Rule::End,
+                        format_args!("{} ended, and nobody had asked it to", process.name()),
+                    );
                 }
                 if ended.is_cancelled() {
                     return;
@@ -257,7 +299,8 @@ impl Night {
         let orders = names.iter().map(|name| self.dispatch(name, &order));
         let runs = futures_util::future::join_all(orders).await;
         if runs.iter().any(|run| *run != runs[0]) {
-            self.world.violation(format_args!("dispatchers of one night made runs {runs:?}"));
+            self.world
+                .violation(Rule::OneOutcome, format_args!("dispatchers of one night made runs {runs:?}"));
         }
         runs[0]
     }
@@ -266,7 +309,7 @@ impl Night {
         Order {
             selection: Selection::Customers(self.scene.urgent.clone()),
             priority: Priority::Critical,
-            as_of: Some(as_of()),
+            as_of: Some(self.scene.urgent_as_of),
             deadline: Duration::from_mins(1),
             model_version: None,
             terms: urgent_terms(),
@@ -277,7 +320,7 @@ impl Night {
     /// Orders something, as often as it takes.
     async fn dispatch(&self, name: &str, order: &Order) -> RunId {
         for life in 1_u64.. {
-            let process = Process::new(format!("{name}.{life}"));
+            let process = self.world.process(format!("{name}.{life}"));
             let dispatching = self.hands().dispatch(process.clone(), order.clone());
             tokio::select! {
                 biased;
@@ -293,7 +336,7 @@ impl Night {
         let began = Instant::now();
         while !self.are_over(expected).await {
             if began.elapsed() > LONGEST {
-                self.world.violation(format_args!("the night is not over after {LONGEST:?}"));
+                self.world.violation(Rule::End, format_args!("the night is not over after {LONGEST:?}"));
                 return;
             }
             sleep(Duration::from_millis(500)).await;
@@ -325,7 +368,7 @@ impl Night {
                 return;
             }
             if began.elapsed() > LONGEST {
-                self.world.violation(format_args!(
+                self.world.violation(Rule::End, format_args!(
                     "not settled after {LONGEST:?}: {waiting:?} messages wait, {open} attempts have no outcome"
                 ));
                 return;
@@ -392,7 +435,7 @@ impl Hands {
                 retry: RetryPolicy::default(),
                 compute_on: ComputeOn::TheCaller,
                 delays: || Delays::reconnect().with_jitter(Jitter::None),
-                grace_period: Duration::from_secs(10),
+                grace_period: self.scene.grace_period,
                 alive: Arc::new(|| {}),
                 link: |_, _| {},
                 faults,
@@ -400,7 +443,7 @@ impl Hands {
         };
         let asked = process.asked().clone();
         if let Err(error) = worker.run(asked.cancelled_owned()).await {
-            self.world.violation(format_args!("{} ended: {error}", process.name()));
+            self.world.violation(Rule::End, format_args!("{} ended: {error}", process.name()));
         }
     }
 
@@ -452,23 +495,42 @@ impl Scene {
         let mut urgent: Vec<CustomerId> = (0..chance.among(0..6)).map(|_| someone(chance)).collect();
         urgent.sort_unstable();
         urgent.dedup();
+        let moments =
+            ["2026-06-29T12:00:00Z", "2026-06-30T12:00:00Z", "2026-07-01T00:00:00Z", "2026-07-01T12:00:00Z"]
+                .map(moment);
         Self {
             customers,
             chunk_customers: chance.among(3..16) as u32,
             workers: chance.among(1..5),
             slots: chance.among(1..4) as usize,
+            grace_period: chance.millis(500..10_000),
             coordinators: chance.among(1..3),
             dispatchers: chance.among(1..3),
             poison: chance.happens(0.2).then_some(poison),
             work: if chance.happens(0.5) { Duration::from_millis(10) } else { chance.millis(1_000..20_000) },
             urgent,
+            urgent_as_of: moments[chance.among(0..4) as usize],
+            is_cache_warm: chance.happens(0.8),
         }
     }
 }
 
-/// The moment that every run values for.
+/// The moment that the night's run values for.
 pub(super) fn as_of() -> Timestamp {
-    "2026-07-01T00:00:00Z".parse().expect("the constant is a moment")
+    moment("2026-07-01T00:00:00Z")
+}
+
+/// The moment that the run of the night before valued for.
+fn as_of_before() -> Timestamp {
+    moment("2026-06-30T00:00:00Z")
+}
+
+fn moment(text: &str) -> Timestamp {
+    text.parse().expect("the constant is a moment")
+}
+
+fn terms_before() -> ValueTerms {
+    ValueTerms::new(0.1, 0.3, 0.0, 0.7).expect("the constants are in their domains")
 }
 
 fn night_terms() -> ValueTerms {
@@ -477,4 +539,36 @@ fn night_terms() -> ValueTerms {
 
 fn urgent_terms() -> ValueTerms {
     ValueTerms::new(0.15, 0.5, 0.0, 0.5).expect("the constants are in their domains")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_that_nobody_waits_for_is_a_violation_and_one_on_purpose_is_none() {
+        let report = live(7, async |world| {
+            for text in ["a customer on purpose", "a slot"] {
+                let _ = tokio::spawn(async move { panic!("{text}") }).await;
+            }
+            world.tell("it goes on");
+        });
+
+        assert_eq!(report.violations.len(), 1, "{:?}", report.violations);
+        assert_eq!(report.violations[0].rule, Rule::NoPanic);
+        assert!(report.violations[0].what.contains("a slot"), "{:?}", report.violations);
+        assert!(report.story[0].ends_with("it goes on"), "{:?}", report.story);
+    }
+
+    #[test]
+    fn a_panic_of_the_harness_is_reported_with_its_seed_and_what_happened_before() {
+        let report = live(7, async |world| {
+            world.tell("it begins");
+            panic!("the harness is wrong");
+        });
+
+        assert_eq!(report.seed, 7);
+        assert!(report.violations[0].what.contains("the harness is wrong"), "{:?}", report.violations);
+        assert!(report.story[0].ends_with("it begins"), "{:?}", report.story);
+    }
 }

@@ -3,7 +3,8 @@
 use batch::{CustomerId, Progress, RunId};
 use cache::{Cache, CachedValue, Error, Memory, Valued, VisibleRuns};
 
-use super::world::{Fault, Process, Server, World};
+use super::call::Call;
+use super::world::{Fault, Process, World};
 
 /// A process's handle to the cache.
 #[derive(Clone)]
@@ -14,11 +15,12 @@ pub(super) struct RemoteCache {
 }
 
 impl RemoteCache {
-    async fn call<T>(&self, what: &str, effect: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let away = |why: String| Error::Unavailable(format!("{what}: {why}"));
-        let fate = self.world.before(&self.process, Server::Cache, what).await.map_err(away)?;
+    async fn call<T>(&self, call: Call, effect: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let away = |why: String| Error::Unavailable(format!("{call}: {why}"));
+        let fate = self.world.before(&self.process, call).await.map_err(|obstacle| away(obstacle.why()))?;
         if self.world.strikes(Fault::Flush, "the cache") {
             self.inner.empty();
+            self.world.flushed();
         }
         let answer = effect.await;
         self.world.after(&self.process, fate).await.map_err(away)?;
@@ -26,32 +28,45 @@ impl RemoteCache {
     }
 }
 
+/// What no role asks of a cache is answered at once.
 impl Cache for RemoteCache {
     async fn put_values(&self, run: RunId, values: &[Valued]) -> Result<(), Error> {
-        self.call("put values", self.inner.put_values(run, values)).await
+        let effect = async {
+            if !self.world.strikes(Fault::PartialPut, &self.process) {
+                return self.inner.put_values(run, values).await;
+            }
+            let taken = self.world.draw(|chance| chance.among(0..values.len() as u64 + 1));
+            self.inner.put_values(run, &values[..taken as usize]).await?;
+            Err(Error::Unavailable("put values: connection closed".into()))
+        };
+        let put = self.call(Call::PutValues, effect).await;
+        if put.is_err() {
+            self.world.not_cached(&self.process, run);
+        }
+        put
     }
 
     async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {
-        self.call("put visible runs", self.inner.put_visible(visible)).await
+        self.call(Call::PutVisible, self.inner.put_visible(visible)).await
     }
 
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {
-        self.call("read visible runs", self.inner.visible()).await
+        self.call(Call::ReadVisible, self.inner.visible()).await
     }
 
     async fn value(&self, customer: CustomerId) -> Result<Option<(RunId, CachedValue)>, Error> {
-        self.call("read a value", self.inner.value(customer)).await
+        self.call(Call::ReadValue, self.inner.value(customer)).await
     }
 
     async fn put_progress(&self, run: RunId, progress: &Progress) -> Result<(), Error> {
-        self.call("put progress", self.inner.put_progress(run, progress)).await
+        self.call(Call::PutProgress, self.inner.put_progress(run, progress)).await
     }
 
     async fn progress(&self, run: RunId) -> Result<Option<Progress>, Error> {
-        self.call("read progress", self.inner.progress(run)).await
+        self.inner.progress(run).await
     }
 
     async fn check(&self) -> Result<(), Error> {
-        self.call("check", self.inner.check()).await
+        self.inner.check().await
     }
 }

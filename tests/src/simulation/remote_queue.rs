@@ -2,6 +2,7 @@
 //!
 //! What happens to messages within the broker is drawn by [`Weather`], whom the broker asks.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use batch::{ChunkMessage, PerPriority, Priority};
@@ -10,8 +11,10 @@ use queue::{
     Acked, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, Queue, TraceContext,
 };
 
+use super::call::{Call, Server};
 use super::checks;
-use super::world::{Fate, Fault, Process, Server, World};
+use super::rule::Rule;
+use super::world::{Fate, Fault, Process, World};
 
 /// Draws what becomes of messages.
 pub(super) struct Weather(pub(super) World);
@@ -20,6 +23,9 @@ impl Faults for Weather {
     fn on_publish(&mut self, message: &Outgoing) -> OnPublish {
         let (world, chunk) = (&self.0, message.message.chunk);
         let unconfirmed = |is_kept| OnPublish::Unconfirmed { is_kept };
+        if let Some(refused) = self.refusal(&chunk) {
+            return refused;
+        }
         // Asked in this order, so that the draws of a seed do not depend on each other.
         [
             (Fault::LostMessage, OnPublish::Lose),
@@ -32,6 +38,10 @@ impl Faults for Weather {
         .into_iter()
         .find(|(fault, _)| world.strikes(*fault, chunk))
         .map_or(OnPublish::Keep, |(_, fate)| fate)
+    }
+
+    fn on_dead_letter(&mut self, letter: &DeadMessage) -> OnPublish {
+        self.refusal(letter).unwrap_or(OnPublish::Keep)
     }
 
     fn on_deliver(&mut self, priority: Priority, _: &[u8]) -> OnDeliver {
@@ -52,6 +62,23 @@ impl Faults for Weather {
     }
 }
 
+impl Weather {
+    /// Why the broker does not take a message now, if so. The broker puts the name of the call into it.
+    fn refusal(&self, message: &impl Display) -> Option<OnPublish> {
+        let world = &self.0;
+        if world.strikes(Fault::Blocked, message) {
+            world.block();
+        }
+        let what = String::new();
+        if world.is_blocked() {
+            let reason = "its disk is full".into();
+            return Some(OnPublish::Refuse(Error::Blocked { what, reason }));
+        }
+        let has_no_queue = world.strikes(Fault::Unroutable, message) || world.has_no_queues();
+        has_no_queue.then(|| OnPublish::Refuse(Error::Unroutable { what }))
+    }
+}
+
 fn garbage(chance: &mut super::chance::Chance) -> Vec<u8> {
     let length = chance.among(0..60);
     (0..length).map(|_| chance.among(0..256) as u8).collect()
@@ -69,9 +96,9 @@ pub(super) struct RemoteQueue {
 }
 
 impl RemoteQueue {
-    async fn before(&self, what: &str) -> Result<Fate, Error> {
+    async fn before(&self, call: Call) -> Result<Fate, Error> {
         let was_away = self.world.is_away(Server::Broker);
-        let fate = self.world.before(&self.process, Server::Broker, what).await;
+        let fate = self.world.before(&self.process, call).await;
         if self.world.is_away(Server::Broker) && !was_away {
             self.broker.set_health(Health::Away);
             let (broker, world) = (self.broker.clone(), self.world.clone());
@@ -82,8 +109,9 @@ impl RemoteQueue {
         }
         if self.world.strikes(Fault::Amnesia, "the broker") {
             self.broker.forget();
+            self.world.lose_queues();
         }
-        fate.map_err(|reason| Error::Unavailable { what: what.into(), reason })
+        fate.map_err(|obstacle| Error::Unavailable { what: call.as_str().into(), reason: obstacle.why() })
     }
 }
 
@@ -93,7 +121,7 @@ impl Queue for RemoteQueue {
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
         let count = messages.len();
         let all = |error: Error| vec![Err(error); count];
-        let fate = match self.before("publish").await {
+        let fate = match self.before(Call::Publish).await {
             Ok(fate) => fate,
             Err(error) => return all(error),
         };
@@ -109,7 +137,7 @@ impl Queue for RemoteQueue {
     }
 
     async fn waiting(&self) -> PerPriority<Option<u64>> {
-        let Ok(fate) = self.before("count what waits").await else { return PerPriority::default() };
+        let Ok(fate) = self.before(Call::CountWaiting).await else { return PerPriority::default() };
         let waiting = self.inner.waiting().await;
         if self.world.after(&self.process, fate).await.is_ok() { waiting } else { PerPriority::default() }
     }
@@ -173,8 +201,8 @@ pub(super) struct RemoteDelivery {
 
 impl RemoteDelivery {
     /// Takes it for settling; none if the broker cannot be reached, which gives it to somebody else then.
-    async fn take(&self, what: &str) -> Option<(MemoryDelivery, Fate)> {
-        let fate = self.queue.before(what).await;
+    async fn take(&self, call: Call) -> Option<(MemoryDelivery, Fate)> {
+        let fate = self.queue.before(call).await;
         let inner = self.held.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         if let Ok(message) = self.message {
             self.queue.process.lets_go(message.chunk);
@@ -201,11 +229,11 @@ impl Delivery for RemoteDelivery {
     }
 
     async fn ack(self) -> Acked {
-        let Some((inner, fate)) = self.take("ack").await else { return Acked::NotSent };
+        let Some((inner, fate)) = self.take(Call::Ack).await else { return Acked::NotSent };
         if let Ok(message) = self.message {
             let wrong = checks::ack(&self.queue.store, &self.queue.process, message.chunk).await;
             if let Some(wrong) = wrong {
-                self.queue.world.violation(wrong);
+                self.queue.world.violation(Rule::Ack, wrong);
             }
         }
         let acked = inner.ack().await;
@@ -214,14 +242,14 @@ impl Delivery for RemoteDelivery {
     }
 
     async fn requeue(self) -> Acked {
-        let Some((inner, fate)) = self.take("requeue").await else { return Acked::NotSent };
+        let Some((inner, fate)) = self.take(Call::Requeue).await else { return Acked::NotSent };
         let acked = inner.requeue().await;
         let _ = self.queue.world.after(&self.queue.process, fate).await;
         acked
     }
 
     async fn dead_letter(self, reason: &str) -> Result<Acked, Error> {
-        let Some((inner, fate)) = self.take("dead-letter").await else { return Ok(Acked::NotSent) };
+        let Some((inner, fate)) = self.take(Call::DeadLetter).await else { return Ok(Acked::NotSent) };
         let acked = inner.dead_letter(reason).await;
         let _ = self.queue.world.after(&self.queue.process, fate).await;
         acked

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict,
-    WorkSample,
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, Outcome, PerPriority, RetryPolicy, RunId, Snapshot,
+    Verdict, WorkSample,
 };
 use jiff::Timestamp;
 use store::{
@@ -15,7 +15,8 @@ use store::{
 
 use tokio::time::sleep;
 
-use super::world::{Process, Server, World};
+use super::call::{Call, Server};
+use super::world::{Obstacle, Process, World};
 
 /// A process's handle to the store.
 #[derive(Clone)]
@@ -29,9 +30,13 @@ pub(super) struct RemoteStore<S> {
 
 impl<S> RemoteStore<S> {
     /// Makes a call: it may fail before it takes effect, or its answer may be lost; the caller sees the same.
-    async fn call<T>(&self, what: &'static str, effect: impl Future<Output = Result<T>>) -> Result<T> {
-        let away = |why: String| Error::Unavailable { what: what.into(), why };
-        let fate = self.world.before(&self.process, Server::Store, what).await.map_err(away)?;
+    async fn call<T>(&self, call: Call, effect: impl Future<Output = Result<T>>) -> Result<T> {
+        let what = || call.as_str().to_owned();
+        let away = |why: String| Error::Unavailable { what: what(), why };
+        let fate = self.world.before(&self.process, call).await.map_err(|obstacle| match obstacle {
+            Obstacle::Away(why) => away(why),
+            Obstacle::Broken(why) => Error::Broken { what: what(), why },
+        })?;
         let answer = effect.await;
         self.world.after(&self.process, fate).await.map_err(away)?;
         answer
@@ -40,35 +45,35 @@ impl<S> RemoteStore<S> {
 
 impl<S: Planning> Planning for RemoteStore<S> {
     async fn now(&self) -> Result<Timestamp> {
-        self.call("now", self.inner.now()).await
+        self.inner.now().await
     }
 
     async fn selected(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
-        self.call("select the customers", self.inner.selected(selection, as_of)).await
+        self.call(Call::Select, self.inner.selected(selection, as_of)).await
     }
 
     async fn work_sample(&self) -> Result<WorkSample> {
-        self.call("sample the work", self.inner.work_sample()).await
+        self.call(Call::SampleWork, self.inner.work_sample()).await
     }
 
     async fn model_version_to_pin(&self, named: Option<ModelVersionId>) -> Result<Option<ModelVersionId>> {
-        self.call("find a model version", self.inner.model_version_to_pin(named)).await
+        self.call(Call::FindModelVersion, self.inner.model_version_to_pin(named)).await
     }
 
     async fn run_of_night(&self, night: &str) -> Result<Option<CreatedRun>> {
-        self.call("find the night's run", self.inner.run_of_night(night)).await
+        self.call(Call::FindRun, self.inner.run_of_night(night)).await
     }
 
     async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
-        self.call("read a trace", self.inner.trace_of(run)).await
+        self.call(Call::ReadTrace, self.inner.trace_of(run)).await
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
-        self.call("create a run", self.inner.create_run(new)).await
+        self.call(Call::CreateRun, self.inner.create_run(new)).await
     }
 
     async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
-        self.call("mark published", self.inner.mark_published(run, chunks)).await
+        self.call(Call::MarkPublished, self.inner.mark_published(run, chunks)).await
     }
 }
 
@@ -80,19 +85,35 @@ impl<S: Attempts> Attempts for RemoteStore<S> {
         lease: Duration,
         is_repeat: bool,
     ) -> Result<Begin> {
-        let begun = self.call("begin", self.inner.begin_attempt(chunk, worker, lease, is_repeat)).await?;
+        let world = &self.world;
+        let effect = async {
+            let begun = self.inner.begin_attempt(chunk, worker, lease, is_repeat).await;
+            if is_repeat {
+                world.enter(|ledger| ledger.asked_to_begin(chunk, worker));
+            }
+            if let Ok(Begin::Assigned(assignment)) = &begun {
+                world.enter(|ledger| ledger.begun(assignment.attempt, worker));
+            }
+            begun
+        };
+        let begun = self.call(Call::Begin, effect).await?;
         if let Begin::Assigned(assignment) = &begun {
-            self.world.tell(format_args!("{worker} begins {}", assignment.attempt));
+            world.enter(|ledger| ledger.answered(assignment.attempt));
+            world.tell(format_args!("{worker} begins {}", assignment.attempt));
         }
         Ok(begun)
     }
 
     async fn renew_leases(&self, held: &[AttemptId], lease: Duration) -> Result<Vec<AttemptId>> {
-        self.call("renew leases", self.inner.renew_leases(held, lease)).await
+        self.call(Call::Renew, self.inner.renew_leases(held, lease)).await
     }
 
     async fn resume_attempt(&self, attempt: AttemptId, lease: Duration) -> Result<Standing> {
-        self.call("resume", self.inner.resume_attempt(attempt, lease)).await
+        let effect = async {
+            self.world.enter(|ledger| ledger.asked(attempt));
+            self.inner.resume_attempt(attempt, lease).await
+        };
+        self.call(Call::Resume, effect).await
     }
 
     async fn fail_attempt(
@@ -101,11 +122,26 @@ impl<S: Attempts> Attempts for RemoteStore<S> {
         reason: &str,
         policy: &RetryPolicy,
     ) -> Result<Option<Verdict>> {
-        self.call("record a failure", self.inner.fail_attempt(attempt, reason, policy)).await
+        let effect = async {
+            let verdict = self.inner.fail_attempt(attempt, reason, policy).await;
+            if let Ok(Some(_)) = verdict {
+                self.world.enter(|ledger| ledger.ended(attempt, Outcome::Failed));
+            }
+            verdict
+        };
+        self.call(Call::Fail, effect).await
     }
 
     async fn give_back(&self, attempt: AttemptId) -> Result<()> {
-        self.call("give back", self.inner.give_back(attempt)).await
+        let effect = async {
+            self.world.enter(|ledger| ledger.ended(attempt, Outcome::GivenBack));
+            self.inner.give_back(attempt).await
+        };
+        let given = self.call(Call::GiveBack, effect).await;
+        if given.is_err() {
+            self.world.enter(|ledger| ledger.given_in_vain(attempt));
+        }
+        given
     }
 
     async fn wait_until_available(&self) {
@@ -117,35 +153,49 @@ impl<S: Values> Values for RemoteStore<S> {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
         let longest = self.work.as_millis() as u64;
         sleep(self.world.draw(|chance| chance.millis(0..longest + 1))).await;
-        self.call("read histories", self.inner.read_histories(reading)).await
+        self.call(Call::ReadHistories, self.inner.read_histories(reading)).await
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {
-        let outcome = self.call("commit", self.inner.commit_attempt(attempt, rows)).await?;
+        let effect = async {
+            let outcome = self.inner.commit_attempt(attempt, rows).await;
+            if let Ok(CommitOutcome::Committed) = outcome {
+                self.world.enter(|ledger| ledger.committed(attempt));
+            }
+            outcome
+        };
+        let outcome = self.call(Call::Commit, effect).await?;
         self.world.tell(format_args!("{} commits {attempt}: {outcome:?}", self.process.name()));
         Ok(outcome)
     }
 
     async fn model_version(&self, version: ModelVersionId) -> Result<Option<ModelVersion>> {
-        self.call("read a model version", self.inner.model_version(version)).await
+        self.call(Call::ReadModelVersion, self.inner.model_version(version)).await
     }
 }
 
 impl<S: Supervision> Supervision for RemoteStore<S> {
     async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
-        self.call("lead", self.inner.lead(leader, lease)).await
+        self.call(Call::Lead, self.inner.lead(leader, lease)).await
     }
 
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
-        self.call("abdicate", self.inner.abdicate(leader, term)).await
+        self.call(Call::Abdicate, self.inner.abdicate(leader, term)).await
     }
 
     async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
-        self.call("take a snapshot", self.inner.snapshot(waiting)).await
+        self.call(Call::Snapshot, self.inner.snapshot(waiting)).await
     }
 
     async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {
-        let is_rescued = self.call("rescue", self.inner.rescue(term, attempt, verdict)).await?;
+        let effect = async {
+            let is_rescued = self.inner.rescue(term, attempt, verdict).await;
+            if let Ok(true) = is_rescued {
+                self.world.rescued(attempt);
+            }
+            is_rescued
+        };
+        let is_rescued = self.call(Call::Rescue, effect).await?;
         if is_rescued {
             self.world.tell(format_args!("{} rescues {attempt}: {verdict:?}", self.process.name()));
         }
@@ -153,7 +203,7 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
     }
 
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
-        let finished = self.call("finish", self.inner.finish_run(term, run)).await?;
+        let finished = self.call(Call::Finish, self.inner.finish_run(term, run)).await?;
         if finished.is_some() {
             self.world.tell(format_args!("{} finishes run {run}", self.process.name()));
         }
@@ -161,10 +211,10 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
     }
 
     async fn values_after(&self, run: RunId, after: Option<CustomerId>, limit: u32) -> Result<Vec<Valued>> {
-        self.call("read values", self.inner.values_after(run, after, limit)).await
+        self.call(Call::ReadValues, self.inner.values_after(run, after, limit)).await
     }
 
     async fn visible_runs(&self) -> Result<VisibleRuns> {
-        self.call("list visible runs", self.inner.visible_runs()).await
+        self.call(Call::ListVisible, self.inner.visible_runs()).await
     }
 }

@@ -10,14 +10,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::ChunkRef;
+use batch::{AttemptId, ChunkRef, Outcome, RunId};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::call::{Call, Server};
 use super::chance::Chance;
+use super::ledger::{Entry, Ledger};
+use super::night::LEASE;
+use super::panics;
+use super::rule::{Rule, Violation};
+
+/// How long ago a worker was last troubled at the earliest, if its lease runs out because of it: a lease, and the
+/// longest pause between two looks at a store that did not answer.
+const LONGEST_SILENCE: Duration = LEASE.saturating_add(Duration::from_secs(10));
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +40,8 @@ pub enum Fault {
     Slow,
     /// A server is away for a while.
     Outage,
+    /// The store refuses a call to everybody until somebody mends it: a relation or a right is missing.
+    Broken,
     /// A process dies before a call takes effect.
     KilledBefore,
     /// A process dies after a call took effect.
@@ -48,6 +60,10 @@ pub enum Fault {
     OvertakingMessage,
     /// Bytes that are no message arrive instead of one.
     Garbage,
+    /// The broker takes no messages for a while.
+    Blocked,
+    /// No queue is there to take a message.
+    Unroutable,
     /// A confirm is lost, with the message or without.
     LostConfirm,
     /// A message is lost on its way to a consumer.
@@ -62,15 +78,18 @@ pub enum Fault {
     Amnesia,
     /// The cache forgets everything.
     Flush,
+    /// The cache takes a part of what it is given, and fails.
+    PartialPut,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Refused,
         Self::LostAnswer,
         Self::Slow,
         Self::Outage,
+        Self::Broken,
         Self::KilledBefore,
         Self::KilledAfter,
         Self::Hang,
@@ -80,6 +99,8 @@ impl Fault {
         Self::DelayedMessage,
         Self::OvertakingMessage,
         Self::Garbage,
+        Self::Blocked,
+        Self::Unroutable,
         Self::LostConfirm,
         Self::LostDelivery,
         Self::DelayedDelivery,
@@ -87,6 +108,7 @@ impl Fault {
         Self::LostAck,
         Self::Amnesia,
         Self::Flush,
+        Self::PartialPut,
     ];
 
     /// The word for it.
@@ -96,6 +118,7 @@ impl Fault {
             Self::LostAnswer => "lost_answer",
             Self::Slow => "slow",
             Self::Outage => "outage",
+            Self::Broken => "broken",
             Self::KilledBefore => "killed_before",
             Self::KilledAfter => "killed_after",
             Self::Hang => "hang",
@@ -105,6 +128,8 @@ impl Fault {
             Self::DelayedMessage => "delayed_message",
             Self::OvertakingMessage => "overtaking_message",
             Self::Garbage => "garbage",
+            Self::Blocked => "blocked",
+            Self::Unroutable => "unroutable",
             Self::LostConfirm => "lost_confirm",
             Self::LostDelivery => "lost_delivery",
             Self::DelayedDelivery => "delayed_delivery",
@@ -112,6 +137,7 @@ impl Fault {
             Self::LostAck => "lost_ack",
             Self::Amnesia => "amnesia",
             Self::Flush => "flush",
+            Self::PartialPut => "partial_put",
         }
     }
 }
@@ -119,13 +145,8 @@ impl Fault {
 /// How many faults of each kind there were.
 pub type Faults = BTreeMap<&'static str, u64>;
 
-/// A server that can be away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Server {
-    Store,
-    Broker,
-    Cache,
-}
+/// How many processes died before, and how many after, each call took effect.
+pub type Deaths = BTreeMap<(Call, Fault), u64>;
 
 /// One process, from its start to its end.
 #[derive(Clone)]
@@ -137,6 +158,12 @@ struct ProcessState {
     /// Asked to end in good order.
     asked: CancellationToken,
     stands_until: Mutex<Option<Instant>>,
+    /// Until when it last stood still, or a server did not answer it well.
+    troubled_until: Mutex<Option<Instant>>,
+    /// Its task is over.
+    has_ended: AtomicBool,
+    /// It was asked to end before the night was over.
+    was_drained: AtomicBool,
     /// The messages it holds, by chunk.
     holds: Mutex<BTreeMap<ChunkRef, u32>>,
     /// What the world does when it dies.
@@ -151,13 +178,22 @@ impl fmt::Debug for Process {
     }
 }
 
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl Process {
-    pub(super) fn new(name: String) -> Self {
+    fn new(name: String) -> Self {
         Self(Arc::new(ProcessState {
             name,
             died: CancellationToken::new(),
             asked: CancellationToken::new(),
             stands_until: Mutex::default(),
+            troubled_until: Mutex::default(),
+            has_ended: AtomicBool::new(false),
+            was_drained: AtomicBool::new(false),
             holds: Mutex::default(),
             last_rites: Mutex::default(),
         }))
@@ -209,6 +245,29 @@ impl Process {
         *stands = (*stands).max(Some(until));
     }
 
+    fn is_troubled_until(&self, until: Instant) {
+        let mut troubled = self.0.troubled_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *troubled = (*troubled).max(Some(until));
+    }
+
+    fn was_troubled_within(&self, past: Duration) -> bool {
+        let troubled = *self.0.troubled_until.lock().unwrap_or_else(PoisonError::into_inner);
+        troubled.is_some_and(|until| until + past >= Instant::now())
+    }
+
+    /// Its task is over.
+    pub(super) fn ends(&self) {
+        self.0.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    fn was_drained(&self) -> bool {
+        self.0.was_drained.load(Ordering::Relaxed)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.has_ended.load(Ordering::Relaxed)
+    }
+
     /// Goes on when the process does; never if it is dead.
     async fn be_well(&self) {
         loop {
@@ -235,6 +294,23 @@ pub(super) enum Fate {
     CallerDies,
 }
 
+/// Why a call fails before it takes effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Its server does not answer.
+    Away(String),
+    /// Its server refuses it to everybody.
+    Broken(String),
+}
+
+impl Obstacle {
+    pub(super) fn why(self) -> String {
+        match self {
+            Self::Away(why) | Self::Broken(why) => why,
+        }
+    }
+}
+
 /// The world of one night. A clone is another handle to it.
 #[derive(Clone, Debug)]
 pub(super) struct World(Arc<Mutex<State>>);
@@ -247,10 +323,22 @@ struct State {
     weather: BTreeMap<Fault, f64>,
     storm_until: Instant,
     away_until: BTreeMap<Server, Instant>,
+    /// Calls that the store refuses to everybody.
+    broken_until: BTreeMap<Call, Instant>,
+    blocked_until: Option<Instant>,
+    /// Since the broker forgot everything, its queues are not there.
+    without_queues_until: Option<Instant>,
     faults: Faults,
+    deaths: Deaths,
     story: Vec<String>,
-    violations: Vec<String>,
-    gone: BTreeSet<String>,
+    violations: Vec<Violation>,
+    /// All that ever lived, by name.
+    processes: BTreeMap<String, Process>,
+    ledger: Ledger,
+    flushes: u64,
+    flushed_at: Option<Instant>,
+    /// The processes that could not write values of a run to the cache.
+    not_cached: BTreeSet<(String, RunId)>,
 }
 
 impl World {
@@ -273,10 +361,18 @@ impl World {
             weather,
             storm_until,
             away_until: BTreeMap::new(),
+            broken_until: BTreeMap::new(),
+            blocked_until: None,
+            without_queues_until: None,
             faults: Faults::new(),
+            deaths: Deaths::new(),
             story: Vec::new(),
             violations: Vec::new(),
-            gone: BTreeSet::new(),
+            processes: BTreeMap::new(),
+            ledger: Ledger::default(),
+            flushes: 0,
+            flushed_at: None,
+            not_cached: BTreeSet::new(),
         })))
     }
 
@@ -287,14 +383,17 @@ impl World {
 
     /// Says whether a fault befalls somebody now, and notes it if so.
     pub(super) fn strikes(&self, fault: Fault, whom: impl fmt::Display) -> bool {
+        self.lock().strikes(fault, 1.0, whom)
+    }
+
+    /// Says whether a fault befalls a caller now, and notes it if so.
+    fn befalls(&self, fault: Fault, caller: &Caller<'_>) -> bool {
         let mut state = self.lock();
-        let probability = state.weather.get(&fault).copied().unwrap_or(0.0);
-        let happens = state.chance.happens(probability) && Instant::now() < state.storm_until;
-        if happens {
-            *state.faults.entry(fault.as_str()).or_default() += 1;
-            state.tell(format!("{}: {whom}", fault.as_str()));
+        let befalls = state.strikes(fault, caller.weight(fault), caller);
+        if befalls && matches!(fault, Fault::KilledBefore | Fault::KilledAfter) {
+            *state.deaths.entry((caller.1, fault)).or_default() += 1;
         }
-        happens
+        befalls
     }
 
     /// Adds to the night's story.
@@ -303,13 +402,16 @@ impl World {
     }
 
     /// Notes that something happened which must not.
-    pub(super) fn violation(&self, what: impl fmt::Display) {
-        let mut state = self.lock();
-        state.tell(format!("VIOLATION: {what}"));
-        state.violations.push(what.to_string());
+    pub(super) fn violation(&self, rule: Rule, what: impl fmt::Display) {
+        self.lock().violated(Violation { rule, what: what.to_string() });
     }
 
-    pub(super) fn violations(&self) -> Vec<String> {
+    /// Notes the panics since they were last asked for: nobody may panic.
+    pub(super) fn hear_panics(&self) {
+        panics::heard().iter().for_each(|panic| self.violation(Rule::NoPanic, panic));
+    }
+
+    pub(super) fn violations(&self) -> Vec<Violation> {
         self.lock().violations.clone()
     }
 
@@ -317,13 +419,107 @@ impl World {
         self.lock().story.clone()
     }
 
+    pub(super) fn deaths(&self) -> Deaths {
+        self.lock().deaths.clone()
+    }
+
     pub(super) fn faults(&self) -> Faults {
         self.lock().faults.clone()
     }
 
-    /// Whether a process was killed, or asked to end by a fault: what it held may be lost for good.
-    pub(super) fn is_gone(&self, name: &str) -> bool {
-        self.lock().gone.contains(name)
+    /// Starts the life of a process. Its name is unique for each that ever lived.
+    pub(super) fn process(&self, name: String) -> Process {
+        let process = Process::new(name.clone());
+        self.lock().processes.insert(name, process.clone());
+        process
+    }
+
+    /// Looks into the ledger of the attempts.
+    pub(super) fn ledger<T>(&self, look: impl FnOnce(&Ledger) -> T) -> T {
+        look(&self.lock().ledger)
+    }
+
+    /// Writes into the ledger of the attempts, which may find that a rule was broken.
+    pub(super) fn enter(&self, entry: impl FnOnce(&mut Ledger) -> Option<Violation>) {
+        let mut state = self.lock();
+        if let Some(violation) = entry(&mut state.ledger) {
+            state.violated(violation);
+        }
+    }
+
+    /// Enters that a chunk was taken from an attempt: from a worker that is dead, or left it behind unheard, or was
+    /// silent for as long as a lease because it stood still or could not reach the store.
+    pub(super) fn rescued(&self, attempt: AttemptId) {
+        let mut state = self.lock();
+        let State { processes, ledger, .. } = &mut *state;
+        ledger.ended(attempt, Outcome::Lost);
+        let Some(entry) = ledger.entry_mut(attempt) else { return };
+        let worker = processes.get(&entry.worker);
+        entry.was_taken_alive = worker.is_some_and(|worker| !worker.has_ended());
+        let may_be = worker.is_none_or(|worker| {
+            worker.died().is_cancelled()
+                || worker.was_troubled_within(LONGEST_SILENCE)
+                || worker.has_ended() && (!entry.is_answered || entry.was_given_in_vain)
+        });
+        if !may_be {
+            let what = format!("{attempt} was taken from {}, which was well", entry.worker);
+            state.violated(Violation { rule: Rule::Lease, what });
+        }
+    }
+
+    /// The broker takes no messages for a while.
+    pub(super) fn block(&self) {
+        let until = Instant::now() + self.draw(|chance| chance.millis(500..30_000));
+        self.lock().blocked_until = Some(until);
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.lock().blocked_until > Some(Instant::now())
+    }
+
+    /// The broker has lost its queues, and somebody sets them up again soon.
+    pub(super) fn lose_queues(&self) {
+        let until = Instant::now() + self.draw(|chance| chance.millis(100..2_000));
+        self.lock().without_queues_until = Some(until);
+    }
+
+    pub(super) fn has_no_queues(&self) -> bool {
+        self.lock().without_queues_until > Some(Instant::now())
+    }
+
+    /// Notes that the cache was emptied.
+    pub(super) fn flushed(&self) {
+        let mut state = self.lock();
+        state.flushes += 1;
+        state.flushed_at = Some(Instant::now());
+    }
+
+    /// How often the cache was emptied.
+    pub(super) fn flushes(&self) -> u64 {
+        self.lock().flushes
+    }
+
+    /// Notes that values of a run were not written to the cache, or only a part of them.
+    pub(super) fn not_cached(&self, process: &Process, run: RunId) {
+        self.lock().not_cached.insert((process.name().to_owned(), run));
+    }
+
+    /// Whether what an attempt committed may be missing in the cache.
+    pub(super) fn may_not_be_cached(&self, entry: &Entry, run: RunId) -> bool {
+        let state = self.lock();
+        let left = |worker: &Process| worker.died().is_cancelled() || worker.was_drained();
+        state.flushed_at >= entry.ended_at
+            || state.not_cached.contains(&(entry.worker.clone(), run))
+            || state.processes.get(&entry.worker).is_none_or(left)
+    }
+
+    /// Whether an attempt may stay charged to its chunk as lost: its worker died; or it was asked to end, and left the
+    /// attempt behind because it never heard of it, could not give it back, or had already been taken for lost.
+    pub(super) fn may_stay_lost(&self, entry: &Entry) -> bool {
+        let state = self.lock();
+        let Some(worker) = state.processes.get(&entry.worker) else { return false };
+        let was_left = !entry.is_answered || entry.was_given_in_vain || entry.was_taken_alive;
+        worker.died().is_cancelled() || worker.was_drained() && was_left
     }
 
     pub(super) fn storm_is_over(&self) -> bool {
@@ -331,40 +527,54 @@ impl World {
     }
 
     /// A process is about to make a call: what becomes of it, or why it fails before it takes effect.
-    pub(super) async fn before(&self, process: &Process, server: Server, what: &str) -> Result<Fate, String> {
-        let whom = format_args!("{} {what}", process.name()).to_string();
+    pub(super) async fn before(&self, process: &Process, call: Call) -> Result<Fate, Obstacle> {
+        let (whom, server) = (Caller(process, call), call.server());
         self.travel().await;
         process.be_well().await;
-        if self.strikes(Fault::KilledBefore, &whom) {
+        if self.befalls(Fault::KilledBefore, &whom) {
             self.kill(process);
         }
-        if self.strikes(Fault::Hang, &whom) {
-            process.stand_until(Instant::now() + self.draw(|chance| chance.millis(1_000..90_000)));
+        if self.befalls(Fault::Hang, &whom) {
+            let until = Instant::now() + self.draw(|chance| chance.millis(1_000..90_000));
+            process.stand_until(until);
+            process.is_troubled_until(until);
         }
-        if self.strikes(Fault::Drain, &whom) {
-            self.lock().gone.insert(process.name().into());
+        if self.befalls(Fault::Drain, &whom) {
+            process.0.was_drained.store(true, Ordering::Relaxed);
             process.asked().cancel();
         }
-        if self.strikes(Fault::Slow, &whom) {
-            sleep(self.draw(|chance| chance.millis(500..8_000))).await;
+        if self.befalls(Fault::Slow, &whom) {
+            let pause = self.draw(|chance| chance.millis(500..8_000));
+            process.is_troubled_until(Instant::now() + pause);
+            sleep(pause).await;
         }
         process.be_well().await;
-        if self.strikes(Fault::Outage, format_args!("{server:?} at {whom}")) {
+        if self.befalls(Fault::Outage, &whom) {
             let until = Instant::now() + self.draw(|chance| chance.millis(500..45_000));
             self.lock().away_until.insert(server, until);
         }
+        if server == Server::Store && self.befalls(Fault::Broken, &whom) {
+            let until = Instant::now() + self.draw(|chance| chance.millis(500..45_000));
+            self.lock().broken_until.insert(call, until);
+        }
         if self.is_away(server) {
+            process.is_troubled_until(Instant::now());
             // Nobody learns at once that a server is gone.
             sleep(Duration::from_millis(50)).await;
-            return Err(format!("{server:?} is away"));
+            return Err(Obstacle::Away(format!("{server:?} is away")));
         }
-        if self.strikes(Fault::Refused, &whom) {
-            return Err("connection reset".into());
+        if self.lock().broken_until.get(&call).is_some_and(|&until| until > Instant::now()) {
+            process.is_troubled_until(Instant::now());
+            return Err(Obstacle::Broken("permission denied".into()));
         }
-        if self.strikes(Fault::LostAnswer, &whom) {
+        if self.befalls(Fault::Refused, &whom) {
+            process.is_troubled_until(Instant::now());
+            return Err(Obstacle::Away("connection reset".into()));
+        }
+        if self.befalls(Fault::LostAnswer, &whom) {
             return Ok(Fate::AnswerLost);
         }
-        if self.strikes(Fault::KilledAfter, &whom) {
+        if self.befalls(Fault::KilledAfter, &whom) {
             return Ok(Fate::CallerDies);
         }
         Ok(Fate::Answered)
@@ -377,7 +587,11 @@ impl World {
         }
         self.travel().await;
         process.be_well().await;
-        if fate == Fate::AnswerLost { Err("connection closed".into()) } else { Ok(()) }
+        if fate == Fate::AnswerLost {
+            process.is_troubled_until(Instant::now());
+            return Err("connection closed".into());
+        }
+        Ok(())
     }
 
     /// Whether a server cannot be reached.
@@ -399,7 +613,6 @@ impl World {
     /// Ends a process where it stands.
     pub(super) fn kill(&self, process: &Process) {
         self.tell(format_args!("{} dies", process.name()));
-        self.lock().gone.insert(process.name().into());
         process.died().cancel();
         let rites = std::mem::take(&mut *process.0.last_rites.lock().unwrap_or_else(PoisonError::into_inner));
         for rite in rites {
@@ -418,7 +631,46 @@ impl World {
     }
 }
 
+/// Who makes which call.
+struct Caller<'a>(&'a Process, Call);
+
+impl fmt::Display for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.name(), self.1)
+    }
+}
+
+impl Caller<'_> {
+    /// How often a fault befalls this caller, compared with others.
+    fn weight(&self, fault: Fault) -> f64 {
+        match fault {
+            // A dispatcher has nothing to give back and ends of itself.
+            Fault::Drain if self.0.name().contains("dispatcher") => 0.0,
+            // Then it has something to give back; and a commit that is late for its lease is what the fence is for.
+            Fault::Drain if self.1 == Call::Begin => 10.0,
+            Fault::Hang if self.1 == Call::Commit => 10.0,
+            _ => self.1.weight(),
+        }
+    }
+}
+
 impl State {
+    fn strikes(&mut self, fault: Fault, weight: f64, whom: impl fmt::Display) -> bool {
+        let rate = self.weather.get(&fault).copied().unwrap_or(0.0);
+        // However much is at stake: what always fails never gets any further.
+        let happens = self.chance.happens((rate * weight).min(0.3)) && Instant::now() < self.storm_until;
+        if happens {
+            *self.faults.entry(fault.as_str()).or_default() += 1;
+            self.tell(format_args!("{}: {whom}", fault.as_str()));
+        }
+        happens
+    }
+
+    fn violated(&mut self, violation: Violation) {
+        self.tell(format_args!("VIOLATION: {violation}"));
+        self.violations.push(violation);
+    }
+
     fn tell(&mut self, event: impl fmt::Display) {
         let at = Instant::now().duration_since(self.began).as_secs_f64();
         self.story.push(format!("{at:9.3} s  {event}"));
@@ -429,10 +681,10 @@ impl Fault {
     /// The highest probability at each call. What ends a process or a server for long is rarer than what costs a call.
     fn worst_rate(self) -> f64 {
         match self {
-            Self::Refused | Self::LostAnswer | Self::Slow => 0.1,
-            Self::Outage | Self::Flush => 0.005,
+            Self::Refused | Self::LostAnswer | Self::Slow | Self::PartialPut => 0.1,
+            Self::Outage | Self::Broken | Self::Flush => 0.005,
             Self::KilledBefore | Self::KilledAfter | Self::Hang | Self::Drain | Self::Amnesia => 0.02,
-            Self::CutConnection => 0.05,
+            Self::CutConnection | Self::Blocked | Self::Unroutable => 0.05,
             Self::LostMessage
             | Self::DuplicatedMessage
             | Self::DelayedMessage

@@ -1,0 +1,172 @@
+//! The calls by which a process does anything to the world, and how much goes wrong with each.
+
+use std::fmt;
+
+/// A call to a server.
+#[expect(missing_docs, reason = "each has its word in `as_str`")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    Select,
+    SampleWork,
+    FindModelVersion,
+    FindRun,
+    CreateRun,
+    MarkPublished,
+    ReadTrace,
+    Begin,
+    Renew,
+    Resume,
+    Fail,
+    GiveBack,
+    ReadModelVersion,
+    ReadHistories,
+    Commit,
+    Lead,
+    Abdicate,
+    Snapshot,
+    Rescue,
+    Finish,
+    ReadValues,
+    ListVisible,
+    Publish,
+    CountWaiting,
+    Ack,
+    Requeue,
+    DeadLetter,
+    PutValues,
+    PutVisible,
+    ReadVisible,
+    ReadValue,
+    PutProgress,
+}
+
+/// A server that can be away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Server {
+    Store,
+    Broker,
+    Cache,
+}
+
+impl Call {
+    /// Every call that a role makes in a night.
+    pub const ALL: [Self; 32] = [
+        Self::Select,
+        Self::SampleWork,
+        Self::FindModelVersion,
+        Self::FindRun,
+        Self::CreateRun,
+        Self::MarkPublished,
+        Self::ReadTrace,
+        Self::Begin,
+        Self::Renew,
+        Self::Resume,
+        Self::Fail,
+        Self::GiveBack,
+        Self::ReadModelVersion,
+        Self::ReadHistories,
+        Self::Commit,
+        Self::Lead,
+        Self::Abdicate,
+        Self::Snapshot,
+        Self::Rescue,
+        Self::Finish,
+        Self::ReadValues,
+        Self::ListVisible,
+        Self::Publish,
+        Self::CountWaiting,
+        Self::Ack,
+        Self::Requeue,
+        Self::DeadLetter,
+        Self::PutValues,
+        Self::PutVisible,
+        Self::ReadVisible,
+        Self::ReadValue,
+        Self::PutProgress,
+    ];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Select => "select the customers",
+            Self::SampleWork => "sample the work",
+            Self::FindModelVersion => "find a model version",
+            Self::FindRun => "find the night's run",
+            Self::CreateRun => "create a run",
+            Self::MarkPublished => "mark published",
+            Self::ReadTrace => "read a trace",
+            Self::Begin => "begin",
+            Self::Renew => "renew leases",
+            Self::Resume => "resume",
+            Self::Fail => "record a failure",
+            Self::GiveBack => "give back",
+            Self::ReadModelVersion => "read a model version",
+            Self::ReadHistories => "read histories",
+            Self::Commit => "commit",
+            Self::Lead => "lead",
+            Self::Abdicate => "abdicate",
+            Self::Snapshot => "take a snapshot",
+            Self::Rescue => "rescue",
+            Self::Finish => "finish",
+            Self::ReadValues => "read values",
+            Self::ListVisible => "list visible runs",
+            Self::Publish => "publish",
+            Self::CountWaiting => "count what waits",
+            Self::Ack => "ack",
+            Self::Requeue => "requeue",
+            Self::DeadLetter => "dead-letter",
+            Self::PutValues => "put values",
+            Self::PutVisible => "put visible runs",
+            Self::ReadVisible => "read visible runs",
+            Self::ReadValue => "read a value",
+            Self::PutProgress => "put progress",
+        }
+    }
+
+    /// Who answers it.
+    pub(super) fn server(self) -> Server {
+        match self {
+            Self::Publish | Self::CountWaiting | Self::Ack | Self::Requeue | Self::DeadLetter => {
+                Server::Broker
+            }
+            Self::PutValues | Self::PutVisible | Self::ReadVisible | Self::ReadValue | Self::PutProgress => {
+                Server::Cache
+            }
+            _ => Server::Store,
+        }
+    }
+
+    /// How often a fault befalls it, compared with the others. Most calls of a night are made by those who wait for
+    /// something to do: without weights nearly everything would go wrong where nothing is at stake, and next to nothing
+    /// where a chunk is taken, given back or finished.
+    pub(super) fn weight(self) -> f64 {
+        match self {
+            Self::Lead
+            | Self::Snapshot
+            | Self::ListVisible
+            | Self::CountWaiting
+            | Self::ReadVisible
+            | Self::PutProgress => 0.1,
+            Self::Select
+            | Self::SampleWork
+            | Self::FindModelVersion
+            | Self::FindRun
+            | Self::CreateRun
+            | Self::MarkPublished
+            | Self::ReadTrace
+            | Self::Resume
+            | Self::Fail
+            | Self::Rescue
+            | Self::Finish
+            | Self::PutVisible => 5.0,
+            Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter => 25.0,
+            _ => 1.0,
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
