@@ -128,8 +128,10 @@ impl FaultPlan {
     }
 }
 
-#[cfg(all(test, feature = "faults"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(feature = "faults")]
+
     use batch::CustomerId;
 
     use super::*;
