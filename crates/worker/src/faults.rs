@@ -128,10 +128,9 @@ impl FaultPlan {
     }
 }
 
+#[cfg(feature = "faults")]
 #[cfg(test)]
 mod tests {
-    #![cfg(feature = "faults")]
-
     use batch::CustomerId;
 
     use super::*;
