@@ -67,7 +67,7 @@ fn each_broken_rule_of_the_protocol_is_caught_by_some_seed() {
 
         let report = caught.unwrap_or_else(|| panic!("{mutation:?} went unnoticed"));
         println!("{mutation:?} is caught by seed {}: {}", report.seed, report.violations[0]);
-        assert_eq!(report.violations[0].rule, mutation.breaks(), "{}", story(&report));
+        assert!(mutation.breaks().contains(&report.violations[0].rule), "{mutation:?}: {}", story(&report));
         // The seed alone did not do it.
         assert_eq!(night(report.seed, None).violations, []);
     }
@@ -75,9 +75,12 @@ fn each_broken_rule_of_the_protocol_is_caught_by_some_seed() {
 
 /// Runs `simulate` with these arguments: its exit code, and all that it printed.
 fn simulate(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_simulate")).args(arguments).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_simulate"))
+        .args(arguments)
+        .output()
+        .expect("it was built for this test");
     let printed = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(printed).unwrap())
+    (output.status.code(), String::from_utf8(printed).expect("it prints text"))
 }
 
 #[test]

@@ -128,7 +128,8 @@ impl FaultPlan {
     }
 }
 
-#[cfg(all(test, feature = "faults"))]
+#[cfg(feature = "faults")]
+#[cfg(test)]
 mod tests {
     use batch::CustomerId;
 

@@ -63,13 +63,14 @@ pub(super) async fn watch(world: World, store: Memory, mut readers: Readers) {
         }
         ticks += 1;
         // What is visible changes less often.
-        if ticks % 2 == 0 {
+        if ticks.is_multiple_of(2) {
             readers.look().await;
         }
     }
 }
 
-fn is_behind(now: &Progress, before: &Progress) -> bool {
+/// Whether one is less far than the other was.
+pub(super) fn is_behind(now: &Progress, before: &Progress) -> bool {
     now.done < before.done || now.values < before.values || now.rejections < before.rejections
 }
 

@@ -15,6 +15,7 @@ use super::rule::{Rule, Violation};
 pub(super) struct Ledger(BTreeMap<ChunkRef, Vec<Entry>>);
 
 /// One attempt.
+#[expect(clippy::struct_excessive_bools, reason = "each says something that may or may not have happened")]
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) attempt: Attempt,

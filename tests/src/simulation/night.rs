@@ -458,7 +458,10 @@ impl Hands {
                 pass_interval: Duration::from_secs(1),
                 leadership_lease: Duration::from_secs(10),
                 alive: Arc::new(|| {}),
-                unfinishable: Arc::new(|_, _| {}),
+                unfinishable: Arc::new({
+                    let world = self.world.clone();
+                    move |run, error| world.violation(Rule::OneOutcome, format_args!("run {run}: {error}"))
+                }),
             },
         };
         let asked = process.asked().clone();

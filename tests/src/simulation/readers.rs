@@ -8,13 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use batch::{CustomerId, Outcome as Ending, RunId, RunState};
+use batch::{CustomerId, Outcome as Ending, Progress, RunId, RunState};
 use cache::{Cache, CachedValue};
 use jiff::Timestamp;
 use store::memory::Memory;
 use store::{RunRecord, Supervision, VisibleRuns};
 
 use super::base::Ordered;
+use super::checks::is_behind;
 use super::rule::Rule;
 use super::world::World;
 
@@ -32,10 +33,12 @@ pub(super) struct Readers {
     held: BTreeMap<RunId, BTreeSet<CustomerId>>,
     /// What the store showed in each version that was seen.
     shown: BTreeMap<i64, Vec<RunId>>,
-    /// The version that the cache named last, and the run whose value each customer's reader saw last; both since it
-    /// was last emptied.
+    /// The version that the cache named last, and the run whose value each customer's reader saw last; like all that
+    /// follows since it was last emptied.
     told: i64,
     seen: BTreeMap<CustomerId, (Timestamp, RunId)>,
+    /// How far each run was as the cache told last.
+    progress: BTreeMap<RunId, Progress>,
     flushes: u64,
 }
 
@@ -48,7 +51,8 @@ impl Readers {
         customers: Vec<CustomerId>,
     ) -> Self {
         let (held, shown, seen) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { world, store, cache, orders, customers, held, shown, told: 0, seen, flushes: 0 }
+        let progress = BTreeMap::new();
+        Self { world, store, cache, orders, customers, held, shown, told: 0, seen, progress, flushes: 0 }
     }
 
     /// Looks once, in mid-night.
@@ -56,7 +60,7 @@ impl Readers {
         let (runs, visible) = self.visible().await;
         if self.flushes != self.world.flushes() {
             self.flushes = self.world.flushes();
-            (self.told, self.seen) = (0, BTreeMap::new());
+            (self.told, self.seen, self.progress) = (0, BTreeMap::new(), BTreeMap::new());
         }
         let told = self.cache.visible().await.expect("the cache itself is never away");
         if let Some(told) = told {
@@ -69,6 +73,9 @@ impl Readers {
                 self.world.violation(Rule::Readers, what);
             }
             self.told = told.version;
+        }
+        for &run in runs.keys() {
+            self.read_progress(run).await;
         }
         for customer in self.customers.clone() {
             self.read(customer, &runs).await;
@@ -99,6 +106,19 @@ impl Readers {
         }
         self.shown.insert(visible.version, right);
         (runs.into_iter().map(|run| (run.run, run)).collect(), visible)
+    }
+
+    /// Reads how far a run is: no further than it is, and no less far than it was told before.
+    async fn read_progress(&mut self, run: RunId) {
+        let told = self.cache.progress(run).await.expect("the cache itself is never away");
+        let Some(told) = told else { return };
+        let before = self.progress.insert(run, told).unwrap_or_default();
+        let true_one = self.store.run(run).await.expect(THERE).expect("a run does not go away").progress;
+        if is_behind(&told, &before) || is_behind(&true_one, &told) {
+            let what =
+                format_args!("run {run}: readers are told {told:?} after {before:?}, and it is {true_one:?}");
+            self.world.violation(Rule::Progress, what);
+        }
     }
 
     /// Reads a customer's value: one of a finished run, as it was ordered, and not older than the one seen before.

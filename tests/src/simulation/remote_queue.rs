@@ -75,7 +75,7 @@ impl Weather {
             return Some(OnPublish::Refuse(Error::Blocked { what, reason }));
         }
         let has_no_queue = world.strikes(Fault::Unroutable, message) || world.has_no_queues();
-        has_no_queue.then(|| OnPublish::Refuse(Error::Unroutable { what }))
+        has_no_queue.then_some(OnPublish::Refuse(Error::Unroutable { what }))
     }
 }
 

@@ -408,7 +408,9 @@ impl World {
 
     /// Notes the panics since they were last asked for: nobody may panic.
     pub(super) fn hear_panics(&self) {
-        panics::heard().iter().for_each(|panic| self.violation(Rule::NoPanic, panic));
+        for panic in panics::heard() {
+            self.violation(Rule::NoPanic, panic);
+        }
     }
 
     pub(super) fn violations(&self) -> Vec<Violation> {
