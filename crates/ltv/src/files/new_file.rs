@@ -6,17 +6,20 @@
 //! * **A pipe, a device, or the standard output** cannot be replaced by something complete: it is written to as it comes.
 //! * **A folder**, or **a file that the command reads**, is refused before anything is done.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
 /// As many symbolic links are followed as the kernel follows.
 const MOST_LINKS: u32 = 40;
+
+/// As many names are tried for a file that is not finished.
+const MOST_NAMES: u32 = 1000;
 
 /// Written beside its name; left alone, it is taken away again.
 #[derive(Debug)]
@@ -92,12 +95,8 @@ impl Naming {
     fn begin(path: &Path, found: Option<&Metadata>) -> Result<(File, Self)> {
         let name = path.display();
         let target = behind_links(path).with_context(|| format!("create {name}"))?;
-        let mut partial = OsString::from(".");
-        partial.push(target.file_name().with_context(|| format!("{name}: not a file name"))?);
-        // Two commands that write the same name do not write into each other's file.
-        partial.push(format!(".{}.partial", std::process::id()));
-        let partial = target.with_file_name(partial);
-        let file = File::create(&partial).with_context(|| format!("create {name}"))?;
+        let file_name = target.file_name().with_context(|| format!("{name}: not a file name"))?;
+        let (partial, file) = beside(&target, file_name, found).with_context(|| format!("create {name}"))?;
         let naming = Self { partial, target, is_done: false };
         if let Some(found) = found {
             // What only some could read stays theirs.
@@ -120,6 +119,24 @@ impl Drop for Naming {
             let _ = fs::remove_file(&self.partial);
         }
     }
+}
+
+/// Creates a hidden file beside `target` under a name that nothing has: whatever stands under another, another
+/// command's unfinished file or a link, is left alone. Nobody can open it who could not open what it will replace.
+fn beside(target: &Path, file_name: &OsStr, found: Option<&Metadata>) -> io::Result<(PathBuf, File)> {
+    let mode = found.map_or(0o666, |found| found.permissions().mode() & 0o777);
+    for number in 0..MOST_NAMES {
+        let mut partial = OsString::from(".");
+        partial.push(file_name);
+        partial.push(format!(".{}-{number}.partial", std::process::id()));
+        let partial = target.with_file_name(partial);
+        match File::options().write(true).create_new(true).mode(mode).open(&partial) {
+            Ok(file) => return Ok((partial, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("the folder is full of files that were not finished"))
 }
 
 /// Opens what cannot be replaced; none if it can.
@@ -178,7 +195,7 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
     use std::process::Command;
     use std::thread;
 
@@ -239,6 +256,26 @@ mod tests {
 
         write(&path);
         assert_eq!((fs::read_to_string(&path).unwrap().as_str(), folder.names().len()), ("new", 1));
+    }
+
+    #[test]
+    fn what_stands_under_the_name_of_an_unfinished_file_is_left_alone() {
+        let folder = Folder::new("unfinished");
+        let path = folder.path("values.csv");
+        fs::write(folder.path("precious"), "precious").unwrap();
+        symlink("precious", folder.path(&format!(".values.csv.{}-0.partial", std::process::id()))).unwrap();
+
+        let (mut one, mut other) =
+            (NewFile::create(&path, &[]).unwrap(), NewFile::create(&path, &[]).unwrap());
+        one.write_all(b"one").unwrap();
+        other.write_all(b"other").unwrap();
+        one.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        other.finish().unwrap();
+
+        assert_eq!(fs::read_to_string(&path).unwrap(), "other");
+        assert_eq!(fs::read_to_string(folder.path("precious")).unwrap(), "precious");
+        assert_eq!(folder.names().len(), 3);
     }
 
     #[test]

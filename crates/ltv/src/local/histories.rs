@@ -2,7 +2,8 @@
 //!
 //! Memory is bounded by the customers, not by their transactions: each line goes into its customer's fold and is
 //! forgotten. Where that does not do, the file is looked at again, as often as it takes, and no look keeps more than
-//! its [`Share`]:
+//! its [`Share`]. Only which lines repeat the number of an earlier one is known of the whole file, as bits
+//! ([`Repeats`]):
 //!
 //! * **Numbers of transactions do not ascend**, so that one might come twice. The file is read again from its start,
 //!   with the [`Numbers`] kept.

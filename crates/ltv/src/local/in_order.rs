@@ -36,8 +36,10 @@ pub(super) struct NextInOrder {
 }
 
 impl NextInOrder {
-    /// Begins with the first of `all` lines, and takes about `most` at a time.
+    /// Begins with the first of `all` lines, and takes about `most` at a time, at least two.
     pub(super) fn new(all: usize, most: usize) -> Self {
+        // Fewer could not be parted.
+        let most = most.max(2);
         let kept = Vec::with_capacity(all.min(most + most / 2));
         Self { kept, most, after: None, upto: None }
     }

@@ -4,7 +4,7 @@
 //! they are spread too far for that, a look at the file keeps the lowest that it has room for, and the next look goes
 //! on from there.
 //!
-//! The lines that are found are kept as bits too: at most half a byte for a line of the file, and nothing where no
+//! The lines that are found are kept as bits too: at most about a byte for a line of the file, and nothing where no
 //! number comes twice.
 
 use std::collections::HashMap;

@@ -1,9 +1,9 @@
 //! The maximum of a smooth function of a few variables whose gradient is known.
 //!
 //! BFGS climbs from the start to near the top; Newton's method takes the last digits, and the Hessian, the function's
-//! own or one of differenced gradients, tells how flat the top is. Where the two get stuck, damped Newton steps lead on. The
-//! variables are logarithms of parameters; a box around the start keeps the search from running away along a ridge that
-//! rises for ever.
+//! own or one of differenced gradients, tells how flat the top is. Where the two get stuck, damped Newton steps lead
+//! on. The variables are logarithms of parameters; a box around the start keeps the search from running away along a
+//! ridge that rises for ever.
 
 /// A smooth function of a few variables. A closure that gives value and gradient is one.
 pub(super) trait Surface<const N: usize> {
@@ -216,7 +216,7 @@ impl<'a, const N: usize, S: Surface<N>> Search<'a, N, S> {
             }
             let came_far = norm(&step) > 1e-6;
             here = next;
-            if came_far {
+            if came_far || here.negative_hessian.is_some() {
                 factor = cholesky(&self.negative_hessian(&here));
             }
         }

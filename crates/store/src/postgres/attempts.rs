@@ -66,7 +66,8 @@ impl Attempts for Postgres {
                         else 0
                    end as losses
               from begun";
-        // Where nothing is begun again; it may have been done by others in the meantime.
+        // Where nothing is begun again; it may have been done by others in the meantime. All its losses: a worker's name
+        // is that of one process, and whatever it was missed at, it is there.
         const EXCUSE: &str = "
             update fleet.attempts
                set outcome = 'excused', ended_at = now(), reason = 'its begin was not answered'
