@@ -73,7 +73,7 @@ def same(local, fleet):
         valued = (row for row in ours if not row["rejection"])
         for one, other in zip(valued, theirs, strict=True):
             for name in columns:
-                if one[name] != other[name] and not is_same_number(one[name], other[name]):
+                if one[name] != other[name] and not is_same_number(name, one[name], other[name]):
                     sys.exit(
                         f"customer {one['customer_id']}: {name} is {one[name]} in one process, {other[name]} in the fleet"
                     )
@@ -82,12 +82,19 @@ def same(local, fleet):
     return 0
 
 
-def is_same_number(one, other):
-    """Both print a float with the fewest digits that read back to it, but not alike: 1e-5 and 1e-05, 1.0 and 1."""
+# Single precision, in the fleet's table and in the program.
+SINGLE = {"own_rate", "own_spend", "relative_width"}
+
+
+def is_same_number(name, one, other):
+    """Both print a float with the fewest digits that read back to it, but not alike: 1e-5 and 1e-05, 1.0 and 1; and of
+    two texts that are as short, either."""
+    width = "f" if name in SINGLE else "d"
     try:
-        return struct.pack("d", float(one)) == struct.pack("d", float(other)) and abs(float(one)) < 2**53
+        one, other = float(one), float(other)
     except ValueError:
         return False
+    return struct.pack(width, one) == struct.pack(width, other) and abs(one) < 2**53
 
 
 def main():
