@@ -56,6 +56,21 @@ pub struct ChunkSnapshot {
     pub retry_at: Option<Timestamp>,
 }
 
+impl ChunkSnapshot {
+    /// A chunk as it was planned: nothing has happened to it yet.
+    pub fn pending(chunk: ChunkId) -> Self {
+        Self {
+            chunk,
+            state: ChunkState::Pending,
+            attempt: Attempt(0),
+            failures: 0,
+            published_at: None,
+            leased_until: None,
+            retry_at: None,
+        }
+    }
+}
+
 /// How far a run is: sums over committed rows, never a counter that somebody increments.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {

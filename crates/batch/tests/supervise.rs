@@ -302,17 +302,8 @@ struct Night {
 
 impl Night {
     fn new(chunks: i32, policy: SupervisePolicy) -> Self {
-        let open_chunks: Vec<_> = (1..=chunks)
-            .map(|number| ChunkSnapshot {
-                chunk: ChunkId(number),
-                state: ChunkState::Pending,
-                attempt: Attempt(0),
-                failures: 0,
-                published_at: None,
-                leased_until: None,
-                retry_at: None,
-            })
-            .collect();
+        let open_chunks: Vec<_> =
+            (1..=chunks).map(|number| ChunkSnapshot::pending(ChunkId(number))).collect();
         let run = RunSnapshot {
             run: RunId(1),
             state: RunState::Planned,

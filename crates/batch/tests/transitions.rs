@@ -85,15 +85,7 @@ struct Store {
 
 impl Store {
     fn new() -> Self {
-        let chunk = ChunkSnapshot {
-            chunk: CHUNK.chunk,
-            state: ChunkState::Pending,
-            attempt: Attempt(0),
-            failures: 0,
-            published_at: None,
-            leased_until: None,
-            retry_at: None,
-        };
+        let chunk = ChunkSnapshot::pending(CHUNK.chunk);
         Self { now: 1_000, run: RunState::Planned, chunk, attempts: Vec::new() }
     }
 

@@ -63,8 +63,7 @@ pub trait Cache: Clone + Send + Sync + 'static {
     /// Writes how far a run is, unless it is known to be further ([`Progress::is_further_than`]).
     ///
     /// So a writer who was held up between looking and writing changes nothing, and the progress that a run finished
-    /// with stays, whoever writes after it. What nobody can read is
-    /// replaced.
+    /// with stays, whoever writes after it. What nobody can read is replaced.
     fn put_progress(&self, run: RunId, progress: &Progress)
     -> impl Future<Output = Result<(), Error>> + Send;
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use batch::CustomerId;
 use cache::{CachedValue, Error, Valued, VisibleRuns};
 use queue::memory::Broker;
-use store::contract::{Ground, base, chunk, dead, done, observation, published, with_a_customer_twice};
-use store::memory::{Accounts, Customer, Memory as Store};
+use store::contract::{Ground, accounts, as_of, chunk, dead, done, published, with_a_customer_twice};
+use store::memory::Memory as Store;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -109,17 +109,7 @@ impl Ground for Paused {
 
 impl Paused {
     fn new() -> Self {
-        let mut accounts = Accounts::new(observation());
-        for known in base() {
-            let customer = Customer {
-                id: known.id,
-                external_id: &known.external_id,
-                segment: known.segment,
-                acquired_at: known.acquired_at,
-            };
-            accounts.push(customer, &known.account()).expect("the base is in order");
-        }
-        Self { store: Store::new(accounts, store::contract::as_of()), cache: Remote::default() }
+        Self { store: Store::new(accounts(), as_of()), cache: Remote::default() }
     }
 
     fn coordinator(&self) -> Coordinator<Store, queue::memory::Memory, Remote> {

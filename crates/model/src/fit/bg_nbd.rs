@@ -430,8 +430,8 @@ impl<'a> MayBeDead<'a> {
         ]
     }
 
-    /// In the order in which [`Likelihood::sum_bend`] takes them: by `r`, `alpha` and `b`, what `a` is to be divided
-    /// from, and what is multiplied with the second derivatives of `ln O`.
+    /// In the order in which [`Likelihood::sum_bend`] takes them: products of the slopes of `ln O` by `r`, `alpha` and
+    /// `b`; the same with that by `a`, still to be divided by `a`; and the second derivatives of `ln O`.
     #[inline]
     fn bend_terms(&self) -> [f64; 13] {
         let &Self { of, last, end, silence, .. } = self;

@@ -24,6 +24,7 @@ use model::{
     ValueTerms,
 };
 
+use crate::memory::{Accounts, Customer};
 use crate::{
     Assignment, AttemptRecord, Attempts, Begin, CommitOutcome, DeadChunk, Error, Explained, ModelVersionId,
     NewModelVersion, NewPromotion, NewRun, Planning, Promotion, Rejected, Result, ResultRows, RunRecord,
@@ -197,6 +198,22 @@ pub fn as_of() -> Timestamp {
 /// What the accounts of the suite's base are folded for.
 pub fn observation() -> Observation {
     Observation::new(as_of().as_microsecond(), currency())
+}
+
+/// The suite's base for a backend in memory.
+pub fn accounts() -> Accounts {
+    let mut accounts = Accounts::new(observation());
+    for known in base() {
+        let customer = Customer {
+            id: known.id,
+            external_id: &known.external_id,
+            segment: known.segment,
+            acquired_at: known.acquired_at,
+        };
+        accounts.push(customer, &known.account()).expect("the base is in order");
+    }
+    accounts.shrink_to_fit();
+    accounts
 }
 
 /// The customers of the suite: eleven, and one who comes after [`as_of`].

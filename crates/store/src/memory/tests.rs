@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use model::{ContractModels, Currency};
 
 use super::*;
-use crate::contract::{Ground, base, observation};
+use crate::contract::{Ground, accounts};
 use crate::{Planning, Reading, Values};
 
 /// The store over the contract's base; time passes by tokio's clock, which is paused.
@@ -28,18 +28,7 @@ crate::contract_tests!(tokio::test(start_paused = true), std::future::ready(Paus
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn memory() -> Memory {
-    let mut accounts = Accounts::new(observation());
-    for known in base() {
-        let customer = Customer {
-            id: known.id,
-            external_id: &known.external_id,
-            segment: known.segment,
-            acquired_at: known.acquired_at,
-        };
-        accounts.push(customer, &known.account()).unwrap();
-    }
-    accounts.shrink_to_fit();
-    Memory::new(accounts, START)
+    Memory::new(accounts(), START)
 }
 
 #[tokio::test(start_paused = true)]
