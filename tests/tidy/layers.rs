@@ -8,17 +8,37 @@ use serde_json::Value;
 use crate::{assert_none, root, text};
 
 /// Which crates of ours a crate may depend on, in its tests too. `ltv` and `tests` may on all.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("batch", &[]),
     ("resilience", &[]),
+    ("process", &[]),
+    ("files", &["model"]),
     ("store", &["batch", "model", "resilience"]),
     ("queue", &["batch", "resilience"]),
     ("cache", &["batch", "model", "resilience"]),
+    ("documents", &["batch", "model", "store"]),
     ("dispatcher", &["batch", "store", "queue"]),
     ("coordinator", &["batch", "store", "queue", "cache"]),
     ("worker", &["batch", "model", "resilience", "store", "queue", "cache"]),
-    ("api", &["batch", "model", "resilience", "store", "queue", "cache"]),
+    ("fitter", &["batch", "model", "store"]),
+    ("api", &["batch", "model", "resilience", "store", "queue", "cache", "documents", "process"]),
+    (
+        "offline",
+        &[
+            "batch",
+            "model",
+            "store",
+            "queue",
+            "cache",
+            "documents",
+            "files",
+            "dispatcher",
+            "coordinator",
+            "worker",
+            "fitter",
+        ],
+    ),
 ];
 
 /// The only crates that may depend on a driver, beside the tests.
