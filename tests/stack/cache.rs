@@ -1,4 +1,4 @@
-//! The cache against a real Redis: the contract of the seam, and what Redis alone can show, also while it is away,
+//! The cache against a real Redis: the promises of the seam, and what Redis alone can show, also while it is away,
 //! hangs, is emptied or restarted.
 //!
 //! Every test has a prefix of its own. Those that take the server away or empty it do so alone: a lock on a file,
@@ -10,8 +10,8 @@
 use std::fs::File;
 use std::time::Duration;
 
-use ::cache::contract::{Severable, Subject, chunk, valued, visible};
-use ::cache::{Cache, Error, Redis, RedisConfig, Valued, contract_tests, outage_tests};
+use ::cache::promises::{Severable, Subject, chunk, valued, visible};
+use ::cache::{Cache, Error, Redis, RedisConfig, Valued, outage_tests, promise_tests};
 use batch::{CustomerId, Progress, RunId};
 use resilience::{BreakerConfig, State};
 use tests::{Stack, unique};
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// What a loaded machine may add to a limit.
 const SLACK: Duration = Duration::from_millis(500);
 
-contract_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
+promise_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
 
 outage_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
 
@@ -36,7 +36,7 @@ outage_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_of_customers_without_neighbours_is_written_within_its_limit() {
     let server = Server::shared();
-    let cache = connect(RedisConfig { chunk_timeout: Duration::from_secs(10), ..config(&server) }).await;
+    let cache = connect(RedisConfig { chunk_limit: Duration::from_secs(10), ..config(&server) }).await;
     let sparse: Vec<Valued> = (0..5_000).map(|number| valued(number * 1_000)).collect();
 
     cache.put_values(RunId(1), &sparse).await.unwrap();
@@ -308,7 +308,7 @@ async fn a_refused_password_is_named_but_never_shown() {
     assert!(!format!("{cache:?}").contains("sesame"));
 }
 
-// --- under the contract -----------------------------------------------------------------------------------------
+// --- under the promises -----------------------------------------------------------------------------------------
 
 /// Keys of a test's own, behind a gate.
 struct OnRedis {

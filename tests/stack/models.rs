@@ -52,13 +52,13 @@ async fn a_person_promotes_rolls_back_and_is_told_what_was_done() {
     assert_eq!(back["model_version"], 1);
     assert_eq!((&after[0]["version"], &after[0]["is_promoted"]), (&json!(2), &json!(false)));
     assert_eq!((&after[1]["version"], &after[1]["is_promoted"]), (&json!(1), &json!(true)));
-    for (answer, why) in [
+    for (answer, reason) in [
         (nothing, "no model version was promoted before 1"),
         (unknown, "there is no model version 9"),
         (unpinned, "there is no model version 9"),
     ] {
         assert_eq!(answer.code, Some(1), "{answer:?}");
-        assert!(answer.err.contains(why), "{why} in {}", answer.err);
+        assert!(answer.err.contains(reason), "{reason} in {}", answer.err);
     }
 }
 
@@ -152,8 +152,8 @@ async fn what_is_stored_of_models_and_promotions_cannot_be_changed() {
     ] {
         let error = client.batch_execute(statement).await.expect_err(statement);
 
-        let why = error.as_db_error().map(|error| error.message().to_owned()).unwrap_or_default();
-        assert!(why.contains("immutable"), "{statement}: {why}");
+        let reason = error.as_db_error().map(|error| error.message().to_owned()).unwrap_or_default();
+        assert!(reason.contains("immutable"), "{statement}: {reason}");
     }
     let rows = "select count(*) from fleet.model_versions join fleet.promotions using (model_version)";
     let count: i64 = client.query_one(rows, &[]).await.unwrap().get(0);

@@ -1,4 +1,4 @@
-//! The queue against a real RabbitMQ: the contract of the seam, and what RabbitMQ alone can do to it.
+//! The queue against a real RabbitMQ: the promises of the seam, and what RabbitMQ alone can do to it.
 //!
 //! Every test has queues of its own. Those that take the broker away do so alone: a lock on a file, because the
 //! test runner may give each test a process.
@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::time::Duration;
 
-use ::queue::contract::{ConsumerOf, Subject};
+use ::queue::promises::{ConsumerOf, Subject};
 use ::queue::rabbitmq::RabbitMqConsumer;
 use ::queue::{
-    Acked, Consumer, Delivery, Error, Outgoing, Queue, RabbitMq, RabbitMqConfig, TraceContext, contract_tests,
+    Acked, Consumer, Delivery, Error, Outgoing, Queue, RabbitMq, RabbitMqConfig, TraceContext, promise_tests,
 };
 use batch::{Attempt, ChunkId, ChunkMessage, ChunkRef, PerPriority, Priority, RunId};
 use tests::{Stack, unique};
@@ -25,7 +25,7 @@ use crate::proxy::Proxy;
 /// How long anything may take, the restart of a broker included.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-contract_tests! { tokio::test(flavor = "multi_thread"), OnRabbitMq::new().await }
+promise_tests! { tokio::test(flavor = "multi_thread"), OnRabbitMq::new().await }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_no_queue_takes_is_an_error_and_only_that_one() {
@@ -244,7 +244,7 @@ impl Drop for Broker {
     }
 }
 
-// --- under the contract -------------------------------------------------------------------------------------------
+// --- under the promises -------------------------------------------------------------------------------------------
 
 /// Queues of a test's own, behind a proxy.
 struct OnRabbitMq {
@@ -257,7 +257,7 @@ impl OnRabbitMq {
     async fn new() -> Self {
         let broker = Broker::shared();
         let proxy = Proxy::start(place(broker.stack.amqp_url())).await;
-        Self { _broker: broker, proxy, prefix: unique("contract") }
+        Self { _broker: broker, proxy, prefix: unique("promises") }
     }
 
     /// Past the proxy.

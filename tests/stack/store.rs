@@ -1,11 +1,11 @@
-//! The contract of the store, the schema, and source relations that are not ours.
+//! The promises of the store, the schema, and source relations that are not ours.
 
 use std::time::Duration;
 
 use batch::{CustomerId, RunId};
 use model::{Account, ContractModels, Currency, Rejection};
-use store::contract::{BaseCustomer, Ground, base};
 use store::postgres::Postgres;
+use store::promises::{BaseCustomer, Ground, base};
 use store::{Planning, Reading, Selection, Values};
 use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually};
 use tokio_postgres::error::SqlState;
@@ -19,7 +19,7 @@ const PASS: &str = "
 const PASS_LEADERSHIP: &str =
     "update fleet.leadership set expires_at = expires_at - $1 * interval '1 second'";
 
-/// A database of a test's own, over the contract's customers; time passes by moving what is stored back.
+/// A database of a test's own, over the promises' customers; time passes by moving what is stored back.
 struct Moved {
     database: Database,
     store: Postgres,
@@ -77,7 +77,7 @@ impl Ground for Moved {
     }
 }
 
-store::contract_tests!(tokio::test(flavor = "multi_thread"), Moved::fresh());
+store::promise_tests!(tokio::test(flavor = "multi_thread"), Moved::fresh());
 
 fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"))

@@ -102,12 +102,12 @@ fn pure_crates_know_no_clock_socket_random_source_or_async() {
 }
 
 #[test]
-fn only_the_tests_compile_faults_or_contracts_in() {
+fn only_the_tests_compile_faults_or_promises_in() {
     let mut violations = Vec::new();
     for package in packages().iter().filter(|package| name(package) != "tests") {
-        for feature in ["faults", "contract"] {
-            // A crate's own tests may hold a contract against it.
-            let may_ask = |dependency: &Value| feature == "contract" && dependency["kind"] == "dev";
+        for feature in ["faults", "promises"] {
+            // A crate's own tests may hold it to its promises.
+            let may_ask = |dependency: &Value| feature == "promises" && dependency["kind"] == "dev";
             let asks = |dependency: &&Value| {
                 list(&dependency["features"]).contains(&feature) && !may_ask(dependency)
             };

@@ -15,15 +15,15 @@
 //! # Which type to look at first?
 //!
 //! [`Cache`], the seam. [`Redis`] is the backend that a fleet uses; Redis commands are known nowhere else. [`Memory`]
-//! is one in this process. What the trait promises is tested by one suite that both pass (`contract`, behind the
+//! is one in this process. What the trait promises is tested by one suite that both pass (`promises`, behind the
 //! feature of that name).
 
-#[cfg(any(test, feature = "contract"))]
-pub mod contract;
 mod error;
 pub mod memory;
 pub mod metrics;
 mod packed;
+#[cfg(any(test, feature = "promises"))]
+pub mod promises;
 mod redis;
 
 use batch::{CustomerId, Progress, RunId};

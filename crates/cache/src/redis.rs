@@ -66,7 +66,7 @@ use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
 const UNRESPONSIVE: Duration = Duration::from_secs(5);
 
 /// How long one try to connect may take, and how long the start waits for the first.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// How many commands may wait in fred's queue. More are refused at once, which the breaker counts.
 const QUEUE: usize = 4_096;
@@ -137,9 +137,9 @@ pub struct RedisConfig {
     /// What every key begins with.
     pub prefix: String,
     /// How long a call may take, but for the writing of a chunk.
-    pub call_timeout: Duration,
+    pub call_limit: Duration,
     /// How long the writing of a chunk may take.
-    pub chunk_timeout: Duration,
+    pub chunk_limit: Duration,
     /// How long anything stays after it was last written.
     pub time_to_live: Duration,
     /// Who calls; the breaker's metrics are labelled with it.
@@ -154,8 +154,8 @@ impl RedisConfig {
         Self {
             url: url.into(),
             prefix: "ltv".into(),
-            call_timeout: Duration::from_millis(250),
-            chunk_timeout: Duration::from_secs(1),
+            call_limit: Duration::from_millis(250),
+            chunk_limit: Duration::from_secs(1),
             time_to_live: Duration::from_hours(72),
             role,
             // A cache is missed less than a database: give it up sooner. And a probe costs it less: ask more often.
@@ -173,8 +173,8 @@ impl RedisConfig {
 
     fn validate(&self) -> Result<(), Error> {
         let wrong = |rule: &str| Err(Error::Misconfigured(format!("redis: {rule}")));
-        if self.call_timeout.is_zero() || self.chunk_timeout.is_zero() {
-            return wrong("call_timeout and chunk_timeout must be longer than zero");
+        if self.call_limit.is_zero() || self.chunk_limit.is_zero() {
+            return wrong("call_limit and chunk_limit must be longer than zero");
         }
         let year = Duration::from_hours(365 * 24);
         if !(Duration::from_secs(1)..=year).contains(&self.time_to_live) {
@@ -187,11 +187,11 @@ impl RedisConfig {
 /// Leaves the URL out, which may hold a password.
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, call_timeout, chunk_timeout, time_to_live, role, breaker } = self;
+        let Self { url: _, prefix, call_limit, chunk_limit, time_to_live, role, breaker } = self;
         f.debug_struct("RedisConfig")
             .field("prefix", prefix)
-            .field("call_timeout", call_timeout)
-            .field("chunk_timeout", chunk_timeout)
+            .field("call_limit", call_limit)
+            .field("chunk_limit", chunk_limit)
             .field("time_to_live", time_to_live)
             .field("role", role)
             .field("breaker", breaker)
@@ -218,7 +218,7 @@ impl Redis {
         let link = Link::open(client_builder(&config)?)
             .map_err(|error| Error::Misconfigured(format!("redis: {}", error.details())))?;
 
-        let _ = within(CONNECT_TIMEOUT, "connect", link.connected()).await;
+        let _ = within(CONNECT_LIMIT, "connect", link.connected()).await;
         if let Err(reason) = link.client() {
             tracing::warn!(reason, "redis is not there yet; connecting goes on");
         }
@@ -245,7 +245,7 @@ impl Redis {
             let client = self
                 .link
                 .client()
-                .map_err(|why| Error::Unavailable(format!("{call}: not connected: {why}")))?;
+                .map_err(|reason| Error::Unavailable(format!("{call}: not connected: {reason}")))?;
             // Boxed, because fred's futures are some seven kilobytes, and each layer of ours would hold them again.
             let answer = Box::pin(request(client));
             let result = match within(limit, call, answer).await {
@@ -288,7 +288,7 @@ impl Cache for Redis {
             let key_start = format!("{}{run}:", self.values_key_start());
             let mut hashes = Hashes::pack(&key_start, values).peekable();
             let options = Options {
-                timeout: Some(inner_limit(self.config.chunk_timeout)),
+                timeout: Some(inner_limit(self.config.chunk_limit)),
                 max_attempts: Some(1),
                 ..Options::default()
             };
@@ -354,7 +354,7 @@ impl Cache for Redis {
         };
         let run = read_number(&run).ok_or_else(|| Error::Malformed(format!("{call}: not a run")))?;
         let value = packed::read_value(&packed)
-            .map_err(|why| Error::Malformed(format!("{call}: run {run}: {why}")))?;
+            .map_err(|reason| Error::Malformed(format!("{call}: run {run}: {reason}")))?;
         Ok(Some((RunId(run), value)))
     }
 
@@ -375,7 +375,7 @@ impl Cache for Redis {
             self.request(call, |client| async move { client.get(self.progress_key(run)).await }).await?;
         json.map(|json| packed::read_progress(&json))
             .transpose()
-            .map_err(|why| Error::Malformed(format!("{call}: {why}")))
+            .map_err(|reason| Error::Malformed(format!("{call}: {reason}")))
     }
 
     async fn check(&self) -> Result<(), Error> {
@@ -456,8 +456,8 @@ impl Call {
 
     fn limit(self, config: &RedisConfig) -> Duration {
         match self {
-            Self::PutValues { .. } => config.chunk_timeout,
-            _ => config.call_timeout,
+            Self::PutValues { .. } => config.chunk_limit,
+            _ => config.call_limit,
         }
     }
 }
@@ -520,13 +520,13 @@ fn client_builder(config: &RedisConfig) -> Result<Builder, Error> {
             client.version = RespVersion::RESP2;
         })
         .with_performance_config(|performance| {
-            performance.default_command_timeout = inner_limit(config.call_timeout);
+            performance.default_command_timeout = inner_limit(config.call_limit);
             performance.max_feed_count = 200;
             performance.broadcast_channel_capacity = 32;
         })
         .with_connection_config(|connection| {
-            connection.connection_timeout = CONNECT_TIMEOUT;
-            connection.internal_command_timeout = CONNECT_TIMEOUT;
+            connection.connection_timeout = CONNECT_LIMIT;
+            connection.internal_command_timeout = CONNECT_LIMIT;
             connection.max_command_attempts = 1;
             connection.max_command_buffer_len = QUEUE;
             connection.unresponsive =
@@ -620,9 +620,9 @@ mod tests {
             assert_eq!(error.to_string(), expected);
         };
 
-        let limits = "redis: call_timeout and chunk_timeout must be longer than zero";
-        check(RedisConfig { call_timeout: Duration::ZERO, ..good.clone() }, limits).await;
-        check(RedisConfig { chunk_timeout: Duration::ZERO, ..good.clone() }, limits).await;
+        let limits = "redis: call_limit and chunk_limit must be longer than zero";
+        check(RedisConfig { call_limit: Duration::ZERO, ..good.clone() }, limits).await;
+        check(RedisConfig { chunk_limit: Duration::ZERO, ..good.clone() }, limits).await;
         let expiry = "redis: time_to_live must be from a second to a year";
         check(RedisConfig { time_to_live: Duration::from_millis(999), ..good.clone() }, expiry).await;
         check(RedisConfig { time_to_live: Duration::MAX, ..good.clone() }, expiry).await;

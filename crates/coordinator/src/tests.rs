@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use batch::CustomerId;
 use cache::{CachedValue, Error, Valued, VisibleRuns};
 use queue::memory::Broker;
-use store::contract::{Ground, accounts, as_of, chunk, dead, done, published, with_a_customer_twice};
 use store::memory::Memory as Store;
+use store::promises::{Ground, accounts, as_of, chunk, dead, done, published, with_a_customer_twice};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -39,8 +39,8 @@ async fn a_run_that_makes_no_sense_is_told_of_at_each_pass_and_keeps_no_other_ru
 
     timeout(LONG, coordinator.run(over.notified())).await.expect("whoever is told can end it");
 
-    let why = "finish a run: customer 102 has two values";
-    assert_eq!(*told.lock().unwrap(), [(senseless, why.to_owned()), (senseless, why.to_owned())]);
+    let reason = "finish a run: customer 102 has two values";
+    assert_eq!(*told.lock().unwrap(), [(senseless, reason.to_owned()), (senseless, reason.to_owned())]);
     assert!(!night.is_finished(senseless).await);
     assert!(night.is_finished(other).await);
 }

@@ -278,9 +278,9 @@ impl Check {
     async fn run(&self) -> Dependency {
         let state = match timeout(CHECK_LIMIT, (self.probe)()).await {
             Ok(Ok(())) => DependencyState::Ok,
-            Ok(Err(why)) => DependencyState::Failed { why },
+            Ok(Err(reason)) => DependencyState::Failed { reason },
             Err(_) => {
-                DependencyState::Failed { why: format!("no answer within {} s", CHECK_LIMIT.as_secs()) }
+                DependencyState::Failed { reason: format!("no answer within {} s", CHECK_LIMIT.as_secs()) }
             }
         };
         Dependency { name: self.name, required: self.required, state }
@@ -307,7 +307,7 @@ struct Dependency {
 #[serde(tag = "state", rename_all = "lowercase")]
 enum DependencyState {
     Ok,
-    Failed { why: String },
+    Failed { reason: String },
 }
 
 impl Readiness {
@@ -396,7 +396,7 @@ mod tests {
 
         assert_eq!(status, 503);
         assert!(
-            body.contains(r#"{"name":"postgres","required":true,"state":"failed","why":"refused"}"#),
+            body.contains(r#"{"name":"postgres","required":true,"state":"failed","reason":"refused"}"#),
             "{body}"
         );
     }
@@ -409,7 +409,7 @@ mod tests {
 
         assert_eq!(status, 200);
         assert!(
-            body.contains(r#"{"name":"redis","required":false,"state":"failed","why":"refused"}"#),
+            body.contains(r#"{"name":"redis","required":false,"state":"failed","reason":"refused"}"#),
             "{body}"
         );
     }

@@ -15,7 +15,7 @@
 //! # Which type to look at first?
 //!
 //! [`Queue`], then [`Consumer`] and [`Delivery`]. There are two backends: [`RabbitMq`], and [`Memory`], a broker in
-//! one process with faults on request. What the traits promise is tested by one suite that both pass (`contract`,
+//! one process with faults on request. What the traits promise is tested by one suite that both pass (`promises`,
 //! behind the feature of that name); what is not tested there is not promised, above all no order among the
 //! messages of one priority.
 //!
@@ -23,12 +23,12 @@
 //!
 //! `{"v":1,"run":7,"chunk":118,"attempt":0}`. Another version, another field or anything else is [`Malformed`].
 
-#[cfg(any(test, feature = "contract"))]
-pub mod contract;
 mod error;
 pub mod memory;
 mod message;
 pub mod metrics;
+#[cfg(any(test, feature = "promises"))]
+pub mod promises;
 pub mod rabbitmq;
 
 use std::fmt;

@@ -6,29 +6,29 @@ pub enum Error {
     /// The store cannot be reached or is not well: its breaker is open, a connection failed or was lost, an
     /// answer did not come in time, the server is starting, stopping or read-only. The call may have taken
     /// effect. It passes, and it is nobody's fault but the store's.
-    #[error("{what}: {why}")]
+    #[error("{what}: {reason}")]
     Unavailable {
         /// What was tried.
         what: String,
         /// What stood in the way.
-        why: String,
+        reason: String,
     },
     /// The store works and will not do this: a relation or a right is missing, or another thing that somebody
     /// has to mend. It does not pass by itself, and it is not the fault of the data that was being worked on.
-    #[error("{what}: {why}")]
+    #[error("{what}: {reason}")]
     Broken {
         /// What was tried.
         what: String,
         /// What is wrong.
-        why: String,
+        reason: String,
     },
     /// The data at hand makes no sense, to the store or to us. It will not pass.
-    #[error("{what}: {why}")]
+    #[error("{what}: {reason}")]
     Invalid {
         /// What was tried.
         what: String,
         /// What is wrong.
-        why: String,
+        reason: String,
     },
 }
 

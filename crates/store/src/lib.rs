@@ -2,7 +2,7 @@
 //!
 //! A seam. Each role knows the traits that it needs: [`Planning`], [`Attempts`], [`Values`], [`Supervision`].
 //! [`postgres::Postgres`] is the backend that lasts; [`memory::Memory`] needs no server, and simulations and a night in
-//! one process run on it. `contract` holds what both promise. Whatever the broker or the cache lose, what is here
+//! one process run on it. `promises` holds what both promise. Whatever the broker or the cache lose, what is here
 //! decides.
 //!
 //! It does not know in which order the roles do things, nor what a customer is worth: it folds the rows of a
@@ -10,12 +10,12 @@
 //! accounts.
 
 mod archive;
-#[cfg(any(test, feature = "contract"))]
-pub mod contract;
 mod contracts;
 mod error;
 mod members;
 mod metrics;
+#[cfg(any(test, feature = "promises"))]
+pub mod promises;
 mod record;
 mod tenures;
 

@@ -16,8 +16,9 @@ pub(super) struct RemoteCache {
 
 impl RemoteCache {
     async fn call<T>(&self, call: Call, effect: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let away = |why: String| Error::Unavailable(format!("{call}: {why}"));
-        let fate = self.world.before(&self.process, call).await.map_err(|obstacle| away(obstacle.why()))?;
+        let away = |reason: String| Error::Unavailable(format!("{call}: {reason}"));
+        let fate =
+            self.world.before(&self.process, call).await.map_err(|obstacle| away(obstacle.reason()))?;
         if self.world.strikes(Fault::Flush, "the cache") {
             self.inner.empty();
             self.world.flushed();

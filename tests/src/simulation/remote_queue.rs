@@ -111,7 +111,7 @@ impl RemoteQueue {
             self.broker.forget();
             self.world.lose_queues();
         }
-        fate.map_err(|obstacle| Error::Unavailable { what: call.as_str().into(), reason: obstacle.why() })
+        fate.map_err(|obstacle| Error::Unavailable { what: call.as_str().into(), reason: obstacle.reason() })
     }
 }
 

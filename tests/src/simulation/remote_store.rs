@@ -32,10 +32,10 @@ impl<S> RemoteStore<S> {
     /// Makes a call: it may fail before it takes effect, or its answer may be lost; the caller sees the same.
     async fn call<T>(&self, call: Call, effect: impl Future<Output = Result<T>>) -> Result<T> {
         let what = || call.as_str().to_owned();
-        let away = |why: String| Error::Unavailable { what: what(), why };
+        let away = |reason: String| Error::Unavailable { what: what(), reason };
         let fate = self.world.before(&self.process, call).await.map_err(|obstacle| match obstacle {
-            Obstacle::Away(why) => away(why),
-            Obstacle::Broken(why) => Error::Broken { what: what(), why },
+            Obstacle::Away(reason) => away(reason),
+            Obstacle::Broken(reason) => Error::Broken { what: what(), reason },
         })?;
         let answer = effect.await;
         self.world.after(&self.process, fate).await.map_err(away)?;

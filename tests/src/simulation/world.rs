@@ -304,9 +304,9 @@ pub(super) enum Obstacle {
 }
 
 impl Obstacle {
-    pub(super) fn why(self) -> String {
+    pub(super) fn reason(self) -> String {
         match self {
-            Self::Away(why) | Self::Broken(why) => why,
+            Self::Away(reason) | Self::Broken(reason) => reason,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The backend in memory, held to the same contract as Redis: for nights without servers.
+//! The backend in memory, held to the same promises as Redis: for nights without servers.
 //!
 //! It has no thread, no random source and no clock. Nothing in it expires and nothing goes wrong with it; it is
 //! emptied by [`Memory::empty`]. Who wants it away wraps the trait, as the simulation does.

@@ -1,7 +1,7 @@
 use super::Memory;
-use crate::contract::Subject;
+use crate::promises::Subject;
 
-crate::contract_tests! { tokio::test(start_paused = true), Memory::new() }
+crate::promise_tests! { tokio::test(start_paused = true), Memory::new() }
 
 impl Subject for Memory {
     type Cache = Self;

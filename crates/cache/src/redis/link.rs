@@ -44,7 +44,7 @@ struct Shared {
 struct State {
     client: Client,
     /// Why the last connection failed or ended.
-    why: String,
+    reason: String,
     /// When the first of the calls was made up that timed out in a row, with no answer since.
     silent_since: Option<Instant>,
 }
@@ -53,7 +53,7 @@ impl Link {
     /// Starts to connect, and goes on until the last clone is dropped.
     pub(super) fn open(builder: Builder) -> Result<Self, fred::error::Error> {
         let client = builder.build()?;
-        let state = State { client, why: "not connected yet".into(), silent_since: None };
+        let state = State { client, reason: "not connected yet".into(), silent_since: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), hangs: Notify::new() });
         let keeper = AbortOnDrop(tokio::spawn(keep_connected(Arc::clone(&shared), builder)));
         Ok(Self { shared, _keeper: Arc::new(keeper) })
@@ -63,7 +63,7 @@ impl Link {
     /// would wait in its queue, and be sent long after its caller has gone.
     pub(super) fn client(&self) -> Result<Client, String> {
         let state = self.shared.lock();
-        if state.client.is_connected() { Ok(state.client.clone()) } else { Err(state.why.clone()) }
+        if state.client.is_connected() { Ok(state.client.clone()) } else { Err(state.reason.clone()) }
     }
 
     /// Waits until the client is connected.
@@ -103,10 +103,10 @@ async fn keep_connected(shared: Arc<Shared>, builder: Builder) {
         let mut errors = client.error_rx();
         let mut connection = AbortOnDrop(client.connect());
 
-        let why = loop {
+        let reason = loop {
             tokio::select! {
                 failed = errors.recv() => if let Ok((error, _)) = failed {
-                    shared.lock().why = error.details().into();
+                    shared.lock().reason = error.details().into();
                 },
                 ended = &mut connection.0 => break format!("connection task ended: {ended:?}"),
                 () = shared.hangs.notified() => {
@@ -116,9 +116,9 @@ async fn keep_connected(shared: Arc<Shared>, builder: Builder) {
         };
         drop(connection);
 
-        tracing::warn!(reason = why, "starting a new redis client");
+        tracing::warn!(reason = reason, "starting a new redis client");
         let client = builder.build().expect("the same settings built the first client");
-        *shared.lock() = State { client, why, silent_since: None };
+        *shared.lock() = State { client, reason, silent_since: None };
         delays.pause().await;
     }
 }

@@ -225,8 +225,8 @@ impl<R: Counted> Rows<R> {
             };
             match own {
                 Ok(fit) => ShrunkFit { fit, weight_of_parent: 0.0 },
-                Err(why) => {
-                    eprintln!("segment {name} is left to the fit of all: {why}");
+                Err(reason) => {
+                    eprintln!("segment {name} is left to the fit of all: {reason}");
                     let each = |row: &mut R| *row.customers() as f64 * log_likelihood(&all.model, row);
                     let log_likelihood = rows.iter_mut().map(each).sum();
                     let fit = Fit { log_likelihood, customers, evaluations: 0, ..all.clone() };

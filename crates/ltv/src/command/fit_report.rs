@@ -69,11 +69,11 @@ fn chosen(fit: &Result<ContractFit, FitError>) -> Json {
         Ok(fit) => json!({
             "model": Model::from(fit.model).name().as_str(),
             "likelihood_ratio": fit.likelihood_ratio,
-            "constant_churn": fit.constant_churn.map(|why| why.to_string()),
+            "constant_churn": fit.constant_churn.map(|reason| reason.to_string()),
             "sbg": attempted(&fit.sbg),
             "bdw": attempted(&fit.bdw),
         }),
-        Err(error) => json!({ "model": null, "why": error.to_string() }),
+        Err(error) => json!({ "model": null, "reason": error.to_string() }),
     }
 }
 
@@ -86,7 +86,7 @@ fn attempted<M: Copy + Into<Model>>(fit: &Result<Fit<M>, FitError>) -> Json {
             document["standard_errors"] = model_file::by_name(model.name(), &fit.standard_errors);
             document
         }
-        Err(error) => json!({ "why": error.to_string() }),
+        Err(error) => json!({ "reason": error.to_string() }),
     }
 }
 
@@ -139,7 +139,7 @@ pub(super) fn told(
 
 fn in_words(fit: &ContractFit) -> String {
     match (fit.constant_churn, fit.model) {
-        (Some(why), model) => format!("{:.2} % leave at each renewal ({why})", 100.0 * model.churn(1)),
+        (Some(reason), model) => format!("{:.2} % leave at each renewal ({reason})", 100.0 * model.churn(1)),
         (None, ContractModel::Sbg(sbg)) => format!("sBG, alpha {:.4}, beta {:.4}", sbg.alpha(), sbg.beta()),
         (None, ContractModel::Bdw(bdw)) => {
             format!("BdW, alpha {:.4}, beta {:.4}, c {:.4}", bdw.alpha(), bdw.beta(), bdw.c())
@@ -171,7 +171,7 @@ mod tests {
         assert!(documents[0]["sbg"]["parameters"]["alpha"].is_f64(), "{}", documents[0]);
         assert!(documents[0]["sbg"]["standard_errors"]["beta"].is_f64(), "{}", documents[0]);
         assert_eq!(documents[1]["model"], Json::Null);
-        assert_eq!(documents[1]["why"], "fit sbg: 200 customers are too few, at least 300 are needed");
+        assert_eq!(documents[1]["reason"], "fit sbg: 200 customers are too few, at least 300 are needed");
     }
 
     #[test]

@@ -224,10 +224,10 @@ mod tests {
         let dead = Progress { chunks: 12, done: 10, dead: 2, ..Progress::default() };
 
         assert!(all_settled(&settled, out).is_ok());
-        let why = all_settled(&dead, out).unwrap_err().to_string();
-        assert!(why.starts_with("2 of 12 chunks used up their attempts"), "{why}");
-        assert!(why.contains("values.csv says dead_chunk"), "{why}");
-        for said in [why, meaning(DEAD_CHUNK)] {
+        let reason = all_settled(&dead, out).unwrap_err().to_string();
+        assert!(reason.starts_with("2 of 12 chunks used up their attempts"), "{reason}");
+        assert!(reason.contains("values.csv says dead_chunk"), "{reason}");
+        for said in [reason, meaning(DEAD_CHUNK)] {
             assert!(!said.contains("dead-letters"), "{said}");
         }
         assert_eq!(meaning("no_purchase"), runs::meaning("no_purchase"));

@@ -91,7 +91,7 @@ impl Night {
                 Ok(()) => anyhow!("the coordinator ended before the night was over"),
                 Err(panic) => anyhow!(panic).context("the coordinator panicked"),
             }),
-            Some(why) = never.recv() => return Err(why),
+            Some(reason) = never.recv() => return Err(reason),
             followed = runs::follow(&store, look, run, is_quiet) => followed?,
         }
         over.cancel();
@@ -201,15 +201,15 @@ mod tests {
     #[tokio::test]
     async fn a_run_that_cannot_be_finished_ends_the_night_with_the_reason_however_often_it_is_told() {
         let (unfinishable, mut never) = told_once();
-        let why = "12 customers planned, 11 settled".into();
-        let error = store::Error::Invalid { what: "finish a run".into(), why };
+        let reason = "12 customers planned, 11 settled".into();
+        let error = store::Error::Invalid { what: "finish a run".into(), reason };
 
         unfinishable(RunId(1), &error);
         unfinishable(RunId(1), &error);
 
-        let why = never.recv().await.expect("it was told").to_string();
+        let reason = never.recv().await.expect("it was told").to_string();
         assert_eq!(
-            why,
+            reason,
             "run 1 cannot be finished: finish a run: 12 customers planned, 11 settled; nothing was written"
         );
         assert!(never.try_recv().is_err());

@@ -182,8 +182,8 @@ fn fitted(rows: &[ContractRow]) -> Result<ContractFit, FitError> {
         }
         (Ok(_), _) => (ContractModel::Sbg(renewals.geometric()), Some(ConstantChurn::HeterogeneityUntold)),
         (Err(error), _) => {
-            let why = why_constant(rows, &renewals, error)?;
-            (ContractModel::Sbg(renewals.geometric()), Some(why))
+            let reason = why_constant(rows, &renewals, error)?;
+            (ContractModel::Sbg(renewals.geometric()), Some(reason))
         }
     };
     Ok(ContractFit { model, sbg, bdw, likelihood_ratio, constant_churn })
@@ -339,9 +339,9 @@ mod tests {
             contract_models(&[rows("a", 1, &large), rows("b", 1, &small), rows("c", 1, &loyal)]);
 
         assert_eq!(models.plans.len(), 1);
-        let why = |plan: usize| diagnostics.plans[plan].fit.as_ref().unwrap_err().to_string();
-        assert_eq!(why(1), "fit sbg: 299 customers are too few, at least 300 are needed");
-        assert_eq!(why(2), "fit sbg: no customer churned");
+        let reason = |plan: usize| diagnostics.plans[plan].fit.as_ref().unwrap_err().to_string();
+        assert_eq!(reason(1), "fit sbg: 299 customers are too few, at least 300 are needed");
+        assert_eq!(reason(2), "fit sbg: no customer churned");
         let pooled: Vec<_> = [large, small, loyal.to_vec()].concat();
         assert_eq!(models.others, fitted(&pooled).ok().map(|fit| fit.model));
     }
@@ -372,10 +372,10 @@ mod tests {
 
     #[test]
     fn while_there_are_contracts_something_is_known_of_others() {
-        let check = |rows: &[ContractRow], churn: f64, why| {
+        let check = |rows: &[ContractRow], churn: f64, reason| {
             let (models, diagnostics) = contract_models(&[PlanRows { plan: "a", period_months: 1, rows }]);
 
-            assert_eq!(diagnostics.others.unwrap().constant_churn, Some(why));
+            assert_eq!(diagnostics.others.unwrap().constant_churn, Some(reason));
             assert!((constant(models.others) / churn - 1.0).abs() < 1e-9, "{models:?}");
         };
         let active = |n, customers| ContractRow { tenure: Tenure::ActiveAfter(n), customers };
@@ -395,8 +395,8 @@ mod tests {
         let (models, diagnostics) = contract_models(&[rows("a", 1, &cohort)]);
 
         assert!(diagnostics.plans[0].fit.is_err(), "{diagnostics:?}");
-        let why = diagnostics.others.unwrap().constant_churn;
-        assert_eq!(why, Some(ConstantChurn::NoMostLikelyHeterogeneity));
+        let reason = diagnostics.others.unwrap().constant_churn;
+        assert_eq!(reason, Some(ConstantChurn::NoMostLikelyHeterogeneity));
         assert!((constant(models.others) - 300.0 / 3100.0).abs() < 1e-9);
     }
 
@@ -412,8 +412,8 @@ mod tests {
         assert_eq!(models.others_by_period.keys().copied().collect::<Vec<_>>(), [1, 12]);
         assert!((constant(models.others_by_period.get(&12).copied()) - 0.05).abs() < 1e-9);
         assert!(models.others_by_period[&1] != models.others.unwrap());
-        let why = diagnostics.others_by_period[&24].as_ref().unwrap_err().to_string();
-        assert_eq!(why, "fit sbg: 0 customers are too few, at least 20 are needed");
+        let reason = diagnostics.others_by_period[&24].as_ref().unwrap_err().to_string();
+        assert_eq!(reason, "fit sbg: 0 customers are too few, at least 20 are needed");
     }
 
     #[test]

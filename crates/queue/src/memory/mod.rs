@@ -1,4 +1,4 @@
-//! The backend in memory: a whole broker in one process, held to the same contract as RabbitMQ.
+//! The backend in memory: a whole broker in one process, held to the same promises as RabbitMQ.
 //!
 //! For nights without servers, and for nights in which everything goes wrong on purpose. It has no thread, no
 //! task, no random source and no clock but tokio's: on a current-thread runtime with paused time, the same calls
@@ -12,7 +12,7 @@
 //! [`Broker`] is the server, which outlives its clients; each role connects to it and gets a [`Memory`] of its
 //! own. Messages are kept as the bytes that RabbitMQ would carry, so that garbage can be among them.
 //!
-//! Beyond the contract it delivers the messages of one priority in the order in which they were published, what
+//! Beyond the promises it delivers the messages of one priority in the order in which they were published, what
 //! was given back before the others, to the consumers in turn.
 
 mod faults;

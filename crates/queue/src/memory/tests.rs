@@ -1,4 +1,4 @@
-//! The contract, and what memory alone can show: faults, and that they come the same way again.
+//! The promises, and what memory alone can show: faults, and that they come the same way again.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +9,11 @@ use tokio::time::timeout;
 use Priority::Normal;
 
 use super::*;
-use crate::contract::{ConsumerOf, Subject};
+use crate::promises::{ConsumerOf, Subject};
 
-crate::contract_tests! { tokio::test(start_paused = true), InMemory::new() }
+crate::promise_tests! { tokio::test(start_paused = true), InMemory::new() }
 
-/// The broker under the contract.
+/// The broker under the promises.
 struct InMemory {
     broker: Broker,
     loses_confirms: Arc<AtomicBool>,

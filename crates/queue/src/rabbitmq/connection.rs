@@ -80,7 +80,7 @@ pub(super) async fn open(settings: &Settings, purpose: &str) -> Result<Connectio
 /// Hangs up and waits for it, not for long.
 pub(super) async fn close(settings: &Settings, connection: &Connection) {
     let closing = connection.close(NORMAL_CLOSE, "OK".into());
-    if let Ok(Err(error)) = within(settings.call_timeout, "close", closing).await {
+    if let Ok(Err(error)) = within(settings.call_limit, "close", closing).await {
         tracing::debug!(%error, "connection to RabbitMQ was gone before it was closed");
     }
 }
@@ -91,7 +91,7 @@ pub(super) async fn call<T>(
     what: &str,
     call: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, Error> {
-    match within(settings.call_timeout, what, call).await {
+    match within(settings.call_limit, what, call).await {
         Ok(answer) => answer.map_err(|error| translate(what, &error)),
         Err(elapsed) => Err(Error::Unavailable {
             what: elapsed.what,

@@ -365,7 +365,7 @@ impl Task {
             }
         };
         // The end of the stream is already on its way with the answer to the cancel.
-        let _ = within(self.settings.call_timeout, "hear out a consumer", hear_out).await;
+        let _ = within(self.settings.call_limit, "hear out a consumer", hear_out).await;
         end
     }
 

@@ -69,7 +69,7 @@ impl RabbitMqDelivery {
 
     async fn settle(&mut self, end: End) -> Acked {
         let Some(acker) = self.acker.take() else { return Acked::NotSent };
-        settle(&acker, end, self.settings.call_timeout).await
+        settle(&acker, end, self.settings.call_limit).await
     }
 }
 
@@ -130,7 +130,7 @@ impl Drop for RabbitMqDelivery {
         let Some(acker) = self.acker.take().filter(Acker::usable) else { return };
         // Outside of a runtime nothing can be sent; the broker takes the message back with the connection.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (limit, channel) = (self.settings.call_timeout, Arc::clone(&self.channel));
+            let (limit, channel) = (self.settings.call_limit, Arc::clone(&self.channel));
             runtime.spawn(async move {
                 let _ = settle(&acker, End::Requeue, limit).await;
                 drop(channel);

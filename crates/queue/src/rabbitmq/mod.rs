@@ -64,7 +64,7 @@ pub struct RabbitMqConfig {
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long any other call to the broker may take.
-    pub call_timeout: Duration,
+    pub call_limit: Duration,
     /// How often both sides give a sign of life. The URL's `heartbeat` wins.
     pub heartbeat: Duration,
     /// How many confirmations are awaited at once.
@@ -82,7 +82,7 @@ impl RabbitMqConfig {
             prefix: "ltv".into(),
             confirm_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
-            call_timeout: Duration::from_secs(5),
+            call_limit: Duration::from_secs(5),
             heartbeat: Duration::from_secs(10),
             in_flight: 256,
             breaker: BreakerConfig {
@@ -104,7 +104,7 @@ impl fmt::Debug for RabbitMqConfig {
             .field("prefix", &self.prefix)
             .field("confirm_timeout", &self.confirm_timeout)
             .field("connect_timeout", &self.connect_timeout)
-            .field("call_timeout", &self.call_timeout)
+            .field("call_limit", &self.call_limit)
             .field("heartbeat", &self.heartbeat)
             .field("in_flight", &self.in_flight)
             .field("breaker", &self.breaker)
@@ -120,7 +120,7 @@ struct Settings {
     names: Names,
     confirm_timeout: Duration,
     connect_timeout: Duration,
-    call_timeout: Duration,
+    call_limit: Duration,
     in_flight: usize,
 }
 
@@ -133,7 +133,7 @@ impl Settings {
             names: Names::new(&config.prefix)?,
             confirm_timeout: config.confirm_timeout,
             connect_timeout: config.connect_timeout,
-            call_timeout: config.call_timeout,
+            call_limit: config.call_limit,
             in_flight: config.in_flight.max(1),
         })
     }

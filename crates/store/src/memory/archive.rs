@@ -200,8 +200,9 @@ impl Memory {
 fn forgive(chunk: &mut Chunk) {
     for row in &mut chunk.attempts {
         let Some(outcome) = row.outcome.filter(|outcome| outcome.counts()) else { continue };
-        let why = row.reason.as_deref().unwrap_or(outcome.as_str());
-        (row.outcome, row.reason) = (Some(Outcome::Excused), Some(format!("redriven after: {why}").into()));
+        let reason = row.reason.as_deref().unwrap_or(outcome.as_str());
+        (row.outcome, row.reason) =
+            (Some(Outcome::Excused), Some(format!("redriven after: {reason}").into()));
     }
 }
 

@@ -99,6 +99,6 @@ fn later(moment: Timestamp, duration: Duration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-fn invalid(what: &str, why: impl fmt::Display) -> Error {
-    Error::Invalid { what: what.into(), why: why.to_string() }
+fn invalid(what: &str, reason: impl fmt::Display) -> Error {
+    Error::Invalid { what: what.into(), reason: reason.to_string() }
 }

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use model::{ContractModels, Currency};
 
 use super::*;
-use crate::contract::{Ground, accounts};
+use crate::promises::{Ground, accounts};
 use crate::{Planning, Reading, Values};
 
-/// The store over the contract's base; time passes by tokio's clock, which is paused.
+/// The store over the promises' base; time passes by tokio's clock, which is paused.
 struct Paused(Memory);
 
 impl Ground for Paused {
@@ -23,7 +23,7 @@ impl Ground for Paused {
     }
 }
 
-crate::contract_tests!(tokio::test(start_paused = true), std::future::ready(Paused(memory())));
+crate::promise_tests!(tokio::test(start_paused = true), std::future::ready(Paused(memory())));
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -62,7 +62,7 @@ mod broken {
     use model::{BgNbd, GammaGamma, Models, Parameters, ValueTerms};
 
     use super::*;
-    use crate::contract::as_of;
+    use crate::promises::as_of;
     use crate::{
         Attempts, Begin, CommitOutcome, NewModelVersion, NewRun, Rejected, ResultRows, Selection, Supervision,
     };

@@ -30,7 +30,7 @@ impl Postgres {
     }
 
     /// The same, but no further than to a version: what a release before would have done, for tests of an upgrade.
-    #[cfg(feature = "contract")]
+    #[cfg(feature = "promises")]
     pub async fn migrate_to(&self, version: i32) -> Result<Migrated> {
         self.migrate_up_to(Target::Version(version)).await
     }
@@ -44,7 +44,7 @@ impl Postgres {
             .set_target(target)
             .run_async(&mut client)
             .await
-            .map_err(|error| Error::Invalid { what: "migrate".into(), why: with_causes(&error) })?;
+            .map_err(|error| Error::Invalid { what: "migrate".into(), reason: with_causes(&error) })?;
         let advice = advise(&client).await.map_err(name)?;
         let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
         Ok(Migrated { applied, advice })
@@ -69,7 +69,10 @@ impl Postgres {
         if found < expected {
             return Err(Error::Invalid {
                 what: "check the schema".into(),
-                why: format!("{} has {found} of {expected} migrations; run `ltv migrate`", self.config.url),
+                reason: format!(
+                    "{} has {found} of {expected} migrations; run `ltv migrate`",
+                    self.config.url
+                ),
             });
         }
         Ok(())

@@ -216,7 +216,7 @@ impl Postgres {
         let connect = config.connect(NoTls);
         let (client, connection) = within(Duration::from_secs(5), what(), connect)
             .await
-            .map_err(|elapsed| Error::Unavailable { what: what(), why: elapsed.to_string() })?
+            .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -228,9 +228,9 @@ impl Postgres {
 
     /// Takes a connection from the pool, under a permit of the breaker.
     async fn session(&self, what: &'static str) -> Result<Session> {
-        let unavailable = |why: String| {
+        let unavailable = |reason: String| {
             metrics::failed(what, true);
-            Error::Unavailable { what: what.into(), why }
+            Error::Unavailable { what: what.into(), reason }
         };
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
@@ -307,7 +307,7 @@ impl Session {
         let result = match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
-            Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), why: elapsed.to_string() }),
+            Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
         let is_transient = result.as_ref().is_err_and(Error::is_transient);
         if let Some(permit) = self.permit.take() {
@@ -345,19 +345,21 @@ impl From<tokio_postgres::Error> for Fault {
 }
 
 impl Fault {
-    fn nonsense(why: impl fmt::Display) -> Self {
-        Self::Nonsense(why.to_string())
+    fn nonsense(reason: impl fmt::Display) -> Self {
+        Self::Nonsense(reason.to_string())
     }
 
     fn into_error(self, what: &str) -> Error {
         let what = what.to_owned();
         match self {
             Self::Driver(error) if is_transient(&error) => {
-                Error::Unavailable { what, why: with_causes(&error) }
+                Error::Unavailable { what, reason: with_causes(&error) }
             }
-            Self::Driver(error) if is_about_data(&error) => Error::Invalid { what, why: with_causes(&error) },
-            Self::Driver(error) => Error::Broken { what, why: with_causes(&error) },
-            Self::Nonsense(why) => Error::Invalid { what, why },
+            Self::Driver(error) if is_about_data(&error) => {
+                Error::Invalid { what, reason: with_causes(&error) }
+            }
+            Self::Driver(error) => Error::Broken { what, reason: with_causes(&error) },
+            Self::Nonsense(reason) => Error::Invalid { what, reason },
         }
     }
 }

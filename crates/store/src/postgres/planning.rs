@@ -32,7 +32,7 @@ impl Planning for Postgres {
         if let Some([twice, _]) = customers.array_windows().find(|[left, right]| left == right) {
             return Err(Error::Broken {
                 what: "select the customers".into(),
-                why: format!("source.customers holds customer {twice} more than once"),
+                reason: format!("source.customers holds customer {twice} more than once"),
             });
         }
         Ok(customers)

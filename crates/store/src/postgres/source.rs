@@ -315,7 +315,7 @@ async fn require_table(transaction: &DatabaseTransaction<'_>, relation: Relation
         from pg_class
         where oid = to_regclass($1)";
     let row = transaction.query_opt(sql, &[&name]).await.map_err(during(&what))?;
-    let why = match row.map(|row| row.get(0)) {
+    let reason = match row.map(|row| row.get(0)) {
         Some(true) => return Ok(()),
         Some(false) => {
             "it is not a table but a view over data that is kept elsewhere; add the rows there, from where \
@@ -323,7 +323,7 @@ async fn require_table(transaction: &DatabaseTransaction<'_>, relation: Relation
         }
         None => "it does not exist; create it with `ltv migrate`",
     };
-    Err(Error::Invalid { what, why: why.into() })
+    Err(Error::Invalid { what, reason: reason.into() })
 }
 
 async fn lock(transaction: &DatabaseTransaction<'_>, relation: Relation) -> Result<()> {

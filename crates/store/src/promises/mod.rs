@@ -1,7 +1,7 @@
 //! What every backend of the store promises, as a suite that each of them passes.
 //!
 //! What is not tested here is not promised. A test is a function over a [`Ground`]: a fresh store over the customers
-//! of [`base`], and a way to let time pass. [`contract_tests!`](crate::contract_tests) makes a test of each.
+//! of [`base`], and a way to let time pass. [`promise_tests!`](crate::promise_tests) makes a test of each.
 
 mod archive;
 mod attempts;
@@ -110,9 +110,9 @@ asked!(crate::memory::Memory, crate::postgres::Postgres);
 
 /// Makes a test of each function of the suite: with this attribute, over the [`Ground`] that the future gives.
 #[macro_export]
-macro_rules! contract_tests {
+macro_rules! promise_tests {
     ($test:meta, $fresh:expr) => {
-        $crate::contract_tests! { @each $test, $fresh,
+        $crate::promise_tests! { @each $test, $fresh,
             a_selection_is_whoever_was_there_in_ascending_order
             a_night_is_planned_once
             what_was_confirmed_is_published_and_what_has_moved_on_is_left_alone
@@ -155,7 +155,7 @@ macro_rules! contract_tests {
             async fn $name() {
                 let ground = $fresh.await;
 
-                $crate::contract::$name(&ground).await;
+                $crate::promises::$name(&ground).await;
             }
         )*
     };

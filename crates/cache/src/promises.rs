@@ -1,6 +1,6 @@
-//! The contract of the seam: what the trait promises, as tests that every backend passes.
+//! The promises of the seam: what the trait promises, as tests that every backend passes.
 //!
-//! A backend's tests implement [`Subject`] and call [`contract_tests!`](crate::contract_tests), which makes a test
+//! A backend's tests implement [`Subject`] and call [`promise_tests!`](crate::promise_tests), which makes a test
 //! of every function here, so none is left out. One that can be away implements [`Severable`] too and calls
 //! [`outage_tests!`](crate::outage_tests). What only one backend can show (expiry, bytes of others, breakers) is
 //! tested with that backend.
@@ -44,16 +44,16 @@ pub trait Severable: Subject {
     fn come_back(&self) -> impl Future<Output = ()>;
 }
 
-/// Makes a test of every function of [`contract`](crate::contract) but those about outages: first the attribute that
-/// each gets, then how a new [`Subject`](crate::contract::Subject) is made, which may await.
+/// Makes a test of every function of [`promises`](crate::promises) but those about outages: first the attribute that
+/// each gets, then how a new [`Subject`](crate::promises::Subject) is made, which may await.
 ///
 /// ```text
-/// cache::contract_tests! { tokio::test(start_paused = true), Memory::new() }
+/// cache::promise_tests! { tokio::test(start_paused = true), Memory::new() }
 /// ```
 #[macro_export]
-macro_rules! contract_tests {
+macro_rules! promise_tests {
     ($test:meta, $subject:expr) => {
-        $crate::contract_tests! { @of $test, $subject;
+        $crate::promise_tests! { @of $test, $subject;
             values_come_back_to_the_bit
             chunks_in_any_order_can_be_written_twice
             nobody_sees_the_values_of_a_run_that_is_not_visible
@@ -73,18 +73,18 @@ macro_rules! contract_tests {
         $(
             #[$test]
             async fn $name() {
-                $crate::contract::$name(&$subject).await;
+                $crate::promises::$name(&$subject).await;
             }
         )*
     };
 }
 
-/// Makes a test of every function of [`contract`](crate::contract) about outages, in the same way, with a
-/// [`Severable`](crate::contract::Severable).
+/// Makes a test of every function of [`promises`](crate::promises) about outages, in the same way, with a
+/// [`Severable`](crate::promises::Severable).
 #[macro_export]
 macro_rules! outage_tests {
     ($test:meta, $subject:expr) => {
-        $crate::contract_tests! { @of $test, $subject;
+        $crate::promise_tests! { @of $test, $subject;
             while_it_is_away_every_call_fails_within_its_limit_and_it_serves_again_after
             while_it_hangs_every_call_fails_within_its_limit_and_it_serves_again_after
         }

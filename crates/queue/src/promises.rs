@@ -1,6 +1,6 @@
-//! The contract of the seam: what the traits promise, as tests that every backend passes.
+//! The promises of the seam: what the traits promise, as tests that every backend passes.
 //!
-//! A backend's tests implement [`Subject`] and call [`contract_tests!`](crate::contract_tests), which makes a test
+//! A backend's tests implement [`Subject`] and call [`promise_tests!`](crate::promise_tests), which makes a test
 //! of every function here, so none is left out. What a promise needs that only one backend can show (a queue that
 //! is deleted, a login that is refused) is tested with that backend.
 
@@ -50,16 +50,16 @@ pub trait Subject {
 /// The consumer of a subject's backend.
 pub type ConsumerOf<S> = <<S as Subject>::Queue as Queue>::Consumer;
 
-/// Makes a test of every function of [`contract`](crate::contract): first the attribute that each gets, then how a
-/// new [`Subject`](crate::contract::Subject) is made, which may await.
+/// Makes a test of every function of [`promises`](crate::promises): first the attribute that each gets, then how a
+/// new [`Subject`](crate::promises::Subject) is made, which may await.
 ///
 /// ```text
-/// queue::contract_tests! { tokio::test(start_paused = true), InMemory::new() }
+/// queue::promise_tests! { tokio::test(start_paused = true), InMemory::new() }
 /// ```
 #[macro_export]
-macro_rules! contract_tests {
+macro_rules! promise_tests {
     ($test:meta, $subject:expr) => {
-        $crate::contract_tests! { @of $test, $subject;
+        $crate::promise_tests! { @of $test, $subject;
             what_is_published_is_confirmed_and_counted
             a_plan_of_thousands_is_confirmed_in_one_call
             the_most_urgent_message_is_taken_first
@@ -97,8 +97,8 @@ macro_rules! contract_tests {
             #[$test]
             async fn $name() {
                 let subject = $subject;
-                $crate::contract::$name(&subject).await;
-                $crate::contract::Subject::finish(subject).await;
+                $crate::promises::$name(&subject).await;
+                $crate::promises::Subject::finish(subject).await;
             }
         )*
     };
