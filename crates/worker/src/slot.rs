@@ -320,11 +320,8 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     /// Puts committed values near the reader, if the cache is well. What is lost costs a query, never a value.
     async fn cache_values(&self, assignment: &Assignment, rows: &ResultRows) {
         let began = Instant::now();
-        let values: Vec<_> = rows
-            .values
-            .iter()
-            .map(|valued| cache::Valued { customer: valued.customer, value: (&valued.value).into() })
-            .collect();
+        let values: Vec<_> =
+            rows.values.iter().map(|valued| cache::Valued::of(valued.customer, &valued.value)).collect();
         if let Err(error) = self.cache.put_values(assignment.attempt.chunk.run, &values).await {
             tracing::debug!(%error, "values not cached");
         }
