@@ -33,11 +33,8 @@ impl Floor {
         let chunks = chunks
             .into_iter()
             .map(|chunk| {
-                let values: Vec<Valued> = chunk
-                    .values
-                    .iter()
-                    .map(|valued| Valued { customer: valued.customer, value: (&valued.value).into() })
-                    .collect();
+                let values: Vec<Valued> =
+                    chunk.values.iter().map(|valued| Valued::of(valued.customer, &valued.value)).collect();
                 let encoded = encode_chunk("floor", run, &values);
                 (chunk, encoded)
             })
