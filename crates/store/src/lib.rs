@@ -11,9 +11,8 @@
 //! accounts.
 
 mod archive;
-mod contracts;
+mod encoding;
 mod error;
-mod members;
 mod metrics;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
