@@ -24,10 +24,10 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
-use store::postgres::source::{self, Batch, Numbering, Relation, SourceWriter};
+use store::postgres::Postgres;
+use store::postgres::source::{Batch, Numbering, Relation, SourceConnection, SourceWriter};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio_postgres::Client;
 
 pub use row::Reason;
 
@@ -172,8 +172,9 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// Loads the files that are named. The connection is its own for as long as it takes.
-pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Progress)) -> Result<LoadReport> {
+/// Loads the files that are named, over a connection of its own.
+pub async fn load(store: &Postgres, input: &LoadInput, progress: impl Fn(Progress)) -> Result<LoadReport> {
+    let mut connection = store.source_connection().await?;
     let relations = input.relations();
     if relations.is_empty() {
         bail!(
@@ -187,7 +188,7 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
     let costs = open::<AcquisitionCostColumns>(input.acquisition_costs.as_deref()).await?;
     let rejects = RejectsFile::create(&input.rejects, &input.paths())?;
 
-    let writer = SourceWriter::begin(client, &relations).await?;
+    let writer = connection.begin(&relations).await?;
     let loading = Loading { writer: &writer, progress: &progress };
     let customers = loading.insert(customers).await?;
     let transactions = loading.insert(transactions).await?;
@@ -203,7 +204,7 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
 
     rejects.finish()?;
     progress(Progress { stage: Stage::Tidying, rows: 0, bytes: 0, total_bytes: 0 });
-    tidy(client, &relations).await;
+    tidy(&connection, &relations).await;
     let rejects = input.rejects.clone();
     Ok(LoadReport { customers, transactions, subscriptions, acquisition_costs, rejects })
 }
@@ -227,8 +228,8 @@ impl LoadInput {
 }
 
 /// Vacuums and analyses after a commit. That it fails makes reading slower, not wrong.
-pub(crate) async fn tidy(client: &Client, relations: &[Relation]) {
-    if let Err(error) = source::tidy(client, relations).await {
+pub(crate) async fn tidy(connection: &SourceConnection, relations: &[Relation]) {
+    if let Err(error) = connection.tidy(relations).await {
         tracing::warn!(%error, "the rows are loaded, but reading them is slow until the tables are vacuumed");
     }
 }
