@@ -54,7 +54,6 @@ mod contract_outlook;
 mod contribution;
 pub mod fit;
 mod for_ever_curve;
-mod gamma_gamma;
 mod history;
 mod kernel;
 mod mbg_nbd;
@@ -67,8 +66,7 @@ mod remaining_renewals;
 mod sbg;
 mod scorer;
 mod season;
-mod spend_distribution;
-mod spend_interval;
+mod spend;
 mod subscription;
 mod undefined;
 mod valuer;
@@ -80,7 +78,6 @@ pub use bg_bb::BgBb;
 pub use bg_nbd::BgNbd;
 pub use contract_models::{ContractModel, ContractModels, PlanIndex, PlanModel};
 pub use for_ever_curve::ForEverCurve;
-pub use gamma_gamma::{GammaGamma, MeanUndefined, SpendPosterior};
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use mbg_nbd::MbgNbd;
 pub use parameters::{Models, ParameterError, Parameters, Terms, ValueTerms};
@@ -91,8 +88,9 @@ pub use remaining_renewals::RemainingRenewals;
 pub use sbg::{ChurnPosterior, Sbg};
 pub use scorer::{Forecast, PurchaseValue, Scorer};
 pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
-pub use spend_distribution::SpendDistribution;
-pub use spend_interval::{Level, SpendInterval, SpendMoments};
+pub use spend::{
+    GammaGamma, Level, MeanUndefined, SpendDistribution, SpendInterval, SpendMoments, SpendPosterior,
+};
 pub use subscription::{
     Contract, Contracts, Course, LONGEST_PERIOD, NextRenewal, Subscribed, Subscription, SubscriptionFold,
 };
