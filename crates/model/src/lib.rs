@@ -45,12 +45,11 @@ mod alive;
 mod alive_curve;
 pub mod backtest;
 pub mod baseline;
-mod bdw;
 mod bg_bb;
 mod bg_nbd;
 mod coin_dropout;
-mod contract_models;
 mod contract_outlook;
+mod contracts;
 mod contribution;
 pub mod fit;
 mod for_ever_curve;
@@ -59,11 +58,8 @@ mod kernel;
 mod mbg_nbd;
 mod parameters;
 mod pareto_nbd;
-mod period_rate;
 mod purchase_distribution;
 mod purchase_outlook;
-mod remaining_renewals;
-mod sbg;
 mod scorer;
 mod season;
 mod spend;
@@ -73,19 +69,17 @@ mod valuer;
 
 pub use account::{Account, Between, Confidence, Grade, Horizons, Payback, Value};
 pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
-pub use bdw::Bdw;
 pub use bg_bb::BgBb;
 pub use bg_nbd::BgNbd;
-pub use contract_models::{ContractModel, ContractModels, PlanIndex, PlanModel};
+pub use contracts::{
+    Bdw, ChurnPosterior, ContractModel, ContractModels, PeriodRate, PlanIndex, PlanModel, RemainingRenewals, Sbg,
+};
 pub use for_ever_curve::ForEverCurve;
 pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use mbg_nbd::MbgNbd;
 pub use parameters::{Models, ParameterError, Parameters, Terms, ValueTerms};
 pub use pareto_nbd::ParetoNbd;
-pub use period_rate::PeriodRate;
 pub use purchase_distribution::PurchaseDistribution;
-pub use remaining_renewals::RemainingRenewals;
-pub use sbg::{ChurnPosterior, Sbg};
 pub use scorer::{Forecast, PurchaseValue, Scorer};
 pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
 pub use spend::{

@@ -15,7 +15,7 @@
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use crate::fit::Tenure;
+use crate::contracts::Tenure;
 use crate::history::{LARGEST_SUM_MINOR, day_of};
 use crate::{ContractModels, Observation, PlanIndex, Rejection};
 

@@ -8,6 +8,7 @@ mod bdw;
 mod bg_bb;
 mod bg_nbd;
 mod contract_models;
+mod contract_row;
 mod gamma_gamma;
 pub mod guard;
 mod optimum;
@@ -23,13 +24,16 @@ pub use contract_models::{
     ConstantChurn, ContractDiagnostics, ContractFit, LEAST_RATIO_FOR_BDW, PlanDiagnostics, PlanRows,
     contract_models,
 };
+pub use contract_row::ContractRow;
 pub use gamma_gamma::{SpendRow, Winsorised, gamma_gamma, gamma_gamma_from, winsorised};
 pub use pareto_nbd::{pareto_nbd, pareto_nbd_from};
-pub use sbg::{ContractRow, Tenure, sbg, sbg_from};
+pub use sbg::{sbg, sbg_from};
 pub use segments::{
     FEWEST_BUYERS_OF_A_SEGMENT, FEWEST_OF_A_SEGMENT, SegmentFit, SegmentFits, Shrunk, ShrunkFit,
     bg_nbd_by_segment, by_segment, gamma_gamma_by_segment, mbg_nbd_by_segment,
 };
+
+pub use crate::contracts::Tenure;
 
 use optimum::Optimum;
 

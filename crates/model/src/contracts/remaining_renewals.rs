@@ -134,7 +134,7 @@ impl RemainingRenewals {
 }
 
 /// The smallest number whose cumulated probability reaches `level` to rounding (1e-14); none above four billion.
-pub(crate) fn smallest_reaching(level: f64, cdf: impl Fn(u32) -> f64) -> Option<u32> {
+pub(super) fn smallest_reaching(level: f64, cdf: impl Fn(u32) -> f64) -> Option<u32> {
     let reached = |n: u32| cdf(n) >= level * (1.0 - 1e-14);
     if !(level < 1.0 && reached(u32::MAX)) {
         return None;
