@@ -53,7 +53,6 @@ mod contracts;
 mod contribution;
 pub mod fit;
 mod for_ever_curve;
-mod history;
 mod kernel;
 mod mbg_nbd;
 mod parameters;
@@ -63,19 +62,22 @@ mod purchase_outlook;
 mod scorer;
 mod season;
 mod spend;
-mod subscription;
 mod undefined;
+mod value;
 mod valuer;
 
-pub use account::{Account, Between, Confidence, Grade, Horizons, Payback, Value};
+pub use account::{
+    Account, Contract, Contracts, Course, Currency, CurrencyError, HistoryFold, LONGEST_PERIOD, NextRenewal,
+    Observation, Rejection, Subscribed, Subscription, SubscriptionFold, Summary,
+};
 pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
 pub use bg_bb::BgBb;
 pub use bg_nbd::BgNbd;
 pub use contracts::{
-    Bdw, ChurnPosterior, ContractModel, ContractModels, PeriodRate, PlanIndex, PlanModel, RemainingRenewals, Sbg,
+    Bdw, ChurnPosterior, ContractModel, ContractModels, PeriodRate, PlanIndex, PlanModel, RemainingRenewals,
+    Sbg,
 };
 pub use for_ever_curve::ForEverCurve;
-pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
 pub use mbg_nbd::MbgNbd;
 pub use parameters::{Models, ParameterError, Parameters, Terms, ValueTerms};
 pub use pareto_nbd::ParetoNbd;
@@ -85,10 +87,8 @@ pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
 pub use spend::{
     GammaGamma, Level, MeanUndefined, SpendDistribution, SpendInterval, SpendMoments, SpendPosterior,
 };
-pub use subscription::{
-    Contract, Contracts, Course, LONGEST_PERIOD, NextRenewal, Subscribed, Subscription, SubscriptionFold,
-};
 pub use undefined::Undefined;
+pub use value::{Between, Confidence, Grade, Horizons, Payback, Value};
 pub use valuer::Valuer;
 
 /// Days in a week: histories are counted in days, the models in weeks.

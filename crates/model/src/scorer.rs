@@ -15,7 +15,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::history::LARGEST_SUM_MINOR;
+use crate::account::money::whole_minor;
 use crate::{
     AliveCurve, Clock, Level, Outlook, Parameters, Purchases, Rejection, Season, SpendInterval, Spread,
     SpreadCurve, Summary, Terms,
@@ -245,10 +245,4 @@ impl Entry {
             half.store(number.to_bits(), Relaxed);
         }
     }
-}
-
-/// Rounds half away from zero; beyond what is believed there is no value.
-pub(crate) fn whole_minor(value: f64) -> Result<i64, Rejection> {
-    let rounded = libm::round(value);
-    if rounded <= LARGEST_SUM_MINOR as f64 { Ok(rounded as i64) } else { Err(Rejection::ValueOutOfRange) }
 }

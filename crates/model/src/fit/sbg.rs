@@ -2,9 +2,9 @@
 
 use super::contract_row::counted;
 use super::{ContractRow, Fit, FitError, Tenure, conclude, optimum};
+use crate::Sbg;
 use crate::kernel::beta_ratio::ln_beta_ratio;
 use crate::kernel::gamma::digamma_difference;
-use crate::Sbg;
 
 /// Fits sBG by maximum likelihood (Fader & Hardie 2007, appendix B) on the counts of any number of cohorts.
 pub fn sbg(rows: &[ContractRow]) -> Result<Fit<Sbg>, FitError> {

@@ -5,83 +5,9 @@
 //! purchase day so far. The first purchase day makes the customer; the models speak about what came after it, so its
 //! spend, and refunds of it, stay out of the repeat spend.
 
-use std::fmt;
-
-use crate::DAYS_PER_WEEK;
-
-const MICROSECONDS_PER_DAY: i64 = 86_400_000_000;
-
-/// The largest sum of money that is believed, in minor units: beyond it a float no longer holds every integer.
-pub(crate) const LARGEST_SUM_MINOR: i64 = 1 << 53;
-
-/// What the models need to know about a customer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-pub struct Summary {
-    /// Purchase days after the first one (`x`).
-    pub frequency: u32,
-    /// Days from the first purchase to the last one; 0 when there is only one.
-    pub recency_days: u32,
-    /// Days from the first purchase to the last observed day.
-    pub age_days: u32,
-    /// Net spend on all purchase days after the first one, in minor units.
-    pub repeat_spend_minor: i64,
-}
-
-impl Summary {
-    /// Mean net spend on a repeat purchase day, in minor units; 0 when there was none.
-    pub fn mean_spend_minor(&self) -> f64 {
-        if self.frequency == 0 { 0.0 } else { self.repeat_spend_minor as f64 / f64::from(self.frequency) }
-    }
-
-    /// Time from the first purchase to the last one (`t_x`), in weeks.
-    pub fn recency(&self) -> f64 {
-        f64::from(self.recency_days) / DAYS_PER_WEEK
-    }
-
-    /// Time from the first purchase to the end of the observation (`T`), in weeks.
-    pub fn age(&self) -> f64 {
-        f64::from(self.age_days) / DAYS_PER_WEEK
-    }
-
-    /// Says whether a history could have left this summary behind.
-    pub(crate) fn is_consistent(&self) -> bool {
-        let last_within_life = self.recency_days <= self.age_days;
-        let spend_is_sane = (0..=LARGEST_SUM_MINOR).contains(&self.repeat_spend_minor);
-        let silence_is_empty = self.frequency > 0 || (self.recency_days == 0 && self.repeat_spend_minor == 0);
-        last_within_life && spend_is_sane && silence_is_empty
-    }
-}
-
-/// What all customers of a run share: how far their histories are observed, and in which currency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Observation {
-    as_of_us: i64,
-    currency: Currency,
-}
-
-impl Observation {
-    /// Observes everything before `as_of_us`, in microseconds since 1970-01-01 UTC.
-    ///
-    /// The last observed day is the day of `as_of_us - 1`: midnight of 1 October observes through 30 September.
-    pub fn new(as_of_us: i64, currency: Currency) -> Self {
-        Self { as_of_us, currency }
-    }
-
-    /// The first microsecond that is no longer observed.
-    pub fn as_of_us(&self) -> i64 {
-        self.as_of_us
-    }
-
-    /// The currency of the run.
-    pub fn currency(&self) -> Currency {
-        self.currency
-    }
-
-    /// The last observed day, in days since 1970-01-01 UTC.
-    pub fn last_day(&self) -> i64 {
-        day_of(self.as_of_us.saturating_sub(1))
-    }
-}
+use super::money::LARGEST_SUM_MINOR;
+use super::observation::day_of;
+use super::{Observation, Rejection, Summary};
 
 /// Folds the lines of one customer, pushed in time order, into a [`Summary`].
 ///
@@ -151,14 +77,14 @@ impl HistoryFold {
     pub fn finish_with_spend(&mut self, observation: &Observation) -> Result<(Summary, i64), Rejection> {
         self.count_refunds();
         let history = std::mem::take(self);
-        if history.currency.is_some_and(|currency| currency != observation.currency.0) {
+        if history.currency.is_some_and(|currency| currency != *observation.currency().as_bytes()) {
             return Err(Rejection::ForeignCurrency);
         }
         if let Some(problem) = history.problem {
             return Err(problem);
         }
         let purchases = history.purchases.ok_or(Rejection::NoPurchase)?;
-        if history.last_line_us >= observation.as_of_us {
+        if history.last_line_us >= observation.as_of_us() {
             return Err(Rejection::HistoryOutOfRange);
         }
         if purchases.repeat_spend_minor < 0 {
@@ -221,132 +147,16 @@ impl PurchaseDays {
     }
 }
 
-pub(crate) fn day_of(time_us: i64) -> i64 {
-    time_us.div_euclid(MICROSECONDS_PER_DAY)
-}
-
 fn days_between(first: i64, last: i64) -> Result<u32, Rejection> {
     u32::try_from(last - first).map_err(|_| Rejection::HistoryOutOfRange)
 }
 
-/// Why a customer could not be valued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Rejection {
-    /// The history holds no purchase.
-    #[error("the customer never bought anything")]
-    NoPurchase,
-    /// A line is in another currency than the run.
-    #[error("a transaction is in another currency than the run")]
-    ForeignCurrency,
-    /// The history begins with a refund.
-    #[error("a refund comes before the first purchase")]
-    RefundBeforePurchase,
-    /// Refunds exceed what was spent after the first purchase.
-    #[error("more was refunded than was spent after the first purchase")]
-    NegativeSpend,
-    /// The spend is beyond 2^53 minor units.
-    #[error("the amounts add up to more than can be believed")]
-    SpendOutOfRange,
-    /// The lines did not come in time order.
-    #[error("the transactions are not in time order")]
-    HistoryOutOfOrder,
-    /// A line lies outside the observed period.
-    #[error("a transaction lies after the end of the observed period")]
-    HistoryOutOfRange,
-    /// The summary contradicts itself; no history leaves such a summary behind.
-    #[error("frequency, recency, age and spend contradict each other")]
-    InconsistentSummary,
-    /// The spend model has no finite mean for this customer (`p x + q <= 1`).
-    #[error("the spend model's parameters give this customer no finite mean spend")]
-    SpendHasNoMean,
-    /// A subscription has a period, a price or an end that cannot be.
-    #[error("a subscription has a period, a price or an end that cannot be")]
-    ImpossibleContract,
-    /// The model version knows nothing of the renewals of a contract, and the customer has never bought anything.
-    /// Whoever buys is valued by his purchases, with the grade [`D`](crate::Grade::D).
-    #[error("the model version knows nothing of contracts; `ltv fit` once subscriptions have ended")]
-    NoContractModel,
-    /// The value is beyond 2^53 minor units.
-    #[error("the value is larger than can be believed")]
-    ValueOutOfRange,
-}
-
-impl Rejection {
-    const ALL: [Self; 12] = [
-        Self::NoPurchase,
-        Self::ForeignCurrency,
-        Self::RefundBeforePurchase,
-        Self::NegativeSpend,
-        Self::SpendOutOfRange,
-        Self::HistoryOutOfOrder,
-        Self::HistoryOutOfRange,
-        Self::InconsistentSummary,
-        Self::SpendHasNoMean,
-        Self::ImpossibleContract,
-        Self::NoContractModel,
-        Self::ValueOutOfRange,
-    ];
-
-    /// The name under which the rejection is stored and counted.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NoPurchase => "no_purchase",
-            Self::ForeignCurrency => "foreign_currency",
-            Self::RefundBeforePurchase => "refund_before_purchase",
-            Self::NegativeSpend => "negative_spend",
-            Self::SpendOutOfRange => "spend_out_of_range",
-            Self::HistoryOutOfOrder => "history_out_of_order",
-            Self::HistoryOutOfRange => "history_out_of_range",
-            Self::InconsistentSummary => "inconsistent_summary",
-            Self::SpendHasNoMean => "spend_has_no_mean",
-            Self::ImpossibleContract => "impossible_contract",
-            Self::NoContractModel => "no_contract_model",
-            Self::ValueOutOfRange => "value_out_of_range",
-        }
-    }
-
-    /// Finds the rejection of that [`code`](Self::code).
-    pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rejection| rejection.code() == code)
-    }
-}
-
-/// An ISO 4217 currency code: three capital letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Currency([u8; 3]);
-
-impl Currency {
-    /// Reads a code such as `USD`.
-    pub fn parse(code: &str) -> Result<Self, CurrencyError> {
-        match *code.as_bytes() {
-            [a, b, c] if [a, b, c].iter().all(u8::is_ascii_uppercase) => Ok(Self([a, b, c])),
-            _ => Err(CurrencyError(code.to_owned())),
-        }
-    }
-
-    /// The three letters.
-    pub fn as_bytes(&self) -> &[u8; 3] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Currency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(std::str::from_utf8(&self.0).expect("a currency is three ASCII letters"))
-    }
-}
-
-/// A text that is not a currency code.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("currency {0:?}: must be three capital letters, such as USD")]
-pub struct CurrencyError(String);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Currency;
 
-    const DAY: i64 = MICROSECONDS_PER_DAY;
+    const DAY: i64 = 86_400_000_000;
     const USD: [u8; 3] = *b"USD";
 
     fn observation(as_of_us: i64) -> Observation {
@@ -481,22 +291,6 @@ mod tests {
                 fold.push(time, 1, USD);
                 assert_eq!(fold.finish(&observation(as_of)).is_ok(), time < as_of);
             }
-        }
-    }
-
-    #[test]
-    fn every_rejection_is_found_by_its_code() {
-        for rejection in Rejection::ALL {
-            assert_eq!(Rejection::from_code(rejection.code()), Some(rejection));
-        }
-        assert_eq!(Rejection::from_code("unheard_of"), None);
-    }
-
-    #[test]
-    fn a_currency_is_three_capital_letters() {
-        assert_eq!(Currency::parse("EUR").unwrap().to_string(), "EUR");
-        for text in ["", "usd", "US", "USDX", "U$D", "Ä1"] {
-            assert!(Currency::parse(text).is_err(), "{text}");
         }
     }
 }

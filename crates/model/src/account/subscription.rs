@@ -15,9 +15,10 @@
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use crate::contracts::Tenure;
-use crate::history::{LARGEST_SUM_MINOR, day_of};
-use crate::{ContractModels, Observation, PlanIndex, Rejection};
+use super::money::LARGEST_SUM_MINOR;
+use super::observation::day_of;
+use super::{Observation, Rejection};
+use crate::contracts::{ContractModels, PlanIndex, Tenure};
 
 /// The longest period that is believed, in months.
 pub const LONGEST_PERIOD: u16 = 120;
