@@ -40,56 +40,41 @@
 //! first purchase. Outside the formulas they are called frequency, recency and age.
 
 mod account;
-mod ahead;
-mod alive;
-mod alive_curve;
 pub mod backtest;
 pub mod baseline;
-mod bg_bb;
-mod bg_nbd;
-mod coin_dropout;
-mod contract_outlook;
 mod contracts;
-mod contribution;
 pub mod fit;
-mod for_ever_curve;
 mod kernel;
-mod mbg_nbd;
-mod parameters;
-mod pareto_nbd;
-mod purchase_distribution;
-mod purchase_outlook;
-mod scorer;
+mod models;
+mod parameter;
+mod purchases;
 mod season;
 mod spend;
+mod terms;
 mod undefined;
 mod value;
-mod valuer;
 
 pub use account::{
     Account, Contract, Contracts, Course, Currency, CurrencyError, HistoryFold, LONGEST_PERIOD, NextRenewal,
     Observation, Rejection, Subscribed, Subscription, SubscriptionFold, Summary,
 };
-pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
-pub use bg_bb::BgBb;
-pub use bg_nbd::BgNbd;
 pub use contracts::{
     Bdw, ChurnPosterior, ContractModel, ContractModels, PeriodRate, PlanIndex, PlanModel, RemainingRenewals,
     Sbg,
 };
-pub use for_ever_curve::ForEverCurve;
-pub use mbg_nbd::MbgNbd;
-pub use parameters::{Models, ParameterError, Parameters, Terms, ValueTerms};
-pub use pareto_nbd::ParetoNbd;
-pub use purchase_distribution::PurchaseDistribution;
-pub use scorer::{Forecast, PurchaseValue, Scorer};
+pub use models::{Models, Parameters};
+pub use parameter::ParameterError;
+pub use purchases::{
+    AliveCurve, BgBb, BgNbd, ForEverCurve, Forecast, MbgNbd, ParetoNbd, PurchaseDistribution, PurchaseValue,
+    Purchases, Scorer, Spread, SpreadCurve,
+};
 pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
 pub use spend::{
     GammaGamma, Level, MeanUndefined, SpendDistribution, SpendInterval, SpendMoments, SpendPosterior,
 };
+pub use terms::{Terms, ValueTerms};
 pub use undefined::Undefined;
-pub use value::{Between, Confidence, Grade, Horizons, Payback, Value};
-pub use valuer::Valuer;
+pub use value::{Between, Confidence, Grade, Horizons, Payback, Value, Valuer};
 
 /// Days in a week: histories are counted in days, the models in weeks.
 pub const DAYS_PER_WEEK: f64 = 7.0;

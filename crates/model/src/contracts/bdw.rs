@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::remaining_renewals::smallest_reaching;
 use crate::kernel::beta_ratio::ln_beta_ratio;
 use crate::kernel::gauss_legendre;
-use crate::parameters::ExactNumber;
+use crate::parameter::ExactNumber;
 use crate::{ChurnPosterior, ParameterError, PeriodRate, RemainingRenewals, Undefined};
 
 /// The beta-discrete-Weibull model with its parameters; time in contract periods.

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::remaining_renewals::smallest_reaching;
 use crate::kernel::beta_expectation::BetaExpectation;
 use crate::kernel::beta_ratio::ln_beta_ratio;
-use crate::parameters::ExactNumber;
+use crate::parameter::ExactNumber;
 use crate::{ParameterError, PeriodRate, RemainingRenewals, Undefined};
 
 /// The shifted-beta-geometric model with its parameters; time in contract periods.

@@ -33,7 +33,7 @@ pub use estimate::PurchaseCounts;
 
 use serde::{Deserialize, Serialize};
 
-use crate::parameters::ExactNumber;
+use crate::parameter::ExactNumber;
 use crate::{DAYS_PER_WEEK, ParameterError, Summary, Terms};
 
 /// The least index of a week: the clock may crawl, but it never stands still.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::gamma::ln_beta;
 use crate::kernel::incomplete_gamma::inverse_incomplete_gamma;
-use crate::parameters::ExactNumber;
+use crate::parameter::ExactNumber;
 use crate::{Level, ParameterError, SpendMoments, Undefined};
 
 /// The Gamma-Gamma model with its parameters; `v` and all money in the unit it was fitted on (minor units).

@@ -1,4 +1,14 @@
-//! What a customer is worth.
+//! What a customer is worth: the [`Value`], and the [`Valuer`] that turns an [`Account`] into one.
+//!
+//! What customers and contracts have in common is tabulated once for a run (`purchase_outlook`, `contract_outlook`); the
+//! distribution of what a year brings is put together for each customer (`contribution`).
+
+mod contract_outlook;
+mod contribution;
+mod purchase_outlook;
+mod valuer;
+
+pub use valuer::Valuer;
 
 use serde::Serialize;
 

@@ -21,9 +21,9 @@
 //!
 //! The variance is a function of `t/A` as it stands, so [`SpreadCurve`] looks it up.
 
+use super::ahead::Ahead;
+use super::alive::Alive;
 use crate::Outlook;
-use crate::ahead::Ahead;
-use crate::alive::Alive;
 use crate::kernel::beta_expectation::BetaExpectation;
 use crate::kernel::chebyshev::Interpolant;
 use crate::kernel::gauss_legendre;

@@ -11,7 +11,7 @@
 //! with `k = r + x`, `A = alpha + T` (Hardie's note 027; Batislam, Denizel & Filiztekin 2007), and alive is
 //! `p ~ Beta(a, b+n)`.
 
-use crate::alive::Alive;
+use super::alive::Alive;
 use crate::kernel::gamma::ln_gamma_ratio;
 use crate::kernel::ln_1p_exp::ln_1p_exp;
 

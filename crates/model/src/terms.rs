@@ -1,42 +1,10 @@
-//! What a model run is told: the parameters of the models, and the terms of the valuation.
+//! The terms of a valuation: over how long, at which discount, and how much of the money stays.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use crate::{BgNbd, ContractModels, GammaGamma, Season, WEEKS_PER_YEAR};
-
-/// The parameters of the two purchase models.
-///
-/// Serialised, every number is a decimal text that reads back to the same bits whatever parser is used.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Parameters {
-    /// How often customers buy, and when they stop.
-    pub bg_nbd: BgNbd,
-    /// How much they spend each time, in minor units.
-    pub gamma_gamma: GammaGamma,
-}
-
-/// What a model version holds: the purchase models, the season that they were fitted in, the contract models.
-///
-/// A version of a program that knew the purchase models alone reads back as one without season and contracts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Models {
-    /// How often customers buy, and how much they spend.
-    #[serde(flatten)]
-    pub purchases: Parameters,
-    /// The season in whose time the purchase models were fitted; none for calendar time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub season: Option<Season>,
-    /// How long subscribers keep renewing.
-    #[serde(default)]
-    pub contracts: ContractModels,
-}
-
-impl From<Parameters> for Models {
-    fn from(purchases: Parameters) -> Self {
-        Self { purchases, season: None, contracts: ContractModels::default() }
-    }
-}
+use crate::WEEKS_PER_YEAR;
+use crate::parameter::{ExactNumber, ParameterError};
 
 /// What a run is told about money: the discount, and how much of it stays.
 ///
@@ -217,74 +185,10 @@ impl TryFrom<TermsText> for Terms {
     }
 }
 
-/// A parameter outside its domain.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("parameter {name} = {value}: must be from {least} to {most}")]
-pub struct ParameterError {
-    /// Which parameter.
-    pub name: &'static str,
-    /// What it was to be.
-    pub value: f64,
-    /// The least that is allowed.
-    pub least: f64,
-    /// The most that is allowed.
-    pub most: f64,
-}
-
-impl ParameterError {
-    /// Lets a value pass that lies in `least..=most`; not a number never does.
-    pub(crate) fn check(name: &'static str, value: f64, least: f64, most: f64) -> Result<f64, Self> {
-        if (least..=most).contains(&value) { Ok(value) } else { Err(Self { name, value, least, most }) }
-    }
-}
-
-/// A number that is written as the shortest decimal text that reads back to the same bits.
-///
-/// As a text, not as a JSON number: serde_json reads numbers with an error of one unit in the last place unless a
-/// feature is on that this crate cannot switch on for everybody, and other readers of JSON make no promise at all.
-/// A plain number, as people write, is understood too.
-#[derive(Clone, Copy)]
-pub(crate) struct ExactNumber(pub(crate) f64);
-
-impl Serialize for ExactNumber {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for ExactNumber {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(f64),
-            Text(String),
-        }
-        match Written::deserialize(deserializer)? {
-            Written::Number(number) => Ok(Self(number)),
-            Written::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn parameters_survive_json_to_the_bit(r in 1e-3..10.0, alpha in 1e-3..1e3, a in 1e-3..10.0, b in 1e-3..10.0) {
-            let parameters = Parameters {
-                bg_nbd: BgNbd::new(r, alpha, a, b).unwrap(),
-                gamma_gamma: GammaGamma::new(r, a + 1.0, alpha).unwrap(),
-            };
-
-            let json = serde_json::to_string(&parameters).unwrap();
-
-            prop_assert_eq!(serde_json::from_str::<Parameters>(&json).unwrap(), parameters);
-        }
-    }
+    use crate::{BgNbd, GammaGamma};
 
     #[test]
     fn numbers_written_by_hand_are_understood() {

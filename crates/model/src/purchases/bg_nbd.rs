@@ -10,9 +10,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::alive::Alive;
-use crate::coin_dropout::Customer;
-use crate::parameters::ExactNumber;
+use super::alive::Alive;
+use super::coin_dropout::Customer;
+use crate::parameter::ExactNumber;
 use crate::{
     AliveCurve, ForEverCurve, Outlook, ParameterError, PurchaseDistribution, SpreadCurve, Terms, Undefined,
 };

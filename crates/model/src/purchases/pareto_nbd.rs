@@ -26,7 +26,7 @@ use crate::kernel::gamma::{ln_gamma, stirling_rest};
 use crate::kernel::gauss_legendre;
 use crate::kernel::ln_1p_exp::ln_1p_exp;
 use crate::kernel::negative_binomial_mixture::Mixture;
-use crate::parameters::ExactNumber;
+use crate::parameter::ExactNumber;
 use crate::{ParameterError, PurchaseDistribution, Undefined};
 
 /// The Pareto/NBD model with its parameters; time in weeks.

@@ -14,8 +14,8 @@
 use std::array;
 use std::sync::OnceLock;
 
-use crate::ahead::Ahead;
 use crate::kernel::chebyshev::Interpolant;
+use crate::purchases::ahead::Ahead;
 use crate::{AliveCurve, BgNbd, DAYS_PER_WEEK, ParameterError, Season, Spread, SpreadCurve, ValueTerms};
 
 /// Curves are kept for `x` up to this: 5 kB each for usual parameters, and 38 MB with those of the months if each is

@@ -10,8 +10,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::coin_dropout::Customer;
-use crate::parameters::ExactNumber;
+use super::coin_dropout::Customer;
+use crate::parameter::ExactNumber;
 use crate::{AliveCurve, ForEverCurve, ParameterError, PurchaseDistribution, SpreadCurve, Terms, Undefined};
 
 /// The MBG/NBD model with its parameters; time in weeks.

@@ -1,6 +1,6 @@
 //! How many purchases there will be, with the probability of each number.
 
-use crate::alive::Alive;
+use super::alive::Alive;
 use crate::kernel::negative_binomial;
 
 /// Numbers above this are not told apart: sixteen million purchases of one customer in one horizon.

@@ -8,12 +8,12 @@ use std::cmp::Ordering;
 
 use smallvec::SmallVec;
 
+use super::contract_outlook::{ContractOutlook, Found, PAYMENTS_A_YEAR, Year};
+use super::contribution::{Atom, BRANCHES, Bought, Branch, Contribution};
+use super::purchase_outlook::{Prospect, PurchaseOutlook};
 use crate::account::LONGEST_PERIOD;
 use crate::account::money::{LARGEST_SUM_MINOR, whole_minor};
-use crate::contract_outlook::{ContractOutlook, Found, PAYMENTS_A_YEAR, Year};
-use crate::contribution::{Atom, BRANCHES, Bought, Branch, Contribution};
 use crate::kernel::incomplete_beta::incomplete_beta;
-use crate::purchase_outlook::{Prospect, PurchaseOutlook};
 use crate::{
     Account, Between, Clock, Confidence, Contract, Grade, Horizons, Level, Models, Payback, Rejection,
     SpendInterval, SpendMoments, SpendPosterior, Summary, Value, ValueTerms,

@@ -11,8 +11,8 @@
 //! they are at a distance of `pi`, so a series of a few Chebyshev polynomials serves all customers of an `x` whose ages
 //! differ by a factor.
 
+use super::alive::Alive;
 use crate::Undefined;
-use crate::alive::Alive;
 use crate::kernel::chebyshev::Interpolant;
 
 /// What a customer with a given `x` will ever buy if he is alive, each purchase discounted, as a function of his age

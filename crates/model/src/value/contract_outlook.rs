@@ -12,8 +12,8 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
+use super::purchase_outlook::MONTHS;
 use crate::account::LONGEST_PERIOD;
-use crate::purchase_outlook::MONTHS;
 use crate::{
     Contract, ContractModel, ContractModels, DAYS_PER_WEEK, ParameterError, PeriodRate, PlanIndex,
     ValueTerms, WEEKS_PER_YEAR,

@@ -16,10 +16,10 @@
 //! from the second factorial moment `2 (1-p)/p^2 E[1 - e^-q (1+q)]`, `q = p lambda t`; put together before the numbers
 //! are, all its terms are positive, and a variance far below the squared mean keeps its digits.
 
+use super::distribution::PurchaseDistribution;
 use crate::Undefined;
 use crate::kernel::beta_expectation::BetaExpectation;
 use crate::kernel::exponential_integral::scaled_exponential_integral;
-use crate::purchase_distribution::PurchaseDistribution;
 
 /// The posterior of a customer who is alive: `lambda ~ Gamma(k, rate)`, `p ~ Beta(a, b)`.
 #[derive(Clone, Copy, Debug)]

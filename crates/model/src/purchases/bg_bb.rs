@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::beta_ratio::ln_beta_ratio;
 use crate::kernel::ln_1p_exp::ln_1p_exp;
-use crate::parameters::ExactNumber;
+use crate::parameter::ExactNumber;
 use crate::{ParameterError, PeriodRate, PurchaseDistribution, RemainingRenewals, Sbg, Undefined};
 
 /// The BG/BB model with its parameters; time in opportunities.
