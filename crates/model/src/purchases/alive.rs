@@ -16,7 +16,6 @@
 //! from the second factorial moment `2 (1-p)/p^2 E[1 - e^-q (1+q)]`, `q = p lambda t`; put together before the numbers
 //! are, all its terms are positive, and a variance far below the squared mean keeps its digits.
 
-use super::distribution::PurchaseDistribution;
 use crate::Undefined;
 use crate::kernel::beta_expectation::BetaExpectation;
 use crate::kernel::exponential_integral::scaled_exponential_integral;
@@ -67,12 +66,6 @@ impl Alive {
     /// The probability of no purchase in the next `horizon` weeks.
     pub(crate) fn p_zero(&self, horizon: f64) -> f64 {
         libm::exp(-self.k * libm::log1p(horizon / self.rate))
-    }
-
-    /// How many purchases there will be in the next `horizon` weeks, when the customer is alive with `p_alive` and
-    /// buys nothing otherwise.
-    pub(crate) fn distribution(&self, horizon: f64, p_alive: f64, p_dead: f64) -> PurchaseDistribution {
-        PurchaseDistribution::of_truncated_negative_binomial(self, horizon / self.rate, p_alive, p_dead)
     }
 
     /// The nodes in `p` for the moments at all `y` up to `longest`.

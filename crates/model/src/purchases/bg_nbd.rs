@@ -135,7 +135,12 @@ impl BgNbd {
         horizon_weeks: f64,
     ) -> PurchaseDistribution {
         let customer = self.customer(x, t_x, age);
-        customer.alive().distribution(horizon_weeks, customer.p_alive(), customer.p_dead())
+        PurchaseDistribution::of_alive(
+            &customer.alive(),
+            horizon_weeks,
+            customer.p_alive(),
+            customer.p_dead(),
+        )
     }
 
     /// What a customer with `x` repeat purchases will still buy if he is alive, for every age.

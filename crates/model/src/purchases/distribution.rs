@@ -29,13 +29,19 @@ impl PurchaseDistribution {
         Self { probabilities }
     }
 
+    /// How many purchases there will be in the next `horizon` weeks, when the customer is alive with `p_alive` and
+    /// buys nothing otherwise.
+    pub(crate) fn of_alive(alive: &Alive, horizon: f64, p_alive: f64, p_dead: f64) -> Self {
+        Self::of_truncated_negative_binomial(alive, horizon / alive.rate, p_alive, p_dead)
+    }
+
     /// Takes `min(N, G)` purchases with `p_alive`, else none: `N` negative binomial and `G` Beta-geometric, the
     /// purchase after which the customer leaves. With `y = t/A`:
     ///
     /// ```text
     /// P(Y = n) = p_alive { E[(1-p)^n] P(N = n) + E[p (1-p)^(n-1)] P(N >= n) },    P(Y > n) = p_alive E[(1-p)^n] P(N > n)
     /// ```
-    pub(crate) fn of_truncated_negative_binomial(alive: &Alive, y: f64, p_alive: f64, p_dead: f64) -> Self {
+    fn of_truncated_negative_binomial(alive: &Alive, y: f64, p_alive: f64, p_dead: f64) -> Self {
         let &Alive { k, a, b, .. } = alive;
         let (exactly, beyond) = negative_binomial::probabilities(k, y, LARGEST_COUNT);
         let at_least = sums_from_the_end(&exactly, beyond);
