@@ -8,49 +8,16 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::optimum::{Matrix, Surface, Vector};
-use super::{FEWEST_CUSTOMERS, Fit, FitError, conclude, optimum, sum};
+use super::super::optimum::{Matrix, Surface, Vector};
+use super::super::{PurchaseRow, sum};
 use crate::kernel::gamma::{digamma, ln_gamma_ratio, trigamma};
-use crate::{BgNbd, MbgNbd, ParameterError};
 
-/// Customers with the same purchases; times in weeks.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PurchaseRow {
-    /// Repeat purchases.
-    pub x: u32,
-    /// Time of the last one, from the first purchase; 0 when `x = 0`.
-    pub t_x: f64,
-    /// Age: time from the first purchase to the end of the observation (`T`).
-    pub age: f64,
-    /// How many customers are like this.
-    pub customers: u64,
-}
-
-/// Fits BG/NBD by maximum likelihood (Fader, Hardie & Lee 2005, eq. 6).
-pub fn bg_nbd(rows: &[PurchaseRow]) -> Result<Fit<BgNbd>, FitError> {
-    climb("bg_nbd", rows, Tosses::AfterRepeats, None, |[r, alpha, a, b]| BgNbd::new(r, alpha, a, b))
-}
-
-/// Fits BG/NBD, beginning the search at `start`: last night's parameters, say.
-pub fn bg_nbd_from(rows: &[PurchaseRow], start: &BgNbd) -> Result<Fit<BgNbd>, FitError> {
-    let start = [start.r(), start.alpha(), start.a(), start.b()];
-    climb("bg_nbd", rows, Tosses::AfterRepeats, Some(start), |[r, alpha, a, b]| BgNbd::new(r, alpha, a, b))
-}
-
-/// Fits MBG/NBD by maximum likelihood (Batislam, Denizel & Filiztekin 2007).
-pub fn mbg_nbd(rows: &[PurchaseRow]) -> Result<Fit<MbgNbd>, FitError> {
-    climb("mbg_nbd", rows, Tosses::AfterEach, None, |[r, alpha, a, b]| MbgNbd::new(r, alpha, a, b))
-}
-
-/// Fits MBG/NBD, beginning the search at `start`.
-pub fn mbg_nbd_from(rows: &[PurchaseRow], start: &MbgNbd) -> Result<Fit<MbgNbd>, FitError> {
-    let start = [start.r(), start.alpha(), start.a(), start.b()];
-    climb("mbg_nbd", rows, Tosses::AfterEach, Some(start), |[r, alpha, a, b]| MbgNbd::new(r, alpha, a, b))
-}
+/// Rows in a draft of the likelihood: enough that its maximum is near, few enough that finding it costs little.
+const DRAFT_ROWS: usize = 4096;
 
 /// When a customer tosses the coin.
 #[derive(Clone, Copy)]
-enum Tosses {
+pub(super) enum Tosses {
     /// After each repeat purchase: BG/NBD.
     AfterRepeats,
     /// After each purchase, the first included: MBG/NBD.
@@ -67,66 +34,9 @@ impl Tosses {
     }
 }
 
-fn climb<M>(
-    model: &'static str,
-    rows: &[PurchaseRow],
-    tosses: Tosses,
-    start: Option<[f64; 4]>,
-    build: impl FnOnce([f64; 4]) -> Result<M, ParameterError>,
-) -> Result<Fit<M>, FitError> {
-    if let Some(row) = rows.iter().position(|row| !row.is_possible()) {
-        return Err(FitError::ImpossibleRow { model, row });
-    }
-    let customers: u64 = rows.iter().map(|row| row.customers).sum();
-    if customers < FEWEST_CUSTOMERS {
-        return Err(FitError::TooFewCustomers { model, found: customers, needed: FEWEST_CUSTOMERS });
-    }
-    if rows.iter().all(|row| row.x == 0) {
-        return Err(FitError::NoRepeatPurchases);
-    }
-
-    let likelihood = Likelihood::new(rows, tosses);
-    // A start far off can end on the plateau where nobody drops out; the data's own start is then the better one.
-    let starts: Vec<_> =
-        start.map(|start| start.map(libm::log)).into_iter().chain([likelihood.start()]).collect();
-    let found = match likelihood.draft().filter(|_| start.is_none()) {
-        Some(draft) => {
-            let near = optimum::maximise_from(&starts, &draft);
-            optimum::maximise_after(&near, &starts, &likelihood)
-        }
-        None => optimum::maximise_from(&starts, &likelihood),
-    };
-    conclude(model, customers, &found, build)
-}
-
-/// Rows in a draft of the likelihood: enough that its maximum is near, few enough that finding it costs little.
-const DRAFT_ROWS: usize = 4096;
-
-/// The mean log-likelihood per customer, and its gradient, at the logarithms of BG/NBD's parameters.
-pub(super) fn bg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
-    surface(rows, Tosses::AfterRepeats)
-}
-
-/// The same for MBG/NBD.
-pub(super) fn mbg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
-    surface(rows, Tosses::AfterEach)
-}
-
-fn surface(rows: &[PurchaseRow], tosses: Tosses) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) + use<> {
-    let likelihood = Likelihood::new(rows, tosses);
-    move |ln_parameters| likelihood.slope(ln_parameters)
-}
-
-impl PurchaseRow {
-    pub(super) fn is_possible(&self) -> bool {
-        let ordered = 0.0 <= self.t_x && self.t_x <= self.age && self.age.is_finite();
-        ordered && (self.x > 0 || self.t_x == 0.0)
-    }
-}
-
 /// Customers, sorted so that a night's evaluation is short: what depends on `x` alone, or on a time alone, is computed
 /// once for each distinct one, and only what a customer's death depends on is left for the rows.
-struct Likelihood {
+pub(super) struct Likelihood {
     /// Those who may be dead.
     rows: Vec<Row>,
     /// The distinct `x`, ascending.
@@ -191,7 +101,7 @@ struct ByFrequency {
 }
 
 impl Likelihood {
-    fn new(rows: &[PurchaseRow], tosses: Tosses) -> Self {
+    pub(super) fn new(rows: &[PurchaseRow], tosses: Tosses) -> Self {
         let frequencies = distinct(rows.iter().map(|row| row.x), u32::cmp);
         let times = distinct(rows.iter().flat_map(|row| [row.t_x, row.age]), f64::total_cmp);
         let place = |time: f64| {
@@ -228,7 +138,7 @@ impl Likelihood {
     ///
     /// Only the rows are thinned, for they cost the most: each of those that stay is what stands at equal distances in
     /// the row of all customers, and counts for the distance. What depends on `x` or a time alone stays exact.
-    fn draft(&self) -> Option<Self> {
+    pub(super) fn draft(&self) -> Option<Self> {
         if self.rows.len() < 4 * DRAFT_ROWS {
             return None;
         }
@@ -251,7 +161,7 @@ impl Likelihood {
     }
 
     /// Where the search begins: the observed rate, and a dropout that is neither rare nor common.
-    fn start(&self) -> [f64; 4] {
+    pub(super) fn start(&self) -> [f64; 4] {
         let [purchases, weeks] =
             sum::over_rows(&self.ages, |age| [age.purchases, age.customers * self.times[age.end as usize]]);
         let r = 0.5;
@@ -495,6 +405,7 @@ impl ByFrequency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{BgNbd, MbgNbd};
 
     const AT: [f64; 4] = [0.243, 4.414, 0.793, 2.426];
 
@@ -540,6 +451,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn the_hessian_is_the_slope_of_the_gradient() {
         for tosses in [Tosses::AfterRepeats, Tosses::AfterEach] {
