@@ -22,6 +22,8 @@ pub use summary::Summary;
 
 use serde::Serialize;
 
+use money::LARGEST_SUM_MINOR;
+
 /// What is known of a customer: the inputs of a [`Value`](crate::Value).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Account {
@@ -36,6 +38,9 @@ pub struct Account {
     /// What it cost to win him, in minor units, where that is known.
     pub acquisition_cost_minor: Option<i64>,
 }
+
+/// A month has at most so many days.
+const LONGEST_MONTH: u32 = 31;
 
 /// What is known is put together relation by relation. Of several problems the history's is the one that is told, then
 /// the subscriptions', then the cost's.
@@ -70,5 +75,27 @@ impl Account {
             Ok(cost_minor) => account.acquisition_cost_minor = Some(cost_minor),
             Err(rejection) => *known = Err(rejection),
         }
+    }
+
+    /// Refuses an account that cannot be.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Rejection> {
+        if self.purchases.is_some_and(|summary| !summary.is_consistent()) {
+            return Err(Rejection::InconsistentSummary);
+        }
+        let believed = -LARGEST_SUM_MINOR..=LARGEST_SUM_MINOR;
+        if !(believed.contains(&self.spend_minor) && believed.contains(&self.paid_minor)) {
+            return Err(Rejection::SpendOutOfRange);
+        }
+        let can_be = |contract: &Contract| {
+            (1..=LONGEST_PERIOD).contains(&contract.period_months)
+                && (1..=LONGEST_MONTH * u32::from(contract.period_months)).contains(&contract.days_to_renewal)
+                && (0..=LARGEST_SUM_MINOR).contains(&contract.price_minor)
+        };
+        if !self.contracts.iter().all(can_be) {
+            return Err(Rejection::ImpossibleContract);
+        }
+        let is_nobody = self.purchases.is_none() && self.contracts.is_empty() && self.paid_minor == 0;
+        if is_nobody { Err(Rejection::NoPurchase) } else { Ok(()) }
     }
 }

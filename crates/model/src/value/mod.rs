@@ -3,16 +3,21 @@
 //! What customers and contracts have in common is tabulated once for a run (`purchase_outlook`, `contract_outlook`); the
 //! distribution of what a year brings is put together for each customer (`contribution`).
 
+mod buyer;
+mod coming_year;
 mod contract_outlook;
 mod contribution;
 mod purchase_outlook;
+mod subscriber;
+mod sums;
 mod valuer;
 
 pub use valuer::Valuer;
 
 use serde::Serialize;
 
-use crate::Account;
+use crate::account::money::{LARGEST_SUM_MINOR, whole_minor};
+use crate::{Account, Rejection, SpendInterval};
 
 /// What a customer is worth. All money is contribution in minor units of the run's currency: spend times the take
 /// rate, payments for subscriptions times the margin.
@@ -103,6 +108,17 @@ pub struct Payback {
 }
 
 impl Horizons {
+    /// Rounds them. What is asked for may not be beyond belief; the sum for ever may, and is none then.
+    fn rounded(discounted: [f64; 3], for_ever: Option<f64>) -> Result<Self, Rejection> {
+        let [months_12, months_24, months_36] = discounted.map(whole_minor);
+        Ok(Self {
+            months_12: months_12?,
+            months_24: months_24?,
+            months_36: months_36?,
+            for_ever: for_ever.and_then(|sum| whole_minor(sum).ok()),
+        })
+    }
+
     /// Both together; none for ever if either has no end.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
@@ -112,6 +128,14 @@ impl Horizons {
             months_36: self.months_36 + other.months_36,
             for_ever: self.for_ever.zip(other.for_ever).map(|(one, two)| one + two),
         }
+    }
+}
+
+impl Between {
+    /// Rounds both ends; what is beyond belief becomes the most that is believed.
+    fn rounded(interval: SpendInterval) -> Self {
+        let whole = |amount: f64| libm::round(amount).clamp(0.0, LARGEST_SUM_MINOR as f64) as i64;
+        Self { lower_minor: whole(interval.lower), upper_minor: whole(interval.upper) }
     }
 }
 
