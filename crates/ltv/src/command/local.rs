@@ -116,7 +116,7 @@ fn read(files: &Files, terms: Terms, is_quiet: bool) -> Result<Known> {
     let bar = RefCell::new(FileBar::default());
     let known = Known::read(files, terms, &|progress| {
         if !is_quiet {
-            bar.borrow_mut().show(progress);
+            bar.borrow_mut().show(progress.into());
         }
     });
     bar.into_inner().finish();
