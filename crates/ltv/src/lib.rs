@@ -14,7 +14,6 @@ mod bench;
 mod command;
 mod config;
 mod evaluate;
-mod fitting;
 mod local;
 mod model_file;
 mod output;
