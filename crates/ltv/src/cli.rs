@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use model::backtest::ContenderKind;
 use model::{Currency, ParameterError, ValueTerms};
-use store::postgres::DatabaseUrl;
+use resilience::ServerUrl;
 use worker::FaultPlan;
 
 use crate::models::ModelName;
@@ -89,7 +89,7 @@ pub struct TelemetryArgs {
 pub struct DatabaseArgs {
     /// PostgreSQL, as postgres://user:password@host:port/database
     #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: DatabaseUrl,
+    pub database_url: ServerUrl,
 
     /// How long reading or committing a chunk, or cutting a plan, may take; more for a slow source
     #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]
@@ -109,7 +109,7 @@ impl FitArgs {
 pub struct BrokerArgs {
     /// RabbitMQ, as amqp://user:password@host:port/vhost
     #[arg(long, env = "LTV_AMQP_URL", value_name = "URL", hide_env_values = true)]
-    pub amqp_url: String,
+    pub amqp_url: ServerUrl,
 
     /// What the names of queues begin with
     #[arg(long, env = "LTV_QUEUE_PREFIX", value_name = "NAME", default_value = "ltv")]
@@ -121,7 +121,7 @@ pub struct BrokerArgs {
 pub struct CacheArgs {
     /// Redis, as redis://user:password@host:port
     #[arg(long, env = "LTV_REDIS_URL", value_name = "URL", hide_env_values = true)]
-    pub redis_url: String,
+    pub redis_url: ServerUrl,
 
     /// What the names of keys begin with
     #[arg(long, env = "LTV_CACHE_PREFIX", value_name = "NAME", default_value = "ltv")]
@@ -224,7 +224,7 @@ pub struct GenerateArgs {
 
     /// Copy straight into the source tables of this database instead
     #[arg(long, value_name = "URL", conflicts_with = "out")]
-    pub into: Option<DatabaseUrl>,
+    pub into: Option<ServerUrl>,
 }
 
 /// `ltv fit`
@@ -239,7 +239,7 @@ pub struct FitArgs {
         hide_env_values = true,
         required_unless_present = "input"
     )]
-    pub database_url: Option<DatabaseUrl>,
+    pub database_url: Option<ServerUrl>,
 
     /// How long reading a page of histories may take; more for a slow source
     #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]

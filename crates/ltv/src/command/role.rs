@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cache::{Cache, Redis};
-use queue::{Queue, RabbitMq, redacted};
+use queue::{Queue, RabbitMq};
 use store::postgres::Postgres;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,7 +68,7 @@ pub(crate) async fn look_around(
     }
     if let Err(error) = cache.check().await {
         tracing::warn!(
-            url = redacted(&redis.redis_url),
+            url = %redis.redis_url,
             %error,
             "the night goes on without Redis: start it (`scripts/stack up`), or set LTV_REDIS_URL"
         );
