@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use model::ValueTerms;
 use serde::Serialize;
 use store::postgres::{Postgres, SourceSize};
-use store::{NewModelVersion, NewPromotion, Planning, Selection};
+use store::{ModelVersions, NewModelVersion, NewPromotion, Planning, Selection};
 
 use crate::cli::{BenchNightArgs, SeasonChoice};
 use crate::config;
@@ -204,8 +204,7 @@ async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<Sour
             weeks: WEEKS,
             subscriptions: !args.no_subscriptions,
         };
-        let mut client = store.connect_alone().await?;
-        generate_into(&mut client, &spec, |_| {}).await?;
+        generate_into(store, &spec, |_| {}).await?;
     }
     if store.model_version_to_pin(None).await?.is_none() {
         note("fitting the model");

@@ -54,7 +54,6 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{Error, Result, metrics};
 
-pub use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
@@ -128,7 +127,7 @@ impl Postgres {
     }
 
     /// Opens a connection of its own, outside the pool, for work that holds one for long.
-    pub async fn connect_alone(&self) -> Result<Client> {
+    async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
         let driver = config::alone(&self.driver);
         let (client, connection) = within(self.config.call_limit, what(), driver.connect(NoTls))
