@@ -15,7 +15,8 @@ mod runs;
 mod servers;
 mod values;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use process::telemetry;
 
 pub use base::{GenerateArgs, LoadArgs, MigrateArgs};
 pub use bench::{BenchCommand, BenchNightArgs};
@@ -29,8 +30,6 @@ pub use roles::{CoordinatorArgs, RoleArgs, WorkerArgs};
 pub use runs::{ListArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
 pub use values::Horizon;
-
-use crate::telemetry::LogFormat;
 
 /// Recalculates the customer lifetime value of a whole customer base every night.
 #[derive(Debug, Parser)]
@@ -99,6 +98,25 @@ pub struct TelemetryArgs {
     /// Where traces go, by OTLP over gRPC; nowhere unless set
     #[arg(long, env = "LTV_OTLP_ENDPOINT", value_name = "URL", global = true)]
     pub otlp_endpoint: Option<String>,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: short lines, coloured on a terminal.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+impl From<LogFormat> for telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 #[cfg(test)]
