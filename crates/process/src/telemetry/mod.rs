@@ -142,7 +142,7 @@ mod tests {
     use tracing::{debug, info, info_span, warn};
     use tracing_subscriber::layer::SubscriberExt;
 
-    use super::json::tests::Lines;
+    use super::json::Lines;
     use super::*;
 
     fn lines_at(filter: &str, work: impl FnOnce()) -> Vec<serde_json::Value> {

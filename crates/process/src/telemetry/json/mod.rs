@@ -11,7 +11,7 @@
 //! keeps, and goes out in one write, so that lines of several threads do not mix.
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 mod value;
 
 use std::cell::Cell;
@@ -30,6 +30,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::{LookupSpan, Scope, SpanRef};
 
+#[cfg(test)]
+pub(super) use tests::Lines;
 use value::{Each, Value, quoted, write_text};
 
 const RESERVED: [&str; 6] = ["timestamp", "level", "target", MESSAGE, "trace_id", "span_id"];
