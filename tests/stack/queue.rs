@@ -14,7 +14,7 @@ use ::queue::rabbitmq::RabbitMqConsumer;
 use ::queue::{
     Acked, Consumer, Delivery, Error, Outgoing, Queue, RabbitMq, RabbitMqConfig, TraceContext, promise_tests,
 };
-use batch::{Attempt, ChunkId, ChunkMessage, ChunkRef, PerPriority, Priority, RunId};
+use batch::{Attempt, AttemptId, ChunkId, ChunkRef, PerPriority, Priority, RunId};
 use tests::{Stack, unique};
 use tokio::time::{Instant, timeout};
 
@@ -328,7 +328,7 @@ fn config(url: &str, prefix: &str) -> RabbitMqConfig {
 
 fn outgoing(priority: Priority, chunk: i32) -> Outgoing {
     let chunk = ChunkRef { run: RunId(7), chunk: ChunkId(chunk) };
-    let message = ChunkMessage { chunk, attempt_hint: Attempt(0) };
+    let message = AttemptId { chunk, attempt: Attempt(0) };
     Outgoing { priority, message, trace: TraceContext::default() }
 }
 

@@ -33,7 +33,7 @@ pub mod rabbitmq;
 
 use std::fmt;
 
-use batch::{ChunkMessage, PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 
 pub use error::Error;
 pub use memory::Memory;
@@ -107,7 +107,7 @@ pub trait Consumer: Send + 'static {
 /// When its connection is lost it is stale: it comes again, whatever is done with it here.
 pub trait Delivery: Send + 'static {
     /// The message, or what is wrong with it.
-    fn message(&self) -> Result<ChunkMessage, &Malformed>;
+    fn message(&self) -> Result<AttemptId, &Malformed>;
 
     /// The priority of the queue it came from.
     fn priority(&self) -> Priority;
@@ -149,8 +149,9 @@ pub enum Acked {
 pub struct Outgoing {
     /// Which queue.
     pub priority: Priority,
-    /// Which chunk.
-    pub message: ChunkMessage,
+    /// Which chunk, and the attempt at it that the sender knew of. That is a hint for logs alone: attempts are counted
+    /// in the store.
+    pub message: AttemptId,
     /// Which trace.
     pub trace: TraceContext,
 }
@@ -173,7 +174,7 @@ impl TraceContext {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadMessage {
     /// The message, or what is wrong with it.
-    pub message: Result<ChunkMessage, Malformed>,
+    pub message: Result<AttemptId, Malformed>,
     /// Why it is here: what [`Delivery::dead_letter`] was told, or the broker's own word.
     pub reason: String,
     /// The queue it came from, where that is known; its name ends with the priority's.

@@ -4,7 +4,7 @@
 //! a number outside its range and bytes behind the end are all malformed. A later version gets a number of its
 //! own; workers that know it are rolled out before those who send it.
 
-use batch::{Attempt, ChunkId, ChunkMessage, ChunkRef, RunId};
+use batch::{Attempt, AttemptId, ChunkId, ChunkRef, RunId};
 use serde::{Deserialize, Serialize};
 
 const VERSION: u64 = 1;
@@ -33,18 +33,18 @@ struct Version {
 }
 
 /// Writes a message.
-pub(crate) fn encode(message: ChunkMessage) -> Vec<u8> {
+pub(crate) fn encode(message: AttemptId) -> Vec<u8> {
     let wire = Wire {
         v: VERSION,
         run: message.chunk.run.0,
         chunk: message.chunk.chunk.0,
-        attempt: message.attempt_hint.0,
+        attempt: message.attempt.0,
     };
     serde_json::to_vec(&wire).expect("four numbers can always be written as JSON")
 }
 
 /// Reads a message.
-pub(crate) fn decode(body: &[u8]) -> Result<ChunkMessage, Malformed> {
+pub(crate) fn decode(body: &[u8]) -> Result<AttemptId, Malformed> {
     let Version { v } = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     if v != VERSION {
         return Err(Malformed { reason: format!("v: version {v} is not known here, only {VERSION} is") });
@@ -54,9 +54,9 @@ pub(crate) fn decode(body: &[u8]) -> Result<ChunkMessage, Malformed> {
     require(wire.chunk >= 1, "chunk", wire.chunk.into())?;
     require(wire.attempt >= 0, "attempt", wire.attempt.into())?;
 
-    Ok(ChunkMessage {
+    Ok(AttemptId {
         chunk: ChunkRef { run: RunId(wire.run), chunk: ChunkId(wire.chunk) },
-        attempt_hint: Attempt(wire.attempt),
+        attempt: Attempt(wire.attempt),
     })
 }
 
@@ -83,8 +83,8 @@ mod tests {
 
     use super::*;
 
-    const MESSAGE: ChunkMessage =
-        ChunkMessage { chunk: ChunkRef { run: RunId(7), chunk: ChunkId(118) }, attempt_hint: Attempt(2) };
+    const MESSAGE: AttemptId =
+        AttemptId { chunk: ChunkRef { run: RunId(7), chunk: ChunkId(118) }, attempt: Attempt(2) };
 
     #[test]
     fn a_message_is_written_as_documented_and_read_back() {
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn the_largest_numbers_survive() {
-        let largest = ChunkMessage {
+        let largest = AttemptId {
             chunk: ChunkRef { run: RunId(i64::MAX), chunk: ChunkId(i32::MAX) },
-            attempt_hint: Attempt(i32::MAX),
+            attempt: Attempt(i32::MAX),
         };
 
         assert_eq!(decode(&encode(largest)), Ok(largest));
@@ -150,7 +150,7 @@ mod tests {
         match decode(body) {
             Ok(message) => {
                 prop_assert!(message.chunk.run.0 >= 1 && message.chunk.chunk.0 >= 1);
-                prop_assert!(message.attempt_hint.0 >= 0);
+                prop_assert!(message.attempt.0 >= 0);
                 prop_assert_eq!(decode(&encode(message)), Ok(message));
             }
             Err(malformed) => prop_assert!(malformed.reason.len() < 1_000, "{}", malformed.reason),
@@ -162,7 +162,7 @@ mod tests {
         #[test]
         fn every_message_comes_back(run in 1..=i64::MAX, chunk in 1..=i32::MAX, attempt in 0..=i32::MAX) {
             let chunk = ChunkRef { run: RunId(run), chunk: ChunkId(chunk) };
-            let message = ChunkMessage { chunk, attempt_hint: Attempt(attempt) };
+            let message = AttemptId { chunk, attempt: Attempt(attempt) };
 
             prop_assert_eq!(decode(&encode(message)), Ok(message));
         }

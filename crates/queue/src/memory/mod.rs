@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::{ChunkMessage, PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -268,7 +268,7 @@ impl Drop for MemoryConsumer {
 #[derive(Debug)]
 pub struct MemoryDelivery {
     queue: Memory,
-    message: Result<ChunkMessage, Malformed>,
+    message: Result<AttemptId, Malformed>,
     priority: Priority,
     is_redelivered: bool,
     trace: TraceContext,
@@ -291,7 +291,7 @@ impl MemoryDelivery {
 }
 
 impl Delivery for MemoryDelivery {
-    fn message(&self) -> Result<ChunkMessage, &Malformed> {
+    fn message(&self) -> Result<AttemptId, &Malformed> {
         self.message.as_ref().copied()
     }
 

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{ChunkMessage, Priority};
+use batch::{AttemptId, Priority};
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Is a message from RabbitMQ that has to be settled.
 #[derive(Debug)]
 pub struct RabbitMqDelivery {
-    message: Result<ChunkMessage, Malformed>,
+    message: Result<AttemptId, Malformed>,
     priority: Priority,
     redelivered: bool,
     trace: TraceContext,
@@ -74,7 +74,7 @@ impl RabbitMqDelivery {
 }
 
 impl Delivery for RabbitMqDelivery {
-    fn message(&self) -> Result<ChunkMessage, &Malformed> {
+    fn message(&self) -> Result<AttemptId, &Malformed> {
         self.message.as_ref().copied()
     }
 
