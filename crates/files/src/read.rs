@@ -1,4 +1,6 @@
-//! The same files without a database: rows as they are read, for those who need no more.
+//! Reads whole files of one kind, row by row, and tells what became of the rows.
+//!
+//! A row that cannot be read is counted with its reason; what is read is handed on as it comes.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -8,26 +10,30 @@ use std::thread;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use store::postgres::source::{AcquisitionCost, Customer, Relation, Subscription, Transaction};
 
-use super::row::{
-    AcquisitionCostColumns, Columns, CustomerColumns, Problem, Reason, Row, SubscriptionColumns,
-    TransactionColumns,
-};
-use super::table::Table;
-use super::{Progress, ROWS_BETWEEN_SIGNS, Stage};
+use crate::acquisition_costs::{AcquisitionCost, AcquisitionCostColumns};
+use crate::customers::{Customer, CustomerColumns};
+use crate::kind::{Columns, FileOf, Kind};
+use crate::reason::Problem;
+use crate::row::Row;
+use crate::subscriptions::{Subscription, SubscriptionColumns};
+use crate::transactions::{Transaction, TransactionColumns};
+
+/// How many rows may pass without a sign of life.
+pub const ROWS_BETWEEN_SIGNS: u64 = 100_000;
 
 /// A file to be read row by row.
 #[derive(Clone, Copy)]
-pub(crate) struct FileToRead<'a> {
-    pub(crate) path: &'a Path,
+pub struct FileToRead<'a> {
+    /// Where it is.
+    pub path: &'a Path,
     /// The clock: what is later has not happened, and is rejected as `ltv load` does. [`Timestamp::MAX`] leaves it to
     /// the caller to say what the future is.
-    pub(crate) now: Timestamp,
+    pub now: Timestamp,
     /// Whether it has been read before.
-    pub(crate) is_again: bool,
+    pub is_again: bool,
     /// Is told now and then how far the reading is.
-    pub(crate) progress: &'a dyn Fn(Progress),
+    pub progress: &'a dyn Fn(Progress),
 }
 
 impl<'a> FileToRead<'a> {
@@ -36,31 +42,45 @@ impl<'a> FileToRead<'a> {
         Self { path, now: Timestamp::MAX, is_again: false, progress: &|_| {} }
     }
 
-    fn tell(&self, relation: Relation, rows: u64, bytes: u64, total_bytes: u64) {
-        let stage = if self.is_again { Stage::ReadingAgain(relation) } else { Stage::Reading(relation) };
-        (self.progress)(Progress { stage, rows, bytes, total_bytes });
+    fn tell(&self, kind: Kind, rows: u64, bytes: u64, total_bytes: u64) {
+        (self.progress)(Progress { kind, is_again: self.is_again, rows, bytes, total_bytes });
     }
+}
+
+/// How far the reading of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it tells.
+    pub kind: Kind,
+    /// Whether it has been read before.
+    pub is_again: bool,
+    /// Rows so far, good and bad.
+    pub rows: u64,
+    /// Bytes read so far, as the file is on disk.
+    pub bytes: u64,
+    /// The size of the file on disk.
+    pub total_bytes: u64,
 }
 
 /// What became of a file's rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ReadReport {
+pub struct ReadReport {
     /// Rows in the file.
-    pub(crate) rows: u64,
-    /// Rows that were rejected, by the reason's code.
-    pub(crate) rejected: BTreeMap<&'static str, u64>,
+    pub rows: u64,
+    /// Rows that were rejected, by the code of the reason.
+    pub rejected: BTreeMap<&'static str, u64>,
     /// The first of them: its line, and what is wrong with it.
-    pub(crate) first_problem: Option<(u64, String)>,
+    pub first_problem: Option<(u64, String)>,
 }
 
 impl ReadReport {
     /// How many rows were rejected.
-    pub(crate) fn rejected_rows(&self) -> u64 {
+    pub fn rejected_rows(&self) -> u64 {
         self.rejected.values().sum()
     }
 
     /// Takes up what another report about the same file says.
-    pub(crate) fn take_up(&mut self, other: Self) {
+    pub fn take_up(&mut self, other: Self) {
         self.rows += other.rows;
         for (reason, rows) in other.rejected {
             *self.rejected.entry(reason).or_default() += rows;
@@ -70,8 +90,8 @@ impl ReadReport {
     }
 
     /// Counts a row as rejected. What is wrong with it is asked where no earlier line is known to be bad.
-    pub(crate) fn reject(&mut self, line: u64, reason: Reason, detail: impl FnOnce() -> String) {
-        *self.rejected.entry(reason.code()).or_default() += 1;
+    pub fn reject(&mut self, line: u64, code: &'static str, detail: impl FnOnce() -> String) {
+        *self.rejected.entry(code).or_default() += 1;
         if self.first_problem.as_ref().is_none_or(|(first, _)| line < *first) {
             self.first_problem = Some((line, detail()));
         }
@@ -80,43 +100,42 @@ impl ReadReport {
 
 /// A transaction, and the line of the file that it stands on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Line {
-    pub(crate) line: u64,
-    pub(crate) transaction: Transaction,
+#[expect(missing_docs, reason = "as the type says")]
+pub struct Line {
+    pub line: u64,
+    pub transaction: Transaction,
 }
 
 /// Reads a file of transactions.
-pub(crate) fn transactions(path: &Path, mut each: impl FnMut(Transaction)) -> Result<ReadReport> {
-    read(&FileToRead::quietly(path), |columns: &TransactionColumns, row| {
-        columns.transaction(row).map(&mut each)
-    })
+pub fn transactions(path: &Path, mut each: impl FnMut(Transaction)) -> Result<ReadReport> {
+    let file = FileToRead::quietly(path);
+    read(&file, |columns: &TransactionColumns, row| columns.transaction(row, file.now).map(&mut each))
 }
 
 /// Reads from a file of customers to which segment each belongs.
-pub(crate) fn segments(path: &Path, mut each: impl FnMut((i64, String))) -> Result<ReadReport> {
+pub fn segments(path: &Path, mut each: impl FnMut((i64, String))) -> Result<ReadReport> {
     read(&FileToRead::quietly(path), |columns: &CustomerColumns, row| columns.segment(row).map(&mut each))
 }
 
 /// Reads a file of customers, each with its line.
-pub(crate) fn customers(
-    file: &FileToRead<'_>,
-    mut each: impl FnMut(u64, &Customer<'_>),
-) -> Result<ReadReport> {
-    read(file, |columns: &CustomerColumns, row| columns.customer(row, |customer| each(row.line, customer)))
+pub fn customers(file: &FileToRead<'_>, mut each: impl FnMut(u64, &Customer<'_>)) -> Result<ReadReport> {
+    read(file, |columns: &CustomerColumns, row| {
+        columns.customer(row, file.now, |customer| each(row.line, customer))
+    })
 }
 
 /// Reads a file of subscriptions, each with its line.
-pub(crate) fn subscriptions(
+pub fn subscriptions(
     file: &FileToRead<'_>,
     mut each: impl FnMut(u64, &Subscription<'_>),
 ) -> Result<ReadReport> {
     read(file, |columns: &SubscriptionColumns, row| {
-        columns.subscription(row, |subscription| each(row.line, subscription))
+        columns.subscription(row, file.now, |subscription| each(row.line, subscription))
     })
 }
 
 /// Reads a file of acquisition costs, each with its line.
-pub(crate) fn acquisition_costs(
+pub fn acquisition_costs(
     file: &FileToRead<'_>,
     mut each: impl FnMut(u64, AcquisitionCost),
 ) -> Result<ReadReport> {
@@ -125,18 +144,19 @@ pub(crate) fn acquisition_costs(
 
 fn read<C: Columns>(
     file: &FileToRead<'_>,
-    mut each: impl FnMut(&C, &Row<'_>) -> Result<(), Problem>,
+    mut each: impl FnMut(&C, Row<'_>) -> Result<(), Problem>,
 ) -> Result<ReadReport> {
-    let mut table = Table::<C>::open(file.path)?;
+    let mut rows = FileOf::<C>::open(file.path)?;
     let mut report = ReadReport::default();
-    file.tell(C::RELATION, 0, 0, table.total_bytes());
-    while let Some(row) = table.next_as(file.now, &mut each)? {
+    file.tell(C::KIND, 0, 0, rows.table().total_bytes());
+    while let Some(row) = rows.next(&mut each)? {
+        let table = rows.table();
         report.rows += 1;
         if report.rows.is_multiple_of(ROWS_BETWEEN_SIGNS) {
-            file.tell(C::RELATION, report.rows, table.bytes_read(), table.total_bytes());
+            file.tell(C::KIND, report.rows, table.bytes_read(), table.total_bytes());
         }
         if let Err(problem) = row {
-            report.reject(table.line(), problem.reason, || problem.detail);
+            report.reject(table.line(), problem.reason.code(), || problem.detail);
         }
     }
     Ok(report)
@@ -157,21 +177,21 @@ const AHEAD: usize = 8;
 
 /// Reads a file of transactions on a thread of its own, ahead of who takes them, many lines at a time. Breaking ends
 /// the reading, and the report speaks of what was read.
-pub(crate) fn transactions_ahead(
+pub fn transactions_ahead(
     file: &FileToRead<'_>,
     mut each: impl FnMut(&[Line]) -> ControlFlow<()>,
 ) -> Result<ReadReport> {
-    let table = Table::<TransactionColumns>::open(file.path)?;
-    let (now, total_bytes) = (file.now, table.total_bytes());
-    file.tell(Relation::Transactions, 0, 0, total_bytes);
+    let rows = FileOf::open(file.path)?;
+    let (now, total_bytes) = (file.now, rows.table().total_bytes());
+    file.tell(Kind::Transactions, 0, 0, total_bytes);
     thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
-        let reading = scope.spawn(move || read_batches(table, now, |batch| sender.send(batch).is_ok()));
+        let reading = scope.spawn(move || read_batches(rows, now, |batch| sender.send(batch).is_ok()));
         for LinesAhead { lines, rows, bytes } in receiver {
             if each(&lines).is_break() {
                 break; // The receiver goes, and with it the reading ends.
             }
-            file.tell(Relation::Transactions, rows, bytes, total_bytes);
+            file.tell(Kind::Transactions, rows, bytes, total_bytes);
         }
         reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -179,17 +199,18 @@ pub(crate) fn transactions_ahead(
 
 /// Reads a file in batches, as long as somebody takes them.
 fn read_batches(
-    mut table: Table<TransactionColumns>,
+    mut rows: FileOf<TransactionColumns>,
     now: Timestamp,
     is_taken: impl Fn(LinesAhead) -> bool,
 ) -> Result<ReadReport> {
     let mut report = ReadReport::default();
     let mut batch = Vec::with_capacity(LINES);
-    while let Some(row) = table.next_as(now, TransactionColumns::transaction)? {
+    while let Some(row) = rows.next(|columns: &TransactionColumns, row| columns.transaction(row, now))? {
+        let table = rows.table();
         report.rows += 1;
         match row {
             Ok(transaction) => batch.push(Line { line: table.line(), transaction }),
-            Err(problem) => report.reject(table.line(), problem.reason, || problem.detail),
+            Err(problem) => report.reject(table.line(), problem.reason.code(), || problem.detail),
         }
         if batch.len() == LINES {
             let lines = std::mem::replace(&mut batch, Vec::with_capacity(LINES));
@@ -198,6 +219,6 @@ fn read_batches(
             }
         }
     }
-    is_taken(LinesAhead { lines: batch, rows: report.rows, bytes: table.bytes_read() });
+    is_taken(LinesAhead { lines: batch, rows: report.rows, bytes: rows.table().bytes_read() });
     Ok(report)
 }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use super::NewFile;
 use crate::models::{Model, ModelName};
+use files::NewFile;
 
 /// What is read back from the document of a fit.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,4 +81,32 @@ pub(crate) fn by_name(name: ModelName, values: &[f64]) -> Json {
 pub(crate) fn write(mut file: NewFile, document: &Json) -> Result<()> {
     writeln!(file, "{document:#}").with_context(|| format!("write {}", file.name().display()))?;
     file.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn any_bytes_are_a_model_or_refused(bytes: Vec<u8>) {
+            let _ = serde_json::from_slice::<Document>(&bytes).map(ModelFile::understand);
+        }
+
+        #[test]
+        fn a_model_file_of_any_numbers_is_read_or_refused(
+            model in prop::sample::select(vec!["bg_nbd", "pareto_nbd", "gamma_gamma", "bg_bb", "sbg", "bdw", "none"]),
+            parameters in prop::collection::btree_map("(r|alpha|a|b|s|beta|p|q|v|c|gamma|delta)", any::<f64>(), 0..6),
+        ) {
+            let document = serde_json::json!({ "model": model, "parameters": parameters });
+
+            if let Ok(read) = serde_json::from_value(document).map_err(Into::into).and_then(ModelFile::understand) {
+                prop_assert!(read.model.parameters().iter().all(|parameter| parameter.is_finite()));
+            }
+        }
+    }
 }

@@ -9,6 +9,13 @@ pub(crate) struct Known {
     pub(crate) exponent: u32,
 }
 
+impl Known {
+    /// What is known of a currency; one that is not of ISO 4217 is taken to have hundredths.
+    pub(crate) fn of(currency: Currency) -> Self {
+        find(&currency.to_string()).unwrap_or(Self { currency, exponent: 2 })
+    }
+}
+
 /// Finds a currency by its code. Metals, accounting units and test codes (`XAU`, `XDR`, `XTS`) are none:
 /// nobody pays with them, and they have no minor unit.
 pub(crate) fn find(code: &str) -> Option<Known> {

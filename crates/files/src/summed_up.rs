@@ -6,34 +6,30 @@ use anyhow::{Result, ensure};
 use jiff::Timestamp;
 use model::{Currency, DAYS_PER_WEEK, HistoryFold, Observation};
 
-use super::{Column, Header, Record, Row, Table, number};
-use crate::load::{believe, currency, read_amount, read_time};
+use crate::amount::AmountColumn;
+use crate::header::{Column, Header};
+use crate::row::{Record, Row};
+use crate::table::Rows;
+use crate::{currency, number, time};
 
 /// How transactions are read.
 #[derive(Clone, Debug)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// Nothing at or after this moment counts; unless given, all days count up to the last transaction's.
-    pub(crate) as_of: Option<Timestamp>,
+    pub as_of: Option<Timestamp>,
     /// Customers with another currency are left out.
-    pub(crate) currency: Currency,
+    pub currency: Currency,
     /// A column that says which segment a customer is in.
-    pub(crate) segment_column: Option<String>,
+    pub segment_column: Option<String>,
 }
 
 /// Where the columns of a file of transactions are.
 struct Columns {
     customer: Column,
     occurred_at: Column,
-    amount: Amount,
+    amount: AmountColumn,
     currency: Option<Column>,
     segment: Option<Column>,
-}
-
-enum Amount {
-    /// A whole number, such as 2933.
-    Minor(Column),
-    /// A decimal number, such as 29.33.
-    Major(Column),
 }
 
 /// One line of a history.
@@ -52,26 +48,26 @@ struct Customer {
 }
 
 /// Whether a file with this header holds transactions.
-pub(super) fn are_in(header: &Header) -> bool {
+pub(crate) fn are_in(header: &Header) -> bool {
     header.in_lower_case().has("occurred_at")
 }
 
 /// Folds transactions into a table of `customer_id,x,t_x,T,zbar`, and counts those who cannot be summed up.
 ///
 /// `zbar` is in the unit of the file: major units where it has `amount`, minor units where it has `amount_minor`.
-pub(super) fn fold(mut table: Table, reading: &Reading) -> Result<(Table, u64)> {
-    let header = table.header().in_lower_case();
+pub(crate) fn fold(mut rows: Rows, reading: &Reading) -> Result<(Rows, u64)> {
+    let header = rows.header().in_lower_case();
     let columns = Columns::find(&header, reading)?;
     let mut customers: Vec<Customer> = Vec::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut transactions = Vec::new();
-    while let Some(record) = table.next()? {
+    while let Some(record) = rows.next()? {
         let row = record.under(&header);
         let name = row.text(columns.customer);
-        let customer = numbers.get(name).copied().unwrap_or_else(|| {
-            let segment = columns.segment.map(|segment| row.text(segment).to_owned());
-            customers.push(Customer { name: name.to_owned(), line: record.line(), segment });
-            numbers.insert(name.to_owned(), customers.len() - 1);
+        let customer = numbers.get(&*name).copied().unwrap_or_else(|| {
+            let segment = columns.segment.map(|segment| row.text(segment).into_owned());
+            customers.push(Customer { name: name.to_string(), line: record.line(), segment });
+            numbers.insert(name.to_string(), customers.len() - 1);
             customers.len() - 1
         });
         transactions.push(columns.read(row, customer, reading.currency)?);
@@ -83,17 +79,17 @@ pub(super) fn fold(mut table: Table, reading: &Reading) -> Result<(Table, u64)> 
     transactions.sort_by_key(|transaction| (transaction.customer, transaction.occurred_at_us));
     let observation = Observation::new(as_of_us, reading.currency);
     let unit = columns.unit(reading.currency);
-    let mut rows = Vec::with_capacity(customers.len());
+    let mut summaries = Vec::with_capacity(customers.len());
     let mut seen = 0;
     for history in transactions.chunk_by(|a, b| a.customer == b.customer) {
         let customer = &customers[history[0].customer];
         seen += 1;
-        rows.extend(summary(customer, history, &observation, unit));
+        summaries.extend(summary(customer, history, &observation, unit));
     }
-    let left_out = seen - rows.len() as u64;
+    let left_out = seen - summaries.len() as u64;
     let mut names = vec!["customer_id", "x", "t_x", "T", "zbar"];
     names.extend(reading.segment_column.as_deref());
-    Ok((Table::made_from(header.path(), &names, rows), left_out))
+    Ok((Rows::made_from(header.path(), &names, summaries), left_out))
 }
 
 impl Columns {
@@ -102,46 +98,35 @@ impl Columns {
             Some(column) => column,
             None => header.column(&["external_id", "customer_id"])?,
         };
-        let amount = match header.optional(&["amount_minor"])? {
-            Some(column) => Amount::Minor(column),
-            None => Amount::Major(header.column(&["amount", "amount_minor"])?),
-        };
         let segment = |name: &String| header.column(&[&name.to_ascii_lowercase()]);
         Ok(Self {
             customer,
             occurred_at: header.column(&["occurred_at"])?,
-            amount,
+            amount: AmountColumn::find(header, "amount_minor", "amount")?,
             currency: header.optional(&["currency"])?,
             segment: reading.segment_column.as_ref().map(segment).transpose()?,
         })
     }
 
     fn read(&self, row: Row<'_>, customer: usize, usual: Currency) -> Result<Transaction> {
-        let time = row.text(self.occurred_at);
-        let occurred_at = read_time(time).ok_or_else(|| {
-            row.bad(
-                self.occurred_at,
-                format_args!(
-                    "{time:?} is neither a time with an offset, such as 1997-01-18T14:05:00Z, nor a date such \
-                     as 1997-01-18"
-                ),
-            )
-        })?;
+        let text = row.text(self.occurred_at);
+        let occurred_at = time::read(&text)
+            .ok_or_else(|| row.bad(self.occurred_at, format_args!("{text:?} is {}", time::NEITHER)))?;
         let known = match self.currency {
             Some(column) => {
                 let code = row.text(column);
-                currency::find(code)
+                currency::find(&code)
                     .ok_or_else(|| row.bad(column, format_args!("{code:?} is not a currency of ISO 4217")))?
             }
-            None => currency::Known { currency: usual, exponent: exponent(usual) },
+            None => currency::Known::of(usual),
         };
-        let (column, amount_minor) = match self.amount {
-            Amount::Minor(column) => (column, row.text(column).parse().ok()),
-            Amount::Major(column) => (column, read_amount(row.text(column), known.exponent)),
-        };
-        let amount_minor = amount_minor.and_then(believe).ok_or_else(|| {
-            let (text, code) = (row.text(column), known.currency);
-            row.bad(column, format_args!("{text:?} is not an amount of {code} below 2^53 minor units"))
+        let text = row.text(self.amount.column());
+        let amount_minor = self.amount.read(&text, known.exponent).ok_or_else(|| {
+            let code = known.currency;
+            row.bad(
+                self.amount.column(),
+                format_args!("{text:?} is not an amount of {code} below 2^53 minor units"),
+            )
         })?;
         Ok(Transaction {
             customer,
@@ -154,14 +139,10 @@ impl Columns {
     /// How many minor units make one of the file's.
     fn unit(&self, currency: Currency) -> f64 {
         match self.amount {
-            Amount::Minor(_) => 1.0,
-            Amount::Major(_) => 10_i64.pow(exponent(currency)) as f64,
+            AmountColumn::Minor(_) => 1.0,
+            AmountColumn::Major(_) => 10_i64.pow(currency::Known::of(currency).exponent) as f64,
         }
     }
-}
-
-fn exponent(currency: Currency) -> u32 {
-    currency::find(&currency.to_string()).map_or(2, |known| known.exponent)
 }
 
 fn midnight_after(transactions: &[Transaction]) -> i64 {
@@ -192,5 +173,5 @@ fn summary(
         number::text(summary.mean_spend_minor() / unit),
     ];
     fields.extend(customer.segment.clone());
-    Some(Record::made_from(customer.line, fields))
+    Some(Record::made_from(customer.line, &fields))
 }

@@ -5,26 +5,28 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow};
 use model::fit::{ContractRow, Tenure};
 
-use super::{Column, Record, Row, Table};
+use crate::header::Column;
+use crate::row::{Record, Row};
+use crate::table::Rows;
 
 /// Rows of contracts, each with the segment that it is in, if there are any.
-pub(crate) type Contracts = Vec<(Option<String>, ContractRow)>;
+pub type Contracts = Vec<(Option<String>, ContractRow)>;
 
 /// Reads `period,survivors[,cohort]` or `period,churned,active`.
-pub(crate) fn read(table: Table, segment_column: Option<&str>) -> Result<Contracts> {
-    let header = table.header().clone();
+pub fn read(rows: Rows, segment_column: Option<&str>) -> Result<Contracts> {
+    let header = rows.header().clone();
     let period = header.column(&["period", "renewal", "n"])?;
     let segment = segment_column.map(|name| header.column(&[name])).transpose()?;
     if let Some(left) = header.optional(&["survivors"])? {
         let cohort = header.optional(&["cohort"])?;
-        return Survivors { period, left, cohort, segment }.read(table);
+        return Survivors { period, left, cohort, segment }.read(rows);
     }
     let churned = header.optional(&["churned"])?;
     let active = header.optional(&["active"])?;
     if churned.is_none() && active.is_none() {
         header.column(&["survivors", "churned", "active"])?;
     }
-    Losses { period, churned, active, segment }.read(table)
+    Losses { period, churned, active, segment }.read(rows)
 }
 
 /// Where the survivors of cohorts are.
@@ -36,12 +38,12 @@ struct Survivors {
 }
 
 impl Survivors {
-    fn read(&self, mut table: Table) -> Result<Contracts> {
-        let header = table.header().clone();
+    fn read(&self, mut rows: Rows) -> Result<Contracts> {
+        let header = rows.header().clone();
         let mut cohorts: BTreeMap<(Option<String>, String), BTreeMap<u32, Record>> = BTreeMap::new();
-        while let Some(record) = table.next()? {
+        while let Some(record) = rows.next()? {
             let row = record.under(&header);
-            let cohort = self.cohort.map_or_else(String::new, |column| row.text(column).to_owned());
+            let cohort = self.cohort.map_or_else(String::new, |column| row.text(column).into_owned());
             let period = row.count(self.period)?;
             let periods = cohorts.entry((segment(row, self.segment), cohort)).or_default();
             if periods.contains_key(&period) {
@@ -86,11 +88,11 @@ struct Losses {
 }
 
 impl Losses {
-    fn read(&self, mut table: Table) -> Result<Contracts> {
-        let header = table.header().clone();
+    fn read(&self, mut rows: Rows) -> Result<Contracts> {
+        let header = rows.header().clone();
         let mut contracts = Vec::new();
         let mut counts = Vec::new();
-        while let Some(record) = table.next()? {
+        while let Some(record) = rows.next()? {
             let row = record.under(&header);
             let period = row.count(self.period)?;
             let count =
@@ -124,5 +126,5 @@ fn are_survivors(counts: &[(u64, u64)]) -> bool {
 }
 
 fn segment(row: Row<'_>, column: Option<Column>) -> Option<String> {
-    column.map(|column| row.text(column).to_owned())
+    column.map(|column| row.text(column).into_owned())
 }

@@ -23,7 +23,7 @@ const MOST_NAMES: u32 = 1000;
 
 /// Written beside its name; left alone, it is taken away again.
 #[derive(Debug)]
-pub(crate) struct NewFile {
+pub struct NewFile {
     name: PathBuf,
     writer: BufWriter<File>,
     /// None where it is written to as it comes.
@@ -41,7 +41,7 @@ struct Naming {
 impl NewFile {
     /// Begins the file. What stands under its name stays there until [`finish`](Self::finish). `inputs` are the files
     /// that the command reads: none of them is written over.
-    pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
+    pub fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
         let name = path.display();
         let found = match fs::metadata(path) {
             Ok(found) => Some(found),
@@ -63,12 +63,12 @@ impl NewFile {
     }
 
     /// What the file was called when it was begun.
-    pub(crate) fn name(&self) -> &Path {
+    pub fn name(&self) -> &Path {
         &self.name
     }
 
     /// Gives the file its name.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         self.finish_writing().with_context(|| format!("write {}", self.name.display()))
     }
 

@@ -1,12 +1,13 @@
-//! Cuts CSV text into records and fields (RFC 4180, commas).
+//! Cuts CSV text into records (RFC 4180, commas); `fields.rs` cuts records into fields.
 //!
 //! The `csv` crate does this too, and agrees with us on every file without mistakes (a test holds it to
 //! that). What it does not give is what a rejected row needs: the text of the row as it stands in the file,
 //! its true line number past blank lines, and a way back from a quotation mark that is never closed, which
 //! would otherwise swallow the rest of the file as one field.
 
-use std::borrow::Cow;
 use std::io::{self, Read};
+
+use crate::fields::Quoting;
 
 /// The longest record that is looked at. Memory is bounded by it, whatever the file holds.
 const LONGEST_RECORD: usize = 64 * 1024;
@@ -15,7 +16,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// A stretch of the file that should be one row.
 #[derive(Debug)]
-pub(crate) struct Record<'a> {
+pub(crate) struct Stretch<'a> {
     /// The line on which it begins, from 1.
     pub(crate) line: u64,
     /// Its text, without the line end.
@@ -95,7 +96,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Reads the next record; blank lines are none.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Record<'_>>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Stretch<'_>>> {
         self.consume_taken();
         loop {
             let end = match self.line_end(0)? {
@@ -110,7 +111,7 @@ impl<R: Read> Records<R> {
             self.consume_taken();
         }
         let form = self.take_quoted_lines()?;
-        Ok(Some(Record { line: self.line, text: self.text(), form }))
+        Ok(Some(Stretch { line: self.line, text: self.text(), form }))
     }
 
     /// The text of the record that was handed out last.
@@ -147,7 +148,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Takes the beginning of a line that is too long, and skips the rest of it.
-    fn take_long_line(&mut self) -> io::Result<Record<'_>> {
+    fn take_long_line(&mut self) -> io::Result<Stretch<'_>> {
         self.long_line.clear();
         self.long_line.extend_from_slice(&self.buffer[self.start..self.start + LONGEST_RECORD]);
         loop {
@@ -158,7 +159,7 @@ impl<R: Read> Records<R> {
             }
         }
         self.taken = Taken { bytes: 0, lines: 1, first_line_bytes: 0, is_long: true };
-        Ok(Record { line: self.line, text: self.text(), form: Form::TooLong })
+        Ok(Stretch { line: self.line, text: self.text(), form: Form::TooLong })
     }
 
     fn consume_taken(&mut self) {
@@ -216,112 +217,12 @@ fn trim_line_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Where in a field the reading stands. A quotation mark means something only at the beginning of a field.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Quoting {
-    #[default]
-    FieldStart,
-    Plain,
-    Quoted,
-    /// After a quotation mark within a quoted field: the end of it, or the first half of a doubled one.
-    QuoteInQuoted,
-}
-
-impl Quoting {
-    fn is_open(self) -> bool {
-        self == Self::Quoted
-    }
-
-    fn read(&mut self, text: &[u8]) {
-        for &byte in text {
-            *self = self.after(byte);
-        }
-    }
-
-    fn after(self, byte: u8) -> Self {
-        match (self, byte) {
-            (Self::Quoted, b'"') => Self::QuoteInQuoted,
-            (Self::Quoted, _) | (Self::FieldStart | Self::QuoteInQuoted, b'"') => Self::Quoted,
-            (_, b',') => Self::FieldStart,
-            (_, _) => Self::Plain,
-        }
-    }
-}
-
-/// Where the fields of a record are. Reused from record to record.
-#[derive(Debug, Default)]
-pub(crate) struct FieldEnds(Vec<Field>);
-
-#[derive(Clone, Copy, Debug)]
-struct Field {
-    start: usize,
-    end: usize,
-    /// Whether there is more to the field than to copy it: quotation marks.
-    is_quoted: bool,
-}
-
-/// The fields of a record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields<'a> {
-    text: &'a [u8],
-    fields: &'a [Field],
-}
-
-impl FieldEnds {
-    /// Splits a whole record.
-    pub(crate) fn split<'a>(&'a mut self, text: &'a [u8]) -> Fields<'a> {
-        self.0.clear();
-        let mut quoting = Quoting::default();
-        let mut field = Field { start: 0, end: 0, is_quoted: false };
-        for (index, &byte) in text.iter().enumerate() {
-            if byte == b',' && !quoting.is_open() {
-                self.0.push(Field { end: index, ..field });
-                field = Field { start: index + 1, end: 0, is_quoted: false };
-            }
-            quoting = quoting.after(byte);
-            field.is_quoted |= quoting.is_open();
-        }
-        self.0.push(Field { end: text.len(), ..field });
-        Fields { text, fields: &self.0 }
-    }
-}
-
-impl<'a> Fields<'a> {
-    pub(crate) fn len(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// A field as it is meant: without its quotation marks.
-    pub(crate) fn get(&self, index: usize) -> Cow<'a, [u8]> {
-        let field = self.fields[index];
-        let text = &self.text[field.start..field.end];
-        if field.is_quoted { unquote(text) } else { Cow::Borrowed(text) }
-    }
-}
-
-fn unquote(text: &[u8]) -> Cow<'_, [u8]> {
-    if let [b'"', inner @ .., b'"'] = text
-        && !inner.contains(&b'"')
-    {
-        return Cow::Borrowed(inner);
-    }
-    let mut quoting = Quoting::default();
-    let mut plain = Vec::with_capacity(text.len());
-    for &byte in text {
-        let is_mark = byte == b'"' && matches!(quoting, Quoting::FieldStart | Quoting::Quoted);
-        if !is_mark {
-            plain.push(byte);
-        }
-        quoting = quoting.after(byte);
-    }
-    Cow::Owned(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fields::FieldEnds;
 
     /// Hands out a few bytes at a time, so that every boundary falls everywhere.
     struct Trickle<'a>(&'a [u8], usize);

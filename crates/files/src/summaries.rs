@@ -4,42 +4,45 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Column, Header, Row, Table, transactions};
+use crate::header::{Column, Header};
+use crate::row::Row;
+use crate::summed_up;
+use crate::table::Rows;
 
-pub(crate) use super::transactions::Reading;
+pub use crate::summed_up::Reading;
 
 /// Opens a file of customers. Transactions are summed up into rows of customers; the number is of those who could
 /// not be.
-pub(crate) fn open(path: &Path, reading: &Reading) -> Result<(Table, u64)> {
-    let table = Table::open(path)?;
-    if transactions::are_in(table.header()) { transactions::fold(table, reading) } else { Ok((table, 0)) }
+pub fn open(path: &Path, reading: &Reading) -> Result<(Rows, u64)> {
+    let rows = Rows::open(path)?;
+    if summed_up::are_in(rows.header()) { summed_up::fold(rows, reading) } else { Ok((rows, 0)) }
 }
 
 /// What a purchase model knows about a customer; times in weeks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Customer {
+pub struct Customer {
     /// Repeat purchases.
-    pub(crate) x: u32,
+    pub x: u32,
     /// When the last of them was, from the first purchase.
-    pub(crate) t_x: f64,
+    pub t_x: f64,
     /// From the first purchase to the end of the observation.
-    pub(crate) age: f64,
+    pub age: f64,
 }
 
 /// What BG/BB knows about a customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Donor {
+pub struct Donor {
     /// Opportunities that were used.
-    pub(crate) x: u32,
+    pub x: u32,
     /// The last of them; 0 for none.
-    pub(crate) t_x: u32,
+    pub t_x: u32,
     /// Opportunities that there were.
-    pub(crate) n: u32,
+    pub n: u32,
 }
 
 /// Where the numbers of [`Customer`] or [`Donor`] are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HistoryColumns {
+pub struct HistoryColumns {
     x: Column,
     t_x: Column,
     length: Column,
@@ -47,25 +50,25 @@ pub(crate) struct HistoryColumns {
 
 /// Where the numbers of a spend model are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SpendColumns {
+pub struct SpendColumns {
     x: Column,
     zbar: Column,
 }
 
 /// The names of a column that says how many customers a row stands for.
-pub(crate) const WEIGHT: [&str; 5] = ["weights", "weight", "customers", "donors", "count"];
+pub const WEIGHT: [&str; 5] = ["weights", "weight", "customers", "donors", "count"];
 
 const X: [&str; 2] = ["x", "frequency"];
 const ZBAR: [&str; 2] = ["zbar", "monetary_value"];
 
 impl HistoryColumns {
     /// Finds the columns of customers who may buy at any time.
-    pub(crate) fn of_customers(header: &Header) -> Result<Self> {
+    pub fn of_customers(header: &Header) -> Result<Self> {
         Self::find(header, &["T", "age", "periods"])
     }
 
     /// Finds the columns of customers who have opportunities.
-    pub(crate) fn of_donors(header: &Header) -> Result<Self> {
+    pub fn of_donors(header: &Header) -> Result<Self> {
         Self::find(header, &["n", "periods", "T"])
     }
 
@@ -78,7 +81,7 @@ impl HistoryColumns {
     }
 
     /// Reads a customer who can exist.
-    pub(crate) fn customer(&self, row: Row<'_>) -> Result<Customer> {
+    pub fn customer(&self, row: Row<'_>) -> Result<Customer> {
         let (x, t_x, age) = (row.count(self.x)?, row.not_negative(self.t_x)?, row.not_negative(self.length)?);
         if t_x > age {
             return Err(
@@ -90,7 +93,7 @@ impl HistoryColumns {
     }
 
     /// Reads a customer with opportunities who can exist.
-    pub(crate) fn donor(&self, row: Row<'_>) -> Result<Donor> {
+    pub fn donor(&self, row: Row<'_>) -> Result<Donor> {
         let (x, t_x, n) = (row.count(self.x)?, row.count(self.t_x)?, row.count(self.length)?);
         if t_x > n {
             return Err(row.bad(self.t_x, format_args!("the last use at {t_x} is after the end at {n}")));
@@ -112,23 +115,23 @@ impl HistoryColumns {
 
 impl SpendColumns {
     /// Finds the columns.
-    pub(crate) fn find(header: &Header) -> Result<Self> {
+    pub fn find(header: &Header) -> Result<Self> {
         Ok(Self { x: header.column(&X)?, zbar: header.column(&ZBAR)? })
     }
 
     /// Reads the repeat purchases and their mean spend; what is spent on no purchase is 0.
-    pub(crate) fn spend(&self, row: Row<'_>) -> Result<(u32, f64)> {
+    pub fn spend(&self, row: Row<'_>) -> Result<(u32, f64)> {
         let (x, zbar) = (row.count(self.x)?, row.not_negative(self.zbar)?);
         Ok((x, if x == 0 { 0.0 } else { zbar }))
     }
 
     /// The error for a mean spend that cannot be used.
-    pub(crate) fn bad_spend(&self, row: Row<'_>, what: &str) -> anyhow::Error {
+    pub fn bad_spend(&self, row: Row<'_>, what: &str) -> anyhow::Error {
         row.bad(self.zbar, what)
     }
 }
 
 /// Reads how many customers a row stands for: one, unless there is a column for it.
-pub(crate) fn weight(row: Row<'_>, column: Option<Column>) -> Result<u64> {
+pub fn weight(row: Row<'_>, column: Option<Column>) -> Result<u64> {
     column.map_or(Ok(1), |column| row.count(column).map(u64::from))
 }

@@ -1,16 +1,22 @@
 //! A table with more columns than it had: every row and column of the input, and what was computed from them.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result, ensure};
 use csv::StringRecord;
 use rayon::prelude::*;
 
-use super::{Header, NewFile, Record, Row, Table, number};
+use crate::header::Header;
+use crate::new_file::NewFile;
+use crate::number;
+use crate::row::{Record, Row};
+use crate::table::Rows;
 
 /// Rows that are at work at a time; memory does not grow with the file.
 const ROWS_AT_A_TIME: usize = 4096;
 
 /// What is computed from a row.
-pub(crate) trait Widening: Sync {
+pub trait Widening: Sync {
     /// The columns that it fills. Those that the input has keep their place, the others follow at the end.
     fn columns(&self) -> &[String];
 
@@ -20,7 +26,7 @@ pub(crate) trait Widening: Sync {
 
 /// A computed field.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Cell {
+pub enum Cell {
     /// A number, infinite where the quantity is.
     Number(f64),
     /// A whole number.
@@ -29,13 +35,15 @@ pub(crate) enum Cell {
 
 /// How many rows were read, and how many of them were none of the widening's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Widened {
-    pub(crate) rows: u64,
-    pub(crate) left_empty: u64,
+pub struct Widened {
+    /// All rows.
+    pub rows: u64,
+    /// Those that were left as they are.
+    pub left_empty: u64,
 }
 
 /// Writes the rows of a table, in their order, with the cells that are computed from them.
-pub(crate) fn widen(mut table: Table, widening: &dyn Widening, out: NewFile) -> Result<Widened> {
+pub fn widen(mut table: Rows, widening: &dyn Widening, out: NewFile) -> Result<Widened> {
     let header = table.header().clone();
     let layout = Layout::of(&header, widening.columns());
     let name = out.name().to_owned();
@@ -89,16 +97,16 @@ impl Layout {
             // A model that fails to answer is a fault of ours, and no number that somebody should go on with.
             ensure!(!cell.is_nan(), row.at(&self.names[place], "there is no value; please report this row"));
         }
-        let mut fields: Vec<&str> = record.fields().iter().collect();
-        fields.resize(self.names.len(), "");
+        let mut fields: Vec<Cow<'_, str>> = row.texts().collect();
+        fields.resize(self.names.len(), Cow::Borrowed(""));
         let texts: Vec<String> = match &cells {
             Some(cells) => cells.iter().map(Cell::text).collect(),
             None => vec![String::new(); self.places.len()],
         };
-        for (&place, text) in self.places.iter().zip(&texts) {
-            fields[place] = text;
+        for (&place, text) in self.places.iter().zip(texts) {
+            fields[place] = Cow::Owned(text);
         }
-        Ok((StringRecord::from(fields), cells.is_none()))
+        Ok((fields.iter().map(|field| &**field).collect(), cells.is_none()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Numbers as text.
 
 /// Writes the shortest text that reads back to the same bits: `0.25`, `1e-300`, `-inf`.
-pub(super) fn text(number: f64) -> String {
+pub(crate) fn text(number: f64) -> String {
     // Unlike `{}`, which would write 1e-300 with its three hundred zeros.
     // And zero has no sign to anybody who reads it.
     format!("{:?}", number + 0.0)
