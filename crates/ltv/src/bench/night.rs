@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{as_of, terms};
 use crate::cli::BenchNightArgs;
-use crate::{config, telemetry};
+use crate::config;
 
 /// The processes of a fleet.
 pub(super) struct Fleet {
@@ -58,7 +58,7 @@ impl Fleet {
                 max_chunk_customers: args.chunk_customers.saturating_mul(4),
                 ..PlanPolicy::default()
             },
-            trace_context: telemetry::inject_current,
+            trace_context: process::telemetry::inject_current,
         };
         let order = Order {
             selection: Selection::All,
@@ -138,9 +138,9 @@ fn spawn(role: &str, args: &BenchNightArgs) -> anyhow::Result<Child> {
         .arg(std::env::current_exe()?)
         .arg(role)
         .env("LTV_DATABASE_URL", args.database.database_url.expose())
-        .env("LTV_AMQP_URL", &args.broker.amqp_url)
+        .env("LTV_AMQP_URL", args.broker.amqp_url.expose())
         .env("LTV_QUEUE_PREFIX", &args.broker.queue_prefix)
-        .env("LTV_REDIS_URL", &args.cache.redis_url)
+        .env("LTV_REDIS_URL", args.cache.redis_url.expose())
         .env("LTV_CACHE_PREFIX", &args.cache.cache_prefix)
         .env("LTV_LOG", "warn")
         .stdin(Stdio::null())
