@@ -41,12 +41,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{
-    Action, Attempt, AttemptId, ChunkId, Forecast, Outlook, Progress, PublishCause, RunId, RunSnapshot,
-    Snapshot, SupervisePolicy, Verdict, forecast, supervise,
+    Action, AttemptId, Forecast, Outlook, Progress, PublishCause, RunId, RunSnapshot, Snapshot,
+    SupervisePolicy, Verdict, forecast, supervise,
 };
 use cache::Cache;
-use queue::{Outgoing, Queue, TraceContext};
-use store::{FinishedRun, Planning, Supervision, Term};
+use publishing::{Messages, Published, publish};
+use queue::Queue;
+use store::{FinishedRun, Publishing, Supervision, Term};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -108,7 +109,7 @@ pub struct PassReport {
 /// The shortest pause between two passes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
+impl<S: Publishing + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (led, term) = watch::channel(None);
@@ -264,39 +265,43 @@ impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
         told
     }
 
-    /// Publishes chunks and records what was confirmed; returns how many that were.
+    /// Publishes chunks and records what was confirmed, run by run; returns how many that were.
     async fn publish(
         &self,
         snapshot: &Snapshot,
         to_publish: &[(AttemptId, PublishCause)],
     ) -> Result<usize, store::Error> {
+        let causes: HashMap<AttemptId, PublishCause> = to_publish.iter().copied().collect();
         let mut published = 0;
         for run in &snapshot.runs {
-            let due: Vec<_> = to_publish.iter().filter(|(due, _)| due.chunk.run == run.run).collect();
-            if due.is_empty() {
-                continue;
+            let due = to_publish.iter().map(|(due, _)| *due).filter(|due| due.chunk.run == run.run);
+            let due: Vec<AttemptId> = due.collect();
+            if !due.is_empty() {
+                published += self.publish_of(run, &due, &causes).await?;
             }
-            let trace = TraceContext(self.store.trace_of(run.run).await?);
-            let messages = due.iter().map(|(due, _)| message(run, *due, &trace)).collect();
-            let results = self.queue.publish(messages).await;
-            let mut confirmed: Vec<(ChunkId, Attempt)> = Vec::with_capacity(due.len());
-            for ((due, cause), _) in due.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
-                metrics::republished(*cause);
-                confirmed.push((due.chunk.chunk, due.attempt));
-            }
-            if let Some(Err(error)) = results.iter().find(|result| result.is_err()) {
-                let unconfirmed = due.len() - confirmed.len();
-                tracing::warn!(run.id = %run.run, unconfirmed, %error, "chunks not published, trying again");
-            }
-            self.store.mark_published(run.run, &confirmed).await?;
-            published += confirmed.len();
         }
         Ok(published)
     }
-}
 
-fn message(run: &RunSnapshot, due: AttemptId, trace: &TraceContext) -> Outgoing {
-    Outgoing { priority: run.priority, message: due, trace: trace.clone() }
+    async fn publish_of(
+        &self,
+        run: &RunSnapshot,
+        due: &[AttemptId],
+        causes: &HashMap<AttemptId, PublishCause>,
+    ) -> Result<usize, store::Error> {
+        let trace = self.store.trace_of(run.run).await?;
+        let messages = Messages { run: run.run, priority: run.priority, chunks: due, trace };
+        let Published { confirmed, unconfirmed, failure, recorded } =
+            publish(&self.store, &self.queue, messages).await;
+        for chunk in &confirmed {
+            metrics::republished(causes[chunk]);
+        }
+        if let Some(error) = failure {
+            tracing::warn!(run.id = %run.run, unconfirmed, %error, "chunks not published, trying again");
+        }
+        recorded?;
+        Ok(confirmed.len())
+    }
 }
 
 /// What a coordinator remembers between passes. No run depends on it.

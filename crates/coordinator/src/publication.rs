@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use batch::RunId;
 use cache::{Cache, Valued, VisibleRuns};
-use store::{Planning, Supervision};
+use store::Supervision;
 use tokio::time::Instant;
 
 /// How often the cache is asked whether it still knows.
@@ -22,7 +22,7 @@ pub(crate) struct Publication {
 impl Publication {
     /// Tells the cache about the visible runs if it does not know them: when a run has finished, and every few
     /// seconds, in case it was emptied or away.
-    pub(crate) async fn bring_up_to_date<S: Planning + Supervision, C: Cache>(
+    pub(crate) async fn bring_up_to_date<S: Supervision, C: Cache>(
         &mut self,
         store: &S,
         cache: &C,

@@ -32,6 +32,7 @@ mod floor;
 mod migrate;
 mod models;
 mod planning;
+mod publishing;
 mod row;
 mod season;
 pub mod source;

@@ -6,6 +6,7 @@
 mod archive;
 mod attempts;
 mod planning;
+mod publishing;
 mod supervision;
 mod values;
 
@@ -27,20 +28,21 @@ use model::{
 use crate::memory::{Accounts, Customer};
 use crate::{
     Assignment, AttemptRecord, Attempts, Begin, CommitOutcome, DeadChunk, Error, Explained, ModelVersionId,
-    NewModelVersion, NewPromotion, NewRun, Planning, Promotion, Rejected, Result, ResultRows, RunRecord,
-    RunSummary, Selection, Supervision, Term, Valued, Values,
+    NewModelVersion, NewPromotion, NewRun, Planning, Promotion, Publishing, Rejected, Result, ResultRows,
+    RunRecord, RunSummary, Selection, Supervision, Term, Valued, Values,
 };
 
 pub use archive::*;
 pub use attempts::*;
 pub use planning::*;
+pub use publishing::*;
 pub use supervision::*;
 pub use values::*;
 
 /// A backend on trial.
 pub trait Ground {
     /// The backend.
-    type Store: Planning + Attempts + Values + Supervision + Asked;
+    type Store: Planning + Publishing + Attempts + Values + Supervision + Asked;
 
     /// The store: fresh, over the customers of [`base`].
     fn store(&self) -> &Self::Store;
@@ -368,7 +370,7 @@ pub async fn with_a_customer_twice<G: Ground>(ground: &G) -> RunId {
 /// A run with everything published.
 pub async fn published<G: Ground>(ground: &G) -> RunId {
     let run = planned(ground).await;
-    let chunks = [1, 2, 3].map(|chunk| (ChunkId(chunk), Attempt(0)));
+    let chunks = [1, 2, 3].map(|number| AttemptId { chunk: chunk(run, number), attempt: Attempt(0) });
     ok(ground.store().mark_published(run, &chunks).await);
     run
 }
