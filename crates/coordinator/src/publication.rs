@@ -1,4 +1,10 @@
 //! Keeps the cache told which runs readers may see.
+//!
+//! # Failure by failure
+//!
+//! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the values of
+//!   partial runs have been written to it again: a value that is missing there must not let an older one through.
+//! * **A run's values cannot be read.** Behind that run nothing is named, and the cache's readers are sent to the store.
 
 use std::time::Duration;
 
