@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batch::RunId;
 use queue::{Consumer, Delivery, Queue};
+use store::Archive;
 use tests::{Fleet, Process, eventually};
 use tokio::time::timeout;
 

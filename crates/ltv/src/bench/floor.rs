@@ -9,8 +9,8 @@ use batch::RunId;
 use cache::Valued;
 use cache::floor::{EncodedChunk, FloorLane as CacheLane, encode_chunk};
 use model::{Observation, Valuer};
-use store::Values;
 use store::postgres::{FloorChunk, Postgres};
+use store::{Archive, Values};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -13,7 +13,7 @@ use model::ValueTerms;
 use queue::memory::Broker;
 use resilience::Delays;
 use store::memory::{Accounts, Memory};
-use store::{ModelVersionId, NewModelVersion, Selection};
+use store::{ModelVersionId, ModelVersions, NewModelVersion, Selection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
@@ -78,7 +78,6 @@ impl Night {
             trace_context: telemetry::inject_current,
         };
         let run = dispatcher.dispatch(&order(as_of, deadline, model_version, terms)).await?.run;
-        let look = async |run| store.run(run).await;
         tokio::select! {
             biased;
             () = stop.cancelled() => bail!(STOPPED),
@@ -92,7 +91,7 @@ impl Night {
                 Err(panic) => anyhow!(panic).context("the coordinator panicked"),
             }),
             Some(reason) = never.recv() => return Err(reason),
-            followed = runs::follow(&store, look, run, is_quiet) => followed?,
+            followed = runs::follow(&store, run, is_quiet) => followed?,
         }
         over.cancel();
         worker.await??;

@@ -1,9 +1,10 @@
 //! What goes with a run's messages, and what is recorded of them.
 
-use super::{
-    Asked, Attempt, AttemptId, Attempts, ChunkId, Ground, LEASE, Planning, Publishing, RunId, begun, chunk,
-    ok, planned,
-};
+use batch::{Attempt, AttemptId, ChunkId, RunId};
+
+use super::Ground;
+use super::steps::{LEASE, begun, chunk, ok, planned};
+use crate::{Archive, Attempts, Planning, Publishing};
 
 /// The broker's confirms are recorded; a repeat, or a worker that was faster, does no harm.
 pub async fn what_was_confirmed_is_published_and_what_has_moved_on_is_left_alone(ground: &impl Ground) {
