@@ -44,7 +44,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
 
 /// The only crates that may depend on a driver, beside the tests.
 const DRIVERS: [(&str, &[&str]); 6] = [
-    ("tokio-postgres", &["store", "ltv"]),
+    ("tokio-postgres", &["store"]),
     ("deadpool-postgres", &["store"]),
     ("refinery", &["store"]),
     ("lapin", &["queue"]),
