@@ -119,9 +119,9 @@ fn spawn(role: &str, args: &BenchNightArgs) -> anyhow::Result<Child> {
     command
         .arg(role)
         .env("LTV_DATABASE_URL", args.database.database_url.expose())
-        .env("LTV_AMQP_URL", &args.broker.amqp_url)
+        .env("LTV_AMQP_URL", args.broker.amqp_url.expose())
         .env("LTV_QUEUE_PREFIX", &args.broker.queue_prefix)
-        .env("LTV_REDIS_URL", &args.cache.redis_url)
+        .env("LTV_REDIS_URL", args.cache.redis_url.expose())
         .env("LTV_CACHE_PREFIX", &args.cache.cache_prefix)
         .env("LTV_LOG", "warn")
         .stdin(Stdio::null())
