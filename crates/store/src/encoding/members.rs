@@ -1,55 +1,52 @@
-//! The planned customers of a chunk, as they are stored: ascending, the first as a number of its own, then the
-//! differences as little-endian base-128 integers. Neighbouring customers take one byte each.
+//! The planned customers of a chunk, as the column `members` holds them: ascending, the first as a number of its own,
+//! then the differences, each a [`varint`]. Neighbouring customers take one byte each.
 
 use batch::CustomerId;
+
+use super::varint;
 
 /// Why stored members cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("members of a chunk: {0}")]
 pub(crate) struct Malformed(&'static str);
 
+const OTHER_NUMBER: Malformed = Malformed("their number is not the planned one");
+
 /// Encodes the customers after the first one.
 pub(crate) fn encode(customers: &[CustomerId]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(customers.len());
     for pair in customers.windows(2) {
-        let mut rest = pair[1].0.wrapping_sub(pair[0].0) as u64;
-        while rest >= 0x80 {
-            bytes.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        bytes.push(rest as u8);
+        varint::put(pair[1].0.wrapping_sub(pair[0].0) as u64, &mut bytes);
     }
     bytes
 }
 
 /// Decodes `count` customers, the first of them given.
-pub(crate) fn decode(first: CustomerId, count: usize, bytes: &[u8]) -> Result<Vec<CustomerId>, Malformed> {
+pub(crate) fn decode(
+    first: CustomerId,
+    count: usize,
+    mut bytes: &[u8],
+) -> Result<Vec<CustomerId>, Malformed> {
     if count == 0 || count > bytes.len() + 1 {
         return Err(Malformed("more customers than bytes"));
     }
     let mut customers = Vec::with_capacity(count);
     customers.push(first);
-    let (mut difference, mut shift) = (0_u64, 0_u32);
-    for &byte in bytes {
-        let bits = u64::from(byte & 0x7F);
-        if shift > 63 || bits << shift >> shift != bits {
-            return Err(Malformed("a difference does not fit 64 bits"));
-        }
-        difference |= bits << shift;
-        if byte & 0x80 != 0 {
-            shift += 7;
-            continue;
-        }
-        let last = customers[customers.len() - 1];
+    let mut last = first;
+    while !bytes.is_empty() {
+        let difference = varint::take(&mut bytes).map_err(|malformed| match malformed {
+            varint::Malformed::BreaksOff => OTHER_NUMBER,
+            varint::Malformed::TooWide => Malformed("a difference does not fit 64 bits"),
+        })?;
         let next = CustomerId(last.0.wrapping_add(difference as i64));
         if next <= last {
             return Err(Malformed("they do not ascend"));
         }
         customers.push(next);
-        (difference, shift) = (0, 0);
+        last = next;
     }
-    if shift != 0 || customers.len() != count {
-        return Err(Malformed("their number is not the planned one"));
+    if customers.len() != count {
+        return Err(OTHER_NUMBER);
     }
     Ok(customers)
 }

@@ -1,11 +1,12 @@
 //! The contracts of a customer that go on, as the column `contracts` holds them.
 //!
 //! One after the other, each as five numbers: price in minor units, renewals, days to the next renewal, months of a
-//! period, place of the plan's model in the model version. A number is a variable-length integer: seven bits a byte,
-//! the lowest first, the top bit set on all but its last byte. A contract is about eight bytes.
+//! period, place of the plan's model in the model version, each a [`varint`]. A contract is about eight bytes.
 
 use bytes::BufMut;
 use model::{Contract, Contracts, PlanIndex};
+
+use super::varint;
 
 /// Why stored contracts cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,11 +17,11 @@ pub(crate) struct Malformed(&'static str);
 pub(crate) fn encode(contracts: &Contracts, bytes: &mut impl BufMut) {
     for contract in contracts {
         // A price below nothing is not believed anywhere, and survives as ten bytes all the same.
-        put(contract.price_minor as u64, bytes);
-        put(contract.renewals.into(), bytes);
-        put(contract.days_to_renewal.into(), bytes);
-        put(contract.period_months.into(), bytes);
-        put(contract.plan.0.into(), bytes);
+        varint::put(contract.price_minor as u64, bytes);
+        varint::put(contract.renewals.into(), bytes);
+        varint::put(contract.days_to_renewal.into(), bytes);
+        varint::put(contract.period_months.into(), bytes);
+        varint::put(contract.plan.0.into(), bytes);
     }
 }
 
@@ -42,29 +43,11 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Result<Contracts, Malformed> {
     Ok(contracts)
 }
 
-fn put(mut number: u64, bytes: &mut impl BufMut) {
-    while number > 0x7F {
-        bytes.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.put_u8(number as u8);
-}
-
 fn take(bytes: &mut &[u8]) -> Result<u64, Malformed> {
-    let mut number = 0_u64;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (&byte, rest) = bytes.split_first().ok_or(Malformed("they break off"))?;
-        *bytes = rest;
-        let bits = u64::from(byte & 0x7F);
-        if bits << shift >> shift != bits {
-            break;
-        }
-        number |= bits << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(Malformed("a number does not fit 64 bits"))
+    varint::take(bytes).map_err(|malformed| match malformed {
+        varint::Malformed::BreaksOff => Malformed("they break off"),
+        varint::Malformed::TooWide => Malformed("a number does not fit 64 bits"),
+    })
 }
 
 fn fitting<T: TryFrom<u64>>(number: u64) -> Result<T, Malformed> {
