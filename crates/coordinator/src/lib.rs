@@ -45,7 +45,7 @@ use batch::{
     RunSnapshot, Snapshot, SupervisePolicy, Verdict, forecast, supervise,
 };
 use cache::Cache;
-use queue::{Outgoing, Queue, TraceContext};
+use queue::{Chunks, Outgoing, TraceContext};
 use store::{FinishedRun, Planning, Supervision, Term};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -108,7 +108,7 @@ pub struct PassReport {
 /// The shortest pause between two passes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-impl<S: Planning + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
+impl<S: Planning + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (led, term) = watch::channel(None);

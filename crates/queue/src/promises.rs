@@ -12,7 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use Priority::{Critical, High, Normal};
 
-use crate::{Acked, Consumer, DELIVERY_LIMIT, DeadMessage, Delivery, Error, Outgoing, Queue, TraceContext};
+use crate::{
+    Acked, Chunks, Connection, Consumer, DELIVERY_LIMIT, DeadLetters, DeadMessage, Delivery, Error, Outgoing,
+    TraceContext,
+};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -20,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Is a backend under test: queues of its own, empty at first, and the power over the way to them.
 pub trait Subject {
     /// The backend.
-    type Queue: Queue;
+    type Queue: Chunks + DeadLetters + Connection;
 
     /// Connects to the queues; each call is another client.
     fn connect(&self) -> impl Future<Output = Self::Queue>;
@@ -48,7 +51,7 @@ pub trait Subject {
 }
 
 /// The consumer of a subject's backend.
-pub type ConsumerOf<S> = <<S as Subject>::Queue as Queue>::Consumer;
+pub type ConsumerOf<S> = <<S as Subject>::Queue as Chunks>::Consumer;
 
 /// Makes a test of every function of [`promises`](crate::promises): first the attribute that each gets, then how a
 /// new [`Subject`](crate::promises::Subject) is made, which may await.
@@ -66,6 +69,7 @@ macro_rules! promise_tests {
             a_message_comes_as_it_was_sent_with_its_trace_and_nothing_else
             every_client_sees_the_same_queues
             a_caller_who_stops_waiting_takes_nothing_back
+            a_consumer_gets_the_priorities_that_it_asked_for_and_leaves_the_others
             no_more_than_the_prefetch_is_with_a_consumer_for_each_priority
             a_prefetch_of_nothing_is_one
             a_message_is_with_one_consumer_at_a_time
@@ -160,7 +164,7 @@ pub async fn a_message_comes_as_it_was_sent_with_its_trace_and_nothing_else<S: S
     publish(&queue, vec![with_more]).await;
 
     let delivery = next(&mut consumer).await;
-    assert_eq!(delivery.message(), Ok(sent.message));
+    assert_eq!(delivery.message(), Ok(&sent.message));
     assert_eq!(delivery.trace(), &sent.trace);
     assert_eq!(delivery.ack().await, Acked::Sent);
 }
@@ -187,6 +191,28 @@ pub async fn a_caller_who_stops_waiting_takes_nothing_back<S: Subject>(subject: 
 }
 
 // --- consuming ------------------------------------------------------------------------------------------------
+
+/// Each of them once, however often it was named; asking for nothing gets nothing.
+pub async fn a_consumer_gets_the_priorities_that_it_asked_for_and_leaves_the_others<S: Subject>(subject: &S) {
+    let queue = subject.connect().await;
+    publish(&queue, Priority::ALL.into_iter().flat_map(|p| plan(p, 3)).collect()).await;
+
+    let mut urgent = queue.consume(&[High, Critical, High], 2).await.expect("an open queue");
+    let idle = queue.consume(&[], 2).await.expect("an open queue");
+    until("it consumes", async || queue.ready()).await;
+
+    wait_for_arrived::<S>(&urgent, [2, 2, 0]).await;
+    wait_for_waiting(&queue, [1, 1, 3]).await;
+    let mut seen = BTreeSet::new();
+    while seen.len() < 6 {
+        let delivery = next(&mut urgent).await;
+        assert_ne!(delivery.priority(), Normal);
+        seen.insert((delivery.priority(), chunk_of(&delivery)));
+        assert_eq!(delivery.ack().await, Acked::Sent);
+    }
+    assert_eq!(S::arrived(&idle), PerPriority::default());
+    wait_for_waiting(&queue, [0, 0, 3]).await;
+}
 
 /// Each priority and each consumer has its own; settling makes room for the next.
 pub async fn no_more_than_the_prefetch_is_with_a_consumer_for_each_priority<S: Subject>(subject: &S) {
@@ -608,7 +634,7 @@ pub async fn closing_ends_waiting_consumers_and_later_calls_fail<S: Subject>(sub
     for queue in [queue, clone] {
         let result = queue.publish(vec![outgoing(Normal, 1)]).await.remove(0);
         assert!(matches!(result, Err(Error::Unavailable { .. })), "{result:?}");
-        assert!(matches!(queue.consume(1).await, Err(Error::Unavailable { .. })));
+        assert!(matches!(queue.consume(&Priority::ALL, 1).await, Err(Error::Unavailable { .. })));
         assert!(matches!(queue.dead_letters(1).await, Err(Error::Unavailable { .. })));
         assert!(matches!(queue.discard_dead_letters().await, Err(Error::Unavailable { .. })));
         assert_eq!(waiting(&queue).await, [None; 3]);
@@ -659,7 +685,7 @@ fn trace() -> TraceContext {
     ])
 }
 
-fn chunk_of(delivery: &impl Delivery) -> i32 {
+fn chunk_of(delivery: &impl Delivery<Message = ChunkMessage>) -> i32 {
     delivery.message().expect("a message of ours").chunk.chunk.0
 }
 
@@ -667,13 +693,13 @@ fn count(deliveries: &[impl Delivery]) -> [usize; 3] {
     Priority::ALL.map(|priority| deliveries.iter().filter(|d| d.priority() == priority).count())
 }
 
-async fn publish(queue: &impl Queue, messages: Vec<Outgoing>) {
+async fn publish(queue: &impl Chunks, messages: Vec<Outgoing>) {
     let results = queue.publish(messages).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
 }
 
-async fn consume<Q: Queue>(queue: &Q, prefetch: u16) -> Q::Consumer {
-    queue.consume(prefetch).await.expect("an open queue")
+async fn consume<Q: Chunks>(queue: &Q, prefetch: u16) -> Q::Consumer {
+    queue.consume(&Priority::ALL, prefetch).await.expect("an open queue")
 }
 
 async fn next<C: Consumer>(consumer: &mut C) -> C::Delivery {
@@ -693,7 +719,7 @@ async fn take<C: Consumer>(consumer: &mut C, count: usize) -> Vec<C::Delivery> {
 }
 
 /// Takes and acks so many messages with a consumer of its own, and says which chunks they were.
-async fn take_all(queue: &impl Queue, count: usize) -> BTreeSet<i32> {
+async fn take_all(queue: &impl Chunks, count: usize) -> BTreeSet<i32> {
     let mut consumer = consume(queue, 10).await;
     let mut chunks = BTreeSet::new();
     for delivery in take(&mut consumer, count).await {
@@ -704,12 +730,12 @@ async fn take_all(queue: &impl Queue, count: usize) -> BTreeSet<i32> {
     chunks
 }
 
-async fn waiting(queue: &impl Queue) -> [Option<u64>; 3] {
+async fn waiting(queue: &impl Chunks) -> [Option<u64>; 3] {
     let waiting = queue.waiting().await;
     Priority::ALL.map(|priority| waiting[priority])
 }
 
-async fn wait_for_waiting(queue: &impl Queue, expected: [u64; 3]) {
+async fn wait_for_waiting(queue: &impl Chunks, expected: [u64; 3]) {
     let what = format!("{expected:?} messages wait");
     until(&what, async || waiting(queue).await == expected.map(Some)).await;
 }
@@ -720,7 +746,7 @@ async fn wait_for_arrived<S: Subject>(consumer: &ConsumerOf<S>, expected: [usize
 }
 
 /// Waits until so many can be seen, asking for no more: what somebody looked at returns a moment later.
-async fn wait_for_dead_letters(queue: &impl Queue, count: usize) -> Vec<DeadMessage> {
+async fn wait_for_dead_letters(queue: &impl DeadLetters, count: usize) -> Vec<DeadMessage> {
     until_some(&format!("{count} dead letters can be seen"), async || {
         queue.dead_letters(count).await.ok().filter(|letters| letters.len() == count)
     })

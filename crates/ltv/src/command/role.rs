@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cache::{Cache, Redis};
-use queue::{Queue, RabbitMq, redacted};
+use queue::{Connection as _, RabbitMq, redacted};
 use store::postgres::Postgres;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
