@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use batch::{CustomerId, Priority, RunId};
 use queue::{Connection as _, DeadLetters as _};
-use store::Supervision;
+use store::{Archive, Supervision};
 use tests::{BAD_CUSTOMERS, FIRST_CUSTOMER, Fleet, PATIENCE, eventually};
 
 use crate::{SMALL, SOON, assert_nothing_was_charged, fleet};

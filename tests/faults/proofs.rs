@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batch::{Priority, RunId};
 use queue::{Chunks as _, Connection as _, Consumer, Delivery};
+use store::Archive;
 use tests::{Fleet, Process, eventually};
 use tokio::time::timeout;
 

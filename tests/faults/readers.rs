@@ -8,7 +8,7 @@ use model::{
     Account, HistoryFold, Models, Observation, Rejection, Subscribed, Subscription, SubscriptionFold, Value,
     Valuer,
 };
-use store::{Supervision, Values};
+use store::{Archive, Supervision, Values};
 use tests::{AS_OF, BAD_CUSTOMERS, FIRST_CUSTOMER, Fleet, PATIENCE, eventually};
 
 use crate::{SMALL, fleet};

@@ -6,7 +6,7 @@ use batch::{CustomerId, RunId};
 use cache::{Cache, CachedValue, VisibleRuns};
 use model::Value;
 use queue::{Chunks as _, Connection as _, DeadLetters as _};
-use store::Supervision;
+use store::{Archive, Supervision};
 use tokio::task::JoinSet;
 
 use crate::{Fleet, PATIENCE, eventually};

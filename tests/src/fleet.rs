@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use batch::{CustomerId, RunId, RunState};
 use cache::{Redis, RedisConfig};
 use queue::{RabbitMq, RabbitMqConfig};
+use store::Archive;
 use store::postgres::Postgres;
 use tokio_postgres::Client;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use batch::{Progress, RunId};
+use store::Archive;
 use store::postgres::Postgres;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};

@@ -1,7 +1,7 @@
 //! `ltv fit` on a database: what ends up in the model version, and when it is not promoted.
 
 use serde_json::{Value as Json, json};
-use store::{ModelVersion, ModelVersionId, Planning, Values};
+use store::{ModelVersion, ModelVersionId, ModelVersions, Planning, Values};
 use tests::{AS_OF, Answer, FIRST_CUSTOMER, Fleet, Program};
 
 /// Enough of them that every model converges, and for long enough that there is a season to estimate.

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use model::{Models, PlanIndex};
-use store::{ModelVersionId, Supervision, Valued, Values};
+use store::{Archive, ModelVersionId, Supervision, Valued, Values};
 use tests::{AS_OF, Fleet, Program};
 
 type Row = BTreeMap<String, String>;

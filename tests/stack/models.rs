@@ -4,7 +4,7 @@ use batch::RunId;
 use model::{BgNbd, Currency, GammaGamma, Parameters};
 use serde_json::json;
 use store::postgres::Postgres;
-use store::{ModelVersionId, NewModelVersion, NewPromotion, Planning};
+use store::{ModelVersionId, ModelVersions, NewModelVersion, NewPromotion, Planning};
 use tests::{AS_OF, Database, Fleet, Program, Stack};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use ::queue::{
     Acked, Chunks as _, Connection as _, Consumer, DeadLetters as _, Delivery, Error, Outgoing, RabbitMq,
     RabbitMqConfig, TraceContext, promise_tests,
 };
-use batch::{Attempt, ChunkId, ChunkMessage, ChunkRef, PerPriority, Priority, RunId};
+use batch::{Attempt, AttemptId, ChunkId, ChunkRef, PerPriority, Priority, RunId};
 use tests::{Stack, unique};
 use tokio::time::{Instant, timeout};
 
@@ -329,11 +329,11 @@ fn config(url: &str, prefix: &str) -> RabbitMqConfig {
 
 fn outgoing(priority: Priority, chunk: i32) -> Outgoing {
     let chunk = ChunkRef { run: RunId(7), chunk: ChunkId(chunk) };
-    let message = ChunkMessage { chunk, attempt_hint: Attempt(0) };
+    let message = AttemptId { chunk, attempt: Attempt(0) };
     Outgoing { priority, message, trace: TraceContext::default() }
 }
 
-fn chunk_of(delivery: &impl Delivery<Message = ChunkMessage>) -> i32 {
+fn chunk_of(delivery: &impl Delivery<Message = AttemptId>) -> i32 {
     delivery.message().unwrap().chunk.chunk.0
 }
 

@@ -6,7 +6,7 @@ use batch::{CustomerId, RunId};
 use model::{Account, ContractModels, Currency, Rejection};
 use store::postgres::Postgres;
 use store::promises::{BaseCustomer, Ground, base};
-use store::{Planning, Reading, Selection, Values};
+use store::{Archive, Planning, Reading, Selection, Values};
 use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually};
 use tokio_postgres::error::SqlState;
 

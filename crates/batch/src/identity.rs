@@ -64,7 +64,8 @@ impl fmt::Display for ChunkRef {
     }
 }
 
-/// An attempt at a chunk: what a worker holds, and the fencing token it must show to commit.
+/// A chunk with the attempt at it that is known: to a worker what it holds, and the fencing token that it must show to
+/// commit; to whoever publishes, or takes a chunk away, the latest of which they have heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
     /// The chunk.

@@ -42,12 +42,3 @@ pub use snapshot::{ChunkSnapshot, Progress, RunSnapshot, Snapshot};
 pub use state::{ChunkState, Outcome, RunState, UnknownState};
 pub use supervise::{Action, PublishCause, SupervisePolicy, supervise};
 pub use transition::{ChunkEvent, Refusal, RunEvent};
-
-/// A message on a queue: the identity of a chunk, never its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChunkMessage {
-    /// The chunk to be done.
-    pub chunk: ChunkRef,
-    /// How many attempts the sender knew of. A hint for logs alone: attempts are counted in the store.
-    pub attempt_hint: Attempt,
-}

@@ -15,12 +15,13 @@
 //! # Which type to look at first?
 //!
 //! [`Cache`], the seam. [`Redis`] is the backend that a fleet uses; Redis commands are known nowhere else. [`Memory`]
-//! is one in this process. What the trait promises is tested by one suite that both pass (`promises`, behind the
-//! feature of that name).
+//! is one in this process; [`Nothing`] keeps nothing. What the trait promises is tested by one suite that the first two
+//! pass (`promises`, behind the feature of that name).
 
 mod error;
 pub mod memory;
 pub mod metrics;
+mod nothing;
 mod packed;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
@@ -31,6 +32,7 @@ use model::{Between, Grade};
 
 pub use error::Error;
 pub use memory::Memory;
+pub use nothing::Nothing;
 pub use redis::{Redis, RedisConfig, floor};
 
 /// Keeps values and progress near the reader.
@@ -117,6 +119,13 @@ pub struct Valued {
     pub customer: CustomerId,
     /// What the customer is worth.
     pub value: CachedValue,
+}
+
+impl Valued {
+    /// Takes of a committed value what a reader is told first.
+    pub fn of(customer: CustomerId, value: &model::Value) -> Self {
+        Self { customer, value: value.into() }
+    }
 }
 
 /// The runs that readers may see, and since which change.

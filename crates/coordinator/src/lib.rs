@@ -41,8 +41,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{
-    Action, Attempt, AttemptId, ChunkId, ChunkMessage, Forecast, Outlook, Progress, PublishCause, RunId,
-    RunSnapshot, Snapshot, SupervisePolicy, Verdict, forecast, supervise,
+    Action, Attempt, AttemptId, ChunkId, Forecast, Outlook, Progress, PublishCause, RunId, RunSnapshot,
+    Snapshot, SupervisePolicy, Verdict, forecast, supervise,
 };
 use cache::Cache;
 use queue::{Chunks, Outgoing, TraceContext};
@@ -296,11 +296,7 @@ impl<S: Planning + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
 }
 
 fn message(run: &RunSnapshot, due: AttemptId, trace: &TraceContext) -> Outgoing {
-    Outgoing {
-        priority: run.priority,
-        message: ChunkMessage { chunk: due.chunk, attempt_hint: due.attempt },
-        trace: trace.clone(),
-    }
+    Outgoing { priority: run.priority, message: due, trace: trace.clone() }
 }
 
 /// What a coordinator remembers between passes. No run depends on it.

@@ -115,9 +115,8 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
         })?;
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.customer);
-        let cached =
-            |valued: &store::Valued| Valued { customer: valued.customer, value: (&valued.value).into() };
-        let values: Vec<Valued> = page.iter().map(cached).collect();
+        let values: Vec<Valued> =
+            page.iter().map(|valued| Valued::of(valued.customer, &valued.value)).collect();
         cache.put_values(run, &values).await.map_err(|error| Failed::Away(error.to_string()))?;
     }
 }

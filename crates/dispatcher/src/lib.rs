@@ -16,7 +16,7 @@ mod metrics;
 use std::time::Duration;
 
 use batch::{
-    Attempt, ChunkId, ChunkMessage, ChunkRef, CustomerId, PlanError, PlanPolicy, Priority, RunId, WorkSample,
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, PlanError, PlanPolicy, Priority, RunId, WorkSample,
     plan,
 };
 use jiff::Timestamp;
@@ -217,10 +217,7 @@ impl<S: Planning, Q: Chunks> Dispatcher<S, Q> {
             .iter()
             .map(|&chunk| Outgoing {
                 priority: created.priority,
-                message: ChunkMessage {
-                    chunk: ChunkRef { run: created.run, chunk },
-                    attempt_hint: Attempt(0),
-                },
+                message: AttemptId { chunk: ChunkRef { run: created.run, chunk }, attempt: Attempt(0) },
                 trace: trace.clone(),
             })
             .collect();

@@ -1,13 +1,13 @@
 //! The night's work: chunks, in three priorities.
 
-use batch::{ChunkMessage, PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 
 use crate::{Consumer, Delivery, Error, TraceContext};
 
 /// Carries chunks from those who plan to those who work. A clone is another handle to the same connection.
 pub trait Chunks: Clone + Send + Sync + 'static {
     /// What [`consume`](Self::consume) begins.
-    type Consumer: Consumer<Delivery: Delivery<Message = ChunkMessage>>;
+    type Consumer: Consumer<Delivery: Delivery<Message = AttemptId>>;
 
     /// Publishes all of them, and waits until each is confirmed. What is confirmed outlives an outage.
     ///
@@ -38,8 +38,9 @@ pub trait Chunks: Clone + Send + Sync + 'static {
 pub struct Outgoing {
     /// Which queue.
     pub priority: Priority,
-    /// Which chunk.
-    pub message: ChunkMessage,
+    /// Which chunk, and the attempt at it that the sender knew of. That is a hint for logs alone: attempts are counted
+    /// in the store.
+    pub message: AttemptId,
     /// Which trace.
     pub trace: TraceContext,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use batch::ChunkMessage;
+use batch::AttemptId;
 
 use crate::{Error, Malformed, TraceContext};
 
@@ -21,7 +21,7 @@ pub trait DeadLetters {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadMessage {
     /// The message, or what is wrong with it.
-    pub message: Result<ChunkMessage, Malformed>,
+    pub message: Result<AttemptId, Malformed>,
     /// Why it is here: what [`Delivery::dead_letter`](crate::Delivery::dead_letter) was told, or the broker's own
     /// word.
     pub reason: String,

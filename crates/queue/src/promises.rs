@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use batch::{Attempt, ChunkId, ChunkMessage, ChunkRef, PerPriority, Priority, RunId};
+use batch::{Attempt, AttemptId, ChunkId, ChunkRef, PerPriority, Priority, RunId};
 use tokio::time::{Instant, sleep, timeout};
 
 use Priority::{Critical, High, Normal};
@@ -156,7 +156,7 @@ pub async fn a_message_comes_as_it_was_sent_with_its_trace_and_nothing_else<S: S
     let queue = subject.connect().await;
     let mut consumer = consume(&queue, 1).await;
     let mut sent = outgoing(High, i32::MAX);
-    sent.message.attempt_hint = Attempt(3);
+    sent.message.attempt = Attempt(3);
     sent.trace = trace();
     let mut with_more = sent.clone();
     with_more.trace.0.push(("customer".into(), "5".into()));
@@ -666,7 +666,7 @@ pub async fn closing_gives_back_what_was_not_taken_and_leaves_other_clients_alon
 
 fn outgoing(priority: Priority, chunk: i32) -> Outgoing {
     let chunk = ChunkRef { run: RunId(7), chunk: ChunkId(chunk) };
-    let message = ChunkMessage { chunk, attempt_hint: Attempt(0) };
+    let message = AttemptId { chunk, attempt: Attempt(0) };
     Outgoing { priority, message, trace: TraceContext::default() }
 }
 
@@ -685,7 +685,7 @@ fn trace() -> TraceContext {
     ])
 }
 
-fn chunk_of(delivery: &impl Delivery<Message = ChunkMessage>) -> i32 {
+fn chunk_of(delivery: &impl Delivery<Message = AttemptId>) -> i32 {
     delivery.message().expect("a message of ours").chunk.chunk.0
 }
 

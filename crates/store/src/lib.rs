@@ -1,6 +1,7 @@
 //! The truth: runs, chunks, attempts, histories and values.
 //!
-//! A seam. Each role knows the traits that it needs: [`Planning`], [`Attempts`], [`Values`], [`Supervision`].
+//! A seam. Each role knows the traits that it needs: [`Planning`], [`Attempts`], [`Values`], [`Supervision`]; whoever
+//! stands between the store and people knows [`Archive`] and [`ModelVersions`].
 //! [`postgres::Postgres`] is the backend that lasts; [`memory::Memory`] needs no server, and simulations and a night in
 //! one process run on it. `promises` holds what both promise. Whatever the broker or the cache lose, what is here
 //! decides.
@@ -188,4 +189,82 @@ pub trait Supervision: Clone + Send + Sync + 'static {
 
     /// The runs that readers see, the newest first.
     fn visible_runs(&self) -> impl Future<Output = Result<VisibleRuns>> + Send;
+}
+
+/// Runs as people ask about them, and what they decide about one. The side of the commands and of whatever else
+/// answers people.
+pub trait Archive: Clone + Send + Sync + 'static {
+    /// A run as it is recorded.
+    fn run(&self, run: RunId) -> impl Future<Output = Result<Option<RunRecord>>> + Send;
+
+    /// The latest runs, the newest first.
+    fn runs(&self, limit: u32) -> impl Future<Output = Result<Vec<RunRecord>>> + Send;
+
+    /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
+    fn summary(&self, run: RunId, top: u32) -> impl Future<Output = Result<RunSummary>> + Send;
+
+    /// What a finished run holds about a customer.
+    fn explain(&self, run: RunId, customer: CustomerId) -> impl Future<Output = Result<Explained>> + Send;
+
+    /// The customer whom the business knows by this name.
+    fn customer_named(&self, external_id: &str) -> impl Future<Output = Result<Option<CustomerId>>> + Send;
+
+    /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
+    /// needed more than one or is dead, in order.
+    fn troubled_attempts(
+        &self,
+        run: RunId,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(AttemptId, AttemptRecord)>>> + Send;
+
+    /// The dead chunks of the latest runs, with the reason of their last failure.
+    fn dead_chunks(&self, limit: u32) -> impl Future<Output = Result<Vec<DeadChunk>>> + Send;
+
+    /// The planned customers of a run's dead chunks, ascending.
+    fn dead_customers(&self, run: RunId) -> impl Future<Output = Result<Vec<CustomerId>>> + Send;
+
+    /// Puts the dead chunks of a run that is going on back to work, with their failures forgiven. Returns how
+    /// many; the coordinator publishes them.
+    fn redrive(&self, run: RunId) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
+    fn cancel_run(&self, run: RunId) -> impl Future<Output = Result<bool>> + Send;
+}
+
+/// Model versions, which one is in force, and which runs pinned them. The side of the fit, and of people.
+pub trait ModelVersions: Clone + Send + Sync + 'static {
+    /// Stores models as a new model version, and promotes it if that is wanted: both, or neither.
+    fn save_model_version(
+        &self,
+        new: &NewModelVersion,
+        promotion: Option<&NewPromotion>,
+    ) -> impl Future<Output = Result<ModelVersionId>> + Send;
+
+    /// The model versions, the newest first.
+    fn model_versions(&self, limit: u32) -> impl Future<Output = Result<Vec<ModelVersion>>> + Send;
+
+    /// Makes a model version the one that runs pin; `None` if it is already.
+    fn promote(
+        &self,
+        version: ModelVersionId,
+        new: &NewPromotion,
+    ) -> impl Future<Output = Result<Option<Promotion>>> + Send;
+
+    /// Makes the model version that was promoted before the one in force the one that runs pin; `None` if there
+    /// is none.
+    fn roll_back(&self, new: &NewPromotion) -> impl Future<Output = Result<Option<Promotion>>> + Send;
+
+    /// How a model version came into force each time, the latest first.
+    fn promotions_of(
+        &self,
+        version: ModelVersionId,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Promotion>>> + Send;
+
+    /// The latest runs that pinned a model version, the newest first, and how many there are in all.
+    fn runs_pinning(
+        &self,
+        version: ModelVersionId,
+        limit: u32,
+    ) -> impl Future<Output = Result<(Vec<RunRecord>, u64)>> + Send;
 }

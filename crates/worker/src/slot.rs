@@ -25,7 +25,7 @@
 
 use std::sync::Arc;
 
-use batch::{AttemptId, ChunkMessage, Priority};
+use batch::{AttemptId, Priority};
 use cache::Cache;
 use model::Valuer;
 use queue::{Acked, Delivery};
@@ -105,7 +105,7 @@ impl From<store::Error> for Failure {
 
 impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     /// Does what a message asks for, and settles it.
-    pub(crate) async fn take<D: Delivery<Message = ChunkMessage>>(&self, delivery: D) {
+    pub(crate) async fn take<D: Delivery<Message = AttemptId>>(&self, delivery: D) {
         let message = match delivery.message() {
             Ok(message) => *message,
             Err(malformed) => {
@@ -128,7 +128,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
         self.take_chunk(delivery, message).instrument(span).await;
     }
 
-    async fn take_chunk<D: Delivery<Message = ChunkMessage>>(&self, delivery: D, message: ChunkMessage) {
+    async fn take_chunk<D: Delivery<Message = AttemptId>>(&self, delivery: D, message: AttemptId) {
         let Some(holding) = self.held.hold(message.chunk) else {
             return settle(delivery.ack().await, "held");
         };
@@ -174,7 +174,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     }
 
     /// Begins an attempt, however long the store is away; `None` if the grace period was over first.
-    async fn begin(&self, message: ChunkMessage) -> Option<Begin> {
+    async fn begin(&self, message: AttemptId) -> Option<Begin> {
         let mut delays = (self.config.delays)();
         let mut is_repeat = false;
         loop {
@@ -320,11 +320,8 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     /// Puts committed values near the reader, if the cache is well. What is lost costs a query, never a value.
     async fn cache_values(&self, assignment: &Assignment, rows: &ResultRows) {
         let began = Instant::now();
-        let values: Vec<_> = rows
-            .values
-            .iter()
-            .map(|valued| cache::Valued { customer: valued.customer, value: (&valued.value).into() })
-            .collect();
+        let values: Vec<_> =
+            rows.values.iter().map(|valued| cache::Valued::of(valued.customer, &valued.value)).collect();
         if let Err(error) = self.cache.put_values(assignment.attempt.chunk.run, &values).await {
             tracing::debug!(%error, "values not cached");
         }

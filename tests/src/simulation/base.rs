@@ -9,8 +9,8 @@ use model::{
     Parameters, PlanIndex, Rejection, Sbg, Summary, Value, ValueTerms, Valuer,
 };
 use serde_json::json;
-use store::NewModelVersion;
 use store::memory::{Base, Customer, Memory};
+use store::{ModelVersions, NewModelVersion};
 
 use super::night::as_of;
 

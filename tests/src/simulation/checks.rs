@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use batch::{ChunkRef, ChunkState, CustomerId, Outcome, PerPriority, Priority, Progress, RetryPolicy, RunId};
 use queue::{Chunks as _, DeadLetters as _, Memory as Queues};
-use store::Supervision;
 use store::memory::Memory;
+use store::{Archive, Supervision};
 use tokio::time::sleep;
 
 use super::base::Ordered;

@@ -12,7 +12,7 @@ use batch::{CustomerId, Outcome as Ending, Progress, RunId, RunState};
 use cache::{Cache, CachedValue};
 use jiff::Timestamp;
 use store::memory::Memory;
-use store::{RunRecord, Supervision, VisibleRuns};
+use store::{Archive, RunRecord, Supervision, VisibleRuns};
 
 use super::base::Ordered;
 use super::checks::is_behind;

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use batch::{ChunkMessage, PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use queue::memory::{Broker, Faults, Health, MemoryConsumer, MemoryDelivery, OnDeliver, OnPublish, OnSettle};
 use queue::{
     Acked, Chunks, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, TraceContext,
@@ -177,7 +177,7 @@ impl Consumer for RemoteConsumer {
 /// A message that a process holds.
 pub(super) struct RemoteDelivery {
     held: Arc<Mutex<Option<MemoryDelivery>>>,
-    message: Result<ChunkMessage, Malformed>,
+    message: Result<AttemptId, Malformed>,
     priority: Priority,
     redelivered: bool,
     trace: TraceContext,
@@ -197,9 +197,9 @@ impl RemoteDelivery {
 }
 
 impl Delivery for RemoteDelivery {
-    type Message = ChunkMessage;
+    type Message = AttemptId;
 
-    fn message(&self) -> Result<&ChunkMessage, &Malformed> {
+    fn message(&self) -> Result<&AttemptId, &Malformed> {
         self.message.as_ref()
     }
 

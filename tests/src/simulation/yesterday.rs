@@ -1,7 +1,7 @@
 //! A night always has one before it: a run over everybody that was finished when it begins.
 
 use batch::{Attempt, ChunkId, ChunkRef, CustomerId, PlanPolicy, Priority, RunId, WorkSample, plan};
-use cache::{Cache, CachedValue};
+use cache::Cache;
 use model::ValueTerms;
 use store::memory::{Base, Memory};
 use store::{
@@ -67,9 +67,10 @@ fn rows(base: &Customers, ordered: &Ordered, assignment: &Assignment) -> ResultR
 
 /// Has the cache know of it, as the night before would have left it.
 pub(super) async fn tell(store: &Memory, cache: &cache::Memory, run: RunId, ordered: &Ordered) {
-    let values = ordered.customers.iter().filter_map(|(&customer, outcome)| {
-        Some(cache::Valued { customer, value: CachedValue::from(outcome.as_ref().ok()?) })
-    });
+    let values = ordered
+        .customers
+        .iter()
+        .filter_map(|(&customer, outcome)| Some(cache::Valued::of(customer, outcome.as_ref().ok()?)));
     let values: Vec<cache::Valued> = values.collect();
     cache.put_values(run, &values).await.expect("the cache itself is never away");
     let visible = store.visible_runs().await.expect(THERE);

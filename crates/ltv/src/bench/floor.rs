@@ -9,8 +9,8 @@ use batch::RunId;
 use cache::Valued;
 use cache::floor::{EncodedChunk, FloorLane as CacheLane, encode_chunk};
 use model::{Observation, Valuer};
-use store::Values;
 use store::postgres::{FloorChunk, Postgres};
+use store::{Archive, Values};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -33,11 +33,8 @@ impl Floor {
         let chunks = chunks
             .into_iter()
             .map(|chunk| {
-                let values: Vec<Valued> = chunk
-                    .values
-                    .iter()
-                    .map(|valued| Valued { customer: valued.customer, value: (&valued.value).into() })
-                    .collect();
+                let values: Vec<Valued> =
+                    chunk.values.iter().map(|valued| Valued::of(valued.customer, &valued.value)).collect();
                 let encoded = encode_chunk("floor", run, &values);
                 (chunk, encoded)
             })

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use model::ValueTerms;
 use serde::Serialize;
 use store::postgres::{Postgres, SourceSize};
-use store::{NewModelVersion, NewPromotion, Planning, Selection};
+use store::{ModelVersions, NewModelVersion, NewPromotion, Planning, Selection};
 
 use crate::cli::{BenchNightArgs, SeasonChoice};
 use crate::config;

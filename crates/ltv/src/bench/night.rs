@@ -7,8 +7,8 @@ use anyhow::Context;
 use batch::{PlanPolicy, Priority, RunId, RunState};
 use dispatcher::{Dispatcher, Order};
 use queue::{Connection as _, RabbitMq};
-use store::Selection;
 use store::postgres::Postgres;
+use store::{Archive, Selection};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 

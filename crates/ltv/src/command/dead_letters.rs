@@ -7,7 +7,7 @@ use batch::{PlanPolicy, Priority, RunState};
 use dispatcher::{Dispatcher, Order};
 use queue::{Connection as _, DeadLetters as _};
 use serde_json::json;
-use store::Selection;
+use store::{Archive, Selection};
 
 use crate::cli::{DeadLettersArgs, DiscardArgs, RedriveArgs};
 use crate::output::{count, table};

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
         tell(&dispatched);
     }
     if args.wait {
-        runs::follow(&store, async |run| store.run(run).await, dispatched.run, args.json).await?;
+        runs::follow(&store, dispatched.run, args.json).await?;
     }
     if args.json {
         println!("{}", document(&dispatched));

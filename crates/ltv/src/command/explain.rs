@@ -4,14 +4,13 @@ use anyhow::{Context, bail};
 use batch::CustomerId;
 use model::{Account, Between, Contract, Horizons, Models, Observation, PlanIndex, Summary, Value, Valuer};
 use serde_json::{Value as Json, json};
-use store::postgres::{Explained, Postgres};
-use store::{ModelVersion, RunRecord, Valued};
+use store::{Archive, Explained, ModelVersion, RunRecord, Valued};
 
 use super::runs::{meaning, model_document};
 use crate::output::{count, money, table};
 
 pub(crate) async fn explain(
-    store: &Postgres,
+    store: &impl Archive,
     run: &RunRecord,
     model: &ModelVersion,
     customer: &str,

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use store::{NewModelVersion, NewPromotion, Planning, Selection};
+use store::{ModelVersions, NewModelVersion, NewPromotion, Planning, Selection};
 
 use super::fit_guard::Before;
 use super::{fit_file, fit_report};

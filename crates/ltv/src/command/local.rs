@@ -12,7 +12,7 @@ use batch::{AttemptId, Outcome, Progress};
 use jiff::Timestamp;
 use model::Currency;
 use serde_json::{Value as Json, json};
-use store::{AttemptRecord, NewModelVersion, Values};
+use store::{Archive, AttemptRecord, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 

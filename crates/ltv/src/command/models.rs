@@ -2,8 +2,9 @@
 
 use anyhow::{Context, bail};
 use serde_json::{Value as Json, json};
-use store::postgres::Postgres;
-use store::{ModelVersion, ModelVersionId, NewPromotion, Planning, Promotion, PromotionKind, Values};
+use store::{
+    ModelVersion, ModelVersionId, ModelVersions, NewPromotion, Planning, Promotion, PromotionKind, Values,
+};
 
 use super::runs::{self, model_document};
 use crate::cli::{ChoiceArgs, ListArgs, ModelShowArgs, PromoteArgs};
@@ -112,7 +113,7 @@ pub(crate) async fn roll_back(args: ChoiceArgs) -> anyhow::Result<()> {
 
 const NO_MODEL: &str = "there is no model version yet: `ltv fit` makes one";
 
-async fn existing(store: &Postgres, version: ModelVersionId) -> anyhow::Result<ModelVersion> {
+async fn existing(store: &impl Values, version: ModelVersionId) -> anyhow::Result<ModelVersion> {
     let found = store.model_version(version).await?;
     found.with_context(|| {
         format!("there is no model version {version}: `ltv models list` lists those there are")

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use model::Rejection;
 use serde_json::{Value as Json, json};
 use store::{
-    AttemptRecord, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue, TopCustomer, Values,
+    Archive, AttemptRecord, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue, TopCustomer, Values,
 };
 use tokio::time::sleep;
 
@@ -76,7 +76,7 @@ pub(crate) async fn watch(args: &WatchArgs) -> anyhow::Result<()> {
         Some(run) => run,
         None => store.runs(1).await?.first().context("there are no runs yet")?.run,
     };
-    follow(&store, async |run| store.run(run).await, run, false).await
+    follow(&store, run, false).await
 }
 
 pub(crate) async fn cancel(args: &RunArgs) -> anyhow::Result<()> {
@@ -98,16 +98,15 @@ pub(crate) fn listing(runs: &[RunRecord], now: Timestamp) -> String {
     table(&heads, &[1, 2, 3, 4], &rows)
 }
 
-/// Follows a run of a store until it is over, and fails unless it is finished; `look` asks the store for the run.
+/// Follows a run of a store until it is over, and fails unless it is finished.
 pub(crate) async fn follow(
-    store: &impl Planning,
-    look: impl AsyncFn(RunId) -> store::Result<Option<RunRecord>>,
+    store: &(impl Planning + Archive),
     run: RunId,
     is_quiet: bool,
 ) -> anyhow::Result<()> {
     let mut bar = (!is_quiet).then(RunBar::new);
     let record = loop {
-        let record = match look(run).await {
+        let record = match store.run(run).await {
             Ok(record) => record.with_context(|| format!("there is no run {run}"))?,
             // The run goes on without us; so do we when the store is back.
             Err(error) if error.is_transient() => {
@@ -120,7 +119,7 @@ pub(crate) async fn follow(
         if record.state.is_over() {
             break record;
         }
-        if let (Some(bar), Ok(now)) = (&mut bar, Planning::now(store).await) {
+        if let (Some(bar), Ok(now)) = (&mut bar, store.now().await) {
             let seen = forecast(&record.progress, record.planned_at, record.deadline_at, now);
             let elapsed = now.duration_since(record.planned_at).unsigned_abs();
             bar.show(&record.progress, &seen, now, elapsed);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use batch::{CustomerId, PlanPolicy, Priority, Progress, RetryPolicy, RunId, SupervisePolicy};
-use cache::{Cache, CachedValue, Valued, VisibleRuns};
+use batch::{PlanPolicy, Priority, RetryPolicy, RunId, SupervisePolicy};
 use coordinator::{Coordinator, CoordinatorConfig, Unfinishable};
 use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
@@ -14,7 +13,7 @@ use model::ValueTerms;
 use queue::memory::Broker;
 use resilience::Delays;
 use store::memory::{Accounts, Memory};
-use store::{ModelVersionId, NewModelVersion, Selection};
+use store::{ModelVersionId, ModelVersions, NewModelVersion, Selection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
@@ -59,13 +58,14 @@ impl Night {
         let worker = Worker {
             store: store.clone(),
             queue: broker.connect(),
-            cache: Forgetful,
+            // Nobody here reads nearer than the store: a second copy of every value would be all that a cache had to give.
+            cache: cache::Nothing,
             config: worker_config(threads),
         };
         let coordinator = Coordinator {
             store: store.clone(),
             queue: broker.connect(),
-            cache: Forgetful,
+            cache: cache::Nothing,
             config: coordinator_config(unfinishable),
         };
         let mut worker = tokio::spawn(worker.run(over.clone().cancelled_owned()));
@@ -78,7 +78,6 @@ impl Night {
             trace_context: telemetry::inject_current,
         };
         let run = dispatcher.dispatch(&order(as_of, deadline, model_version, terms)).await?.run;
-        let look = async |run| store.run(run).await;
         tokio::select! {
             biased;
             () = stop.cancelled() => bail!(STOPPED),
@@ -92,47 +91,12 @@ impl Night {
                 Err(panic) => anyhow!(panic).context("the coordinator panicked"),
             }),
             Some(reason) = never.recv() => return Err(reason),
-            followed = runs::follow(&store, look, run, is_quiet) => followed?,
+            followed = runs::follow(&store, run, is_quiet) => followed?,
         }
         over.cancel();
         worker.await??;
         coordinator.await?;
         Ok((store, run))
-    }
-}
-
-/// A cache that forgets at once, as any may: nobody here reads nearer than the store, and a second copy of every value
-/// would be all that it has to give.
-#[derive(Clone, Debug)]
-struct Forgetful;
-
-impl Cache for Forgetful {
-    async fn put_values(&self, _: RunId, _: &[Valued]) -> Result<(), cache::Error> {
-        Ok(())
-    }
-
-    async fn put_visible(&self, _: &VisibleRuns) -> Result<bool, cache::Error> {
-        Ok(true)
-    }
-
-    async fn visible(&self) -> Result<Option<VisibleRuns>, cache::Error> {
-        Ok(None)
-    }
-
-    async fn value(&self, _: CustomerId) -> Result<Option<(RunId, CachedValue)>, cache::Error> {
-        Ok(None)
-    }
-
-    async fn put_progress(&self, _: RunId, _: &Progress) -> Result<(), cache::Error> {
-        Ok(())
-    }
-
-    async fn progress(&self, _: RunId) -> Result<Option<Progress>, cache::Error> {
-        Ok(None)
-    }
-
-    async fn check(&self) -> Result<(), cache::Error> {
-        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use model::{Account, Between, Confidence, Contract, Horizons, Models, Payback, V
 use rayon::prelude::*;
 use serde_json::Value as Json;
 use store::memory::{Base, Memory};
-use store::{Supervision, Valued};
+use store::{Archive, Supervision, Valued};
 use tokio_util::sync::CancellationToken;
 
 use super::night::STOPPED;

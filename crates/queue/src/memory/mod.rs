@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::{ChunkMessage, PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -243,7 +243,7 @@ impl Consumer for MemoryConsumer {
                 metrics::delivered(priority);
                 return Some(MemoryDelivery {
                     queue: self.queue.clone(),
-                    message: ChunkMessage::decode(&message.body),
+                    message: AttemptId::decode(&message.body),
                     priority,
                     is_redelivered: message.returns > 0,
                     trace: message.trace,
@@ -273,7 +273,7 @@ impl Drop for MemoryConsumer {
 #[derive(Debug)]
 pub struct MemoryDelivery {
     queue: Memory,
-    message: Result<ChunkMessage, Malformed>,
+    message: Result<AttemptId, Malformed>,
     priority: Priority,
     is_redelivered: bool,
     trace: TraceContext,
@@ -296,9 +296,9 @@ impl MemoryDelivery {
 }
 
 impl Delivery for MemoryDelivery {
-    type Message = ChunkMessage;
+    type Message = AttemptId;
 
-    fn message(&self) -> Result<&ChunkMessage, &Malformed> {
+    fn message(&self) -> Result<&AttemptId, &Malformed> {
         self.message.as_ref()
     }
 

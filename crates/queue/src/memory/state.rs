@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{ChunkMessage, PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -188,7 +188,7 @@ impl State {
             OnPublish::Duplicate => self.dead_letters.extend([letter.clone(), letter]),
             OnPublish::Overtake => self.dead_letters.push_front(letter),
             OnPublish::Garble(body) => {
-                letter.message = ChunkMessage::decode(&body);
+                letter.message = AttemptId::decode(&body);
                 self.dead_letters.push_back(letter);
             }
         }
@@ -427,7 +427,7 @@ impl State {
             self.queues[priority].push_front(message);
         } else {
             self.dead_letters.push_back(DeadMessage {
-                message: ChunkMessage::decode(&message.body),
+                message: AttemptId::decode(&message.body),
                 reason: "delivery_limit".into(),
                 origin: Some(queue_name(priority)),
                 trace: message.trace,

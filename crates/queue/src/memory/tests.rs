@@ -272,7 +272,7 @@ async fn the_messages_of_one_priority_keep_their_order_and_consumers_take_turns(
     for _ in 0..2 {
         held.extend([first.next().await.unwrap(), second.next().await.unwrap()]);
     }
-    let messages: Vec<ChunkMessage> = held.iter().map(|delivery| *delivery.message().unwrap()).collect();
+    let messages: Vec<AttemptId> = held.iter().map(|delivery| *delivery.message().unwrap()).collect();
     assert_eq!(messages, [1, 2, 3, 4].map(|chunk| outgoing(chunk).message));
     broker.cut();
     drop((first, second));
@@ -390,7 +390,7 @@ impl Faults for Script {
 
 fn outgoing(chunk: i32) -> Outgoing {
     let chunk = ChunkRef { run: RunId(7), chunk: ChunkId(chunk) };
-    let message = ChunkMessage { chunk, attempt_hint: Attempt(0) };
+    let message = AttemptId { chunk, attempt: Attempt(0) };
     Outgoing { priority: Normal, message, trace: TraceContext::default() }
 }
 

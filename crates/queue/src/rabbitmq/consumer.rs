@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::{ChunkMessage, PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
@@ -94,9 +94,9 @@ impl RabbitMqConsumer {
 }
 
 impl Consumer for RabbitMqConsumer {
-    type Delivery = RabbitMqDelivery<ChunkMessage>;
+    type Delivery = RabbitMqDelivery<AttemptId>;
 
-    async fn next(&mut self) -> Option<RabbitMqDelivery<ChunkMessage>> {
+    async fn next(&mut self) -> Option<RabbitMqDelivery<AttemptId>> {
         self.inbox.take().await
     }
 
@@ -162,7 +162,7 @@ struct Inbox {
 
 #[derive(Debug)]
 struct InboxState {
-    waiting: PerPriority<VecDeque<RabbitMqDelivery<ChunkMessage>>>,
+    waiting: PerPriority<VecDeque<RabbitMqDelivery<AttemptId>>>,
     is_closed: bool,
 }
 
@@ -174,14 +174,14 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    fn put(&self, delivery: RabbitMqDelivery<ChunkMessage>) {
+    fn put(&self, delivery: RabbitMqDelivery<AttemptId>) {
         let priority = delivery.priority();
         self.lock().waiting[priority].push_back(delivery);
         self.arrived.notify_one();
     }
 
     /// Takes the most urgent one. Nothing is awaited between taking it and returning it.
-    async fn take(&self) -> Option<RabbitMqDelivery<ChunkMessage>> {
+    async fn take(&self) -> Option<RabbitMqDelivery<AttemptId>> {
         loop {
             {
                 let mut state = self.lock();

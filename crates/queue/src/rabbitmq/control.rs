@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use batch::{ChunkMessage, PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use futures_util::future::join_all;
 use lapin::options::{BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
@@ -114,7 +114,7 @@ impl Control {
 
 fn dead_message(body: &[u8], properties: &BasicProperties) -> DeadMessage {
     DeadMessage {
-        message: ChunkMessage::decode(body),
+        message: AttemptId::decode(body),
         // What the broker put here itself carries its own headers.
         reason: header(properties, REASON)
             .or_else(|| header(properties, "x-first-death-reason"))

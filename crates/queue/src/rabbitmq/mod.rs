@@ -283,7 +283,7 @@ fn frame(outgoing: &Outgoing) -> Frame {
     let Outgoing { priority, message, trace } = outgoing;
     let batch::ChunkRef { run, chunk } = message.chunk;
     // Names it for people who look into a queue; duplicates are the store's to recognise.
-    let id = format!("{run}/{chunk}/{}", message.attempt_hint);
+    let id = format!("{run}/{chunk}/{}", message.attempt);
     Frame {
         what: format!("publish {}", message.name()),
         target: Target::Queue(*priority),
@@ -353,7 +353,7 @@ mod tests {
         let chunk = batch::ChunkRef { run: batch::RunId(1), chunk: batch::ChunkId(1) };
         Outgoing {
             priority: Priority::Normal,
-            message: batch::ChunkMessage { chunk, attempt_hint: batch::Attempt(0) },
+            message: batch::AttemptId { chunk, attempt: batch::Attempt(0) },
             trace: crate::TraceContext::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! A chunk to be worked on, version 1: `{"v":1,"run":7,"chunk":118,"attempt":0}`.
 
-use batch::{Attempt, ChunkId, ChunkMessage, ChunkRef, RunId};
+use batch::{Attempt, AttemptId, ChunkId, ChunkRef, RunId};
 use serde::{Deserialize, Serialize};
 
 use super::{Malformed, Message, malformed, require};
@@ -22,14 +22,10 @@ struct Version {
     v: u64,
 }
 
-impl Message for ChunkMessage {
+impl Message for AttemptId {
     fn encode(&self) -> Vec<u8> {
-        let wire = Wire {
-            v: VERSION,
-            run: self.chunk.run.0,
-            chunk: self.chunk.chunk.0,
-            attempt: self.attempt_hint.0,
-        };
+        let wire =
+            Wire { v: VERSION, run: self.chunk.run.0, chunk: self.chunk.chunk.0, attempt: self.attempt.0 };
         serde_json::to_vec(&wire).expect("four numbers can always be written as JSON")
     }
 
@@ -45,7 +41,7 @@ impl Message for ChunkMessage {
 
         Ok(Self {
             chunk: ChunkRef { run: RunId(wire.run), chunk: ChunkId(wire.chunk) },
-            attempt_hint: Attempt(wire.attempt),
+            attempt: Attempt(wire.attempt),
         })
     }
 
@@ -60,31 +56,31 @@ mod tests {
 
     use super::*;
 
-    const MESSAGE: ChunkMessage =
-        ChunkMessage { chunk: ChunkRef { run: RunId(7), chunk: ChunkId(118) }, attempt_hint: Attempt(2) };
+    const MESSAGE: AttemptId =
+        AttemptId { chunk: ChunkRef { run: RunId(7), chunk: ChunkId(118) }, attempt: Attempt(2) };
 
     #[test]
     fn a_message_is_written_as_documented_and_read_back() {
         let body = MESSAGE.encode();
 
         assert_eq!(std::str::from_utf8(&body), Ok(r#"{"v":1,"run":7,"chunk":118,"attempt":2}"#));
-        assert_eq!(ChunkMessage::decode(&body), Ok(MESSAGE));
+        assert_eq!(AttemptId::decode(&body), Ok(MESSAGE));
     }
 
     #[test]
     fn the_largest_numbers_survive() {
-        let largest = ChunkMessage {
+        let largest = AttemptId {
             chunk: ChunkRef { run: RunId(i64::MAX), chunk: ChunkId(i32::MAX) },
-            attempt_hint: Attempt(i32::MAX),
+            attempt: Attempt(i32::MAX),
         };
 
-        assert_eq!(ChunkMessage::decode(&largest.encode()), Ok(largest));
+        assert_eq!(AttemptId::decode(&largest.encode()), Ok(largest));
     }
 
     #[test]
     fn what_is_not_exactly_a_message_is_malformed_and_the_reason_names_the_place() {
         let check = |body: &str, expected: &str| {
-            let reason = ChunkMessage::decode(body.as_bytes()).unwrap_err().reason;
+            let reason = AttemptId::decode(body.as_bytes()).unwrap_err().reason;
             assert!(reason.contains(expected), "{body}: {reason}");
         };
 
@@ -108,15 +104,15 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_are_malformed() {
-        assert!(ChunkMessage::decode(&[0xff, 0x00, 0xfe]).is_err());
-        assert!(ChunkMessage::decode(b"{\"v\":1,\"\xff\":1}").is_err());
+        assert!(AttemptId::decode(&[0xff, 0x00, 0xfe]).is_err());
+        assert!(AttemptId::decode(b"{\"v\":1,\"\xff\":1}").is_err());
     }
 
     #[test]
     fn a_reason_stays_short_and_keeps_its_place_whatever_the_message_holds() {
         let body = format!(r#"{{"v":1,"run":"{}"}}"#, "ä".repeat(10_000));
 
-        let reason = ChunkMessage::decode(body.as_bytes()).unwrap_err().reason;
+        let reason = AttemptId::decode(body.as_bytes()).unwrap_err().reason;
 
         assert!(reason.len() < 500, "{} bytes", reason.len());
         assert!(reason.contains("line 1 column"), "{reason}");
@@ -124,11 +120,11 @@ mod tests {
 
     /// What is read is a message that can be sent, and what is not says why in a few words.
     fn is_read_or_refused(body: &[u8]) -> Result<(), TestCaseError> {
-        match ChunkMessage::decode(body) {
+        match AttemptId::decode(body) {
             Ok(message) => {
                 prop_assert!(message.chunk.run.0 >= 1 && message.chunk.chunk.0 >= 1);
-                prop_assert!(message.attempt_hint.0 >= 0);
-                prop_assert_eq!(ChunkMessage::decode(&message.encode()), Ok(message));
+                prop_assert!(message.attempt.0 >= 0);
+                prop_assert_eq!(AttemptId::decode(&message.encode()), Ok(message));
             }
             Err(malformed) => prop_assert!(malformed.reason.len() < 1_000, "{}", malformed.reason),
         }
@@ -139,9 +135,9 @@ mod tests {
         #[test]
         fn every_message_comes_back(run in 1..=i64::MAX, chunk in 1..=i32::MAX, attempt in 0..=i32::MAX) {
             let chunk = ChunkRef { run: RunId(run), chunk: ChunkId(chunk) };
-            let message = ChunkMessage { chunk, attempt_hint: Attempt(attempt) };
+            let message = AttemptId { chunk, attempt: Attempt(attempt) };
 
-            prop_assert_eq!(ChunkMessage::decode(&message.encode()), Ok(message));
+            prop_assert_eq!(AttemptId::decode(&message.encode()), Ok(message));
         }
 
         #[test]
@@ -172,7 +168,7 @@ mod tests {
         fn a_message_that_breaks_off_is_malformed(kept: prop::sample::Index) {
             let body = MESSAGE.encode();
 
-            prop_assert!(ChunkMessage::decode(&body[..kept.index(body.len())]).is_err());
+            prop_assert!(AttemptId::decode(&body[..kept.index(body.len())]).is_err());
         }
     }
 
@@ -181,7 +177,7 @@ mod tests {
         for (open, field) in [("[", ""), ("{\"v\":", ""), ("[", "{\"v\":1,\"x\":")] {
             let body = format!("{field}{}", open.repeat(100_000));
 
-            assert!(ChunkMessage::decode(body.as_bytes()).is_err(), "{field}{open}");
+            assert!(AttemptId::decode(body.as_bytes()).is_err(), "{field}{open}");
         }
     }
 }

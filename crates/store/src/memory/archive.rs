@@ -12,18 +12,16 @@ use super::packed::Packed;
 use super::rows::{Chunk, Run};
 use super::values::{after, valued};
 use super::{Base, Customer, Memory};
-use crate::Result;
 use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 use crate::record::{AttemptRecord, RunRecord};
+use crate::{Archive, Result};
 
-impl Memory {
-    /// A run as it is recorded.
-    pub async fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
+impl Archive for Memory {
+    async fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
         self.call(|rows, _| Ok(rows.run(run).map(|row| rows.run_record(run, row)))).await
     }
 
-    /// The latest runs, the newest first.
-    pub async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
+    async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
         self.call(|rows, _| {
             let latest = rows.runs().rev().take(limit as usize);
             Ok(latest.map(|(id, run)| rows.run_record(id, run)).collect())
@@ -31,8 +29,7 @@ impl Memory {
         .await
     }
 
-    /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
-    pub async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
+    async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
         self.call(|rows, _| {
             let empty = RunSummary { segments: Vec::new(), top: Vec::new(), rejections: Vec::new() };
             Ok(rows.run(run).map_or(empty, |run| summary(self.base(), run, top as usize)))
@@ -40,8 +37,7 @@ impl Memory {
         .await
     }
 
-    /// What a finished run holds about a customer.
-    pub async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
+    async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
         self.call(|rows, _| {
             let Some(run) = rows.run(run) else { return Ok(Explained::Absent) };
             let before = CustomerId(customer.0.saturating_sub(1));
@@ -57,20 +53,77 @@ impl Memory {
         .await
     }
 
-    /// The customer whom the business knows by this name.
-    pub async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
+    async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
         self.call(|_, _| Ok(self.base().named(external_id))).await
     }
 
-    /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
-    /// needed more than one or is dead, in order.
-    pub async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {
+    async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {
         self.story(run, limit, |chunk| {
             chunk.attempts.iter().any(|row| row.outcome.is_some_and(|outcome| outcome != Outcome::Done))
         })
         .await
     }
 
+    async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
+        self.call(|rows, _| {
+            let dead = rows.runs().rev().flat_map(|(id, run)| {
+                let dead = run.chunks().filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead);
+                dead.map(move |(chunk_id, chunk)| {
+                    dead_chunk(ChunkRef { run: id, chunk: chunk_id }, run, chunk)
+                })
+            });
+            Ok(dead.take(limit as usize).collect())
+        })
+        .await
+    }
+
+    async fn dead_customers(&self, run: RunId) -> Result<Vec<CustomerId>> {
+        self.call(|rows, _| {
+            let chunks = rows.run(run).into_iter().flat_map(Run::chunks);
+            let dead = chunks.filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead);
+            let mut customers: Vec<CustomerId> = dead.flat_map(|(_, chunk)| chunk.members()).collect();
+            customers.sort_unstable();
+            Ok(customers)
+        })
+        .await
+    }
+
+    async fn redrive(&self, run: RunId) -> Result<u64> {
+        self.call(|rows, now| {
+            let chunks: Vec<ChunkId> =
+                rows.run(run).into_iter().flat_map(Run::chunks).map(|(chunk, _)| chunk).collect();
+            let mut redriven = 0;
+            for chunk in chunks {
+                if let Ok(chunk) = rows.take(ChunkRef { run, chunk }, ChunkEvent::Redriven, now, None) {
+                    forgive(chunk);
+                    redriven += 1;
+                }
+            }
+            Ok(redriven)
+        })
+        .await
+    }
+
+    async fn cancel_run(&self, run: RunId) -> Result<bool> {
+        self.call(|rows, now| {
+            let Some(row) = rows.run_mut(run) else { return Ok(false) };
+            let Ok(state) = row.state.after(RunEvent::Cancelled) else { return Ok(false) };
+            (row.state, row.finished_at) = (state, Some(now));
+            row.values = Vec::new();
+            row.accounts = BTreeMap::new();
+            if let Some(night) = row.night.take() {
+                let renamed = format!("{night} (cancelled run {run})");
+                row.night = Some(renamed.clone());
+                rows.nights.remove(&night);
+                rows.nights.insert(renamed, run);
+            }
+            Ok(true)
+        })
+        .await
+    }
+}
+
+impl Memory {
     /// The whole story of a run: every attempt of each chunk, in order.
     pub async fn attempts(&self, run: RunId) -> Result<Vec<(AttemptId, AttemptRecord)>> {
         self.story(run, u32::MAX, |_| true).await
@@ -129,69 +182,6 @@ impl Memory {
         self.call(|rows, _| {
             let rejected = rows.run(run).into_iter().flat_map(|run| &run.rejections);
             Ok(rejected.map(|(customer, (_, reason))| (*customer, *reason)).collect())
-        })
-        .await
-    }
-
-    /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
-    pub async fn cancel_run(&self, run: RunId) -> Result<bool> {
-        self.call(|rows, now| {
-            let Some(row) = rows.run_mut(run) else { return Ok(false) };
-            let Ok(state) = row.state.after(RunEvent::Cancelled) else { return Ok(false) };
-            (row.state, row.finished_at) = (state, Some(now));
-            row.values = Vec::new();
-            row.accounts = BTreeMap::new();
-            if let Some(night) = row.night.take() {
-                let renamed = format!("{night} (cancelled run {run})");
-                row.night = Some(renamed.clone());
-                rows.nights.remove(&night);
-                rows.nights.insert(renamed, run);
-            }
-            Ok(true)
-        })
-        .await
-    }
-
-    /// The dead chunks of the latest runs, with the reason of their last failure.
-    pub async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
-        self.call(|rows, _| {
-            let dead = rows.runs().rev().flat_map(|(id, run)| {
-                let dead = run.chunks().filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead);
-                dead.map(move |(chunk_id, chunk)| {
-                    dead_chunk(ChunkRef { run: id, chunk: chunk_id }, run, chunk)
-                })
-            });
-            Ok(dead.take(limit as usize).collect())
-        })
-        .await
-    }
-
-    /// The planned customers of a run's dead chunks, ascending.
-    pub async fn dead_customers(&self, run: RunId) -> Result<Vec<CustomerId>> {
-        self.call(|rows, _| {
-            let chunks = rows.run(run).into_iter().flat_map(Run::chunks);
-            let dead = chunks.filter(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead);
-            let mut customers: Vec<CustomerId> = dead.flat_map(|(_, chunk)| chunk.members()).collect();
-            customers.sort_unstable();
-            Ok(customers)
-        })
-        .await
-    }
-
-    /// Puts the dead chunks of a run that is going on back to work, with their failures forgiven. Returns how
-    /// many; the coordinator publishes them.
-    pub async fn redrive(&self, run: RunId) -> Result<u64> {
-        self.call(|rows, now| {
-            let chunks: Vec<ChunkId> =
-                rows.run(run).into_iter().flat_map(Run::chunks).map(|(chunk, _)| chunk).collect();
-            let mut redriven = 0;
-            for chunk in chunks {
-                if let Ok(chunk) = rows.take(ChunkRef { run, chunk }, ChunkEvent::Redriven, now, None) {
-                    forgive(chunk);
-                    redriven += 1;
-                }
-            }
-            Ok(redriven)
         })
         .await
     }

@@ -5,17 +5,16 @@ use jiff::Timestamp;
 
 use super::rows::{PromotionRow, Rows};
 use super::{Memory, invalid};
-use crate::Result;
 use crate::record::{
     ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, Promotion, PromotionKind, RunRecord,
 };
+use crate::{ModelVersions, Result};
 
 /// Who promotes unless somebody is named: there is no user of a database here.
 const NOBODY_NAMED: &str = "memory";
 
-impl Memory {
-    /// Stores parameters as a new model version, and promotes it if that is wanted: both, or neither.
-    pub async fn save_model_version(
+impl ModelVersions for Memory {
+    async fn save_model_version(
         &self,
         new: &NewModelVersion,
         promotion: Option<&NewPromotion>,
@@ -40,14 +39,12 @@ impl Memory {
         .await
     }
 
-    /// The model versions, the newest first.
-    pub async fn model_versions(&self, limit: u32) -> Result<Vec<ModelVersion>> {
+    async fn model_versions(&self, limit: u32) -> Result<Vec<ModelVersion>> {
         self.call(|rows, _| Ok(rows.model_versions.iter().rev().take(limit as usize).cloned().collect()))
             .await
     }
 
-    /// Makes a model version the one that runs pin; `None` if it is already.
-    pub async fn promote(&self, version: ModelVersionId, new: &NewPromotion) -> Result<Option<Promotion>> {
+    async fn promote(&self, version: ModelVersionId, new: &NewPromotion) -> Result<Option<Promotion>> {
         self.call(|rows, now| {
             if rows.model_version(version).is_none() {
                 return Err(invalid(
@@ -60,9 +57,7 @@ impl Memory {
         .await
     }
 
-    /// Makes the model version that was promoted before the one in force the one that runs pin; `None` if there
-    /// is none.
-    pub async fn roll_back(&self, new: &NewPromotion) -> Result<Option<Promotion>> {
+    async fn roll_back(&self, new: &NewPromotion) -> Result<Option<Promotion>> {
         self.call(|rows, now| {
             let Some(earlier) = rows.promotions.last().and_then(|row| row.rolls_back_to) else {
                 return Ok(None);
@@ -74,8 +69,7 @@ impl Memory {
         .await
     }
 
-    /// How a model version came into force each time, the latest first.
-    pub async fn promotions_of(&self, version: ModelVersionId, limit: u32) -> Result<Vec<Promotion>> {
+    async fn promotions_of(&self, version: ModelVersionId, limit: u32) -> Result<Vec<Promotion>> {
         self.call(|rows, _| {
             let of_it = rows.promotions.iter().rev().map(|row| &row.promotion);
             let of_it = of_it.filter(|promotion| promotion.version == version);
@@ -84,8 +78,7 @@ impl Memory {
         .await
     }
 
-    /// The latest runs that pinned a model version, the newest first, and how many there are in all.
-    pub async fn runs_pinning(&self, version: ModelVersionId, limit: u32) -> Result<(Vec<RunRecord>, u64)> {
+    async fn runs_pinning(&self, version: ModelVersionId, limit: u32) -> Result<(Vec<RunRecord>, u64)> {
         self.call(|rows, _| {
             let pinning = || rows.runs().rev().filter(|(_, run)| run.model_version == version);
             let latest = pinning().take(limit as usize).map(|(id, run)| rows.run_record(id, run));

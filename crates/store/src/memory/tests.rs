@@ -64,7 +64,8 @@ mod broken {
     use super::*;
     use crate::promises::as_of;
     use crate::{
-        Attempts, Begin, CommitOutcome, NewModelVersion, NewRun, Rejected, ResultRows, Selection, Supervision,
+        Archive, Attempts, Begin, CommitOutcome, ModelVersions, NewModelVersion, NewRun, Rejected,
+        ResultRows, Selection, Supervision,
     };
 
     const LEASE: Duration = Duration::from_secs(20);

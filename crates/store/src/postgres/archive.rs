@@ -10,13 +10,12 @@ use super::row::{get, json, word, word_if_any};
 use super::supervision::{end_writers, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
-use crate::Result;
 use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 use crate::record::{AttemptRecord, ModelVersionId, RunRecord};
+use crate::{Archive, Result};
 
-impl Postgres {
-    /// A run as it is recorded.
-    pub async fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
+impl Archive for Postgres {
+    async fn run(&self, run: RunId) -> Result<Option<RunRecord>> {
         const FIND: &str = "select * from fleet.runs where run_id = $1";
         self.short("read a run", async |client| {
             let Some(row) = client.query_opt(FIND, &[&run.0]).await? else { return Ok(None) };
@@ -25,8 +24,7 @@ impl Postgres {
         .await
     }
 
-    /// The latest runs, the newest first.
-    pub async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
+    async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
         const LIST: &str = "select * from fleet.runs order by run_id desc limit $1";
         self.short("list runs", async |client| {
             let mut runs = Vec::new();
@@ -39,8 +37,7 @@ impl Postgres {
         .await
     }
 
-    /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
-    pub async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
+    async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
         const SEGMENTS: &str = "
             select c.segment::text, count(*) as customers, sum(v.value_minor)::bigint as value_minor,
                    coalesce(sum(v.contract_12_minor), 0)::bigint as contract_minor,
@@ -72,8 +69,7 @@ impl Postgres {
         .await
     }
 
-    /// What a finished run holds about a customer.
-    pub async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
+    async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
         const REJECTION: &str = "select reason from fleet.rejections where run_id = $1 and customer_id = $2";
         let value = format!("where run_id = {run} and customer_id = {customer}");
         self.short("explain a value", async |client| {
@@ -88,8 +84,7 @@ impl Postgres {
         .await
     }
 
-    /// The customer whom the business knows by this name.
-    pub async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
+    async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
         const FIND: &str = "select customer_id::bigint from source.customers where external_id::text = $1";
         self.short("find a customer", async |client| {
             let row = client.query_opt(FIND, &[&external_id]).await?;
@@ -98,9 +93,7 @@ impl Postgres {
         .await
     }
 
-    /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
-    /// needed more than one or is dead, in order.
-    pub async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {
+    async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {
         const STORY: &str = "
             select a.*
               from fleet.attempts a
@@ -119,30 +112,7 @@ impl Postgres {
         .await
     }
 
-    /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
-    pub async fn cancel_run(&self, run: RunId) -> Result<bool> {
-        const CANCEL: &str = "
-            update fleet.runs
-               set state = 'cancelled',
-                   finished_at = now(),
-                   night = night || ' (cancelled run ' || run_id || ')'
-             where run_id = $1
-               and state in ('planned', 'running')";
-        self.short("cancel a run", async |client| {
-            client.batch_execute("begin").await?;
-            let is_cancelled = client.execute(CANCEL, &[&run.0]).await? == 1;
-            if is_cancelled {
-                end_writers(client, run).await?;
-                client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
-            }
-            client.batch_execute("commit").await?;
-            Ok(is_cancelled)
-        })
-        .await
-    }
-
-    /// The dead chunks of the latest runs, with the reason of their last failure.
-    pub async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
+    async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
         const DEAD: &str = "
             select c.run_id, c.chunk_id, c.customers, c.settled_at, a.reason,
                    r.state in ('planned', 'running') as is_open
@@ -158,8 +128,7 @@ impl Postgres {
         .await
     }
 
-    /// The planned customers of a run's dead chunks, ascending.
-    pub async fn dead_customers(&self, run: RunId) -> Result<Vec<CustomerId>> {
+    async fn dead_customers(&self, run: RunId) -> Result<Vec<CustomerId>> {
         const DEAD: &str = "
             select first_customer, customers, members
               from fleet.chunks
@@ -175,9 +144,7 @@ impl Postgres {
         .await
     }
 
-    /// Puts the dead chunks of a run that is going on back to work, with their failures forgiven. Returns how
-    /// many; the coordinator publishes them.
-    pub async fn redrive(&self, run: RunId) -> Result<u64> {
+    async fn redrive(&self, run: RunId) -> Result<u64> {
         const REDRIVE: &str = "
             with redriven as (
                 update fleet.chunks c
@@ -204,6 +171,27 @@ impl Postgres {
             let redriven = client.query_one(REDRIVE, &[&run.0]).await?;
             client.batch_execute("commit").await?;
             Ok(get::<i64>(&redriven, "chunks")? as u64)
+        })
+        .await
+    }
+
+    async fn cancel_run(&self, run: RunId) -> Result<bool> {
+        const CANCEL: &str = "
+            update fleet.runs
+               set state = 'cancelled',
+                   finished_at = now(),
+                   night = night || ' (cancelled run ' || run_id || ')'
+             where run_id = $1
+               and state in ('planned', 'running')";
+        self.short("cancel a run", async |client| {
+            client.batch_execute("begin").await?;
+            let is_cancelled = client.execute(CANCEL, &[&run.0]).await? == 1;
+            if is_cancelled {
+                end_writers(client, run).await?;
+                client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
+            }
+            client.batch_execute("commit").await?;
+            Ok(is_cancelled)
         })
         .await
     }

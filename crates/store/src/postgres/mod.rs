@@ -54,7 +54,6 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{Error, Result, metrics};
 
-pub use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
 

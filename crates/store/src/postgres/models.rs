@@ -19,12 +19,11 @@ use super::row::{get, word};
 use super::supervision::progress;
 use super::values::model_version;
 use super::{Fault, Postgres};
-use crate::Result;
 use crate::record::{ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, Promotion, RunRecord};
+use crate::{ModelVersions, Result};
 
-impl Postgres {
-    /// Stores models as a new model version, and promotes it if that is wanted: both, or neither.
-    pub async fn save_model_version(
+impl ModelVersions for Postgres {
+    async fn save_model_version(
         &self,
         new: &NewModelVersion,
         promotion: Option<&NewPromotion>,
@@ -42,8 +41,7 @@ impl Postgres {
         .await
     }
 
-    /// The model versions, the newest first.
-    pub async fn model_versions(&self, limit: u32) -> Result<Vec<ModelVersion>> {
+    async fn model_versions(&self, limit: u32) -> Result<Vec<ModelVersion>> {
         const LIST: &str = "select * from fleet.model_versions order by model_version desc limit $1";
         self.short("list model versions", async |client| {
             client.query(LIST, &[&i64::from(limit)]).await?.iter().map(model_version).collect()
@@ -51,8 +49,7 @@ impl Postgres {
         .await
     }
 
-    /// Makes a model version the one that runs pin; `None` if it is already.
-    pub async fn promote(&self, version: ModelVersionId, new: &NewPromotion) -> Result<Option<Promotion>> {
+    async fn promote(&self, version: ModelVersionId, new: &NewPromotion) -> Result<Option<Promotion>> {
         self.short("promote a model version", async |client| {
             client.batch_execute("begin").await?;
             lock(client).await?;
@@ -63,9 +60,7 @@ impl Postgres {
         .await
     }
 
-    /// Makes the model version that was promoted before the one in force the one that runs pin; `None` if there
-    /// is none.
-    pub async fn roll_back(&self, new: &NewPromotion) -> Result<Option<Promotion>> {
+    async fn roll_back(&self, new: &NewPromotion) -> Result<Option<Promotion>> {
         const ROLL_BACK: &str = "
             with in_force as (
                 select rolls_back_to from fleet.promotions order by promotion desc limit 1
@@ -85,8 +80,7 @@ impl Postgres {
         .await
     }
 
-    /// How a model version came into force each time, the latest first.
-    pub async fn promotions_of(&self, version: ModelVersionId, limit: u32) -> Result<Vec<Promotion>> {
+    async fn promotions_of(&self, version: ModelVersionId, limit: u32) -> Result<Vec<Promotion>> {
         const LIST: &str = "
             select * from fleet.promotions
              where model_version = $1
@@ -99,8 +93,7 @@ impl Postgres {
         .await
     }
 
-    /// The latest runs that pinned a model version, the newest first, and how many there are in all.
-    pub async fn runs_pinning(&self, version: ModelVersionId, limit: u32) -> Result<(Vec<RunRecord>, u64)> {
+    async fn runs_pinning(&self, version: ModelVersionId, limit: u32) -> Result<(Vec<RunRecord>, u64)> {
         const COUNT: &str = "select count(*) as runs from fleet.runs where model_version = $1";
         const LIST: &str = "
             select * from fleet.runs

@@ -1,13 +1,13 @@
-//! What only people ask.
+//! What people ask about runs, and what they decide about one.
 
-use batch::{Outcome, RunState};
+use batch::{Attempt, CustomerId, Outcome, RunId, RunState};
 
-use super::{
-    Asked, Attempt, Attempts, Begin, CHUNKS, CommitOutcome, CustomerId, Explained, Ground, LEASE, Planning,
-    RunId, Supervision, Values, begun, chunk, customers, dead, done, leading, ok, policy, published, results,
-    run_over, story, value,
+use super::Ground;
+use super::steps::{
+    CHUNKS, LEASE, begun, chunk, customers, dead, done, leading, ok, policy, published, results, run_over,
+    story, value,
 };
-use crate::Standing;
+use crate::{Archive, Attempts, Begin, CommitOutcome, Explained, Planning, Standing, Supervision, Values};
 
 /// Its workers find out when they come, and nothing of it is ever shown.
 pub async fn a_cancelled_run_is_over_and_its_night_is_free(ground: &impl Ground) {

@@ -1,13 +1,15 @@
 //! Attempts at chunks.
 
-use batch::{Outcome, Verdict};
+use std::time::Duration;
 
-use super::{
-    Asked, Assignment, Attempt, AttemptId, Attempts, Begin, CommitOutcome, Duration, Ground, LEASE, Planning,
-    RetryPolicy, RunId, Supervision, Values, as_of, begun, chunk, customers, done, leading, ok, policy,
-    published, results, story, terms,
+use batch::{Attempt, AttemptId, Outcome, RetryPolicy, RunId, Verdict};
+
+use super::Ground;
+use super::base::as_of;
+use super::steps::{
+    LEASE, begun, chunk, customers, done, leading, ok, policy, published, results, story, terms,
 };
-use crate::Standing;
+use crate::{Archive, Assignment, Attempts, Begin, CommitOutcome, Planning, Standing, Supervision, Values};
 
 /// Before any work.
 pub async fn a_begin_counts_the_attempt_and_tells_all_that_it_needs(ground: &impl Ground) {

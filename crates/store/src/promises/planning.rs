@@ -1,10 +1,11 @@
 //! The plan of a run, its publishing, and the model version that it pins.
 
-use super::{
-    AS_OF, Asked, Attempt, Attempts, CHUNKS, ChunkId, CustomerId, Ground, LEASE, ModelVersionId,
-    NewPromotion, Planning, Priority, RunId, Selection, as_of, at, begun, chunk, customers, models, ok,
-    planned, refusal, run_over, terms,
-};
+use batch::{Attempt, ChunkId, CustomerId, Priority, RunId};
+
+use super::Ground;
+use super::base::{AS_OF, as_of, at};
+use super::steps::{CHUNKS, LEASE, begun, chunk, customers, models, ok, planned, refusal, run_over, terms};
+use crate::{Archive, Attempts, ModelVersionId, ModelVersions, NewPromotion, Planning, Selection};
 
 /// Everybody who was there at the moment, or those of them who are meant.
 pub async fn a_selection_is_whoever_was_there_in_ascending_order(ground: &impl Ground) {
@@ -92,25 +93,6 @@ pub async fn a_run_pins_what_is_named_else_what_is_promoted_else_the_latest(grou
     assert_eq!(history, std::slice::from_ref(&promoted));
     assert_eq!((promoted.promoted_by.as_str(), promoted.reason), ("ada", promotion.reason));
     refusal(store.promote(ModelVersionId(99), &NewPromotion::default()).await);
-}
-
-/// A promotion pushes, a roll-back pops.
-pub async fn each_roll_back_goes_further_back(ground: &impl Ground) {
-    let store = ground.store();
-    let promotion = NewPromotion::default();
-    assert_eq!(ok(store.roll_back(&promotion).await), None);
-    let mut versions = Vec::new();
-    for _ in 0..3 {
-        versions.push(ok(store.save_model_version(&models(), Some(&promotion)).await));
-    }
-    let back = async || ok(store.roll_back(&promotion).await).map(|promotion| promotion.version);
-
-    assert_eq!(back().await, Some(versions[1]));
-    ok(store.promote(versions[2], &promotion).await);
-    assert_eq!(back().await, Some(versions[1]));
-    assert_eq!(back().await, Some(versions[0]));
-    assert_eq!(back().await, None);
-    assert_eq!(ok(store.model_version_to_pin(None).await), Some(versions[0]));
 }
 
 /// Nothing is recorded of it.

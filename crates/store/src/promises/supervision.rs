@@ -1,13 +1,21 @@
 //! What a pass looks at, and what it does.
 
-use batch::{ChunkState, Outcome, PerPriority, RunState, Verdict};
+use std::time::Duration;
 
-use super::{
-    AS_OF, Asked, Attempt, AttemptId, Attempts, Begin, CHUNKS, ChunkId, Duration, Error, Explained, Ground,
-    LEASE, NewRun, Planning, Priority, RunId, Supervision, Valued, at, begun, chunk, customers, dead, done,
-    leading, models, ok, policy, published, refusal, results, run_over, story, with_a_customer_twice,
+use batch::{
+    Attempt, AttemptId, ChunkId, ChunkState, Outcome, PerPriority, Priority, RunId, RunState, Verdict,
 };
-use crate::VisibleRuns;
+
+use super::Ground;
+use super::base::{AS_OF, at};
+use super::steps::{
+    CHUNKS, LEASE, begun, chunk, customers, dead, done, leading, models, ok, policy, published, refusal,
+    results, run_over, story, with_a_customer_twice,
+};
+use crate::{
+    Archive, Attempts, Begin, Error, Explained, ModelVersions, NewRun, Planning, Supervision, Valued,
+    VisibleRuns,
+};
 
 /// A term is never issued twice.
 pub async fn terms_grow_and_one_leads(ground: &impl Ground) {

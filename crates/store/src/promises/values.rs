@@ -1,13 +1,16 @@
 //! Histories out, values in.
 
-use model::{Contract, PlanIndex, Summary};
+use std::time::Duration;
 
-use super::{
-    Asked, CommitOutcome, CustomerId, Duration, Ground, LEASE, ModelVersionId, Planning, Rejection,
-    ResultRows, Supervision, Values, as_of, base, begun, chunk, currency, customers, done, leading, models,
-    no_contracts, ok, published, results,
+use batch::CustomerId;
+use model::{Contract, PlanIndex, Rejection, Summary};
+
+use super::Ground;
+use super::base::{as_of, base, currency, no_contracts};
+use super::steps::{LEASE, begun, chunk, customers, done, leading, models, ok, published, results};
+use crate::{
+    Archive, CommitOutcome, ModelVersionId, ModelVersions, Planning, Reading, ResultRows, Supervision, Values,
 };
-use crate::Reading;
 
 fn reading(customers: &[CustomerId], is_whole: bool) -> Reading<'_> {
     Reading { customers, is_whole, as_of: as_of(), currency: currency(), contracts: no_contracts() }
