@@ -7,7 +7,7 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `topology` | the queues |
-//! | `publisher`, `ledger` | how a message gets to them, and how we know |
+//! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
 //! | `consumer`, `delivery` | how it comes from them, and how it ends |
 //! | `control` | looking at them |
 //! | `connection`, `url` | the broker, its address, its errors |
@@ -16,6 +16,7 @@ mod connection;
 mod consumer;
 mod control;
 mod delivery;
+mod flight;
 mod ledger;
 mod publisher;
 mod topology;
