@@ -43,7 +43,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 
 /// The only crates that may depend on a driver, beside the tests.
 const DRIVERS: [(&str, &[&str]); 6] = [
-    ("tokio-postgres", &["store", "ltv"]),
+    ("tokio-postgres", &["store"]),
     ("deadpool-postgres", &["store"]),
     ("refinery", &["store"]),
     ("lapin", &["queue"]),

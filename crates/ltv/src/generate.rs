@@ -44,12 +44,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 use serde::Serialize;
-use store::postgres::source::{
-    AcquisitionCost, Batch, Customer, Relation, SourceWriter, Subscription, Transaction,
-};
+use store::postgres::Postgres;
+use store::postgres::source::{AcquisitionCost, Batch, Customer, Relation, Subscription, Transaction};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio_postgres::Client;
 
 use subscriptions::{Cost, Subscribed, cost_row};
 
@@ -419,17 +417,18 @@ pub struct GenerateReport {
     pub acquisition_costs: u64,
 }
 
-/// Generates a base and copies it into the database, in one transaction. The connection is its own for as
-/// long as it takes. The numbers of the specification must be free.
+/// Generates a base and copies it into the database, in one transaction over a connection of its own. The numbers of
+/// the specification must be free.
 pub async fn generate_into(
-    client: &mut Client,
+    store: &Postgres,
     spec: &GenerateSpec,
     progress: impl Fn(Progress),
 ) -> Result<GenerateReport> {
     let report = |stage, rows, total_rows| progress(Progress { stage, rows, total_rows });
     report(Stage::Generating, 0, 0);
     let relations = relations_of(spec);
-    let writer = SourceWriter::begin(client, relations).await?;
+    let mut connection = store.source_connection().await?;
+    let writer = connection.begin(relations).await?;
     let spec = spec.clone();
     let generated = spawn_blocking(move || generate(&spec)).await.context("generating panicked")??;
     let expected = GenerateReport {
@@ -459,7 +458,7 @@ pub async fn generate_into(
     report(Stage::Committing, 0, 0);
     writer.commit().await?;
     report(Stage::Tidying, 0, 0);
-    crate::load::tidy(client, relations).await;
+    crate::load::tidy(&connection, relations).await;
     Ok(copied)
 }
 

@@ -14,9 +14,9 @@ mod bench;
 mod command;
 mod config;
 mod evaluate;
-mod files;
 mod fitting;
 mod local;
+mod model_file;
 mod output;
 
 use std::process::ExitCode;

@@ -1,35 +1,46 @@
 //! What a customer is worth.
 //!
-//! From the history of what somebody bought follows how often he will buy in the coming year, how much he will spend
-//! each time, and what that is worth today. The models are the published ones: BG/NBD for the purchases
-//! ([`BgNbd`], Fader, Hardie & Lee 2005; [`MbgNbd`], Batislam et al. 2007, where many never return) and Gamma-Gamma for the spend ([`GammaGamma`], Fader & Hardie 2013).
-//!
-//! Contracts are renewed or end ([`Sbg`], Fader & Hardie 2007; [`Bdw`], Fader et al. 2018, where habit counts), and
-//! opportunities that come one by one are taken or not ([`BgBb`], Fader, Hardie & Shang 2010). [`baseline`] has the
-//! naive values to show beside.
-//!
-//! **Where to start.** [`HistoryFold`] turns a customer's transactions into a [`Summary`]; [`Scorer`] turns a summary
-//! into a [`PurchaseValue`], or says with a [`Rejection`] why it cannot; [`fit::parameters`] finds the [`Parameters`] from
-//! many summaries. With the contracts beside the purchases it is an [`Account`], which [`Valuer`] turns into a [`Value`].
+//! A night uses one thing of it, the [`Valuer`]: made of the [`Models`] of a model version, the [`ValueTerms`] and the last
+//! observed day, it turns an [`Account`], which is what is known of a customer, into a [`Value`], or says with a
+//! [`Rejection`] why it cannot.
 //!
 //! ```
-//! use model::{Currency, HistoryFold, Observation, Parameters, Scorer, Terms, BgNbd, GammaGamma};
+//! use model::{Account, BgNbd, Currency, GammaGamma, HistoryFold, Observation, Parameters, ValueTerms, Valuer};
 //!
 //! const DAY: i64 = 86_400_000_000;
 //! let observation = Observation::new(200 * DAY, Currency::parse("USD")?);
-//! let mut fold = HistoryFold::new();
-//! fold.push(10 * DAY, 29_33, *b"USD");
-//! fold.push(30 * DAY, 31_97, *b"USD");
-//! let summary = fold.finish(&observation)?;
+//! let mut history = HistoryFold::new();
+//! history.push(10 * DAY, 29_33, *b"USD");
+//! history.push(30 * DAY, 31_97, *b"USD");
+//! let account = Account::of_purchases(history.finish_with_spend(&observation))?;
 //!
 //! let parameters = Parameters {
 //!     bg_nbd: BgNbd::new(0.243, 4.414, 0.793, 2.426)?,
 //!     gamma_gamma: GammaGamma::new(6.25, 3.74, 1544.0)?,
 //! };
-//! let value = Scorer::new(parameters, Terms::default()).value(&summary)?;
-//! assert!(value.value_minor > 0 && value.p_alive < 1.0);
+//! let valuer = Valuer::new(parameters.into(), ValueTerms::default(), observation.last_day());
+//! let value = valuer.value(&account)?;
+//! assert!(value.historic_minor == 61_30 && value.value_minor() > 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! **Where to look.** What is asked stands in the folder of that name:
+//!
+//! * `account/`: what is known. [`HistoryFold`] turns a customer's transactions into a [`Summary`], [`SubscriptionFold`]
+//!   his subscriptions into [`Contract`]s; both are his [`Account`].
+//! * `purchases/`: how often he still buys. BG/NBD ([`BgNbd`], Fader, Hardie & Lee 2005); [`MbgNbd`] (Batislam et al.
+//!   2007), where many never return; [`ParetoNbd`] (Schmittlein, Morrison & Colombo 1987), where customers leave at any
+//!   time; [`BgBb`] (Fader, Hardie & Shang 2010), where opportunities come one by one and are taken or not. [`Scorer`]
+//!   values purchases by themselves.
+//! * `spend/`: how much he spends. [`GammaGamma`] (Fader & Hardie 2013).
+//! * `contracts/`: how long he renews. [`Sbg`] (Fader & Hardie 2007); [`Bdw`] (Fader et al. 2018), where habit counts.
+//! * `season/`: the clock that runs faster in the months in which customers buy ([`Season`]).
+//! * `value/`: what all that is worth ([`Value`], [`Valuer`]).
+//! * [`fit`]: finds the parameters from many summaries and contracts. [`backtest`]: how good that would have been.
+//! * `kernel/`: the special functions, each with its domain and error bound.
+//!
+//! Beside the folders stand what a model version holds (`models.rs`), the terms of a valuation (`terms.rs`), how a
+//! parameter is checked and written (`parameter.rs`), and the naive values to show beside a model's ([`baseline`]).
 //!
 //! **What it does not know.** No clock, no database, no message, no random number, no wire format: everything here is
 //! a function of its arguments, and gives the same bits on every machine (all elementary functions come from `libm`)
@@ -40,64 +51,41 @@
 //! first purchase. Outside the formulas they are called frequency, recency and age.
 
 mod account;
-mod ahead;
-mod alive;
-mod alive_curve;
 pub mod backtest;
 pub mod baseline;
-mod bdw;
-mod bg_bb;
-mod bg_nbd;
-mod coin_dropout;
-mod contract_models;
-mod contract_outlook;
-mod contribution;
+mod contracts;
 pub mod fit;
-mod for_ever_curve;
-mod gamma_gamma;
-mod history;
 mod kernel;
-mod mbg_nbd;
-mod parameters;
-mod pareto_nbd;
-mod period_rate;
-mod purchase_distribution;
-mod purchase_outlook;
-mod remaining_renewals;
-mod sbg;
-mod scorer;
+mod models;
+mod parameter;
+mod purchases;
 mod season;
-mod spend_distribution;
-mod spend_interval;
-mod subscription;
+mod spend;
+mod terms;
 mod undefined;
-mod valuer;
+mod value;
 
-pub use account::{Account, Between, Confidence, Grade, Horizons, Payback, Value};
-pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
-pub use bdw::Bdw;
-pub use bg_bb::BgBb;
-pub use bg_nbd::BgNbd;
-pub use contract_models::{ContractModel, ContractModels, PlanIndex, PlanModel};
-pub use for_ever_curve::ForEverCurve;
-pub use gamma_gamma::{GammaGamma, MeanUndefined, SpendPosterior};
-pub use history::{Currency, CurrencyError, HistoryFold, Observation, Rejection, Summary};
-pub use mbg_nbd::MbgNbd;
-pub use parameters::{Models, ParameterError, Parameters, Terms, ValueTerms};
-pub use pareto_nbd::ParetoNbd;
-pub use period_rate::PeriodRate;
-pub use purchase_distribution::PurchaseDistribution;
-pub use remaining_renewals::RemainingRenewals;
-pub use sbg::{ChurnPosterior, Sbg};
-pub use scorer::{Forecast, PurchaseValue, Scorer};
-pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
-pub use spend_distribution::SpendDistribution;
-pub use spend_interval::{Level, SpendInterval, SpendMoments};
-pub use subscription::{
-    Contract, Contracts, Course, LONGEST_PERIOD, NextRenewal, Subscribed, Subscription, SubscriptionFold,
+pub use account::{
+    Account, Contract, Contracts, Course, Currency, CurrencyError, HistoryFold, LONGEST_PERIOD, NextRenewal,
+    Observation, Rejection, Subscribed, Subscription, SubscriptionFold, Summary,
 };
+pub use contracts::{
+    Bdw, ChurnPosterior, ContractModel, ContractModels, PeriodRate, PlanIndex, PlanModel, RemainingRenewals,
+    Sbg,
+};
+pub use models::{Models, Parameters};
+pub use parameter::ParameterError;
+pub use purchases::{
+    AliveCurve, BgBb, BgNbd, ForEverCurve, Forecast, MbgNbd, ParetoNbd, PurchaseDistribution, PurchaseValue,
+    Purchases, Scorer, Spread, SpreadCurve,
+};
+pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
+pub use spend::{
+    GammaGamma, Level, MeanUndefined, SpendDistribution, SpendInterval, SpendMoments, SpendPosterior,
+};
+pub use terms::{Terms, ValueTerms};
 pub use undefined::Undefined;
-pub use valuer::Valuer;
+pub use value::{Between, Confidence, Grade, Horizons, Payback, Value, Valuer};
 
 /// Days in a week: histories are counted in days, the models in weeks.
 pub const DAYS_PER_WEEK: f64 = 7.0;

@@ -11,9 +11,8 @@
 //! accounts.
 
 mod archive;
-mod contracts;
+mod encoding;
 mod error;
-mod members;
 mod metrics;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
@@ -37,9 +36,9 @@ pub use error::Error;
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;
 pub use record::{
-    Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, FinishedRun, History, ModelVersion,
-    ModelVersionId, NewModelVersion, NewPromotion, NewRun, Promotion, PromotionKind, Reading, Rejected,
-    ResultRows, RunRecord, Selection, Standing, Term, Valued, VisibleRuns,
+    Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, DEAD_CHUNK, FinishedRun, History,
+    ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, NewRun, Promotion, PromotionKind, Reading,
+    Rejected, ResultRows, RunRecord, Selection, Standing, Term, Valued, VisibleRuns,
 };
 pub use tenures::{PlanTenures, TenureCounts};
 

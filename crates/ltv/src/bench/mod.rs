@@ -204,8 +204,7 @@ async fn prepare(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<Sour
             weeks: WEEKS,
             subscriptions: !args.no_subscriptions,
         };
-        let mut client = store.connect_alone().await?;
-        generate_into(&mut client, &spec, |_| {}).await?;
+        generate_into(store, &spec, |_| {}).await?;
     }
     if store.model_version_to_pin(None).await?.is_none() {
         note("fitting the model");

@@ -12,12 +12,11 @@ use batch::{AttemptId, Outcome, Progress};
 use jiff::Timestamp;
 use model::Currency;
 use serde_json::{Value as Json, json};
-use store::{Archive, AttemptRecord, NewModelVersion, Values};
+use store::{Archive, AttemptRecord, DEAD_CHUNK, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::fit_guard::Before;
-use super::runs::DEAD_CHUNK;
 use super::{fit_report, role, runs};
 use crate::cli::LocalArgs;
 use crate::local::base::{FileReport, Files, Known, Terms};
@@ -117,7 +116,7 @@ fn read(files: &Files, terms: Terms, is_quiet: bool) -> Result<Known> {
     let bar = RefCell::new(FileBar::default());
     let known = Known::read(files, terms, &|progress| {
         if !is_quiet {
-            bar.borrow_mut().show(progress);
+            bar.borrow_mut().show(progress.into());
         }
     });
     bar.into_inner().finish();

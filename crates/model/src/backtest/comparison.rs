@@ -8,8 +8,10 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::measures::{DECILES, Decile, decile_at, order, wape};
-use super::{Forecast, Outcome, SegmentBias, segments};
+use super::assessment::segments;
+use super::gain::order;
+use super::measures::{DECILES, Decile, decile_at, wape};
+use super::{Forecast, Outcome, SegmentBias};
 
 /// What a challenger does better or worse than the champion, at one origin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -231,7 +233,7 @@ impl SplitMix64 {
 #[cfg(test)]
 mod tests {
     use super::super::Place;
-    use super::super::tests::outcome;
+    use super::super::origins::tests::outcome;
     use super::*;
 
     fn forecasts(probability: impl Fn(usize) -> f64, spend: f64) -> Vec<Forecast> {

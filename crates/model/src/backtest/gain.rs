@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::measures::{order, ratio};
+use super::share::ratio;
 
 /// How much of what came was with those who were ranked first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,6 +43,13 @@ impl Ranking {
             gain: (0..=POINTS).filter_map(point).collect(),
         }
     }
+}
+
+/// The customers, those with the highest forecast first; equal ones as they come.
+pub(super) fn order(forecast: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..forecast.len()).collect();
+    order.sort_by(|&a, &b| forecast[b].total_cmp(&forecast[a]));
+    order
 }
 
 /// What came, summed up over the customers in an order: straight where customers are equal.

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::gain::Ranking;
+use super::gain::{Ranking, order};
+use super::share::ratio;
 
 /// How far the forecasts of one quantity were off.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -70,13 +71,6 @@ impl Measures {
     }
 }
 
-/// The customers, those with the highest forecast first; equal ones as they come.
-pub(super) fn order(forecast: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..forecast.len()).collect();
-    order.sort_by(|&a, &b| forecast[b].total_cmp(&forecast[a]));
-    order
-}
-
 /// The tenth to which the customer at a place of the order belongs.
 pub(super) fn decile_at(place: usize, customers: usize) -> usize {
     place * DECILES / customers
@@ -109,11 +103,6 @@ fn mape(deciles: &[Decile]) -> Option<f64> {
 /// `forecast / actual - 1`.
 pub(super) fn bias(forecast: f64, actual: f64) -> Option<f64> {
     ratio(forecast - actual, actual)
-}
-
-/// A share of something; of nothing there is none.
-pub(super) fn ratio(part: f64, whole: f64) -> Option<f64> {
-    (whole > 0.0).then(|| part / whole)
 }
 
 fn correlation(a: &[f64], b: &[f64]) -> Option<f64> {

@@ -152,9 +152,22 @@ fn least_calibration(horizon_weeks: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::Currency;
+
+    /// A customer who was seen for 140 days.
+    pub(in crate::backtest) fn outcome(
+        frequency: u32,
+        segment: u32,
+        purchases: u32,
+        spend_minor: i64,
+    ) -> Outcome {
+        let recency_days = if frequency == 0 { 0 } else { 70 };
+        let repeat_spend_minor = i64::from(frequency) * 1_000;
+        let calibration = Summary { frequency, recency_days, age_days: 140, repeat_spend_minor };
+        Outcome { calibration, segment, purchases, spend_minor }
+    }
 
     #[test]
     fn one_origin_lies_a_horizon_before_the_end() {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::measures::ratio;
+use super::share::ratio;
 use super::{Contender, Outcome};
 
 /// How a model follows the purchases of the base known at the origin, from its first customer to the holdout's end.

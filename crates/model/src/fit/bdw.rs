@@ -1,6 +1,7 @@
 //! The likelihood of BdW and its gradient over the cohorts' counts.
 
-use super::sbg::{counted, sbg};
+use super::contract_row::counted;
+use super::sbg::sbg;
 use super::{ContractRow, Fit, FitError, Tenure, conclude, optimum};
 use crate::Bdw;
 use crate::kernel::beta_ratio::ln_beta_ratio;

@@ -19,7 +19,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bg_nbd::{bg_nbd_surface, mbg_nbd_surface};
+use super::coin_dropout::{bg_nbd_surface, mbg_nbd_surface};
 use super::gamma_gamma::gamma_gamma_surface;
 use super::{Diagnostics, FEWEST_CUSTOMERS, Fit, FitError, optimum};
 use super::{PurchaseRow, SpendRow, bg_nbd_from, gamma_gamma_from, mbg_nbd_from, parameters, rows};

@@ -208,7 +208,7 @@ impl Postgres {
     }
 
     /// Opens a connection of its own, outside the pool, for work that holds one for long.
-    pub async fn connect_alone(&self) -> Result<Client> {
+    async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
         let mut config = self.config.driver_config();
         config.options(format!("-c timezone=UTC -c ltv.release={RELEASE}"));

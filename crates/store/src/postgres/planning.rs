@@ -12,8 +12,9 @@ use tokio_postgres::Row;
 use super::copy::{RowWriter, read_rows};
 use super::row::{get, json, word};
 use super::{Fault, Postgres};
+use crate::encoding::members;
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
-use crate::{Error, Planning, Result, members};
+use crate::{Error, Planning, Result};
 
 /// Transactions to sample: enough to know each of a thousand chunks' work to within a tenth.
 const SAMPLED_TRANSACTIONS: f64 = 100_000.0;
