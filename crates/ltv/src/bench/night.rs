@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{as_of, terms};
 use crate::cli::BenchNightArgs;
-use crate::{config, telemetry};
+use crate::config;
 
 /// The processes of a fleet.
 pub(super) struct Fleet {
@@ -58,7 +58,7 @@ impl Fleet {
                 max_chunk_customers: args.chunk_customers.saturating_mul(4),
                 ..PlanPolicy::default()
             },
-            trace_context: telemetry::inject_current,
+            trace_context: process::telemetry::inject_current,
         };
         let order = Order {
             selection: Selection::All,

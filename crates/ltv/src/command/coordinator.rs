@@ -10,7 +10,7 @@ use queue::Connection as _;
 use super::role;
 use crate::cli::CoordinatorArgs;
 use crate::config;
-use crate::telemetry::Metrics;
+use process::telemetry::Metrics;
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     let store = config::store(&args.database, "coordinator", 4);
@@ -19,7 +19,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
 
     role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
     let checks = role::checks(&store, &queue, &cache);
-    let surroundings = role::surround("coordinator", args.role.listen, checks, metrics).await?;
+    let surroundings = process::surround("coordinator", args.role.listen, checks, metrics).await?;
     let config = CoordinatorConfig {
         name,
         policy: SupervisePolicy {

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::fit_guard::Before;
-use super::{fit_report, role, runs};
+use super::{fit_report, runs};
 use crate::cli::LocalArgs;
 use crate::local::base::{FileReport, Files, Known, Terms};
 use crate::local::given::Given;
@@ -30,7 +30,7 @@ const CURRENCY: &str = "USD";
 
 pub(crate) async fn run(args: LocalArgs) -> Result<()> {
     let stop = CancellationToken::new();
-    role::stop_on_signal(stop.clone())?;
+    process::stop_on_signal(stop.clone())?;
     let terms = args.terms.terms()?;
     let given = if args.model.is_empty() { None } else { Some(Given::read(&args.model)?) };
     let currency = match &given {

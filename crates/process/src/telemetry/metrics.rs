@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::process;
+use super::kernel;
 
 const BUILD_INFO: &str = "ltv_build_info";
 
@@ -42,7 +42,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = self.0.render();
         // Where the kernel tells nothing (not Linux), the rest is still worth reading.
-        if let Some(process) = process::read() {
+        if let Some(process) = kernel::read() {
             process.write(&mut text);
         }
         text

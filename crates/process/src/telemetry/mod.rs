@@ -16,8 +16,8 @@
 
 mod context;
 mod json;
+mod kernel;
 mod metrics;
-mod process;
 mod traces;
 
 pub use context::{inject_current, link, span_context};
@@ -38,7 +38,7 @@ use json::JsonLog;
 use traces::Traces;
 
 /// How a log line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people: short lines, coloured on a terminal.
     #[default]
@@ -47,7 +47,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What [`start`] needs to know. Comes from the command line.
+/// What [`start`] needs to know. Comes from whoever reads the configuration.
 #[derive(Clone, Debug)]
 pub struct TelemetryConfig {
     /// How a log line is written.
@@ -60,6 +60,8 @@ pub struct TelemetryConfig {
     pub role: &'static str,
     /// What tells this process from every other, its own predecessors included.
     pub instance: String,
+    /// Describes the metrics of the crates that this process is made of, which are not known here.
+    pub describe_metrics: fn(),
 }
 
 /// The running telemetry of a process. Shut it down last.
@@ -86,6 +88,7 @@ pub fn start(config: TelemetryConfig) -> anyhow::Result<Telemetry> {
         .context("install the log")?;
 
     let metrics = Metrics::install(config.role)?;
+    (config.describe_metrics)();
     let stop = CancellationToken::new();
     let upkeep = tokio::spawn(metrics::keep_up(metrics.clone(), stop.clone()));
     Ok(Telemetry { metrics, stop, upkeep, traces })
@@ -139,7 +142,7 @@ mod tests {
     use tracing::{debug, info, info_span, warn};
     use tracing_subscriber::layer::SubscriberExt;
 
-    use super::json::tests::Lines;
+    use super::json::Lines;
     use super::*;
 
     fn lines_at(filter: &str, work: impl FnOnce()) -> Vec<serde_json::Value> {
@@ -204,6 +207,7 @@ mod tests {
             otlp_endpoint: Some("http://127.0.0.1:9".into()),
             role: "worker",
             instance: "worker-0".into(),
+            describe_metrics: || (),
         };
 
         let telemetry = start(config.clone()).unwrap();
