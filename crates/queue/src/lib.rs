@@ -53,7 +53,7 @@ pub use dead_letters::{DeadLetters, DeadMessage};
 pub use delivery::{Acked, Consumer, Delivery};
 pub use error::Error;
 pub use memory::Memory;
-pub use rabbitmq::{RabbitMq, RabbitMqConfig, redacted};
+pub use rabbitmq::{RabbitMq, RabbitMqConfig};
 pub use wire::{Malformed, Message, TraceContext};
 
 /// How often a message may come back before it is put among the dead letters: a backstop against one that circles

@@ -64,7 +64,7 @@ impl Flight {
             channel,
             exchange: short(&settings.names.exchange()),
             dead_letter_exchange: short(&settings.names.dead_letter()),
-            limit: settings.confirm_timeout,
+            limit: settings.confirm_limit,
             most: settings.in_flight,
             under_way: FuturesUnordered::new(),
             jobs: HashMap::new(),

@@ -221,7 +221,7 @@ impl Task {
                 None => break,
                 Some(Err(error)) => error,
                 Some(Ok(session)) => {
-                    tracing::info!(url = settings.shown_url, "connected to RabbitMQ for publishing");
+                    tracing::info!(url = %settings.url, "connected to RabbitMQ for publishing");
                     report(&self.link, Link::Up);
                     let since = Instant::now();
                     match self.serve(session).await {

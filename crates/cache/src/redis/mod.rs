@@ -41,6 +41,7 @@
 //! - *Bytes that are not ours* (another release's, another program's): `Malformed`; nothing but progress that cannot
 //!   be read is overwritten.
 
+mod config;
 pub mod floor;
 mod link;
 
@@ -53,23 +54,17 @@ use bytes::{Bytes, BytesMut};
 use fred::clients::Client;
 use fred::error::ErrorKind;
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, LuaInterface};
-use fred::types::config::{Blocking, Config, Options, ReconnectPolicy, UnresponsiveConfig};
-use fred::types::{Builder, ClusterHash, CustomCommand, Key, RespVersion, Value};
-use resilience::{Blame, Breaker, BreakerConfig, Elapsed, Name, within};
+use fred::types::config::Options;
+use fred::types::{ClusterHash, CustomCommand, Key, Value};
+use resilience::{Blame, Breaker, Elapsed, InvalidConfig, Name, within};
 use tokio::time::Instant;
 
+pub use config::RedisConfig;
+
+use self::config::{client_builder, inner_limit};
 use self::link::Link;
 use crate::packed::{self, Bucket, VALUE_LEN};
 use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
-
-/// How long a socket may stay without an answer that is due.
-const UNRESPONSIVE: Duration = Duration::from_secs(5);
-
-/// How long one try to connect may take, and how long the start waits for the first.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-
-/// How many commands may wait in fred's queue. More are refused at once, which the breaker counts.
-const QUEUE: usize = 4_096;
 
 /// How many hashes go into one pipeline: a dense chunk of 5,000 is one, a sparse one is several.
 const HASHES_PER_PIPELINE: usize = 256;
@@ -129,76 +124,6 @@ const VALUE: &str = "
     end
     return false";
 
-/// Says which Redis, and how it is treated.
-#[derive(Clone)]
-pub struct RedisConfig {
-    /// `redis://[[user]:password@]host[:port][/database]`, with special characters percent-encoded.
-    pub url: String,
-    /// What every key begins with.
-    pub prefix: String,
-    /// How long a call may take, but for the writing of a chunk.
-    pub call_limit: Duration,
-    /// How long the writing of a chunk may take.
-    pub chunk_limit: Duration,
-    /// How long anything stays after it was last written.
-    pub time_to_live: Duration,
-    /// Who calls; the breaker's metrics are labelled with it.
-    pub role: &'static str,
-    /// When the breaker opens, and for how long.
-    pub breaker: BreakerConfig,
-}
-
-impl RedisConfig {
-    /// Takes the defaults that suit a Redis on the same network.
-    pub fn new(url: impl Into<String>, role: &'static str) -> Self {
-        Self {
-            url: url.into(),
-            prefix: "ltv".into(),
-            call_limit: Duration::from_millis(250),
-            chunk_limit: Duration::from_secs(1),
-            time_to_live: Duration::from_hours(72),
-            role,
-            // A cache is missed less than a database: give it up sooner. And a probe costs it less: ask more often.
-            breaker: BreakerConfig {
-                minimum_calls: 5,
-                open_max: Duration::from_secs(5),
-                ..BreakerConfig::default()
-            },
-        }
-    }
-
-    fn expiry_seconds(&self) -> i64 {
-        self.time_to_live.as_secs() as i64 // at most a year's
-    }
-
-    fn validate(&self) -> Result<(), Error> {
-        let wrong = |rule: &str| Err(Error::Misconfigured(format!("redis: {rule}")));
-        if self.call_limit.is_zero() || self.chunk_limit.is_zero() {
-            return wrong("call_limit and chunk_limit must be longer than zero");
-        }
-        let year = Duration::from_hours(365 * 24);
-        if !(Duration::from_secs(1)..=year).contains(&self.time_to_live) {
-            return wrong("time_to_live must be from a second to a year");
-        }
-        Ok(())
-    }
-}
-
-/// Leaves the URL out, which may hold a password.
-impl fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, call_limit, chunk_limit, time_to_live, role, breaker } = self;
-        f.debug_struct("RedisConfig")
-            .field("prefix", prefix)
-            .field("call_limit", call_limit)
-            .field("chunk_limit", chunk_limit)
-            .field("time_to_live", time_to_live)
-            .field("role", role)
-            .field("breaker", breaker)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Keeps what may be lost in Redis. A clone shares the connection and the breaker.
 #[derive(Clone, Debug)]
 pub struct Redis {
@@ -210,15 +135,14 @@ pub struct Redis {
 impl Redis {
     /// Starts to connect, and waits for it a moment. Only a configuration that can never work is an error: a Redis
     /// that is down is logged, and connected to as soon as it is up.
-    pub async fn connect(config: RedisConfig) -> Result<Self, Error> {
+    pub async fn connect(config: RedisConfig) -> Result<Self, InvalidConfig> {
         config.validate()?;
         let name = Name { dependency: "redis", role: config.role };
-        let breaker = Breaker::new(name, config.breaker)
-            .map_err(|error| Error::Misconfigured(format!("redis: breaker: {error}")))?;
+        let breaker = Breaker::new(name, config.breaker)?;
         let link = Link::open(client_builder(&config)?)
-            .map_err(|error| Error::Misconfigured(format!("redis: {}", error.details())))?;
+            .map_err(|error| InvalidConfig::new("url", format!("redis: {}", error.details())))?;
 
-        let _ = within(CONNECT_LIMIT, "connect", link.connected()).await;
+        let _ = within(config.connect_limit, "connect", link.connected()).await;
         if let Err(reason) = link.client() {
             tracing::warn!(reason, "redis is not there yet; connecting goes on");
         }
@@ -256,7 +180,7 @@ impl Redis {
                 Ok(_) | Err(Error::Malformed(_)) => self.link.answered(),
                 Err(Error::TimedOut(_)) => self.link.timed_out(),
                 // A full queue is no answer, so this may be either.
-                Err(Error::Unavailable(_) | Error::Misconfigured(_)) => {}
+                Err(Error::Unavailable(_)) => {}
             }
             result
         };
@@ -288,7 +212,7 @@ impl Cache for Redis {
             let key_start = format!("{}{run}:", self.values_key_start());
             let mut hashes = Hashes::pack(&key_start, values).peekable();
             let options = Options {
-                timeout: Some(inner_limit(self.config.chunk_limit)),
+                timeout: Some(inner_limit(self.config.bulk_limit)),
                 max_attempts: Some(1),
                 ..Options::default()
             };
@@ -456,7 +380,7 @@ impl Call {
 
     fn limit(self, config: &RedisConfig) -> Duration {
         match self {
-            Self::PutValues { .. } => config.chunk_limit,
+            Self::PutValues { .. } => config.bulk_limit,
             _ => config.call_limit,
         }
     }
@@ -503,132 +427,11 @@ fn read_number(digits: &[u8]) -> Option<i64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Gives fred a limit that is a little shorter than ours. fred takes a command out of its queue when its own limit
-/// is over, but not when the caller has stopped listening.
-fn inner_limit(limit: Duration) -> Duration {
-    limit.mul_f64(0.95)
-}
-
-/// Sets everything that matters about fred, whatever its defaults are in the next version.
-fn client_builder(config: &RedisConfig) -> Result<Builder, Error> {
-    let mut builder = Builder::from_config(server(&config.url)?);
-    builder
-        .set_policy(ReconnectPolicy::new_exponential(0, 100, 2_000, 2))
-        .with_config(|client| {
-            client.fail_fast = false;
-            client.blocking = Blocking::Block;
-            client.version = RespVersion::RESP2;
-        })
-        .with_performance_config(|performance| {
-            performance.default_command_timeout = inner_limit(config.call_limit);
-            performance.max_feed_count = 200;
-            performance.broadcast_channel_capacity = 32;
-        })
-        .with_connection_config(|connection| {
-            connection.connection_timeout = CONNECT_LIMIT;
-            connection.internal_command_timeout = CONNECT_LIMIT;
-            connection.max_command_attempts = 1;
-            connection.max_command_buffer_len = QUEUE;
-            connection.unresponsive =
-                UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE), interval: Duration::from_secs(1) };
-            connection.reconnect_on_auth_error = true;
-            connection.auto_client_setname = false;
-            connection.disable_cluster_health_check = true;
-            connection.tcp.nodelay = Some(true);
-        });
-    Ok(builder)
-}
-
-/// Reads the URL. No error says more of it than its scheme, for it may hold a password.
-fn server(url: &str) -> Result<Config, Error> {
-    let wrong = |rule: &str| {
-        Error::Misconfigured(format!(
-            "redis url: {rule}; expected redis://[[user:]password@]host[:port][/database]"
-        ))
-    };
-    // fred takes `rediss:` without TLS compiled in, and then talks in the clear.
-    if url.starts_with("rediss:") {
-        return Err(wrong("TLS is not supported"));
-    }
-    if !url.starts_with("redis://") {
-        return Err(wrong("the scheme must be redis"));
-    }
-    // A bare # or ? in a password ends the URL for the parser, which takes what is before it for a host and
-    // would show it in errors.
-    if url.contains(['#', '?']) {
-        return Err(wrong("# and ? must be percent-encoded"));
-    }
-    Config::from_url_centralized(url).map_err(|_| wrong("the host, port or database cannot be read"))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn a_wrong_url_is_one_clear_error_without_the_password() {
-        let check = |url: &str, expected: &str| {
-            let error = server(url).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("redis url: {expected}; expected redis://[[user:]password@]host[:port][/database]")
-            );
-            assert!(!error.is_transient() && !format!("{error:?}").contains("sesame"));
-        };
-
-        let unreadable = "the host, port or database cannot be read";
-        check("", "the scheme must be redis");
-        check("sesame", "the scheme must be redis");
-        check("http://:sesame@host", "the scheme must be redis");
-        check("redis-cluster://:sesame@host", "the scheme must be redis");
-        check("rediss://:sesame@host", "TLS is not supported");
-        check("redis://:sesame@", unreadable);
-        check("redis://:sesame@host:port", unreadable);
-        check("redis://:sesame@host:6379/cache", unreadable);
-        check("redis://:sesame@host:6379/999", unreadable);
-        check("redis://:ses#ame@host", "# and ? must be percent-encoded");
-        check("redis://:sesame@host?database=1", "# and ? must be percent-encoded");
-    }
-
-    #[test]
-    fn a_url_gives_host_port_database_and_decoded_login() {
-        let config = server("redis://app:s%23same@cache.internal:7000/3").unwrap();
-
-        let host = &config.server.hosts()[0];
-        assert_eq!((host.host.to_string(), host.port), ("cache.internal".into(), 7000));
-        assert_eq!((config.username.as_deref(), config.password.as_deref()), (Some("app"), Some("s#same")));
-        assert_eq!(config.database, Some(3));
-        assert_eq!(server("redis://localhost").unwrap().server.hosts()[0].port, 6379);
-    }
-
-    #[test]
-    fn a_configuration_never_shows_its_url() {
-        let config = RedisConfig::new("redis://:sesame@host", "worker");
-
-        let shown = format!("{config:?}");
-
-        assert!(shown.contains("worker") && !shown.contains("sesame"), "{shown}");
-    }
-
-    #[tokio::test]
-    async fn a_configuration_that_can_never_work_is_refused_at_once() {
-        let good = RedisConfig::new("redis://127.0.0.1", "worker");
-        let check = async |config: RedisConfig, expected: &str| {
-            let error = Redis::connect(config).await.unwrap_err();
-            assert_eq!(error.to_string(), expected);
-        };
-
-        let limits = "redis: call_limit and chunk_limit must be longer than zero";
-        check(RedisConfig { call_limit: Duration::ZERO, ..good.clone() }, limits).await;
-        check(RedisConfig { chunk_limit: Duration::ZERO, ..good.clone() }, limits).await;
-        let expiry = "redis: time_to_live must be from a second to a year";
-        check(RedisConfig { time_to_live: Duration::from_millis(999), ..good.clone() }, expiry).await;
-        check(RedisConfig { time_to_live: Duration::MAX, ..good.clone() }, expiry).await;
-        let breaker = BreakerConfig { probes: 0, ..good.breaker };
-        check(RedisConfig { breaker, ..good }, "redis: breaker: probes must be at least 1").await;
-    }
 
     #[test]
     fn neighbours_go_into_one_hash_and_every_value_to_its_own_slot() {
@@ -702,19 +505,6 @@ mod tests {
 
             let runs = runs.into_iter().map(RunId).collect();
             prop_assert_eq!(read, Some(VisibleRuns { version, runs }));
-        }
-
-        #[test]
-        fn any_text_is_a_url_or_refused_without_being_shown(
-            scheme in "(redis://|rediss://|redis-cluster://|unix://|)",
-            before in "(\\PC|[%/@:?#\\[\\]]){0,20}",
-            after in "(\\PC|[%/@:?#\\[\\]0-9]){0,20}",
-        ) {
-            let url = format!("{scheme}{before}s3same{after}");
-
-            if let Err(error) = server(&url) {
-                prop_assert!(!format!("{error} {error:?}").contains("s3same"), "{url}: {error:?}");
-            }
         }
     }
 }
