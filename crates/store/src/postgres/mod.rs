@@ -33,6 +33,7 @@ mod floor;
 mod migrate;
 mod models;
 mod planning;
+mod publishing;
 mod row;
 mod season;
 pub mod source;
@@ -145,8 +146,9 @@ impl Postgres {
     /// Takes a connection from the pool, under a permit of the breaker.
     async fn session(&self, what: &'static str) -> Result<Session> {
         let unavailable = |reason: String| {
-            metrics::failed(what, true);
-            Error::Unavailable { what: what.into(), reason }
+            let error = Error::Unavailable { what: what.into(), reason };
+            metrics::failed(what, &error);
+            error
         };
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
@@ -203,13 +205,12 @@ impl Session {
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
             Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
-        let is_transient = result.as_ref().is_err_and(Error::is_transient);
         if let Some(permit) = self.permit.take() {
-            permit.record(is_transient);
+            permit.record(result.as_ref().is_err_and(Error::is_transient));
         }
         match &result {
             Ok(_) => drop(self.client.take()),
-            Err(_) => metrics::failed(self.what, is_transient),
+            Err(error) => metrics::failed(self.what, error),
         }
         result
     }
