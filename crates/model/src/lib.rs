@@ -76,10 +76,10 @@ pub use contracts::{
 pub use models::{Models, Parameters};
 pub use parameter::ParameterError;
 pub use purchases::{
-    AfterEach, AfterRepeats, AliveCurve, BgBb, BgNbd, CoinDropout, ForEverCurve, Forecast, MbgNbd, ParetoNbd,
+    AfterEach, AfterRepeats, AliveCurve, BgBb, BgNbd, CoinDropout, ForEverCurve, MbgNbd, ParetoNbd, Prospect,
     PurchaseDistribution, PurchaseValue, Purchases, Scorer, Spread, SpreadCurve, Tosses,
 };
-pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
+pub use season::{Clock, OperationalHorizon, PurchaseCounts, Season, SeasonError};
 pub use spend::{
     GammaGamma, Level, MeanUndefined, SpendDistribution, SpendInterval, SpendMoments, SpendPosterior,
 };

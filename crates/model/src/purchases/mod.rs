@@ -21,4 +21,4 @@ pub use distribution::PurchaseDistribution;
 pub use for_ever_curve::ForEverCurve;
 pub use mbg_nbd::{AfterEach, MbgNbd};
 pub use pareto_nbd::ParetoNbd;
-pub use scorer::{Forecast, PurchaseValue, Scorer};
+pub use scorer::{Prospect, PurchaseValue, Scorer};

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use super::alive::Alive;
 use crate::parameter::exact_parameters;
 use crate::{
-    AliveCurve, ForEverCurve, Outlook, ParameterError, PurchaseDistribution, SpreadCurve, Terms, Undefined,
+    AliveCurve, ForEverCurve, OperationalHorizon, ParameterError, PurchaseDistribution, SpreadCurve, Terms,
+    Undefined,
 };
 
 use customer::Customer;
@@ -175,13 +176,13 @@ impl<T: Tosses> CoinDropout<T> {
     }
 
     /// The same over the operational time that lies ahead in a season.
-    pub fn seasonal_curve(&self, x: u32, outlook: &Outlook) -> AliveCurve {
-        self.curve(x, outlook.operational_weeks(), outlook.delta())
+    pub fn seasonal_curve(&self, x: u32, horizon: &OperationalHorizon) -> AliveCurve {
+        self.curve(x, horizon.operational_weeks(), horizon.delta())
     }
 
     /// How [`seasonal_curve`](Self::seasonal_curve)'s purchases scatter, for every age.
-    pub fn seasonal_spread_curve(&self, x: u32, outlook: &Outlook) -> SpreadCurve {
-        SpreadCurve::over(self.youngest(x), outlook.operational_weeks())
+    pub fn seasonal_spread_curve(&self, x: u32, horizon: &OperationalHorizon) -> SpreadCurve {
+        SpreadCurve::over(self.youngest(x), horizon.operational_weeks())
     }
 
     /// How [`alive_curve`](Self::alive_curve)'s purchases scatter, for every age.
