@@ -88,8 +88,8 @@ async fn database() -> (Database, Client) {
 }
 
 /// Loads; an error comes back as the text that `ltv` would print.
-async fn load_quietly(client: &mut Client, input: &LoadInput) -> Result<LoadReport, String> {
-    load(client, input, |_| {}).await.map_err(|error| format!("{error:#}"))
+async fn load_quietly(database: &Database, input: &LoadInput) -> Result<LoadReport, String> {
+    load(&database.store(), input, |_| {}).await.map_err(|error| format!("{error:#}"))
 }
 
 /// The number of customers, of transactions, and the sum of the amounts.
@@ -119,11 +119,11 @@ fn counts(reasons: &[(&'static str, u64)]) -> BTreeMap<&'static str, u64> {
 
 #[tokio::test]
 async fn cdnow_loads_without_a_reject() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("cdnow");
     let (customers, transactions) = cdnow();
 
-    let report = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+    let report = load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap();
 
     assert_eq!(report.customers.as_ref().unwrap().loaded, 2_357);
     assert_eq!(report.transactions.as_ref().unwrap().loaded, 6_919);
@@ -144,7 +144,7 @@ async fn cdnow_loads_without_a_reject() {
 
 #[tokio::test]
 async fn each_kind_of_bad_row_is_rejected_with_its_line_and_reason_and_the_rest_is_loaded() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("bad-rows");
     // Columns in another order, one more than needed, both line ends, blank lines: all of that is fine.
     let mut customers = b"segment,note,customer_id,external_id,acquired_at\r\n\
@@ -181,7 +181,7 @@ async fn each_kind_of_bad_row_is_rejected_with_its_line_and_reason_and_the_rest_
          15,1,2020-02-01,,USD\n",
     );
 
-    let report = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+    let report = load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap();
 
     let customers = report.customers.unwrap();
     assert_eq!((customers.rows, customers.loaded), (10, 3));
@@ -227,33 +227,33 @@ async fn each_kind_of_bad_row_is_rejected_with_its_line_and_reason_and_the_rest_
 
 #[tokio::test]
 async fn a_file_that_breaks_off_leaves_nothing() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("breaks-off");
     let (customers, transactions) = cdnow();
     let packed = gzip(&std::fs::read(transactions).unwrap());
     let transactions = folder.write("transactions.csv", &packed[..packed.len() / 2]);
 
-    let text = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+    let text = load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap_err();
 
     assert!(text.contains("transactions.csv, line ") && text.contains("breaks off"), "{text}");
     assert!(text.contains("nothing was loaded"), "{text}");
     assert_eq!(totals(&client).await, (0, 0, 0));
     assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "no file of rejects, whole or in part");
-    // The connection is as good as before.
+    // The database is as good as before.
     let (customers, transactions) = cdnow();
-    load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+    load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap();
 }
 
 #[tokio::test]
 async fn rejects_never_take_the_place_of_a_file_that_is_loaded() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("rejects-over");
     let (customers, transactions) = cdnow();
     let transactions = folder.write("transactions.csv", std::fs::read(transactions).unwrap());
     let before = std::fs::read(&transactions).unwrap();
     let input = LoadInput { rejects: transactions.clone(), ..folder.input(&customers, &transactions) };
 
-    let text = load_quietly(&mut client, &input).await.unwrap_err();
+    let text = load_quietly(&database, &input).await.unwrap_err();
 
     assert!(text.contains("this is the same file as"), "{text}");
     assert_eq!((totals(&client).await, std::fs::read(&transactions).unwrap()), ((0, 0, 0), before));
@@ -261,12 +261,12 @@ async fn rejects_never_take_the_place_of_a_file_that_is_loaded() {
 
 #[tokio::test]
 async fn a_missing_column_is_one_error_before_anything_is_loaded() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("missing-column");
     let (customers, _) = cdnow();
     let transactions = folder.write("transactions.csv", "transaction_id,customer_id,occurred_at,currency\n");
 
-    let text = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+    let text = load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap_err();
 
     assert!(text.contains("transactions.csv, line 1: there is no column amount"), "{text}");
     assert_eq!(totals(&client).await, (0, 0, 0));
@@ -274,14 +274,14 @@ async fn a_missing_column_is_one_error_before_anything_is_loaded() {
 
 #[tokio::test]
 async fn loading_the_same_files_twice_rejects_every_row_as_a_duplicate() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("twice");
     let (customers, transactions) = cdnow();
     let input = folder.input(&customers, &transactions);
-    load_quietly(&mut client, &input).await.unwrap();
+    load_quietly(&database, &input).await.unwrap();
     let before = fingerprint(&client).await;
 
-    let report = load_quietly(&mut client, &input).await.unwrap();
+    let report = load_quietly(&database, &input).await.unwrap();
 
     let (customers, transactions) = (report.customers.unwrap(), report.transactions.unwrap());
     assert_eq!((customers.loaded, customers.rejected), (0, counts(&[("duplicate_customer_id", 2_357)])));
@@ -298,27 +298,27 @@ async fn loading_the_same_files_twice_rejects_every_row_as_a_duplicate() {
 
 #[tokio::test]
 async fn a_compressed_file_loads_like_the_plain_one() {
-    let (_plain_database, mut plain) = database().await;
-    let (_packed_database, mut packed) = database().await;
+    let (plain_database, plain) = database().await;
+    let (packed_database, packed) = database().await;
     let folder = Folder::new("gzip");
     let (customers, transactions) = cdnow();
-    load_quietly(&mut plain, &folder.input(&customers, &transactions)).await.unwrap();
+    load_quietly(&plain_database, &folder.input(&customers, &transactions)).await.unwrap();
     // Told by its first bytes, not by its name; and it may be several compressed files one after the other.
     let text = std::fs::read(&transactions).unwrap();
     let (first, second) = text.split_at(text.len() / 3);
     let transactions = folder.write("transactions.csv", [gzip(first), gzip(second)].concat());
 
-    load_quietly(&mut packed, &folder.input(&customers, &transactions)).await.unwrap();
+    load_quietly(&packed_database, &folder.input(&customers, &transactions)).await.unwrap();
 
     assert_eq!(fingerprint(&packed).await, fingerprint(&plain).await);
 }
 
 #[tokio::test]
 async fn rows_that_come_later_are_added_to_what_is_there() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("later");
     let (customers, transactions) = cdnow();
-    load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
+    load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap();
     let transactions = folder.write(
         "more.csv",
         "amount_minor,currency,occurred_at,customer_id,transaction_id\n\
@@ -327,7 +327,7 @@ async fn rows_that_come_later_are_added_to_what_is_there() {
     );
     let input = LoadInput { transactions: Some(transactions), ..folder.nothing() };
 
-    let report = load_quietly(&mut client, &input).await.unwrap();
+    let report = load_quietly(&database, &input).await.unwrap();
 
     assert_eq!(report.customers, None);
     assert_eq!(report.transactions.unwrap().loaded, 2);
@@ -369,10 +369,10 @@ fn subscribed(folder: &Folder) -> LoadInput {
 
 #[tokio::test]
 async fn subscriptions_and_acquisition_costs_are_loaded_with_their_own_rejects() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("subscribed");
 
-    let report = load_quietly(&mut client, &subscribed(&folder)).await.unwrap();
+    let report = load_quietly(&database, &subscribed(&folder)).await.unwrap();
 
     assert_eq!(report.subscriptions.unwrap().loaded, 3);
     assert_eq!(report.acquisition_costs.unwrap().loaded, 1);
@@ -403,12 +403,12 @@ async fn subscriptions_and_acquisition_costs_are_loaded_with_their_own_rejects()
 
 #[tokio::test]
 async fn loading_the_same_subscriptions_twice_charges_nobody_twice() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("subscribed-twice");
-    load_quietly(&mut client, &subscribed(&folder)).await.unwrap();
+    load_quietly(&database, &subscribed(&folder)).await.unwrap();
     let before = fingerprint(&client).await;
 
-    let report = load_quietly(&mut client, &subscribed(&folder)).await.unwrap();
+    let report = load_quietly(&database, &subscribed(&folder)).await.unwrap();
 
     assert_eq!(report.subscriptions.unwrap().rejected["duplicate_subscription"], 4);
     assert_eq!(report.acquisition_costs.unwrap().rejected["duplicate_acquisition_cost"], 2);
@@ -418,7 +418,7 @@ async fn loading_the_same_subscriptions_twice_charges_nobody_twice() {
 #[tokio::test]
 async fn a_subscription_that_is_there_without_an_end_gets_the_one_of_the_file_and_nothing_else() {
     const HEADER: &str = "customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason\n";
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("subscribed-and-ended");
     let first = "\
         1,pro,1,2020-01-31,,29.00,USD,\n\
@@ -427,7 +427,7 @@ async fn a_subscription_that_is_there_without_an_end_gets_the_one_of_the_file_an
         2,pro,1,2020-02-02,2020-06-01,29.00,USD,cancelled\n\
         2,pro,1,2020-02-03,,29.00,USD,\n";
     let subscriptions = Some(folder.write("first.csv", [HEADER, first].concat()));
-    load_quietly(&mut client, &LoadInput { subscriptions, ..subscribed(&folder) }).await.unwrap();
+    load_quietly(&database, &LoadInput { subscriptions, ..subscribed(&folder) }).await.unwrap();
 
     let second = "\
         1,pro,1,2020-01-31,2020-06-30,29.00,USD,cancelled\n\
@@ -439,7 +439,7 @@ async fn a_subscription_that_is_there_without_an_end_gets_the_one_of_the_file_an
         2,pro,1,2020-02-04,2020-08-01,29.00,USD,moved\n";
     let subscriptions = Some(folder.write("second.csv", [HEADER, second].concat()));
     let input = LoadInput { subscriptions, ..folder.nothing() };
-    let report = load_quietly(&mut client, &input).await.unwrap().subscriptions.unwrap();
+    let report = load_quietly(&database, &input).await.unwrap().subscriptions.unwrap();
 
     assert_eq!((report.loaded, report.rejected), (3, counts(&[("duplicate_subscription", 4)])));
     let mut reader = csv::Reader::from_path(folder.path("rejects.csv")).unwrap();
@@ -468,7 +468,7 @@ async fn a_subscription_that_is_there_without_an_end_gets_the_one_of_the_file_an
 
 #[tokio::test]
 async fn a_view_of_subscriptions_keeps_nobody_from_loading_transactions() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("subscription-view");
     let sql = "
         alter table source.subscriptions rename to elsewhere;
@@ -476,15 +476,15 @@ async fn a_view_of_subscriptions_keeps_nobody_from_loading_transactions() {
     client.batch_execute(sql).await.unwrap();
     let (customers, transactions) = cdnow();
 
-    load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap();
-    let text = load_quietly(&mut client, &subscribed(&folder)).await.unwrap_err();
+    load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap();
+    let text = load_quietly(&database, &subscribed(&folder)).await.unwrap_err();
 
     assert!(text.contains("write to source.subscriptions: it is not a table but a view"), "{text}");
 }
 
 #[tokio::test]
 async fn views_are_refused_in_one_sentence() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
     let folder = Folder::new("views");
     let sql = "
         alter table source.transactions rename to elsewhere;
@@ -492,22 +492,24 @@ async fn views_are_refused_in_one_sentence() {
     client.batch_execute(sql).await.unwrap();
     let (customers, transactions) = cdnow();
 
-    let text = load_quietly(&mut client, &folder.input(&customers, &transactions)).await.unwrap_err();
+    let text = load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap_err();
 
     assert!(text.contains("write to source.transactions: it is not a table but a view"), "{text}");
 }
 
 #[tokio::test]
 async fn the_progress_runs_to_the_end_of_each_file() {
-    let (_database, mut client) = database().await;
+    let (database, _client) = database().await;
     let folder = Folder::new("progress");
     let (customers, transactions) = cdnow();
     let size = std::fs::metadata(&transactions).unwrap().len();
     let seen = std::cell::RefCell::new(Vec::new());
 
-    load(&mut client, &folder.input(&customers, &transactions), |progress| seen.borrow_mut().push(progress))
-        .await
-        .unwrap();
+    load(&database.store(), &folder.input(&customers, &transactions), |progress| {
+        seen.borrow_mut().push(progress)
+    })
+    .await
+    .unwrap();
 
     let seen = seen.into_inner();
     let last =
@@ -531,21 +533,21 @@ fn generated_base() -> GenerateSpec {
 
 #[tokio::test]
 async fn a_generated_base_is_the_same_through_files_and_straight() {
-    let (_straight_database, mut straight) = database().await;
-    let (_plain_database, mut plain) = database().await;
-    let (_packed_database, mut packed) = database().await;
+    let (straight_database, straight) = database().await;
+    let (plain_database, plain) = database().await;
+    let (packed_database, packed) = database().await;
     let folder = Folder::new("generated");
     let spec = generated_base();
 
-    let report = generate_into(&mut straight, &spec, |_| {}).await.unwrap();
-    for (client, packing) in [(&mut plain, Packing::Plain), (&mut packed, Packing::Gzip)] {
+    let report = generate_into(&straight_database.store(), &spec, |_| {}).await.unwrap();
+    for (database, packing) in [(&plain_database, Packing::Plain), (&packed_database, Packing::Gzip)] {
         let files = generate(&spec).unwrap().write_csv(&folder.0, packing).unwrap();
         let input = LoadInput {
             subscriptions: files.subscriptions,
             acquisition_costs: files.acquisition_costs,
             ..folder.input(&files.customers, &files.transactions)
         };
-        let report = load_quietly(client, &input).await.unwrap();
+        let report = load_quietly(database, &input).await.unwrap();
         assert_eq!(report.rejected_rows(), 0, "{report}");
     }
 
@@ -567,9 +569,9 @@ async fn a_generated_base_is_the_same_through_files_and_straight() {
 
 #[tokio::test]
 async fn a_filled_table_is_read_by_its_index_alone() {
-    let (_database, mut client) = database().await;
+    let (database, client) = database().await;
 
-    generate_into(&mut client, &generated_base(), |_| {}).await.unwrap();
+    generate_into(&database.store(), &generated_base(), |_| {}).await.unwrap();
 
     for table in ["transactions", "subscriptions"] {
         let sql =

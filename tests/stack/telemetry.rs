@@ -114,7 +114,7 @@ impl TraceService for Kept {
 
 mod tests {
     use ::tests::{Fleet, PATIENCE, Program};
-    use ltv::telemetry::{self, LogFormat, TelemetryConfig};
+    use process::telemetry::{self, LogFormat, TelemetryConfig};
     use tracing::info_span;
 
     use super::*;
@@ -151,6 +151,7 @@ mod tests {
             otlp_endpoint: Some(collector.endpoint().to_owned()),
             role: "worker",
             instance: "worker-0".into(),
+            describe_metrics: || (),
         })
         .unwrap();
 

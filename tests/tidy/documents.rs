@@ -53,7 +53,7 @@ fn every_command_and_option_says_what_it_is_for() {
     let mut violations = Vec::new();
     look_at(&ltv::cli::Cli::command(), "ltv", &mut violations);
 
-    assert_none(&violations, "write a doc comment in crates/ltv/src/cli.rs for");
+    assert_none(&violations, "write a doc comment in crates/ltv/src/cli/ for");
 }
 
 #[test]

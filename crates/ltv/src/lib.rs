@@ -1,22 +1,20 @@
-//! The one binary: configuration, telemetry, shutdown, and a subcommand for each role and question.
+//! The one binary: configuration, wiring, output, and a subcommand for each role and question.
 //!
 //! Look first at [`cli`] (what can be typed) and then at the file of the same name in `command/`.
 
 pub mod backtest;
 pub mod cli;
 pub mod generate;
-pub mod http;
 pub mod load;
 pub mod models;
-pub mod telemetry;
 
 mod bench;
 mod command;
 mod config;
 mod evaluate;
-mod files;
 mod fitting;
 mod local;
+mod model_file;
 mod output;
 
 use std::process::ExitCode;

@@ -35,7 +35,7 @@ fn generated(customers: u32, weeks: u32) -> Base {
     let generated = generate(&spec).unwrap();
     let segments: HashMap<i64, String> =
         generated.customers().map(|customer| (customer.customer_id, customer.segment.to_owned())).collect();
-    Base::of(generated.transactions().collect(), &segments)
+    Base::of(generated.transactions().map(as_read).collect(), &segments)
 }
 
 fn cdnow() -> Base {
@@ -45,6 +45,17 @@ fn cdnow() -> Base {
 
 fn answer(base: &Base, question: &Question) -> Report {
     backtest(base, question, |_| {}).unwrap()
+}
+
+/// A generated transaction as it is read back from a file.
+fn as_read(generated: store::postgres::source::Transaction) -> files::Transaction {
+    files::Transaction {
+        transaction_id: generated.transaction_id,
+        customer_id: generated.customer_id,
+        occurred_at: generated.occurred_at,
+        amount_minor: generated.amount_minor,
+        currency: generated.currency,
+    }
 }
 
 #[test]

@@ -341,5 +341,5 @@ pub struct AttemptRecord {
     pub reason: Option<String>,
 }
 
-/// Why a customer of a dead chunk has no value.
-pub(crate) const DEAD_CHUNK: &str = "dead_chunk";
+/// The code of the rejection that a customer of a dead chunk gets.
+pub const DEAD_CHUNK: &str = "dead_chunk";

@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use files::{Transaction, read};
 use jiff::Timestamp;
 use model::Currency;
 use model::backtest::Line;
-use store::postgres::source::Transaction;
 
 use super::{DataFacts, MICROSECONDS_PER_DAY, date};
-use crate::load;
 
 /// A customer.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,12 +38,12 @@ impl Base {
     /// Reads a file of transactions, and the segments from a file of customers.
     pub fn read(transactions: &Path, customers: Option<&Path>) -> Result<Self> {
         let mut rows = Vec::new();
-        let report = load::transactions(transactions, |row| rows.push(row))?;
+        let report = read::transactions(transactions, |row| rows.push(row))?;
         let segments = match customers {
             None => HashMap::new(),
             Some(path) => {
                 let mut segments = HashMap::new();
-                load::segments(path, |(customer, segment)| {
+                read::segments(path, |(customer, segment)| {
                     segments.insert(customer, segment);
                 })?;
                 segments

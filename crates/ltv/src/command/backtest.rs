@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::backtest::{self, Question, Report};
 use crate::cli::BacktestArgs;
-use crate::files::NewFile;
+use files::NewFile;
 
 pub(crate) async fn run(args: BacktestArgs) -> anyhow::Result<()> {
     let mut models = args.models.clone();

@@ -10,16 +10,16 @@ use queue::Queue;
 use super::role;
 use crate::cli::CoordinatorArgs;
 use crate::config;
-use crate::telemetry::Metrics;
+use process::telemetry::Metrics;
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
-    let store = config::store(&args.database, "coordinator", 4);
+    let store = config::store(&args.database, "coordinator", 4)?;
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 
     role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
     let checks = role::checks(&store, &queue, &cache);
-    let surroundings = role::surround("coordinator", args.role.listen, checks, metrics).await?;
+    let surroundings = process::surround("coordinator", args.role.listen, checks, metrics).await?;
     let config = CoordinatorConfig {
         name,
         policy: SupervisePolicy {

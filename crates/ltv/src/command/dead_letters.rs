@@ -10,8 +10,8 @@ use serde_json::json;
 use store::{Archive, Selection};
 
 use crate::cli::{DeadLettersArgs, DiscardArgs, RedriveArgs};
+use crate::config;
 use crate::output::{count, table};
-use crate::{config, telemetry};
 
 pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.list.database, "command").await?;
@@ -95,7 +95,7 @@ pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
         store,
         queue: queue.clone(),
         policy: PlanPolicy::default(),
-        trace_context: telemetry::inject_current,
+        trace_context: process::telemetry::inject_current,
     };
     let order = Order {
         selection: Selection::Customers(customers),

@@ -12,9 +12,9 @@ use tracing::Instrument;
 
 use super::runs;
 use crate::cli::DispatchArgs;
+use crate::config;
 use crate::local::night::plan_policy;
 use crate::output::{count, duration};
-use crate::{config, telemetry};
 
 pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let order = order(args)?;
@@ -24,7 +24,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
         store: store.clone(),
         queue: queue.clone(),
         policy: plan_policy(args.chunk_customers),
-        trace_context: telemetry::inject_current,
+        trace_context: process::telemetry::inject_current,
     };
     let span = tracing::info_span!("dispatch");
     let dispatched = dispatcher.dispatch(&order).instrument(span).await?;

@@ -2,12 +2,12 @@
 
 use crate::cli::EvaluateArgs;
 use crate::evaluate;
-use crate::files::{NewFile, Table, widen};
 use crate::output::count;
+use files::{NewFile, Rows, widen};
 
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let out = NewFile::create(&args.out, &[&args.input])?;
-    let table = Table::open(&args.input)?;
+    let table = Rows::open(&args.input)?;
     let evaluation = evaluate::of(args.model, table.header())?;
     let widened = widen(table, &*evaluation, out)?;
     if widened.left_empty > 0 {

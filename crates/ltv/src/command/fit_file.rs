@@ -12,10 +12,11 @@ use model::fit::{
 use serde_json::{Value as Json, json};
 
 use crate::cli::FitArgs;
-use crate::files::customers::{self, Customer, Donor, HistoryColumns, Reading, SpendColumns, WEIGHT, weight};
-use crate::files::{NewFile, Row, Table, cohorts, model_file};
+use crate::model_file;
 use crate::models::{Model, ModelName, PurchaseModel};
 use crate::output::count;
+use files::summaries::{self, Customer, Donor, HistoryColumns, Reading, SpendColumns, WEIGHT, weight};
+use files::{NewFile, Row, Rows as FileRows, cohorts};
 
 pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) -> Result<()> {
     let out = NewFile::create(out, &[input])?;
@@ -164,16 +165,16 @@ trait Counted: Copy + Sync {
 impl<R: Counted> Rows<R> {
     /// Reads the rows that the model looks at. A segment is one even if the model looks at nothing of it.
     fn read(
-        mut table: Table,
+        mut table: FileRows,
         segment_column: Option<&str>,
         read: impl Fn(Row<'_>) -> Result<Option<R>>,
     ) -> Result<Self> {
         let header = table.header().clone();
         let segment = segment_column.map(|name| header.column(&[name])).transpose()?;
         let mut rows = Vec::new();
-        while let Some(record) = table.next()? {
+        while let Some(record) = table.next_row()? {
             let row = record.under(&header);
-            let segment = segment.map(|column| row.text(column).to_owned());
+            let segment = segment.map(|column| row.text(column).into_owned());
             rows.push((segment, read(row)?));
         }
         Ok(Self::of(rows, segment_column))
@@ -313,7 +314,7 @@ fn spends(args: &FitArgs, input: &Path) -> Result<Rows<SpendRow>> {
 }
 
 fn opportunities(args: &FitArgs, input: &Path) -> Result<Rows<OpportunityRow>> {
-    let table = Table::open(input)?;
+    let table = FileRows::open(input)?;
     let history = HistoryColumns::of_donors(table.header())?;
     let weights = table.header().optional(&WEIGHT)?;
     Rows::read(table, args.segment_column.as_deref(), |row| {
@@ -325,7 +326,7 @@ fn opportunities(args: &FitArgs, input: &Path) -> Result<Rows<OpportunityRow>> {
 
 fn contracts(args: &FitArgs, input: &Path) -> Result<Rows<ContractRow>> {
     let segment_column = args.segment_column.as_deref();
-    let contracts = cohorts::read(Table::open(input)?, segment_column)?;
+    let contracts = cohorts::read(FileRows::open(input)?, segment_column)?;
     let rows = contracts.into_iter().map(|(segment, row)| (segment, Some(row))).collect();
     Ok(Rows::of(rows, segment_column))
 }
@@ -334,10 +335,10 @@ fn contract_likelihood(model: &(impl Copy + Into<ContractModel>), row: &Contract
     row.ln_probability(&(*model).into())
 }
 
-fn open(args: &FitArgs, input: &Path) -> Result<Table> {
+fn open(args: &FitArgs, input: &Path) -> Result<FileRows> {
     let reading =
         Reading { as_of: args.as_of, currency: args.currency, segment_column: args.segment_column.clone() };
-    let (table, left_out) = customers::open(input, &reading)?;
+    let (table, left_out) = summaries::open(input, &reading)?;
     if left_out > 0 {
         eprintln!("{} customers were left out: their histories cannot be summed up", count(left_out));
     }

@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use store::ModelVersionId;
 
 use super::fit_guard::Judgement;
-use crate::files::model_file;
 use crate::fitting::Fitted;
+use crate::model_file;
 use crate::models::Model;
 use crate::output::count;
 

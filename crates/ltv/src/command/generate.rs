@@ -23,8 +23,7 @@ pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     if let Some(url) = &args.into {
         let database = DatabaseArgs { database_url: url.clone(), bulk_limit: Duration::from_mins(1) };
         let store = config::store_now(&database, "generate").await?;
-        let mut client = store.connect_alone().await?;
-        let report = generate_into(&mut client, &spec, |_| {}).await?;
+        let report = generate_into(&store, &spec, |_| {}).await?;
         println!(
             "{} customers with {} transactions and {} subscriptions are in {url}",
             count(report.customers),

@@ -16,9 +16,8 @@ pub(crate) async fn run(args: &LoadArgs) -> anyhow::Result<()> {
         acquisition_costs: args.acquisition_costs.clone(),
         rejects: args.rejects.clone(),
     };
-    let mut client = store.connect_alone().await?;
     let display = RefCell::new(FileBar::default());
-    let report = load(&mut client, &input, |progress| display.borrow_mut().show(progress)).await?;
+    let report = load(&store, &input, |progress| display.borrow_mut().show(progress)).await?;
     display.into_inner().finish();
     if args.json {
         println!("{}", serde_json::to_string(&report)?);

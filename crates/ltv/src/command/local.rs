@@ -12,13 +12,12 @@ use batch::{AttemptId, Outcome, Progress};
 use jiff::Timestamp;
 use model::Currency;
 use serde_json::{Value as Json, json};
-use store::{Archive, AttemptRecord, NewModelVersion, Values};
+use store::{Archive, AttemptRecord, DEAD_CHUNK, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::fit_guard::Before;
-use super::runs::DEAD_CHUNK;
-use super::{fit_report, role, runs};
+use super::{fit_report, runs};
 use crate::cli::LocalArgs;
 use crate::local::base::{FileReport, Files, Known, Terms};
 use crate::local::given::Given;
@@ -31,7 +30,7 @@ const CURRENCY: &str = "USD";
 
 pub(crate) async fn run(args: LocalArgs) -> Result<()> {
     let stop = CancellationToken::new();
-    role::stop_on_signal(stop.clone())?;
+    process::stop_on_signal(stop.clone())?;
     let terms = args.terms.terms()?;
     let given = if args.model.is_empty() { None } else { Some(Given::read(&args.model)?) };
     let currency = match &given {
@@ -117,7 +116,7 @@ fn read(files: &Files, terms: Terms, is_quiet: bool) -> Result<Known> {
     let bar = RefCell::new(FileBar::default());
     let known = Known::read(files, terms, &|progress| {
         if !is_quiet {
-            bar.borrow_mut().show(progress);
+            bar.borrow_mut().show(progress.into());
         }
     });
     bar.into_inner().finish();

@@ -22,7 +22,7 @@ pub(crate) mod runs;
 mod worker;
 
 use crate::cli::{BenchCommand, Cli, Command, DeadLettersCommand, ModelsCommand, RunsCommand};
-use crate::telemetry::{self, TelemetryConfig};
+use process::telemetry::{self, TelemetryConfig};
 
 /// Does what the command line says.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
@@ -33,24 +33,24 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         _ => "command",
     };
     let is_service = matches!(cli.command, Command::Worker(_) | Command::Coordinator(_));
-    let instance = role::instance(match &cli.command {
+    let instance = process::instance(match &cli.command {
         Command::Worker(args) => args.role.instance.as_deref(),
         Command::Coordinator(args) => args.role.instance.as_deref(),
         _ => None,
     });
     // A command answers its caller; what it logs by the way is for those who ask for it.
     let log_filter = match cli.telemetry.log.as_str() {
-        "info" if !is_service => "error,ltv=warn".into(),
+        "info" if !is_service => "error,ltv=warn,process=warn".into(),
         given => given.to_owned(),
     };
     let telemetry = telemetry::start(TelemetryConfig {
-        log_format: cli.telemetry.log_format,
+        log_format: cli.telemetry.log_format.into(),
         log_filter,
         otlp_endpoint: cli.telemetry.otlp_endpoint,
         role,
         instance: instance.clone(),
+        describe_metrics,
     })?;
-    describe_metrics();
 
     let result = match cli.command {
         Command::Migrate(args) => migrate::run(&args).await,

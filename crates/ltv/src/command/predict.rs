@@ -8,11 +8,11 @@ use anyhow::{Context, Result, ensure};
 use model::{GammaGamma, PeriodRate, Terms, WEEKS_PER_YEAR};
 
 use crate::cli::{Horizon, PredictArgs};
-use crate::files::customers::{self, HistoryColumns, Reading, SpendColumns};
-use crate::files::model_file::ModelFile;
-use crate::files::{Cell, Column, Header, NewFile, Row, Widening, widen};
+use crate::model_file::ModelFile;
 use crate::models::{Curves, Expected, Model, ModelName, PurchaseModel};
 use crate::output::count;
+use files::summaries::{self, HistoryColumns, Reading, SpendColumns};
+use files::{Cell, Column, Header, NewFile, Row, Widening, widen};
 
 pub(crate) fn run(args: &PredictArgs) -> Result<()> {
     let read = [Some(&args.input), Some(&args.model), args.spend_model.as_ref()];
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
         .flatten()
         .find_map(|fitted| fitted.segments.as_ref().map(|(column, _)| column.clone()));
     let reading = Reading { as_of: args.as_of, currency: args.currency, segment_column };
-    let (table, left_out) = customers::open(&args.input, &reading)?;
+    let (table, left_out) = summaries::open(&args.input, &reading)?;
     if left_out > 0 {
         eprintln!("{} customers were left out: their histories cannot be summed up", count(left_out));
     }
@@ -91,7 +91,7 @@ impl BySegment {
     /// The model, and the segment if it is that of one.
     fn find(&self, row: Row<'_>) -> (&Model, Option<&str>) {
         let segment =
-            self.segments.as_ref().and_then(|(column, models)| models.get_key_value(row.text(*column)));
+            self.segments.as_ref().and_then(|(column, models)| models.get_key_value(&*row.text(*column)));
         segment.map_or((&self.all, None), |(name, model)| (model, Some(name)))
     }
 }
@@ -164,7 +164,7 @@ impl Widening for Purchases {
     }
 
     fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
-        let customers::Customer { x, t_x, age } = self.history.customer(row)?;
+        let summaries::Customer { x, t_x, age } = self.history.customer(row)?;
         let (model, curves) = self.model(row);
         let expected = curves.expected(model, x, t_x, age, &self.terms);
         let Expected { p_alive, purchases: cet, discounted: det, for_ever: dert, variance, p_zero } =
@@ -229,7 +229,7 @@ impl Widening for Opportunities {
 
     fn cells(&self, row: Row<'_>) -> Result<Option<Vec<Cell>>> {
         let Model::BgBb(model) = self.models.of(row) else { unreachable!("chosen by the model's name") };
-        let customers::Donor { x, t_x, n } = self.history.donor(row)?;
+        let summaries::Donor { x, t_x, n } = self.history.donor(row)?;
         let dert = model.discounted_purchases_for_ever(x, t_x, n, self.rate).unwrap_or(f64::INFINITY);
         Ok(Some(vec![
             model.p_alive_at_next(x, t_x, n).into(),

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use model::Rejection;
 use serde_json::{Value as Json, json};
 use store::{
-    Archive, AttemptRecord, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue, TopCustomer, Values,
+    Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue,
+    TopCustomer, Values,
 };
 use tokio::time::sleep;
 
@@ -19,9 +20,6 @@ use crate::output::{RunBar, count, duration, money, table};
 
 /// How often a run that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// The code of those whose chunk is dead.
-pub(crate) const DEAD_CHUNK: &str = "dead_chunk";
 
 /// Attempts that are told of.
 pub(crate) const TOLD_ATTEMPTS: u32 = 40;

@@ -11,11 +11,11 @@ use worker::{ComputeOn, Worker, WorkerConfig};
 use super::role;
 use crate::cli::WorkerArgs;
 use crate::config;
-use crate::telemetry::{self, Metrics};
+use process::telemetry::{self, Metrics};
 
 pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     // One connection for each slot, and one each for the heartbeat, a check, and a failure to record.
-    let store = config::store(&args.database, "worker", usize::from(args.slots) + 3);
+    let store = config::store(&args.database, "worker", usize::from(args.slots) + 3)?;
     #[cfg(feature = "faults")]
     let store = if args.no_fence { store.without_fence() } else { store };
     let queue = config::queue(&args.broker, "worker").await?;
@@ -23,7 +23,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
 
     role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
     let checks = role::checks(&store, &queue, &cache);
-    let surroundings = role::surround("worker", args.role.listen, checks, metrics).await?;
+    let surroundings = process::surround("worker", args.role.listen, checks, metrics).await?;
     let threads = usize::from(args.compute_threads);
     let threads = NonZeroUsize::new(threads).expect("the command line takes 1 at least");
     let config = WorkerConfig {

@@ -4,8 +4,8 @@ use anyhow::Result;
 use model::{PeriodRate, Sbg};
 
 use super::{Parameters, or_infinite, owned};
-use crate::files::{Cell, Column, Header, Row, Widening};
 use crate::models::{Model, ModelName};
+use files::{Cell, Column, Header, Row, Widening};
 
 const SBG_QUANTITIES: [&str; 8] = [
     "survival_n",

@@ -11,8 +11,8 @@ mod spend;
 use anyhow::Result;
 use model::ParameterError;
 
-use crate::files::{Cell, Column, Header, Row, Widening};
 use crate::models::{Model, ModelName};
+use files::{Cell, Column, Header, Row, Widening};
 
 /// Prepares the evaluation of a model at the points of a file with this header.
 pub(crate) fn of(model: ModelName, header: &Header) -> Result<Box<dyn Widening>> {
@@ -48,7 +48,7 @@ impl Parameters {
 
     /// Reads the model of a row; `None` if the row is of another one.
     fn read(&self, row: Row<'_>) -> Result<Option<Model>> {
-        if self.named_in.is_some_and(|column| !self.model.is_meant_by(row.text(column))) {
+        if self.named_in.is_some_and(|column| !self.model.is_meant_by(&row.text(column))) {
             return Ok(None);
         }
         let values: Vec<f64> =

@@ -4,9 +4,9 @@ use anyhow::Result;
 use model::PeriodRate;
 
 use super::{Parameters, or_infinite, owned};
-use crate::files::customers::{Donor, HistoryColumns};
-use crate::files::{Cell, Column, Header, Row, Widening};
 use crate::models::{Model, ModelName};
+use files::summaries::{Donor, HistoryColumns};
+use files::{Cell, Column, Header, Row, Widening};
 
 const QUANTITIES: [&str; 5] = ["log_lik", "p_alive_n", "p_alive_n_plus_1", "cet_n_star", "dert"];
 

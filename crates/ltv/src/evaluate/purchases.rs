@@ -4,9 +4,9 @@ use anyhow::Result;
 use model::{GammaGamma, Level, SpendDistribution};
 
 use super::{Parameters, or_infinite, owned};
-use crate::files::customers::{Customer, HistoryColumns, SpendColumns};
-use crate::files::{Cell, Column, Header, Row, Widening};
 use crate::models::{Model, ModelName, PurchaseModel};
+use files::summaries::{Customer, HistoryColumns, SpendColumns};
+use files::{Cell, Column, Header, Row, Widening};
 
 /// What a row of customer and horizon gives.
 const QUANTITIES: [&str; 9] =

@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use super::{Parameters, or_infinite, owned};
-use crate::files::customers::SpendColumns;
-use crate::files::{Cell, Header, Row, Widening};
 use crate::models::{Model, ModelName};
+use files::summaries::SpendColumns;
+use files::{Cell, Header, Row, Widening};
 
 const QUANTITIES: [&str; 5] = ["mean_spend", "var_mean_spend", "log_lik", "post_shape", "post_scale"];
 

@@ -8,39 +8,26 @@
 //! memory does not grow with it. The database finds the rows that are at odds with others. If any row was
 //! bad, the file is read again to write the bad ones down.
 
-pub(crate) mod currency;
-mod direct;
-mod input;
-pub(crate) mod records;
 mod rejects;
-mod row;
-mod table;
+mod staged;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use files::read::ROWS_BETWEEN_SIGNS;
+use files::{AcquisitionCostColumns, CustomerColumns, FileOf, SubscriptionColumns, TransactionColumns};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
-use store::postgres::source::{self, Batch, Numbering, Relation, SourceWriter};
+use store::postgres::Postgres;
+use store::postgres::source::{Batch, Numbering, Relation, SourceConnection, SourceWriter};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio_postgres::Client;
-
-pub use row::Reason;
-
-pub(crate) use direct::{
-    FileToRead, Line, ReadReport, acquisition_costs, customers, segments, subscriptions, transactions,
-    transactions_ahead,
-};
-pub(crate) use input::Input;
-pub(crate) use row::{believe, read_amount, read_time};
 
 use rejects::{Rejected, RejectsFile, write_rejects};
-use row::{AcquisitionCostColumns, Columns, CustomerColumns, SubscriptionColumns, TransactionColumns};
-use table::{Outcome, Table};
+use staged::{Staged, relation};
 
 const NOT_LOADED: &str = "nothing was loaded";
 
@@ -106,6 +93,15 @@ pub struct Progress {
     pub total_bytes: u64,
 }
 
+impl From<files::read::Progress> for Progress {
+    fn from(progress: files::read::Progress) -> Self {
+        let files::read::Progress { kind, is_again, rows, bytes, total_bytes } = progress;
+        let relation = relation(kind);
+        let stage = if is_again { Stage::ReadingAgain(relation) } else { Stage::Reading(relation) };
+        Self { stage, rows, bytes, total_bytes }
+    }
+}
+
 /// What was loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LoadReport {
@@ -128,7 +124,7 @@ pub struct FileReport {
     pub rows: u64,
     /// Rows that are in the database now, and were not as they are.
     pub loaded: u64,
-    /// Rows that are not, by [`Reason::code`].
+    /// Rows that are not, by the code of the reason.
     pub rejected: BTreeMap<&'static str, u64>,
 }
 
@@ -172,8 +168,9 @@ impl fmt::Display for LoadReport {
     }
 }
 
-/// Loads the files that are named. The connection is its own for as long as it takes.
-pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Progress)) -> Result<LoadReport> {
+/// Loads the files that are named, over a connection of its own.
+pub async fn load(store: &Postgres, input: &LoadInput, progress: impl Fn(Progress)) -> Result<LoadReport> {
+    let mut connection = store.source_connection().await?;
     let relations = input.relations();
     if relations.is_empty() {
         bail!(
@@ -187,7 +184,7 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
     let costs = open::<AcquisitionCostColumns>(input.acquisition_costs.as_deref()).await?;
     let rejects = RejectsFile::create(&input.rejects, &input.paths())?;
 
-    let writer = SourceWriter::begin(client, &relations).await?;
+    let writer = connection.begin(&relations).await?;
     let loading = Loading { writer: &writer, progress: &progress };
     let customers = loading.insert(customers).await?;
     let transactions = loading.insert(transactions).await?;
@@ -203,7 +200,7 @@ pub async fn load(client: &mut Client, input: &LoadInput, progress: impl Fn(Prog
 
     rejects.finish()?;
     progress(Progress { stage: Stage::Tidying, rows: 0, bytes: 0, total_bytes: 0 });
-    tidy(client, &relations).await;
+    tidy(&connection, &relations).await;
     let rejects = input.rejects.clone();
     Ok(LoadReport { customers, transactions, subscriptions, acquisition_costs, rejects })
 }
@@ -227,15 +224,15 @@ impl LoadInput {
 }
 
 /// Vacuums and analyses after a commit. That it fails makes reading slower, not wrong.
-pub(crate) async fn tidy(client: &Client, relations: &[Relation]) {
-    if let Err(error) = source::tidy(client, relations).await {
+pub(crate) async fn tidy(connection: &SourceConnection, relations: &[Relation]) {
+    if let Err(error) = connection.tidy(relations).await {
         tracing::warn!(%error, "the rows are loaded, but reading them is slow until the tables are vacuumed");
     }
 }
 
-async fn open<C: Columns>(path: Option<&Path>) -> Result<Option<Table<C>>> {
+async fn open<C: Staged>(path: Option<&Path>) -> Result<Option<FileOf<C>>> {
     let Some(path) = path.map(Path::to_owned) else { return Ok(None) };
-    run_blocking(move || Table::open(&path)).await.map(Some)
+    run_blocking(move || FileOf::open(&path)).await.map(Some)
 }
 
 /// Runs what reads or writes files off the asynchronous threads.
@@ -267,29 +264,29 @@ struct Scan {
 
 impl<P: Fn(Progress)> Loading<'_, '_, P> {
     /// Inserts the good rows of a file.
-    async fn insert<C: Columns>(&self, table: Option<Table<C>>) -> Result<Option<Inserted>> {
-        let Some(table) = table else { return Ok(None) };
-        let path = table.path().to_owned();
-        let (batches, reading) = self.read(table, Stage::Reading(C::RELATION));
-        let staged = self.writer.stage(C::RELATION, batches).await;
+    async fn insert<C: Staged>(&self, file: Option<FileOf<C>>) -> Result<Option<Inserted>> {
+        let Some(file) = file else { return Ok(None) };
+        let (path, relation) = (file.table().path().to_owned(), relation(C::KIND));
+        let (batches, reading) = self.read(file, Stage::Reading(relation));
+        let staged = self.writer.stage(relation, batches).await;
         let scan = reading.await?.context(NOT_LOADED)?;
         staged.with_context(|| not_loaded(&path))?;
-        self.report_stage(Stage::Inserting(C::RELATION));
-        let conflicts = self.writer.check(C::RELATION, scan.numbering).await?;
-        let rows = self.writer.insert(C::RELATION).await?;
+        self.report_stage(Stage::Inserting(relation));
+        let conflicts = self.writer.check(relation, scan.numbering).await?;
+        let rows = self.writer.insert(relation).await?;
         Inserted { path, scan, conflicts, rows }.checked().map(Some)
     }
 
     /// Starts reading a file on a thread of its own; its batches come out as a stream, at the reader's pace.
-    fn read<C: Columns>(
+    fn read<C: Staged>(
         &self,
-        table: Table<C>,
+        file: FileOf<C>,
         stage: Stage,
     ) -> (impl Stream<Item = Batch>, tokio::task::JoinHandle<Result<Scan>>) {
         let (sender, mut receiver) = mpsc::channel(8);
         let now = self.writer.now();
-        let total_bytes = table.total_bytes();
-        let reading = spawn_blocking(move || send_rows(table, now, &sender));
+        let total_bytes = file.table().total_bytes();
+        let reading = spawn_blocking(move || send_rows(file, now, &sender));
         let batches =
             stream::poll_fn(move |context| receiver.poll_recv(context)).map(move |read: ReadBatch| {
                 (self.progress)(Progress { stage, rows: read.rows, bytes: read.bytes, total_bytes });
@@ -299,7 +296,7 @@ impl<P: Fn(Progress)> Loading<'_, '_, P> {
     }
 
     /// Writes down what was rejected of a file, and sums up what became of it.
-    async fn report<C: Columns>(
+    async fn report<C: Staged>(
         &self,
         inserted: Option<Inserted>,
         rejects: RejectsFile,
@@ -320,7 +317,7 @@ impl<P: Fn(Progress)> Loading<'_, '_, P> {
         Ok((Some(report), rejects))
     }
 
-    async fn write_rejects<C: Columns>(
+    async fn write_rejects<C: Staged>(
         &self,
         inserted: &Inserted,
         mut rejects: RejectsFile,
@@ -329,11 +326,11 @@ impl<P: Fn(Progress)> Loading<'_, '_, P> {
         let (path, now) = (inserted.path.clone(), self.writer.now());
         let (sender, receiver) = mpsc::channel(1024);
         let writing = spawn_blocking(move || {
-            let table = Table::<C>::open(&path)?;
-            let rejected = write_rejects(table, now, receiver, &mut rejects)?;
+            let file = FileOf::<C>::open(&path)?;
+            let rejected = write_rejects(file, now, receiver, &mut rejects)?;
             anyhow::Ok((rejected, rejects))
         });
-        let mut conflicts = std::pin::pin!(self.writer.conflicts(C::RELATION).await?);
+        let mut conflicts = std::pin::pin!(self.writer.conflicts(relation(C::KIND)).await?);
         while let Some(conflict) = conflicts.try_next().await? {
             if sender.send(conflict).await.is_err() {
                 break; // The writing has failed, and says why.
@@ -377,23 +374,20 @@ struct ReadBatch {
     bytes: u64,
 }
 
-/// How many rows may pass without a sign of life, where all of them are bad.
-const ROWS_BETWEEN_SIGNS: u64 = 100_000;
-
 /// Reads a file to its end and sends its good rows away in batches.
-fn send_rows<C: Columns>(
-    mut table: Table<C>,
+fn send_rows<C: Staged>(
+    mut file: FileOf<C>,
     now: Timestamp,
     sender: &mpsc::Sender<ReadBatch>,
 ) -> Result<Scan> {
     let mut scan = Scan { rows: 0, unreadable: 0, numbering: Numbering::Ascending };
     let mut last_number = None;
     let mut batch = Batch::default();
-    while let Some(outcome) = table.next(now, &mut batch)? {
+    while let Some(row) = file.next_as(|columns, row| columns.stage(row, now, &mut batch))? {
         scan.rows += 1;
-        match outcome {
-            Outcome::Rejected(_) => scan.unreadable += 1,
-            Outcome::Read { number } => {
+        match row {
+            Err(_) => scan.unreadable += 1,
+            Ok(number) => {
                 if last_number.is_some_and(|last| last >= number) {
                     scan.numbering = Numbering::Arbitrary;
                 }
@@ -402,13 +396,13 @@ fn send_rows<C: Columns>(
         }
         if batch.is_full() || scan.rows.is_multiple_of(ROWS_BETWEEN_SIGNS) {
             let batch = std::mem::take(&mut batch);
-            let read = ReadBatch { batch, rows: scan.rows, bytes: table.bytes_read() };
+            let read = ReadBatch { batch, rows: scan.rows, bytes: file.table().bytes_read() };
             if sender.blocking_send(read).is_err() {
                 return Ok(scan); // The database no longer listens, and says why.
             }
         }
     }
-    let read = ReadBatch { batch, rows: scan.rows, bytes: table.bytes_read() };
+    let read = ReadBatch { batch, rows: scan.rows, bytes: file.table().bytes_read() };
     // Nobody listening means the same as above.
     let _ = sender.blocking_send(read);
     Ok(scan)

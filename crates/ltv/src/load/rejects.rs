@@ -4,13 +4,31 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use files::{FileOf, NewFile};
 use jiff::Timestamp;
-use store::postgres::source::{Batch, ConflictingRow};
+use store::postgres::source::{Batch, Conflict, ConflictingRow};
 use tokio::sync::mpsc;
 
-use super::row::{Columns, Problem, Reason};
-use super::table::{Outcome, Table};
-use crate::files::NewFile;
+use super::staged::Staged;
+
+/// Why a row is rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reason {
+    /// It cannot be read.
+    Unreadable(files::Reason),
+    /// At odds with another row.
+    Conflict(Conflict),
+}
+
+impl Reason {
+    /// The name under which the reason is reported and counted.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Unreadable(reason) => reason.code(),
+            Self::Conflict(conflict) => conflict.code(),
+        }
+    }
+}
 
 /// How many rows were rejected for which reason.
 pub(super) type Rejected = BTreeMap<Reason, u64>;
@@ -32,16 +50,15 @@ impl RejectsFile {
         Ok(rejects)
     }
 
-    fn reject(&mut self, file: &Path, line: u64, problem: &Problem, row: &[u8]) -> Result<()> {
+    fn reject(&mut self, file: &Path, line: u64, (reason, detail): (Reason, &str), row: &[u8]) -> Result<()> {
         let file = file.to_string_lossy();
         let line = line.to_string();
-        let reason = problem.reason.code();
         let row = String::from_utf8_lossy(row);
         self.write([
             file.as_bytes(),
             line.as_bytes(),
-            reason.as_bytes(),
-            problem.detail.as_bytes(),
+            reason.code().as_bytes(),
+            detail.as_bytes(),
             row.as_bytes(),
         ])
     }
@@ -69,8 +86,8 @@ impl RejectsFile {
 ///
 /// Reading twice keeps the text of the rows, and a list of the bad ones, out of memory and out of the
 /// database.
-pub(super) fn write_rejects<C: Columns>(
-    mut table: Table<C>,
+pub(super) fn write_rejects<C: Staged>(
+    mut file: FileOf<C>,
     now: Timestamp,
     mut conflicts: mpsc::Receiver<ConflictingRow>,
     rejects: &mut RejectsFile,
@@ -78,17 +95,17 @@ pub(super) fn write_rejects<C: Columns>(
     let mut rejected = Rejected::new();
     let mut batch = Batch::default();
     let mut conflict = conflicts.blocking_recv();
-    while let Some(outcome) = table.next(now, &mut batch)? {
-        let problem = match outcome {
-            Outcome::Rejected(problem) => problem,
-            Outcome::Read { .. } => {
-                let Some(found) = conflict.take_if(|found| found.line == table.line()) else { continue };
-                conflict = conflicts.blocking_recv();
-                Problem::new(Reason::Conflict(found.conflict), found.detail)
-            }
+    while let Some(row) = file.next_as(|columns, row| columns.stage(row, now, &mut batch))? {
+        let table = file.table();
+        let (reason, detail) = if let Err(problem) = row {
+            (Reason::Unreadable(problem.reason), problem.detail)
+        } else {
+            let Some(found) = conflict.take_if(|found| found.line == table.line()) else { continue };
+            conflict = conflicts.blocking_recv();
+            (Reason::Conflict(found.conflict), found.detail)
         };
-        rejects.reject(table.path(), table.line(), &problem, table.text())?;
-        *rejected.entry(problem.reason).or_default() += 1;
+        rejects.reject(table.path(), table.line(), (reason, &detail), table.text())?;
+        *rejected.entry(reason).or_default() += 1;
         if batch.is_full() {
             batch = Batch::default();
         }
@@ -96,7 +113,7 @@ pub(super) fn write_rejects<C: Columns>(
     if let Some(missed) = conflict {
         bail!(
             "{}, line {}: the file was changed while it was being loaded",
-            table.path().display(),
+            file.table().path().display(),
             missed.line
         );
     }

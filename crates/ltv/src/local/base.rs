@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use batch::CustomerId;
+use files::read::{self, FileToRead, Progress, ReadReport};
 use jiff::Timestamp;
 use model::{Account, ContractModels, Currency, Observation, PurchaseCounts, Rejection};
 use store::memory::{Accounts, Customer};
@@ -14,7 +15,6 @@ use super::histories::{Each, Folded, Histories, Share};
 use super::subscriptions::Subscriptions;
 use crate::cli::SeasonChoice;
 use crate::fitting::{self, FitData, Summaries};
-use crate::load::{self, FileToRead, Progress, ReadReport};
 use crate::output::count;
 
 /// The segment of all where no file names any.
@@ -201,7 +201,7 @@ fn looks(mut file: FileToRead<'_>) -> impl FnMut(Each<'_>) -> Result<ReadReport>
             "{}: its lines are not in order, so it has to be read again, and can be read only once; make a file of it",
             file.path.display()
         );
-        let report = load::transactions_ahead(&file, each);
+        let report = read::transactions_ahead(&file, each);
         file.is_again = true;
         report
     }

@@ -1,11 +1,11 @@
 //! What it cost to win each customer.
 
 use anyhow::Result;
+use files::read::{self, FileToRead, ReadReport};
 use model::{Currency, Rejection};
 use store::postgres::source::Conflict;
 
 use super::histories::unknown_customer;
-use crate::load::{self, FileToRead, ReadReport, Reason};
 
 /// The costs of a file, by customer, each customer once.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl Costs {
         is_known: impl Fn(i64) -> bool,
     ) -> Result<Self> {
         let mut rows = Vec::new();
-        let mut report = load::acquisition_costs(file, |line, cost| {
+        let mut report = read::acquisition_costs(file, |line, cost| {
             let is_foreign = cost.currency != currency;
             let cost_minor = if is_foreign { Err(Rejection::ForeignCurrency) } else { Ok(cost.cost_minor) };
             rows.push((cost.customer_id, line, cost_minor));
@@ -34,10 +34,9 @@ impl Costs {
         let mut costs: Vec<(i64, Result<i64, Rejection>)> = Vec::with_capacity(rows.len());
         for (customer, line, cost) in rows {
             if !is_known(customer) {
-                report
-                    .reject(line, Reason::Conflict(Conflict::UnknownCustomer), || unknown_customer(customer));
+                report.reject(line, Conflict::UnknownCustomer.code(), || unknown_customer(customer));
             } else if costs.last().is_some_and(|(last, _)| *last == customer) {
-                report.reject(line, Reason::Conflict(Conflict::DuplicateAcquisitionCost), || {
+                report.reject(line, Conflict::DuplicateAcquisitionCost.code(), || {
                     format!("customer {customer} has an acquisition cost in an earlier line already")
                 });
             } else {

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use anyhow::Result;
 use batch::CustomerId;
+use files::read::{self, FileToRead, ReadReport};
 use jiff::Timestamp;
 use store::memory::Customer;
 use store::postgres::source::Conflict;
 
 use super::names::Names;
-use crate::load::{self, FileToRead, ReadReport, Reason};
 
 /// The customers of a file, by their number.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Customers {
     /// Reads a file. A number, or an external id, belongs to the first line that names it.
     pub(super) fn read(file: &FileToRead<'_>) -> Result<Self> {
         let mut customers = Self::default();
-        let report = load::customers(file, |line, customer| {
+        let report = read::customers(file, |line, customer| {
             let begin = customers.external_ids.len() as u64;
             customers.external_ids.push_str(customer.external_id);
             customers.rows.push(Row {
@@ -82,14 +82,14 @@ impl Customers {
         rows.retain(|row| {
             let id = row.id;
             if before.replace(id) == Some(id) {
-                report.reject(row.line, Reason::Conflict(Conflict::DuplicateCustomerId), || {
+                report.reject(row.line, Conflict::DuplicateCustomerId.code(), || {
                     format!("customer_id {id} is in an earlier line already")
                 });
                 return false;
             }
             let is_named_twice = named_twice.contains(&row.line);
             if is_named_twice {
-                report.reject(row.line, Reason::Conflict(Conflict::DuplicateExternalId), || {
+                report.reject(row.line, Conflict::DuplicateExternalId.code(), || {
                     format!("external_id {} is in an earlier line already", external_id(external_ids, row))
                 });
             }

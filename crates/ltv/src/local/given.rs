@@ -7,7 +7,7 @@ use model::{BgNbd, Currency, GammaGamma, Models, Parameters};
 use serde_json::Value as Json;
 use store::NewModelVersion;
 
-use crate::files::model_file::ModelFile;
+use crate::model_file::ModelFile;
 use crate::models::Model;
 
 /// Models, and what is known of where they come from.

@@ -17,13 +17,14 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
+use files::Transaction;
+use files::read::{Line, ReadReport};
 use model::{Currency, HistoryFold, Observation, PurchaseCounts, Rejection, Summary};
-use store::postgres::source::{Conflict, Transaction};
+use store::postgres::source::Conflict;
 
 use super::in_order::{NextInOrder, Purchase};
 use super::numbers::{Numbers, Repeats};
 use super::season::SeasonCount;
-use crate::load::{Line, ReadReport, Reason};
 
 /// Takes the lines of a file, many at a time, until it breaks.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&[Line]) -> ControlFlow<()>;
@@ -197,7 +198,7 @@ impl Histories {
         if !is_repeat || (self.is_closed && self.place(customer_id).is_none()) {
             self.push(line, before_us);
         } else {
-            self.report.reject(line.line, Reason::Conflict(Conflict::DuplicateTransactionId), || {
+            self.report.reject(line.line, Conflict::DuplicateTransactionId.code(), || {
                 format!("transaction_id {transaction_id} is in an earlier line already")
             });
         }
@@ -208,7 +209,7 @@ impl Histories {
         let customer = transaction.customer_id;
         let place = self.place(customer);
         if place.is_none() && self.is_closed {
-            let unknown = Reason::Conflict(Conflict::UnknownCustomer);
+            let unknown = Conflict::UnknownCustomer.code();
             return self.report.reject(*line, unknown, || unknown_customer(customer));
         }
         let at = transaction.occurred_at.as_microsecond();

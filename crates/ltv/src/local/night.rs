@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
 
 use crate::command::runs;
-use crate::telemetry;
 
 /// What a night says that was asked to stop.
 pub(crate) const STOPPED: &str = "stopped before the night was over; nothing was written";
@@ -75,7 +74,7 @@ impl Night {
             store: store.clone(),
             queue: broker.connect(),
             policy: plan_policy(chunk_customers),
-            trace_context: telemetry::inject_current,
+            trace_context: process::telemetry::inject_current,
         };
         let run = dispatcher.dispatch(&order(as_of, deadline, model_version, terms)).await?.run;
         tokio::select! {
@@ -111,7 +110,7 @@ fn worker_config(threads: NonZeroUsize) -> WorkerConfig {
         delays: Delays::reconnect,
         grace_period: Duration::from_secs(10),
         alive: Arc::new(|| {}),
-        link: telemetry::link,
+        link: process::telemetry::link,
         faults: FaultPlan::default(),
     }
 }

@@ -2,6 +2,7 @@
 //! that has, only the models say. Some 64 bytes a line, of which a customer has a few at most.
 
 use anyhow::Result;
+use files::read::{self, FileToRead, ReadReport};
 use jiff::Timestamp;
 use model::{ContractModels, Observation, Rejection, Subscribed, Subscription, SubscriptionFold};
 use store::postgres::source::Conflict;
@@ -9,7 +10,6 @@ use store::{PlanTenures, TenureCounts};
 
 use super::histories::unknown_customer;
 use super::names::Names;
-use crate::load::{self, FileToRead, ReadReport, Reason};
 
 /// The subscriptions of a file.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl Subscriptions {
     /// Reads a file.
     pub(super) fn read(file: &FileToRead<'_>, is_known: impl Fn(i64) -> bool) -> Result<Self> {
         let mut all = Self::default();
-        let report = load::subscriptions(file, |line, read| {
+        let report = read::subscriptions(file, |line, read| {
             all.rows.push(Row {
                 customer: read.customer_id,
                 started_at_us: read.started_at.as_microsecond(),
@@ -112,12 +112,12 @@ impl Subscriptions {
             let is_again = before.replace(row.identity()) == Some(row.identity());
             let customer = row.customer;
             if !is_known(customer) {
-                let unknown = Reason::Conflict(Conflict::UnknownCustomer);
+                let unknown = Conflict::UnknownCustomer.code();
                 report.reject(row.line, unknown, || unknown_customer(customer));
                 return false;
             }
             if is_again {
-                report.reject(row.line, Reason::Conflict(Conflict::DuplicateSubscription), || {
+                report.reject(row.line, Conflict::DuplicateSubscription.code(), || {
                     let plan = plans.name(row.plan);
                     format!("customer {customer} has this subscription to {plan} in an earlier line already")
                 });

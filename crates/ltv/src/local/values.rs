@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::night::STOPPED;
 use crate::command::explain;
-use crate::files::NewFile;
+use files::{NewFile, quoted};
 
 /// The columns, as far as they can be under the names that they have in `fleet.values`.
 const COLUMNS: [&str; 38] = [
@@ -296,12 +296,7 @@ impl Line {
 
     fn text(&mut self, text: &str) {
         self.comma();
-        if !text.contains([',', '"', '\n', '\r']) {
-            return self.0.extend_from_slice(text.as_bytes());
-        }
-        self.0.push(b'"');
-        self.0.extend_from_slice(text.replace('"', "\"\"").as_bytes());
-        self.0.push(b'"');
+        self.0.extend_from_slice(quoted(text).as_bytes());
     }
 
     fn write(&mut self, arguments: std::fmt::Arguments<'_>) {

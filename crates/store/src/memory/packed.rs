@@ -1,12 +1,14 @@
 //! The values of a commit, packed: a night over millions of customers has to fit into memory beside its base.
 //!
-//! Whole numbers are zigzag base-128 integers, since most amounts are small and many are 0; a customer is the
+//! Whole numbers are zigzag [`varint`]s, since most amounts are small and many are 0; a customer is the
 //! difference to the one before; floating-point numbers are their bits. What comes out is what went in, to the bit.
 
 use std::sync::Arc;
 
 use batch::CustomerId;
 use model::{Between, Confidence, Grade, Horizons, Payback, Value};
+
+use crate::encoding::varint;
 
 /// Values in the order of their customers.
 #[derive(Clone, Debug)]
@@ -76,12 +78,7 @@ struct Writer(Vec<u8>);
 
 impl Writer {
     fn integer(&mut self, number: i64) {
-        let mut rest = ((number << 1) ^ (number >> 63)) as u64;
-        while rest >= 0x80 {
-            self.0.push(rest as u8 | 0x80);
-            rest >>= 7;
-        }
-        self.0.push(rest as u8);
+        varint::put(((number << 1) ^ (number >> 63)) as u64, &mut self.0);
     }
 
     fn double(&mut self, number: f64) {
@@ -158,15 +155,8 @@ impl Reader<'_> {
     }
 
     fn integer(&mut self) -> i64 {
-        let (mut rest, mut shift) = (0_u64, 0);
-        loop {
-            let byte = self.byte();
-            rest |= u64::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return (rest >> 1) as i64 ^ -((rest & 1) as i64);
-            }
-            shift += 7;
-        }
+        let rest = varint::take(&mut self.0).expect("what was packed is whole");
+        (rest >> 1) as i64 ^ -((rest & 1) as i64)
     }
 
     fn double(&mut self) -> f64 {

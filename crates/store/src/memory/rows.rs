@@ -12,7 +12,7 @@ use model::{Account, ValueTerms};
 
 use super::mutations::Mutations;
 use super::packed::Packed;
-use crate::members;
+use crate::encoding::members;
 use crate::record::{AttemptRecord, ModelVersion, ModelVersionId, Promotion, RunRecord, Term};
 
 /// Everything that the store has recorded.

@@ -10,8 +10,9 @@ use tokio_postgres::types::ToSql;
 
 use super::row::{get, json, word};
 use super::{Fault, Postgres};
+use crate::encoding::members;
 use crate::record::{Assignment, Begin, ModelVersionId, Standing};
-use crate::{Attempts, Result, members};
+use crate::{Attempts, Result};
 
 impl Attempts for Postgres {
     async fn begin_attempt(

@@ -32,8 +32,8 @@ use jiff::Timestamp;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyInSink, Transaction as DatabaseTransaction};
 
-use super::Fault;
 use super::copy::{HEADER, TRAILER};
+use super::{Fault, Postgres};
 use crate::{Error, Result};
 
 pub use batch::{AcquisitionCost, Batch, Customer, Subscription, Transaction};
@@ -124,9 +124,40 @@ impl Relation {
     }
 }
 
+/// A connection of its own, outside the pool, for as long as filling the source takes.
+#[derive(Debug)]
+pub struct SourceConnection(Client);
+
+impl Postgres {
+    /// Opens a connection for filling the source.
+    pub async fn source_connection(&self) -> Result<SourceConnection> {
+        self.connect_alone().await.map(SourceConnection)
+    }
+}
+
+impl SourceConnection {
+    /// Begins to write: checks that the relations to be written are tables, and locks them against other writers. So
+    /// are the customers in any case, since all that others say of them is checked.
+    pub async fn begin(&mut self, relations: &[Relation]) -> Result<SourceWriter<'_>> {
+        SourceWriter::begin(&mut self.0, relations).await
+    }
+
+    /// Brings the statistics up to date and marks the pages all-visible, without which the index for reading
+    /// histories has to look at the table after all. To be called after a commit: it needs no transaction of its
+    /// own.
+    pub async fn tidy(&self, relations: &[Relation]) -> Result<()> {
+        let mut statements = vec!["set statement_timeout = 0".to_owned()];
+        statements
+            .extend(relations.iter().map(|relation| format!("vacuum (analyze) source.{}", relation.name())));
+        statements.push("reset statement_timeout".to_owned());
+        for sql in &statements {
+            self.0.batch_execute(sql).await.map_err(during(sql))?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes source relations in one database transaction, which only [`commit`](Self::commit) makes last.
-///
-/// The connection is its own for as long as it takes.
 pub struct SourceWriter<'c> {
     transaction: DatabaseTransaction<'c>,
     now: Timestamp,
@@ -141,9 +172,7 @@ impl fmt::Debug for SourceWriter<'_> {
 }
 
 impl<'c> SourceWriter<'c> {
-    /// Begins: checks that the relations to be written are tables, and locks them against other writers. So are the
-    /// customers in any case, since all that others say of them is checked.
-    pub async fn begin(client: &'c mut Client, relations: &[Relation]) -> Result<Self> {
+    async fn begin(client: &'c mut Client, relations: &[Relation]) -> Result<Self> {
         let transaction = client.transaction().await.map_err(during("begin a transaction"))?;
         // The limits of the connection are meant for short statements.
         let settings = "
@@ -277,20 +306,6 @@ impl<'c> SourceWriter<'c> {
     async fn execute(&self, what: &str, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64> {
         self.transaction.execute(sql, parameters).await.map_err(during(what))
     }
-}
-
-/// Brings the statistics up to date and marks the pages all-visible, without which the index for reading
-/// histories has to look at the table after all. To be called after a commit: it needs no transaction of its
-/// own.
-pub async fn tidy(client: &Client, relations: &[Relation]) -> Result<()> {
-    let mut statements = vec!["set statement_timeout = 0".to_owned()];
-    statements
-        .extend(relations.iter().map(|relation| format!("vacuum (analyze) source.{}", relation.name())));
-    statements.push("reset statement_timeout".to_owned());
-    for sql in &statements {
-        client.batch_execute(sql).await.map_err(during(sql))?;
-    }
-    Ok(())
 }
 
 async fn send(

@@ -9,7 +9,7 @@ use model::{Account, Between, Confidence, Contracts, Grade, Horizons, Payback, S
 
 use super::Fault;
 use super::copy::{Fields, Malformed, RowWriter, read_rows};
-use crate::contracts;
+use crate::encoding::contracts;
 use crate::record::Valued;
 
 /// The columns in the order in which they are written and read. Named, so that their order in a table is its own

@@ -1,0 +1,80 @@
+//! `ltv runs …`
+
+use batch::RunId;
+use clap::{Args, Subcommand};
+
+use super::DatabaseArgs;
+
+/// `ltv runs …`
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// List the latest runs
+    List(ListArgs),
+    /// Show a run, or explain one customer's value in it
+    Show(ShowArgs),
+    /// Follow a run until it is over
+    Watch(WatchArgs),
+    /// Stop a run; its values never become visible
+    Cancel(RunArgs),
+}
+
+/// A listing.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv runs show`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// The run; the latest finished one unless given
+    pub run: Option<RunId>,
+
+    /// Explain this customer's value, by its number or its external id
+    #[arg(long, value_name = "ID")]
+    pub customer: Option<String>,
+
+    /// How many of the most valuable customers
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv runs watch`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct WatchArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// The run; the latest one unless given
+    pub run: Option<RunId>,
+}
+
+/// A run.
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// The run
+    pub run: RunId,
+}
