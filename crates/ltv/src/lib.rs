@@ -2,19 +2,15 @@
 //!
 //! Look first at [`cli`] (what can be typed) and then at the file of the same name in `command/`.
 
-pub mod backtest;
 pub mod cli;
 pub mod generate;
 pub mod load;
-pub mod models;
 
 mod bench;
 mod command;
 mod config;
-mod evaluate;
 mod fitting;
 mod local;
-mod model_file;
 mod output;
 
 use std::process::ExitCode;

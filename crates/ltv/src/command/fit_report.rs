@@ -9,9 +9,8 @@ use store::ModelVersionId;
 
 use super::fit_guard::Judgement;
 use crate::fitting::Fitted;
-use crate::model_file;
-use crate::models::Model;
 use crate::output::count;
+use offline::{Model, model_file};
 
 /// The document that is stored with the model version.
 pub(super) fn document(fitted: &Fitted, as_of: jiff::Timestamp, judgement: &Judgement) -> Json {

@@ -13,11 +13,11 @@ use files::NewFile;
 
 /// What is read back from the document of a fit.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ModelFile {
+pub struct ModelFile {
     /// The model of all customers together.
-    pub(crate) model: Model,
+    pub model: Model,
     /// The column of the segments, and each segment's model.
-    pub(crate) segments: Option<(String, BTreeMap<String, Model>)>,
+    pub segments: Option<(String, BTreeMap<String, Model>)>,
 }
 
 #[derive(Deserialize)]
@@ -36,7 +36,7 @@ struct Segment {
 
 impl ModelFile {
     /// Reads the document of a fit.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("open {name}"))?;
         let document: Document = serde_json::from_str(&text)
@@ -72,7 +72,7 @@ fn model(name: ModelName, parameters: &BTreeMap<String, f64>) -> Result<Model> {
 }
 
 /// Names numbers that stand in the order of a model's parameters.
-pub(crate) fn by_name(name: ModelName, values: &[f64]) -> Json {
+pub fn by_name(name: ModelName, values: &[f64]) -> Json {
     let named = name.parameters().iter().zip(values).map(|(name, &value)| ((*name).to_owned(), value.into()));
     Json::Object(named.collect::<Map<_, _>>())
 }
