@@ -4,7 +4,6 @@
 //! promotes that unless it is too far from what is in force.
 
 use anyhow::{Context, bail};
-use serde_json::json;
 use store::{ModelVersions, NewModelVersion, NewPromotion, Planning, Selection};
 
 use super::fit_guard::Before;
@@ -54,14 +53,14 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
     });
     let version = store.save_model_version(&new, promotion.as_ref()).await?;
     if args.json {
-        let document = json!({
-            "model_version": version,
-            "parameters": new.models.purchases,
-            "models": new.models,
-            "fit": new.fit,
-            "promoted": is_promoted,
-        });
-        println!("{document}");
+        let document = documents::Fit {
+            model_version: version,
+            parameters: new.models.purchases,
+            models: new.models,
+            fit: new.fit,
+            promoted: is_promoted,
+        };
+        println!("{}", documents::line(&document));
     } else {
         print!("{}", fit_report::told(&fitted, version, args.currency, as_of));
         if left_out > 0 {

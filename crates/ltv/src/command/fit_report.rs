@@ -82,8 +82,8 @@ fn attempted<M: Copy + Into<Model>>(fit: &Result<Fit<M>, FitError>) -> Json {
         Ok(fit) => {
             let model: Model = fit.model.into();
             let mut document = one(fit);
-            document["parameters"] = model_file::by_name(model.name(), &model.parameters());
-            document["standard_errors"] = model_file::by_name(model.name(), &fit.standard_errors);
+            document["parameters"] = json!(model_file::by_name(model.name(), &model.parameters()));
+            document["standard_errors"] = json!(model_file::by_name(model.name(), &fit.standard_errors));
             document
         }
         Err(error) => json!({ "reason": error.to_string() }),
