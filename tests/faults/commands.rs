@@ -18,8 +18,8 @@ async fn a_missing_server_is_one_line_that_names_it_without_its_password_and_say
     };
 
     let postgres = ["--database-url", "postgres://ltv:secret@127.0.0.1:1/ltv"];
-    check(&[&["runs", "list"][..], &postgres].concat(), "postgres://ltv@127.0.0.1:1/ltv");
-    check(&[&["migrate"][..], &postgres].concat(), "postgres://ltv@127.0.0.1:1/ltv");
+    check(&[&["runs", "list"][..], &postgres].concat(), "postgres://ltv:***@127.0.0.1:1/ltv");
+    check(&[&["migrate"][..], &postgres].concat(), "postgres://ltv:***@127.0.0.1:1/ltv");
     let rabbitmq = ["--amqp-url", "amqp://ltv:secret@127.0.0.1:1"];
     check(&[&["dispatch", "--all"][..], &rabbitmq].concat(), "amqp://ltv:***@127.0.0.1:1");
     check(&[&["dead-letters", "list"][..], &rabbitmq].concat(), "amqp://ltv:***@127.0.0.1:1");

@@ -1,6 +1,5 @@
 //! A database of a test's own.
 
-use resilience::{Breaker, BreakerConfig, Name};
 use store::postgres::{Postgres, PostgresConfig};
 use tokio_postgres::{Client, NoTls};
 
@@ -44,10 +43,8 @@ impl Database {
 
     /// The product's own way to look into it.
     pub fn store(&self) -> Postgres {
-        let url = self.url.parse().expect("it was made from a URL that works");
-        let name = Name { dependency: "postgres", role: "tests" };
-        let breaker = Breaker::new(name, BreakerConfig::default()).expect("the default is valid");
-        Postgres::new(PostgresConfig::new(url, "tests"), breaker)
+        let config = PostgresConfig::new(self.url.as_str(), "tests");
+        Postgres::new(config).expect("it was made from a URL that works")
     }
 }
 

@@ -12,7 +12,7 @@ use store::Archive;
 use store::postgres::Postgres;
 use tokio_postgres::Client;
 
-use crate::process::print_logs;
+use crate::process::{dying_with_us, print_logs};
 use crate::{
     Alone, Answer, Database, PATIENCE, Process, Program, Stack, Watch, base, eventually, finish_in_drop,
     unique,
@@ -202,7 +202,7 @@ impl Fleet {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program.binary);
+        let mut command = dying_with_us(&self.program.binary);
         command
             .current_dir(&self.folder)
             .env_clear()

@@ -74,6 +74,11 @@ impl Process {
         &self.name
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it with SIGKILL, and returns when it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -150,6 +155,15 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A command that the kernel kills when the thread that started it ends, which a test's does last of all.
+///
+/// A test that is interrupted runs none of its drops, and a process that it has stopped hears no other signal.
+pub(crate) fn dying_with_us(binary: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(binary);
+    command
 }
 
 /// Prints the end of every log in a folder.

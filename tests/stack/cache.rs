@@ -36,7 +36,7 @@ outage_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_of_customers_without_neighbours_is_written_within_its_limit() {
     let server = Server::shared();
-    let cache = connect(RedisConfig { chunk_limit: Duration::from_secs(10), ..config(&server) }).await;
+    let cache = connect(RedisConfig { bulk_limit: Duration::from_secs(10), ..config(&server) }).await;
     let sparse: Vec<Valued> = (0..5_000).map(|number| valued(number * 1_000)).collect();
 
     cache.put_values(RunId(1), &sparse).await.unwrap();
@@ -295,7 +295,7 @@ async fn an_emptied_server_gives_none_and_no_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_password_is_named_but_never_shown() {
     let server = Server::shared();
-    let url = format!("redis://nobody:sesame@{}", server.address());
+    let url = format!("redis://nobody:sesame@{}", server.address()).into();
     let cache = Redis::connect(RedisConfig { url, ..config(&server) }).await.unwrap();
 
     until_some("the reason is known", async || {
@@ -369,7 +369,7 @@ fn config(server: &Server) -> RedisConfig {
 }
 
 fn through(gate: &Gate, server: &Server) -> RedisConfig {
-    let url = server.stack.redis_url().replace(&server.address(), &gate.address);
+    let url = server.stack.redis_url().replace(&server.address(), &gate.address).into();
     RedisConfig { url, ..config(server) }
 }
 

@@ -7,5 +7,6 @@ mod local;
 mod models;
 mod proxy;
 mod queue;
+mod scripts;
 mod store;
 mod telemetry;

@@ -273,7 +273,7 @@ impl Subject for OnRabbitMq {
         let stack = Stack::from_env();
         let url = stack.amqp_url().replace(place(stack.amqp_url()), self.proxy.address());
         let mut config = config(&url, &self.prefix);
-        config.confirm_timeout = Duration::from_secs(1);
+        config.confirm_limit = Duration::from_secs(1);
         RabbitMq::connect_now(config).await.unwrap()
     }
 

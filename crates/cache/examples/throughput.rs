@@ -98,7 +98,7 @@ async fn lookups(url: &str) -> Outcome<()> {
 fn config(url: &str) -> RedisConfig {
     RedisConfig {
         prefix: "throughput".into(),
-        chunk_limit: Duration::from_secs(5),
+        bulk_limit: Duration::from_secs(5),
         ..RedisConfig::new(url, "bench")
     }
 }

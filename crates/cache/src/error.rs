@@ -16,9 +16,6 @@ pub enum Error {
     /// What the backend holds is not what was put into it.
     #[error("{0}")]
     Malformed(String),
-    /// The backend cannot be set up like this. A person must change the configuration.
-    #[error("{0}")]
-    Misconfigured(String),
 }
 
 impl Error {
@@ -26,7 +23,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::TimedOut(_) => true,
-            Self::Malformed(_) | Self::Misconfigured(_) => false,
+            Self::Malformed(_) => false,
         }
     }
 }

@@ -23,7 +23,6 @@ pub(crate) fn call<T>(call: &'static str, result: &Result<T, Error>, took: Durat
         Err(Error::Unavailable(_)) => "unavailable",
         Err(Error::TimedOut(_)) => "timed_out",
         Err(Error::Malformed(_)) => "malformed",
-        Err(Error::Misconfigured(_)) => "misconfigured",
     };
     counter!(CALLS, "call" => call, "outcome" => outcome).increment(1);
     histogram!(CALL_SECONDS, "call" => call).record(took);

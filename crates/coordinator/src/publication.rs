@@ -1,10 +1,16 @@
 //! Keeps the cache told which runs readers may see.
+//!
+//! # Failure by failure
+//!
+//! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the values of
+//!   partial runs have been written to it again: a value that is missing there must not let an older one through.
+//! * **A run's values cannot be read.** Behind that run nothing is named, and the cache's readers are sent to the store.
 
 use std::time::Duration;
 
 use batch::RunId;
 use cache::{Cache, Valued, VisibleRuns};
-use store::{Planning, Supervision};
+use store::Supervision;
 use tokio::time::Instant;
 
 /// How often the cache is asked whether it still knows.
@@ -22,7 +28,7 @@ pub(crate) struct Publication {
 impl Publication {
     /// Tells the cache about the visible runs if it does not know them: when a run has finished, and every few
     /// seconds, in case it was emptied or away.
-    pub(crate) async fn bring_up_to_date<S: Planning + Supervision, C: Cache>(
+    pub(crate) async fn bring_up_to_date<S: Supervision, C: Cache>(
         &mut self,
         store: &S,
         cache: &C,

@@ -3,14 +3,14 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use batch::CustomerId;
-use cache::{CachedValue, Error, Valued, VisibleRuns};
+use batch::{CustomerId, Progress};
+use cache::{Cache, CachedValue, Error, Valued, VisibleRuns};
 use queue::memory::Broker;
 use store::Archive;
 use store::memory::Memory as Store;
 use store::promises::{Ground, accounts, as_of, chunk, dead, done, published, with_a_customer_twice};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 

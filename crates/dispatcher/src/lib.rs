@@ -16,13 +16,13 @@ mod metrics;
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, PlanError, PlanPolicy, Priority, RunId, WorkSample,
-    plan,
+    Attempt, AttemptId, ChunkRef, CustomerId, PlanError, PlanPolicy, Priority, RunId, WorkSample, plan,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use queue::{Outgoing, Queue, TraceContext};
-use store::{CreatedRun, ModelVersionId, NewRun, Planning, Selection, ValueTerms};
+use publishing::{Messages, Published, publish};
+use queue::Queue;
+use store::{CreatedRun, ModelVersionId, NewRun, Planning, Publishing, Selection, ValueTerms};
 use tokio::time::Instant;
 
 pub use metrics::describe as describe_metrics;
@@ -113,7 +113,7 @@ pub struct Dispatcher<S, Q> {
     pub trace_context: fn() -> Vec<(String, String)>,
 }
 
-impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
+impl<S: Planning + Publishing, Q: Queue> Dispatcher<S, Q> {
     /// Plans and publishes what is ordered; finds the run if the night has one already.
     pub async fn dispatch(&self, order: &Order) -> Result<Dispatched, DispatchError> {
         let began = Instant::now();
@@ -211,30 +211,16 @@ impl<S: Planning, Q: Queue> Dispatcher<S, Q> {
 
     /// Publishes what is left to publish and records what was confirmed; returns how many that were.
     async fn publish(&self, created: &CreatedRun) -> Result<u64, DispatchError> {
-        let trace = TraceContext((self.trace_context)());
-        let messages = created
-            .unpublished
-            .iter()
-            .map(|&chunk| Outgoing {
-                priority: created.priority,
-                message: AttemptId { chunk: ChunkRef { run: created.run, chunk }, attempt: Attempt(0) },
-                trace: trace.clone(),
-            })
-            .collect();
-        let results = self.queue.publish(messages).await;
-        let mut confirmed: Vec<(ChunkId, Attempt)> = Vec::with_capacity(results.len());
-        let mut failure = None;
-        for (&chunk, result) in created.unpublished.iter().zip(results) {
-            match result {
-                Ok(()) => confirmed.push((chunk, Attempt(0))),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
+        let untried = |&chunk| AttemptId { chunk: ChunkRef { run: created.run, chunk }, attempt: Attempt(0) };
+        let chunks: Vec<AttemptId> = created.unpublished.iter().map(untried).collect();
+        let trace = (self.trace_context)();
+        let messages = Messages { run: created.run, priority: created.priority, chunks: &chunks, trace };
+        let Published { confirmed, unconfirmed, failure, recorded } =
+            publish(&self.store, &self.queue, messages).await;
         if let Some(error) = failure {
-            let unconfirmed = created.unpublished.len() - confirmed.len();
             tracing::warn!(run.id = %created.run, unconfirmed, %error, "the coordinator publishes the rest");
         }
-        self.store.mark_published(created.run, &confirmed).await?;
+        recorded?;
         Ok(confirmed.len() as u64)
     }
 }

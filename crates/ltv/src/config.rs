@@ -5,30 +5,27 @@ use std::time::Duration;
 use anyhow::Context;
 use cache::{Redis, RedisConfig};
 use queue::{RabbitMq, RabbitMqConfig};
-use resilience::{Breaker, BreakerConfig, Class, Name, RetryPolicy, retry};
+use resilience::{Class, InvalidConfig, RetryPolicy, retry};
 use store::postgres::{Postgres, PostgresConfig};
 
 use crate::cli::{BrokerArgs, CacheArgs, DatabaseArgs};
 
 /// Makes the store for a role that goes on while it is away.
-pub(crate) fn store(args: &DatabaseArgs, role: &'static str, connections: usize) -> Postgres {
-    let mut config = PostgresConfig::new(args.database_url.clone(), format!("ltv {role}"));
+pub(crate) fn store(
+    args: &DatabaseArgs,
+    role: &'static str,
+    connections: usize,
+) -> Result<Postgres, InvalidConfig> {
+    let mut config = PostgresConfig::new(args.database_url.clone(), role);
     config.connections = connections;
     config.bulk_limit = args.bulk_limit;
-    let breaker = BreakerConfig {
-        // Reading or committing a chunk may take its time; a slow call is one that is close to its limit.
-        slow_after: args.bulk_limit / 2,
-        open_max: Duration::from_secs(5),
-        ..BreakerConfig::default()
-    };
-    let breaker = Breaker::new(Name { dependency: "postgres", role }, breaker)
-        .expect("the settings are constants that a test covers");
-    Postgres::new(config, breaker)
+    config.breaker.slow_after = args.bulk_limit / 2;
+    Postgres::new(config)
 }
 
 /// Makes the store for a command that needs it now, with the schema it was made for.
 pub(crate) async fn store_now(args: &DatabaseArgs, role: &'static str) -> anyhow::Result<Postgres> {
-    let store = store(args, role, 4);
+    let store = store(args, role, 4)?;
     reach(&store, args).await?;
     store.check_schema().await?;
     Ok(store)
@@ -39,7 +36,7 @@ pub(crate) async fn store_without_schema(
     args: &DatabaseArgs,
     role: &'static str,
 ) -> anyhow::Result<Postgres> {
-    let store = store(args, role, 2);
+    let store = store(args, role, 2)?;
     reach(&store, args).await?;
     Ok(store)
 }
@@ -64,12 +61,12 @@ async fn reach(store: &Postgres, args: &DatabaseArgs) -> anyhow::Result<()> {
 }
 
 fn queue_config(args: &BrokerArgs, role: &'static str) -> RabbitMqConfig {
-    RabbitMqConfig { prefix: args.queue_prefix.clone(), ..RabbitMqConfig::new(&args.amqp_url, role) }
+    RabbitMqConfig { prefix: args.queue_prefix.clone(), ..RabbitMqConfig::new(args.amqp_url.clone(), role) }
 }
 
 /// Makes the queue for a role that goes on while the broker is away.
-pub(crate) async fn queue(args: &BrokerArgs, role: &'static str) -> anyhow::Result<RabbitMq> {
-    Ok(RabbitMq::connect(queue_config(args, role)).await?)
+pub(crate) async fn queue(args: &BrokerArgs, role: &'static str) -> Result<RabbitMq, InvalidConfig> {
+    RabbitMq::connect(queue_config(args, role)).await
 }
 
 /// Makes the queue for a command that needs it now.
@@ -80,9 +77,10 @@ pub(crate) async fn queue_now(args: &BrokerArgs, role: &'static str) -> anyhow::
 }
 
 /// Makes the cache, which may be away.
-pub(crate) async fn cache(args: &CacheArgs, role: &'static str) -> anyhow::Result<Redis> {
-    let config = RedisConfig { prefix: args.cache_prefix.clone(), ..RedisConfig::new(&args.redis_url, role) };
-    Ok(Redis::connect(config).await?)
+pub(crate) async fn cache(args: &CacheArgs, role: &'static str) -> Result<Redis, InvalidConfig> {
+    let config =
+        RedisConfig { prefix: args.cache_prefix.clone(), ..RedisConfig::new(args.redis_url.clone(), role) };
+    Redis::connect(config).await
 }
 
 #[cfg(test)]
@@ -91,11 +89,27 @@ mod tests {
 
     #[tokio::test]
     async fn the_settings_of_the_breaker_are_valid() {
-        let database_url = "postgres://ltv@localhost/ltv".parse().unwrap();
+        let database_url = "postgres://ltv@localhost/ltv".into();
         let args = DatabaseArgs { database_url, bulk_limit: Duration::from_mins(1) };
 
-        let store = store(&args, "test", 1);
+        let store = store(&args, "test", 1).unwrap();
 
         assert_eq!(store.breaker().name().dependency, "postgres");
+    }
+
+    #[tokio::test]
+    async fn a_url_that_cannot_be_used_is_refused_without_its_password() {
+        let check = |error: InvalidConfig, expected: &str| {
+            assert!(error.to_string().starts_with(expected), "{error}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        };
+
+        let database_url = "postgres://ltv:hunter2@db/ltv?sslmode=verify-full".into();
+        let database = DatabaseArgs { database_url, bulk_limit: Duration::from_mins(1) };
+        check(store(&database, "test", 1).unwrap_err(), "database URL: ");
+        let broker = BrokerArgs { amqp_url: "amqps://ltv:hunter2@h".into(), queue_prefix: "ltv".into() };
+        check(queue(&broker, "test").await.unwrap_err(), "RabbitMQ URL: ");
+        let redis = CacheArgs { redis_url: "redis://:hunter2".into(), cache_prefix: "ltv".into() };
+        check(cache(&redis, "test").await.unwrap_err(), "redis url: ");
     }
 }

@@ -1,5 +1,7 @@
 //! The one error of the seam.
 
+use resilience::InvalidConfig;
+
 /// Reports why a message was not carried. Names the thing, and never shows a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -42,8 +44,8 @@ pub enum Error {
         reason: String,
     },
     /// The configuration cannot work.
-    #[error("{0}")]
-    Configuration(String),
+    #[error(transparent)]
+    Configuration(#[from] InvalidConfig),
 }
 
 impl Error {

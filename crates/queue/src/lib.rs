@@ -38,7 +38,7 @@ use batch::{AttemptId, PerPriority, Priority};
 pub use error::Error;
 pub use memory::Memory;
 pub use message::Malformed;
-pub use rabbitmq::{RabbitMq, RabbitMqConfig, redacted};
+pub use rabbitmq::{RabbitMq, RabbitMqConfig};
 
 /// How often a message may come back before it is put among the dead letters: a backstop against one that circles
 /// for ever. The store counts attempts, and decides long before.

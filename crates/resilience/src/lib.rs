@@ -24,11 +24,17 @@
 //! # Which type to look at first?
 //!
 //! [`Breaker`]: `call` runs a future behind it, `ready` is where a worker waits while a dependency is sick.
+//!
+//! # What do the seams' configurations share?
+//!
+//! They have one shape: the server's [`ServerUrl`], the role that asks, named limits, and the [`BreakerConfig`]; one
+//! error, [`InvalidConfig`], refuses what cannot work.
 
 pub mod breaker;
 pub mod limit;
 pub mod metrics;
 pub mod retry;
+pub mod url;
 
 mod config;
 mod jitter;
@@ -38,3 +44,4 @@ pub use config::InvalidConfig;
 pub use jitter::Jitter;
 pub use limit::{Elapsed, within};
 pub use retry::{Class, Delays, GaveUp, RetryPolicy, retry};
+pub use url::ServerUrl;

@@ -37,7 +37,7 @@ use backoff::exponential::ExponentialBackoff;
 use tokio::time::Instant;
 
 use crate::Jitter;
-use crate::config::{InvalidConfig, require};
+use crate::config::InvalidConfig;
 
 /// Runs the operation until it succeeds, fails for good, or the policy is used up.
 ///
@@ -131,11 +131,15 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// Checks a policy that a person wrote. [`retry`] itself takes every policy and never panics.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        require(self.attempts >= 1, "attempts", "at least 1")?;
-        require(!self.first_delay.is_zero(), "first_delay", "longer than zero")?;
-        require(self.factor >= 1.0 && self.factor.is_finite(), "factor", "at least 1 and finite")?;
-        require(self.max_delay >= self.first_delay, "max_delay", "at least first_delay")?;
-        require(!self.total_time.is_zero(), "total_time", "longer than zero")
+        InvalidConfig::unless(self.attempts >= 1, "attempts", "at least 1")?;
+        InvalidConfig::unless(!self.first_delay.is_zero(), "first_delay", "longer than zero")?;
+        InvalidConfig::unless(
+            self.factor >= 1.0 && self.factor.is_finite(),
+            "factor",
+            "at least 1 and finite",
+        )?;
+        InvalidConfig::unless(self.max_delay >= self.first_delay, "max_delay", "at least first_delay")?;
+        InvalidConfig::unless(!self.total_time.is_zero(), "total_time", "longer than zero")
     }
 }
 

@@ -37,4 +37,13 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
+
+    /// The word for it in metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unavailable { .. } => "unavailable",
+            Self::Broken { .. } => "broken",
+            Self::Invalid { .. } => "invalid",
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The truth: runs, chunks, attempts, histories and values.
 //!
-//! A seam. Each role knows the traits that it needs: [`Planning`], [`Attempts`], [`Values`], [`Supervision`]; whoever
-//! stands between the store and people knows [`Archive`] and [`ModelVersions`].
+//! A seam. Each role knows the traits that it needs: [`Planning`], [`Publishing`], [`Attempts`], [`Values`],
+//! [`Supervision`]; whoever stands between the store and people knows [`Archive`] and [`ModelVersions`].
 //! [`postgres::Postgres`] is the backend that lasts; [`memory::Memory`] needs no server, and simulations and a night in
 //! one process run on it. `promises` holds what both promise. Whatever the broker or the cache lose, what is here
 //! decides.
@@ -26,8 +26,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict,
-    WorkSample,
+    AttemptId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict, WorkSample,
 };
 use jiff::Timestamp;
 
@@ -45,7 +44,7 @@ pub use tenures::{PlanTenures, TenureCounts};
 /// The result of a call to the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The plan of a run, and the publishing of its chunks. The dispatcher's side.
+/// The plan of a run. The dispatcher's side.
 pub trait Planning: Clone + Send + Sync + 'static {
     /// The store's clock: the only wall clock there is.
     fn now(&self) -> impl Future<Output = Result<Timestamp>> + Send;
@@ -70,21 +69,21 @@ pub trait Planning: Clone + Send + Sync + 'static {
     /// The run of a night that is not cancelled, if there is one, with what is left to publish of it.
     fn run_of_night(&self, night: &str) -> impl Future<Output = Result<Option<CreatedRun>>> + Send;
 
-    /// The trace that a run was dispatched in, as pairs for the messages of its chunks.
-    fn trace_of(&self, run: RunId) -> impl Future<Output = Result<Vec<(String, String)>>> + Send;
-
     /// Records a run with all its chunks in one transaction. If the night has a run already, that one is found
     /// and nothing is recorded.
     fn create_run(&self, new: &NewRun) -> impl Future<Output = Result<CreatedRun>> + Send;
+}
 
-    /// Records that the broker confirmed messages for these chunks, each with the attempt that the sender knew of.
-    /// Chunks that have moved on are left alone, so that a repeat, or a worker that was faster, does no harm. A
-    /// planned run is running from then on.
-    fn mark_published(
-        &self,
-        run: RunId,
-        chunks: &[(ChunkId, Attempt)],
-    ) -> impl Future<Output = Result<()>> + Send;
+/// What goes with a run's messages, and what is recorded of them. The side of whoever publishes: the dispatcher, and
+/// the coordinator where it has to be done again.
+pub trait Publishing: Clone + Send + Sync + 'static {
+    /// The trace that a run was dispatched in, as pairs for the messages of its chunks.
+    fn trace_of(&self, run: RunId) -> impl Future<Output = Result<Vec<(String, String)>>> + Send;
+
+    /// Records that the broker confirmed messages for these chunks of a run, each with the attempt that the sender
+    /// knew of. Chunks that have moved on are left alone, so that a repeat, or a worker that was faster, does no harm;
+    /// so are chunks of other runs. A planned run is running from then on.
+    fn mark_published(&self, run: RunId, chunks: &[AttemptId]) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// Attempts at chunks. The worker's side.

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, Outcome, PerPriority, RetryPolicy, RunId, Snapshot,
-    Verdict, WorkSample,
+    AttemptId, ChunkRef, CustomerId, Outcome, PerPriority, RetryPolicy, RunId, Snapshot, Verdict, WorkSample,
 };
 use jiff::Timestamp;
 use store::{
     Attempts, Begin, CommitOutcome, CreatedRun, Error, FinishedRun, History, ModelVersion, ModelVersionId,
-    NewRun, Planning, Reading, Result, ResultRows, Selection, Standing, Supervision, Term, Valued, Values,
-    VisibleRuns,
+    NewRun, Planning, Publishing, Reading, Result, ResultRows, Selection, Standing, Supervision, Term,
+    Valued, Values, VisibleRuns,
 };
 
 use tokio::time::sleep;
@@ -64,15 +63,17 @@ impl<S: Planning> Planning for RemoteStore<S> {
         self.call(Call::FindRun, self.inner.run_of_night(night)).await
     }
 
+    async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
+        self.call(Call::CreateRun, self.inner.create_run(new)).await
+    }
+}
+
+impl<S: Publishing> Publishing for RemoteStore<S> {
     async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
         self.call(Call::ReadTrace, self.inner.trace_of(run)).await
     }
 
-    async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
-        self.call(Call::CreateRun, self.inner.create_run(new)).await
-    }
-
-    async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
+    async fn mark_published(&self, run: RunId, chunks: &[AttemptId]) -> Result<()> {
         self.call(Call::MarkPublished, self.inner.mark_published(run, chunks)).await
     }
 }

@@ -1,12 +1,12 @@
 //! A night always has one before it: a run over everybody that was finished when it begins.
 
-use batch::{Attempt, ChunkId, ChunkRef, CustomerId, PlanPolicy, Priority, RunId, WorkSample, plan};
+use batch::{Attempt, AttemptId, ChunkRef, CustomerId, PlanPolicy, Priority, RunId, WorkSample, plan};
 use cache::Cache;
 use model::ValueTerms;
 use store::memory::{Base, Memory};
 use store::{
-    Assignment, Attempts, Begin, CommitOutcome, NewRun, Planning, Rejected, ResultRows, Selection,
-    Supervision, Valued, Values,
+    Assignment, Attempts, Begin, CommitOutcome, NewRun, Planning, Publishing, Rejected, ResultRows,
+    Selection, Supervision, Valued, Values,
 };
 
 use super::base::{Customers, Ordered};
@@ -31,8 +31,8 @@ pub(super) async fn finish(store: &Memory, base: &Customers, ordered: &Ordered, 
         trace: Vec::new(),
     };
     let created = store.create_run(&new).await.expect(THERE);
-    let published: Vec<(ChunkId, Attempt)> =
-        created.unpublished.iter().map(|&chunk| (chunk, Attempt(0))).collect();
+    let untried = |&chunk| AttemptId { chunk: ChunkRef { run: created.run, chunk }, attempt: Attempt(0) };
+    let published: Vec<AttemptId> = created.unpublished.iter().map(untried).collect();
     store.mark_published(created.run, &published).await.expect(THERE);
     for chunk in created.unpublished {
         let chunk = ChunkRef { run: created.run, chunk };

@@ -1,10 +1,11 @@
 //! `ltv backtest`: what the models would have forecast at past moments, held against what came.
 //!
 //! Reads a file, cuts its histories at each origin, fits every model on what lay before, and lets
-//! [`model::backtest`] judge. Needs no server. Here is the order of steps; the page is in `page.rs`, its plots in
-//! `plot.rs`, the table for a terminal in `text.rs`.
+//! [`model::backtest`] judge. Needs no server. Here is the order of steps; the page is in `page.rs`, its figures in
+//! `figures.rs` and `plot.rs`, the table for a terminal in `text.rs`.
 
 mod data;
+mod figures;
 mod page;
 mod plot;
 mod text;

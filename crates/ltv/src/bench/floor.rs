@@ -9,6 +9,7 @@ use batch::RunId;
 use cache::Valued;
 use cache::floor::{EncodedChunk, FloorLane as CacheLane, encode_chunk};
 use model::{Observation, Valuer};
+use resilience::ServerUrl;
 use store::postgres::{FloorChunk, Postgres};
 use store::{Archive, Values};
 use tokio::task::JoinSet;
@@ -39,18 +40,11 @@ impl Floor {
                 (chunk, encoded)
             })
             .collect();
-        let cache_address = args
-            .cache
-            .redis_url
-            .strip_prefix("redis://")
-            .context("the floor needs a Redis URL of the form redis://host:port")?
-            .trim_end_matches('/')
-            .to_owned();
         Ok(Self {
             store: store.clone(),
             run,
             lanes: args.workers,
-            cache_address,
+            cache_address: cache_address(&args.cache.redis_url)?,
             chunks: Arc::new(chunks),
             bytes_read: Arc::default(),
         })
@@ -116,4 +110,12 @@ impl Floor {
     pub(super) async fn clean_up(&self, store: &Postgres) -> anyhow::Result<()> {
         Ok(store.floor_drop().await?)
     }
+}
+
+/// Where the Redis is, for a lane that speaks to it without a login.
+fn cache_address(url: &ServerUrl) -> anyhow::Result<String> {
+    let place = url.parts().ok().filter(|parts| url.scheme() == "redis" && parts.password.is_none());
+    let host = place.and_then(|parts| parts.hosts.into_iter().next());
+    let host = host.context("the floor needs a Redis URL of the form redis://host:port")?;
+    Ok(format!("{}:{}", host.name, host.port.unwrap_or(6379)))
 }

@@ -18,6 +18,7 @@ use model::ValueTerms;
 use serde::Serialize;
 use store::postgres::{Postgres, SourceSize};
 use store::{ModelVersions, NewModelVersion, NewPromotion, Planning, Selection};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{BenchNightArgs, SeasonChoice};
 use crate::config;
@@ -72,12 +73,35 @@ struct Process {
     peak_memory_bytes: u64,
 }
 
+/// What floors and nights gave, each with what it cost.
+struct Measured {
+    floor: Floor,
+    accounts: Accounts,
+    nights: Vec<(Night, Spent)>,
+    floors: Vec<(Duration, Spent)>,
+    mathematics: f64,
+}
+
 /// Measures as ordered.
 pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
     let store = config::store_without_schema(&args.database, "bench").await?;
     store.migrate().await?;
     let size = prepare(args, &store).await?;
     let mut fleet = Fleet::start(args).await?;
+    let measured = tokio::select! {
+        measured = take_turns(args, &store, &mut fleet) => measured,
+        signal = asked_to_stop() => Err(signal),
+    };
+    // Whatever came of it, nobody of the fleet is left behind.
+    let stopped = fleet.stop().await;
+    let measured = measured?;
+    stopped?;
+    measured.floor.clean_up(&store).await?;
+    Ok(report(args, &size, &measured))
+}
+
+/// Lets floors and nights take turns.
+async fn take_turns(args: &BenchNightArgs, store: &Postgres, fleet: &mut Fleet) -> anyhow::Result<Measured> {
     let mut accounts = Accounts::new(&args.server);
     accounts.add("this process (dispatch, floor lanes)", std::process::id());
     for (name, pid) in fleet.processes() {
@@ -86,9 +110,9 @@ pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
     let sampler = accounts.sample_memory(Duration::from_millis(200));
 
     note("warming up");
-    let warm = fleet.night(&store, args).await?;
+    let warm = fleet.night(store, args).await?;
     store.tidy_up(warm.run).await?;
-    let floor = Floor::prepare(&store, args, warm.run).await?;
+    let floor = Floor::prepare(store, args, warm.run).await?;
     let (mut nights, mut floors) = (Vec::new(), Vec::new());
     for number in 1..=args.nights {
         note(&format!("floor and night {number} of {}", args.nights));
@@ -96,20 +120,35 @@ pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
         let took = floor.run().await?;
         floors.push((took, accounts.spent().since(&before)));
         let before = accounts.spent();
-        let night = fleet.night(&store, args).await?;
+        let night = fleet.night(store, args).await?;
         let spent = accounts.spent().since(&before);
         store.tidy_up(night.run).await?;
         nights.push((night, spent));
     }
-    let mathematics = floor.mathematics(&store, warm.run).await?;
+    let mathematics = floor.mathematics(store, warm.run).await?;
     sampler.stop().await;
-    fleet.stop().await?;
-    floor.clean_up(&store).await?;
+    Ok(Measured { floor, accounts, nights, floors, mathematics })
+}
 
-    let (night, night_spent) = median(&nights, |night: &Night| night.took);
-    let (floor_took, floor_spent) = median(&floors, |took: &Duration| *took);
+/// Resolves to an error at the first SIGINT or SIGTERM. Later ones are not heard: the fleet is draining.
+async fn asked_to_stop() -> anyhow::Error {
+    let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = both else {
+        return anyhow::anyhow!("cannot listen for signals");
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    anyhow::anyhow!("stopped before the measurement was over")
+}
+
+fn report(args: &BenchNightArgs, size: &SourceSize, measured: &Measured) -> Report {
+    let Measured { floor, accounts, nights, floors, mathematics } = measured;
+    let (night, night_spent) = median(nights, |night: &Night| night.took);
+    let (floor_took, floor_spent) = median(floors, |took: &Duration| *took);
     let customers = f64::from(args.customers);
-    Ok(Report {
+    Report {
         customers: args.customers.into(),
         transactions: size.transactions,
         subscriptions: size.subscriptions,
@@ -121,12 +160,12 @@ pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
         floor_customers_per_s: customers / floor_took.as_secs_f64(),
         efficiency: floor_took.as_secs_f64() / night.took.as_secs_f64(),
         dispatch_s: night.dispatch.as_secs_f64(),
-        mathematics_customers_per_s: mathematics,
+        mathematics_customers_per_s: *mathematics,
         night_s: nights.iter().map(|(night, _)| night.took.as_secs_f64()).collect(),
         floor_s: floors.iter().map(|(took, _)| took.as_secs_f64()).collect(),
         bytes_read: floor.bytes_read(),
-        processes: processes(&accounts, night_spent, floor_spent),
-    })
+        processes: processes(accounts, night_spent, floor_spent),
+    }
 }
 
 /// Lays a report out for a person.

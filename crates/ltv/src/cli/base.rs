@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
-use store::postgres::DatabaseUrl;
+use resilience::ServerUrl;
 
 use super::DatabaseArgs;
 use super::values::moment;
@@ -93,5 +93,5 @@ pub struct GenerateArgs {
 
     /// Copy straight into the source tables of this database instead
     #[arg(long, value_name = "URL", conflicts_with = "out")]
-    pub into: Option<DatabaseUrl>,
+    pub into: Option<ServerUrl>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use model::Currency;
-use store::postgres::DatabaseUrl;
+use resilience::ServerUrl;
 
 use super::values::{currency, duration, moment};
 use super::{ByArgs, DatabaseArgs};
@@ -24,7 +24,7 @@ pub struct FitArgs {
         hide_env_values = true,
         required_unless_present = "input"
     )]
-    pub database_url: Option<DatabaseUrl>,
+    pub database_url: Option<ServerUrl>,
 
     /// How long reading a page of histories may take; more for a slow source
     #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use store::postgres::DatabaseUrl;
+use resilience::ServerUrl;
 
 use super::values::duration;
 
@@ -12,7 +12,7 @@ use super::values::duration;
 pub struct DatabaseArgs {
     /// PostgreSQL, as postgres://user:password@host:port/database
     #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    pub database_url: DatabaseUrl,
+    pub database_url: ServerUrl,
 
     /// How long reading or committing a chunk, or cutting a plan, may take; more for a slow source
     #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]
@@ -24,7 +24,7 @@ pub struct DatabaseArgs {
 pub struct BrokerArgs {
     /// RabbitMQ, as amqp://user:password@host:port/vhost
     #[arg(long, env = "LTV_AMQP_URL", value_name = "URL", hide_env_values = true)]
-    pub amqp_url: String,
+    pub amqp_url: ServerUrl,
 
     /// What the names of queues begin with
     #[arg(long, env = "LTV_QUEUE_PREFIX", value_name = "NAME", default_value = "ltv")]
@@ -36,7 +36,7 @@ pub struct BrokerArgs {
 pub struct CacheArgs {
     /// Redis, as redis://user:password@host:port
     #[arg(long, env = "LTV_REDIS_URL", value_name = "URL", hide_env_values = true)]
-    pub redis_url: String,
+    pub redis_url: ServerUrl,
 
     /// What the names of keys begin with
     #[arg(long, env = "LTV_CACHE_PREFIX", value_name = "NAME", default_value = "ltv")]

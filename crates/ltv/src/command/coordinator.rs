@@ -13,7 +13,7 @@ use crate::config;
 use process::telemetry::Metrics;
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
-    let store = config::store(&args.database, "coordinator", 4);
+    let store = config::store(&args.database, "coordinator", 4)?;
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 

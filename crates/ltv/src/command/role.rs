@@ -2,7 +2,7 @@
 
 use cache::{Cache, Redis};
 use process::operations::Check;
-use queue::{Queue, RabbitMq, redacted};
+use queue::{Queue, RabbitMq};
 use store::postgres::Postgres;
 
 use crate::cli::{CacheArgs, DatabaseArgs};
@@ -43,7 +43,7 @@ pub(crate) async fn look_around(
     }
     if let Err(error) = cache.check().await {
         tracing::warn!(
-            url = redacted(&redis.redis_url),
+            url = %redis.redis_url,
             %error,
             "the night goes on without Redis: start it (`scripts/stack up`), or set LTV_REDIS_URL"
         );

@@ -15,7 +15,7 @@ use process::telemetry::{self, Metrics};
 
 pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     // One connection for each slot, and one each for the heartbeat, a check, and a failure to record.
-    let store = config::store(&args.database, "worker", usize::from(args.slots) + 3);
+    let store = config::store(&args.database, "worker", usize::from(args.slots) + 3)?;
     #[cfg(feature = "faults")]
     let store = if args.no_fence { store.without_fence() } else { store };
     let queue = config::queue(&args.broker, "worker").await?;

@@ -61,13 +61,13 @@ pub(super) fn report(link: &watch::Sender<Link>, state: Link) {
 
 /// Connects once, within the limit. `purpose` is what an operator sees in the list of connections.
 pub(super) async fn open(settings: &Settings, purpose: &str) -> Result<Connection, Error> {
-    let what = format!("connect to RabbitMQ at {}", settings.shown_url);
+    let what = format!("connect to RabbitMQ at {}", settings.url);
     let name = format!("ltv {} {purpose}", settings.role);
     // No recovery by lapin: it would keep what belongs to the old connection, and gives up after a while.
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let connecting = Connection::connect_uri(settings.uri.clone(), properties);
 
-    match within(settings.connect_timeout, &what, connecting).await {
+    match within(settings.connect_limit, &what, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(translate(&what, &error)),
         Err(elapsed) => {

@@ -224,7 +224,7 @@ impl Task {
             let error = match established {
                 Err(error) => error,
                 Ok(connection) => {
-                    tracing::info!(url = self.settings.shown_url, "connected to RabbitMQ for consuming");
+                    tracing::info!(url = %self.settings.url, "connected to RabbitMQ for consuming");
                     metrics::connected("consume", true);
                     let since = Instant::now();
                     let served = self.serve(&connection).await;

@@ -10,8 +10,9 @@
 //! | `publisher`, `ledger` | how a message gets to them, and how we know |
 //! | `consumer`, `delivery` | how it comes from them, and how it ends |
 //! | `control` | looking at them |
-//! | `connection`, `url` | the broker, its address, its errors |
+//! | `config`, `connection` | the broker, its address, its errors |
 
+mod config;
 mod connection;
 mod consumer;
 mod control;
@@ -19,27 +20,24 @@ mod delivery;
 mod ledger;
 mod publisher;
 mod topology;
-mod url;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use batch::{PerPriority, Priority};
 use lapin::BasicProperties;
-use lapin::uri::AMQPUri;
-use resilience::{Breaker, BreakerConfig, Name};
+use resilience::{Breaker, InvalidConfig, Name};
 use tokio::sync::watch;
 
+pub use config::RabbitMqConfig;
 pub use consumer::RabbitMqConsumer;
 pub use delivery::RabbitMqDelivery;
-pub use url::redacted;
 
+use self::config::Settings;
 use self::connection::Link;
 use self::consumer::Lanes;
 use self::control::Control;
 use self::publisher::{Frame, Publisher};
-use self::topology::Names;
 use crate::metrics::Target;
 use crate::{DeadMessage, Error, Outgoing, Queue, message};
 
@@ -49,101 +47,6 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// A queue that seems deleted is declared again no sooner: until the broker has told its consumers, a new queue of
 /// the same name leaves them hanging.
 const DELETION_SETTLES: Duration = Duration::from_secs(1);
-
-/// Holds where the broker is and how long it is waited for. Its debug form hides the password.
-#[derive(Clone)]
-pub struct RabbitMqConfig {
-    /// `amqp://user:password@host:port/vhost`, the vhost percent-encoded; without one it is `/`.
-    pub url: String,
-    /// Who we are, for the breaker, the metrics and the broker's list of connections.
-    pub role: &'static str,
-    /// What the names of the queues begin with.
-    pub prefix: String,
-    /// How long a confirmation is waited for.
-    pub confirm_timeout: Duration,
-    /// How long a connection may take.
-    pub connect_timeout: Duration,
-    /// How long any other call to the broker may take.
-    pub call_limit: Duration,
-    /// How often both sides give a sign of life. The URL's `heartbeat` wins.
-    pub heartbeat: Duration,
-    /// How many confirmations are awaited at once.
-    pub in_flight: usize,
-    /// When publishing is given up for a while.
-    pub breaker: BreakerConfig,
-}
-
-impl RabbitMqConfig {
-    /// Takes the URL and the role, and the defaults for everything else.
-    pub fn new(url: impl Into<String>, role: &'static str) -> Self {
-        Self {
-            url: url.into(),
-            role,
-            prefix: "ltv".into(),
-            confirm_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(5),
-            call_limit: Duration::from_secs(5),
-            heartbeat: Duration::from_secs(10),
-            in_flight: 256,
-            breaker: BreakerConfig {
-                // A call is as long as its plan; each confirmation has its own limit.
-                slow_after: Duration::MAX,
-                // The link knows at once when the broker is back, so nothing is gained by long rests.
-                open_max: Duration::from_secs(5),
-                ..BreakerConfig::default()
-            },
-        }
-    }
-}
-
-impl fmt::Debug for RabbitMqConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RabbitMqConfig")
-            .field("url", &redacted(&self.url))
-            .field("role", &self.role)
-            .field("prefix", &self.prefix)
-            .field("confirm_timeout", &self.confirm_timeout)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("call_limit", &self.call_limit)
-            .field("heartbeat", &self.heartbeat)
-            .field("in_flight", &self.in_flight)
-            .field("breaker", &self.breaker)
-            .finish()
-    }
-}
-
-/// The configuration, read and checked.
-struct Settings {
-    uri: AMQPUri,
-    shown_url: String,
-    role: &'static str,
-    names: Names,
-    confirm_timeout: Duration,
-    connect_timeout: Duration,
-    call_limit: Duration,
-    in_flight: usize,
-}
-
-impl Settings {
-    fn read(config: &RabbitMqConfig) -> Result<Self, Error> {
-        Ok(Self {
-            uri: url::parse(&config.url, config.heartbeat, config.connect_timeout)?,
-            shown_url: redacted(&config.url),
-            role: config.role,
-            names: Names::new(&config.prefix)?,
-            confirm_timeout: config.confirm_timeout,
-            connect_timeout: config.connect_timeout,
-            call_limit: config.call_limit,
-            in_flight: config.in_flight.max(1),
-        })
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("url", &self.shown_url).finish_non_exhaustive()
-    }
-}
 
 /// Is the queues on RabbitMQ. A clone is another handle to the same connections.
 #[derive(Clone, Debug)]
@@ -159,11 +62,10 @@ impl RabbitMq {
     ///
     /// A broker that is away is no error here: it is tried again in the background, and calls answer
     /// [`Error::Unavailable`] until it is there. Only a configuration that cannot work is an error.
-    pub async fn connect(config: RabbitMqConfig) -> Result<Self, Error> {
+    pub async fn connect(config: RabbitMqConfig) -> Result<Self, InvalidConfig> {
         let settings = Arc::new(Settings::read(&config)?);
         let name = Name { dependency: "rabbitmq", role: config.role };
-        let breaker = Breaker::new(name, config.breaker)
-            .map_err(|error| Error::Configuration(format!("breaker of RabbitMQ: {error}")))?;
+        let breaker = Breaker::new(name, config.breaker)?;
         let publisher = Publisher::start(Arc::clone(&settings), breaker);
         publisher.first_attempt().await;
 
@@ -176,7 +78,7 @@ impl RabbitMq {
         let queue = Self::connect(config).await?;
         match queue.publisher.link() {
             Link::Down(Error::Unavailable { reason, .. }) => {
-                let what = format!("RabbitMQ at {} is not reachable", queue.settings.shown_url);
+                let what = format!("RabbitMQ at {} is not reachable", queue.settings.url);
                 let reason = format!("{reason}; start it, or correct its URL");
                 Err(Error::Unavailable { what, reason })
             }
@@ -299,21 +201,11 @@ async fn is_closing(flag: &mut watch::Receiver<bool>) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn no_debug_form_shows_the_password() {
-        let config = RabbitMqConfig::new("amqp://ltv:secret@broker:5672", "worker");
-        let settings = Settings::read(&config).unwrap();
-
-        for shown in [format!("{config:?}"), format!("{settings:?}")] {
-            assert!(shown.contains("broker") && !shown.contains("secret"), "{shown}");
-        }
-    }
-
     #[tokio::test]
     async fn a_url_that_would_be_misread_is_refused_at_once() {
         let refused = RabbitMq::connect(RabbitMqConfig::new("amqp://u:secret@[::1]", "test")).await;
 
-        assert!(matches!(refused, Err(Error::Configuration(_))));
+        assert!(matches!(refused, Err(InvalidConfig { field: "url", .. })));
     }
 
     #[tokio::test]

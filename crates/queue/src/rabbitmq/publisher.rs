@@ -227,7 +227,7 @@ impl Task {
                 None => break,
                 Some(Err(error)) => error,
                 Some(Ok(session)) => {
-                    tracing::info!(url = settings.shown_url, "connected to RabbitMQ for publishing");
+                    tracing::info!(url = %settings.url, "connected to RabbitMQ for publishing");
                     report(&self.link, Link::Up);
                     let since = Instant::now();
                     match self.serve(session).await {
@@ -410,7 +410,7 @@ impl Flight {
             channel,
             exchange: short(&settings.names.exchange()),
             dead_letter_exchange: short(&settings.names.dead_letter()),
-            limit: settings.confirm_timeout,
+            limit: settings.confirm_limit,
             most: settings.in_flight,
             under_way: FuturesUnordered::new(),
             jobs: HashMap::new(),

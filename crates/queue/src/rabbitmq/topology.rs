@@ -30,6 +30,7 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Connection, ExchangeKind};
+use resilience::InvalidConfig;
 
 use super::Settings;
 use super::connection::call;
@@ -45,12 +46,11 @@ pub(super) struct Names {
 
 impl Names {
     /// Takes a prefix, unless no queue could be named with it.
-    pub(super) fn new(prefix: &str) -> Result<Self, Error> {
+    pub(super) fn new(prefix: &str) -> Result<Self, InvalidConfig> {
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if prefix.is_empty() || prefix.len() > 100 || !prefix.chars().all(fits) {
-            return Err(Error::Configuration(format!(
-                "queue prefix {prefix:?}: use 1 to 100 letters, digits, dots, dashes or underscores"
-            )));
+            let rule = "use 1 to 100 letters, digits, dots, dashes or underscores";
+            return Err(InvalidConfig::new("prefix", format!("queue prefix {prefix:?}: {rule}")));
         }
         Ok(Self { prefix: prefix.to_owned() })
     }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_prefix_that_would_not_make_a_name_is_refused() {
         for prefix in ["", "ltv fleet", "ltv/1", "lätv", &"l".repeat(101)] {
-            assert!(matches!(Names::new(prefix), Err(Error::Configuration(_))), "{prefix}");
+            assert!(matches!(Names::new(prefix), Err(InvalidConfig { field: "prefix", .. })), "{prefix}");
         }
     }
 }

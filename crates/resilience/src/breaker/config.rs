@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Jitter;
-use crate::config::{InvalidConfig, require};
+use crate::config::InvalidConfig;
 
 /// Holds the settings of a breaker. The default suits a server on the same network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,18 +62,18 @@ impl BreakerConfig {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let is_ratio = |ratio: f64| ratio > 0.0 && ratio <= 1.0;
 
-        require(self.buckets >= 1, "buckets", "at least 1")?;
-        require(!self.bucket.is_zero(), "bucket", "longer than zero")?;
-        require(self.minimum_calls >= 1, "minimum_calls", "at least 1")?;
-        require(is_ratio(self.failure_ratio), "failure_ratio", "above 0 and at most 1")?;
-        require(!self.slow_after.is_zero(), "slow_after", "longer than zero")?;
-        require(is_ratio(self.slow_ratio), "slow_ratio", "above 0 and at most 1")?;
-        require(self.probes >= 1, "probes", "at least 1")?;
-        require(self.successes_to_close >= 1, "successes_to_close", "at least 1")?;
-        require(!self.open_for.is_zero(), "open_for", "longer than zero")?;
+        InvalidConfig::unless(self.buckets >= 1, "buckets", "at least 1")?;
+        InvalidConfig::unless(!self.bucket.is_zero(), "bucket", "longer than zero")?;
+        InvalidConfig::unless(self.minimum_calls >= 1, "minimum_calls", "at least 1")?;
+        InvalidConfig::unless(is_ratio(self.failure_ratio), "failure_ratio", "above 0 and at most 1")?;
+        InvalidConfig::unless(!self.slow_after.is_zero(), "slow_after", "longer than zero")?;
+        InvalidConfig::unless(is_ratio(self.slow_ratio), "slow_ratio", "above 0 and at most 1")?;
+        InvalidConfig::unless(self.probes >= 1, "probes", "at least 1")?;
+        InvalidConfig::unless(self.successes_to_close >= 1, "successes_to_close", "at least 1")?;
+        InvalidConfig::unless(!self.open_for.is_zero(), "open_for", "longer than zero")?;
         let is_growth = self.open_factor >= 1.0 && self.open_factor.is_finite();
-        require(is_growth, "open_factor", "at least 1 and finite")?;
-        require(self.open_max >= self.open_for, "open_max", "at least open_for")
+        InvalidConfig::unless(is_growth, "open_factor", "at least 1 and finite")?;
+        InvalidConfig::unless(self.open_max >= self.open_for, "open_max", "at least open_for")
     }
 
     /// Tells how long an opening lasts before jitter, the first one being number 1.

@@ -21,6 +21,7 @@ mod models;
 mod mutations;
 mod packed;
 mod planning;
+mod publishing;
 mod rows;
 mod supervision;
 mod values;

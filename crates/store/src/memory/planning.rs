@@ -1,10 +1,8 @@
-//! The plan of a run, and the publishing of its chunks.
+//! The plan of a run.
 
 use std::collections::BTreeMap;
 
-use batch::{
-    Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkState, CustomerId, RunEvent, RunId, RunState, WorkSample,
-};
+use batch::{ChunkId, ChunkState, CustomerId, RunState, WorkSample};
 use jiff::Timestamp;
 use tokio::task::consume_budget;
 
@@ -56,10 +54,6 @@ impl Planning for Memory {
         self.call(|rows, _| Ok(found(rows, night))).await
     }
 
-    async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
-        self.call(|rows, _| Ok(rows.run(run).map(|run| run.trace.clone()).unwrap_or_default())).await
-    }
-
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
         self.call(|rows, now| {
             if let Some(found) = new.night.as_deref().and_then(|night| found(rows, night)) {
@@ -77,22 +71,6 @@ impl Planning for Memory {
             }
             let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
             Ok(CreatedRun { run, is_new: true, unpublished, priority: new.priority })
-        })
-        .await
-    }
-
-    async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
-        self.call(|rows, now| {
-            for &(chunk, attempt) in chunks {
-                let chunk = ChunkRef { run, chunk };
-                rows.mutations.hear_of_message(chunk, attempt);
-                // What is refused has moved on since.
-                let _ = rows.take(chunk, ChunkEvent::Published(attempt), now, None);
-            }
-            if let Some(run) = rows.run_mut(run) {
-                run.state = run.state.after(RunEvent::Published).unwrap_or(run.state);
-            }
-            Ok(())
         })
         .await
     }

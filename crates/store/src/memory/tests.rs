@@ -6,7 +6,7 @@ use model::{ContractModels, Currency};
 
 use super::*;
 use crate::promises::{Ground, accounts};
-use crate::{Planning, Reading, Values};
+use crate::{Planning, Publishing, Reading, Values};
 
 /// The store over the promises' base; time passes by tokio's clock, which is paused.
 struct Paused(Memory);
@@ -109,8 +109,9 @@ mod broken {
             trace: Vec::new(),
         };
         let run = store.create_run(&new).await.unwrap().run;
-        store.mark_published(run, &[(ChunkId(1), Attempt(0))]).await.unwrap();
-        ChunkRef { run, chunk: ChunkId(1) }
+        let chunk = ChunkRef { run, chunk: ChunkId(1) };
+        store.mark_published(run, &[AttemptId { chunk, attempt: Attempt(0) }]).await.unwrap();
+        chunk
     }
 
     async fn begin(store: &Memory, chunk: ChunkRef, is_repeat: bool) -> Result<Begin> {

@@ -27,11 +27,13 @@
 mod accounts;
 mod archive;
 mod attempts;
+mod config;
 mod copy;
 mod floor;
 mod migrate;
 mod models;
 mod planning;
+mod publishing;
 mod row;
 mod season;
 pub mod source;
@@ -41,114 +43,27 @@ mod value_row;
 mod values;
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use deadpool_postgres::{
     ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
 };
-use resilience::{Breaker, Elapsed, Permit, within};
+use resilience::{Breaker, Elapsed, InvalidConfig, Name, Permit, within};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
 use crate::{Error, Result, metrics};
 
+pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
-
-/// What the connections say of themselves, so that the schema can refuse a program that cannot read what it would
-/// begin: the number of the migration that it was made for.
-const RELEASE: i32 = 4;
-
-/// Where the database is. Its display names it without the password.
-#[derive(Clone)]
-pub struct DatabaseUrl {
-    url: String,
-    config: tokio_postgres::Config,
-}
-
-/// A database URL that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("database URL: {0}; expected postgres://user:password@host:port/database")]
-pub struct BadUrl(String);
-
-impl FromStr for DatabaseUrl {
-    type Err = BadUrl;
-
-    fn from_str(url: &str) -> std::result::Result<Self, BadUrl> {
-        let config: tokio_postgres::Config = url.parse().map_err(|error| BadUrl(with_causes(&error)))?;
-        if config.get_hosts().is_empty() {
-            return Err(BadUrl("it names no host".into()));
-        }
-        Ok(Self { url: url.to_owned(), config })
-    }
-}
-
-impl DatabaseUrl {
-    /// The URL as it was given, password and all: for a child process, never for a log.
-    pub fn expose(&self) -> &str {
-        &self.url
-    }
-}
-
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use tokio_postgres::config::Host;
-
-        let host = match self.config.get_hosts().first() {
-            Some(Host::Tcp(host)) => host.clone(),
-            #[cfg(unix)]
-            Some(Host::Unix(path)) => path.display().to_string(),
-            None => String::new(),
-        };
-        let port = self.config.get_ports().first().copied().unwrap_or(5432);
-        let user = self.config.get_user().unwrap_or_default();
-        write!(f, "postgres://{user}@{host}:{port}/{}", self.config.get_dbname().unwrap_or(user))
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// How the store is to be reached.
-#[derive(Clone, Debug)]
-pub struct PostgresConfig {
-    /// The database.
-    pub url: DatabaseUrl,
-    /// The most connections. Over all processes they must stay below the server's `max_connections`.
-    pub connections: usize,
-    /// How long a short statement may take.
-    pub call_limit: Duration,
-    /// How long reading or committing a chunk, or cutting a plan, may take.
-    pub bulk_limit: Duration,
-    /// How long building a finished run's primary key may take.
-    pub finish_limit: Duration,
-    /// How the connections call themselves in `pg_stat_activity`.
-    pub application_name: String,
-}
-
-impl PostgresConfig {
-    /// The defaults for a database.
-    pub fn new(url: DatabaseUrl, application_name: impl Into<String>) -> Self {
-        Self {
-            url,
-            connections: 8,
-            call_limit: Duration::from_secs(5),
-            bulk_limit: Duration::from_mins(1),
-            finish_limit: Duration::from_mins(10),
-            application_name: application_name.into(),
-        }
-    }
-}
 
 /// The store on PostgreSQL. A clone is another handle to the same connections.
 #[derive(Clone)]
 pub struct Postgres {
     config: PostgresConfig,
+    driver: tokio_postgres::Config,
     pool: Pool,
     breaker: Breaker,
     #[cfg(feature = "faults")]
@@ -162,10 +77,14 @@ impl fmt::Debug for Postgres {
 }
 
 impl Postgres {
-    /// Makes the store. Connections are opened when they are needed, so a database that is away is no error yet.
-    pub fn new(config: PostgresConfig, breaker: Breaker) -> Self {
+    /// Makes the store. Connections are opened when they are needed, so a database that is away is no error yet; only a
+    /// configuration that can never work is one.
+    pub fn new(config: PostgresConfig) -> std::result::Result<Self, InvalidConfig> {
+        config.validate()?;
+        let breaker = Breaker::new(Name { dependency: "postgres", role: config.role }, config.breaker)?;
+        let driver = config.driver()?;
         let manager = Manager::from_config(
-            config.driver_config(),
+            driver.clone(),
             NoTls,
             // A query would cost a round trip for each checkout; what is not well is thrown away by `Session`.
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
@@ -174,19 +93,20 @@ impl Postgres {
             .max_size(config.connections)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
-                wait: Some(Duration::from_secs(10)),
-                create: Some(Duration::from_secs(3)),
+                wait: Some(config.pool_limit),
+                create: Some(config.connect_limit),
                 recycle: Some(Duration::from_secs(2)),
             })
             .build()
             .expect("a runtime is given, which is all that the builder checks");
-        Self {
+        Ok(Self {
             config,
+            driver,
             pool,
             breaker,
             #[cfg(feature = "faults")]
             is_fenced: true,
-        }
+        })
     }
 
     /// The same store, which lets every attempt commit and not only the latest: for the test that shows what the
@@ -210,10 +130,8 @@ impl Postgres {
     /// Opens a connection of its own, outside the pool, for work that holds one for long.
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
-        let mut config = self.config.driver_config();
-        config.options(format!("-c timezone=UTC -c ltv.release={RELEASE}"));
-        let connect = config.connect(NoTls);
-        let (client, connection) = within(Duration::from_secs(5), what(), connect)
+        let driver = config::alone(&self.driver);
+        let (client, connection) = within(self.config.call_limit, what(), driver.connect(NoTls))
             .await
             .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
@@ -228,8 +146,9 @@ impl Postgres {
     /// Takes a connection from the pool, under a permit of the breaker.
     async fn session(&self, what: &'static str) -> Result<Session> {
         let unavailable = |reason: String| {
-            metrics::failed(what, true);
-            Error::Unavailable { what: what.into(), reason }
+            let error = Error::Unavailable { what: what.into(), reason };
+            metrics::failed(what, &error);
+            error
         };
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
@@ -265,28 +184,6 @@ impl Postgres {
     }
 }
 
-impl PostgresConfig {
-    fn driver_config(&self) -> tokio_postgres::Config {
-        let mut config = self.url.config.clone();
-        // The server's own limit is the backstop for a client that was stopped with a statement under way.
-        // It does not end a COPY that waits for its client: `supervision` ends those that stand in its way.
-        let backstop = self.finish_limit.max(self.bulk_limit) + Duration::from_secs(5);
-        let given = config.get_options().unwrap_or_default().to_owned();
-        config
-            .application_name(&self.application_name)
-            .connect_timeout(Duration::from_secs(3))
-            .tcp_user_timeout(Duration::from_secs(15))
-            .keepalives_idle(Duration::from_secs(15))
-            .options(format!(
-                "{given} -c timezone=UTC -c ltv.release={RELEASE} -c statement_timeout={} \
-                 -c idle_in_transaction_session_timeout=60000 -c tcp_keepalives_idle=15 \
-                 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
-                backstop.as_millis()
-            ));
-        config
-    }
-}
-
 /// A connection in use. Unless the work on it ends well it is thrown away, never returned to the pool.
 struct Session {
     what: &'static str,
@@ -308,13 +205,12 @@ impl Session {
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
             Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
-        let is_transient = result.as_ref().is_err_and(Error::is_transient);
         if let Some(permit) = self.permit.take() {
-            permit.record(is_transient);
+            permit.record(result.as_ref().is_err_and(Error::is_transient));
         }
         match &result {
             Ok(_) => drop(self.client.take()),
-            Err(_) => metrics::failed(self.what, is_transient),
+            Err(error) => metrics::failed(self.what, error),
         }
         result
     }

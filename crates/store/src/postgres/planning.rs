@@ -1,8 +1,8 @@
-//! The plan of a run, and the publishing of its chunks.
+//! The plan of a run.
 
 use std::pin::pin;
 
-use batch::{Attempt, ChunkId, CustomerId, PlannedChunk, RunId, WorkSample};
+use batch::{ChunkId, CustomerId, PlannedChunk, RunId, WorkSample};
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
 use futures_util::SinkExt;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::copy::{RowWriter, read_rows};
-use super::row::{get, json, word};
+use super::row::{get, word};
 use super::{Fault, Postgres};
 use crate::encoding::members;
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
@@ -88,15 +88,6 @@ impl Planning for Postgres {
         self.short("find the run of the night", async |client| found(client, night).await).await
     }
 
-    async fn trace_of(&self, run: RunId) -> Result<Vec<(String, String)>> {
-        const TRACE: &str = "select trace from fleet.runs where run_id = $1";
-        self.short("read the trace of a run", async |client| {
-            let row = client.query_opt(TRACE, &[&run.0]).await?;
-            row.as_ref().map_or(Ok(Vec::new()), |row| json(row, "trace"))
-        })
-        .await
-    }
-
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
         self.call("record the run", self.config.bulk_limit, async |client| {
             client.batch_execute("begin").await?;
@@ -113,31 +104,6 @@ impl Planning for Postgres {
             client.batch_execute("commit").await?;
             let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
             Ok(CreatedRun { run, is_new: true, unpublished, priority: new.priority })
-        })
-        .await
-    }
-
-    async fn mark_published(&self, run: RunId, chunks: &[(ChunkId, Attempt)]) -> Result<()> {
-        const MARK: &str = "
-            with marked as (
-                update fleet.chunks c
-                   set state = 'published', published_at = now(), retry_at = null
-                  from unnest($2::integer[], $3::integer[]) as sent (chunk_id, attempt)
-                 where c.run_id = $1
-                   and c.chunk_id = sent.chunk_id
-                   and c.attempt = sent.attempt
-                   and c.state in ('pending', 'published', 'retryable')
-            )
-            update fleet.runs
-               set state = 'running', started_at = now()
-             where run_id = $1
-               and state = 'planned'";
-        let (chunks, attempts): (Vec<i32>, Vec<i32>) =
-            chunks.iter().map(|(chunk, attempt)| (chunk.0, attempt.0)).unzip();
-        self.short("mark chunks published", async |client| {
-            let mark = client.prepare_cached(MARK).await?;
-            client.execute(&mark, &[&run.0, &chunks, &attempts]).await?;
-            Ok(())
         })
         .await
     }

@@ -8,6 +8,7 @@ mod attempts;
 mod base;
 mod models;
 mod planning;
+mod publishing;
 mod steps;
 mod supervision;
 mod values;
@@ -15,13 +16,14 @@ mod values;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::{Archive, Attempts, ModelVersions, Planning, Supervision, Values};
+use crate::{Archive, Attempts, ModelVersions, Planning, Publishing, Supervision, Values};
 
 pub use archive::*;
 pub use attempts::*;
 pub use base::{BaseCustomer, accounts, as_of, base, observation};
 pub use models::*;
 pub use planning::*;
+pub use publishing::*;
 pub use steps::{chunk, dead, done, published, with_a_customer_twice};
 pub use supervision::*;
 pub use values::*;
@@ -29,7 +31,7 @@ pub use values::*;
 /// A backend on trial.
 pub trait Ground {
     /// The backend.
-    type Store: Planning + Attempts + Values + Supervision + Archive + ModelVersions;
+    type Store: Planning + Publishing + Attempts + Values + Supervision + Archive + ModelVersions;
 
     /// The store: fresh, over the customers of [`base`].
     fn store(&self) -> &Self::Store;

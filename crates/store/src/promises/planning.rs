@@ -1,11 +1,11 @@
-//! The plan of a run, its publishing, and the model version that it pins.
+//! The plan of a run, and the model version that it pins.
 
-use batch::{Attempt, ChunkId, CustomerId, Priority, RunId};
+use batch::{ChunkId, CustomerId, Priority};
 
 use super::Ground;
 use super::base::{AS_OF, as_of, at};
-use super::steps::{CHUNKS, LEASE, begun, chunk, customers, models, ok, planned, refusal, run_over, terms};
-use crate::{Archive, Attempts, ModelVersionId, ModelVersions, NewPromotion, Planning, Selection};
+use super::steps::{CHUNKS, customers, models, ok, refusal, run_over, terms};
+use crate::{Archive, ModelVersionId, ModelVersions, NewPromotion, Planning, Selection};
 
 /// Everybody who was there at the moment, or those of them who are meant.
 pub async fn a_selection_is_whoever_was_there_in_ascending_order(ground: &impl Ground) {
@@ -42,35 +42,6 @@ pub async fn a_night_is_planned_once(ground: &impl Ground) {
     assert_eq!((record.state, record.is_whole), (batch::RunState::Planned, true));
     assert_eq!((record.progress.customers, record.progress.chunks), (11, 3));
     assert_eq!((record.as_of, record.model_version, record.terms), (as_of(), version, terms()));
-}
-
-/// The broker's confirms are recorded; a repeat, or a worker that was faster, does no harm.
-pub async fn what_was_confirmed_is_published_and_what_has_moved_on_is_left_alone(ground: &impl Ground) {
-    let store = ground.store();
-    let run = planned(ground).await;
-
-    ok(store.mark_published(run, &[(ChunkId(2), Attempt(0))]).await);
-    let left = ok(store.run_of_night("tonight").await).expect("the night has a run").unpublished;
-    let assignment = begun(ground, chunk(run, 2), "worker").await;
-    let stale = [(ChunkId(2), Attempt(0)), (ChunkId(3), Attempt(4)), (ChunkId(9), Attempt(0))];
-    ok(store.mark_published(run, &stale).await);
-    ok(store.mark_published(RunId(99), &[(ChunkId(1), Attempt(0))]).await);
-
-    assert_eq!(left, [1, 3].map(ChunkId));
-    assert_eq!(ok(store.run(run).await).expect("it was recorded").state, batch::RunState::Running);
-    assert_eq!(ok(store.renew_leases(&[assignment.attempt], LEASE).await), [assignment.attempt]);
-    let left = ok(store.run_of_night("tonight").await).expect("the night has a run").unpublished;
-    assert_eq!(left, [1, 3].map(ChunkId));
-}
-
-/// For messages that are published again.
-pub async fn a_run_keeps_its_trace(ground: &impl Ground) {
-    let run = planned(ground).await;
-
-    let trace = ok(ground.store().trace_of(run).await);
-
-    assert_eq!(trace, [("traceparent".to_owned(), "00-1-2-01".to_owned())]);
-    assert_eq!(ok(ground.store().trace_of(RunId(99)).await), []);
 }
 
 /// Which model version a run pins.

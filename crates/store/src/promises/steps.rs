@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, ChunkId, ChunkRef, CustomerId, Outcome, Plan, PlannedChunk, Priority, RetryPolicy, RunId,
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, Outcome, Plan, PlannedChunk, Priority, RetryPolicy,
+    RunId,
 };
 use model::{Between, BgNbd, Confidence, GammaGamma, Grade, Horizons, Models, Parameters, Value, ValueTerms};
 
@@ -11,8 +12,8 @@ use super::Ground;
 use super::base::{as_of, base, currency};
 use crate::{
     Archive, Assignment, Attempts, Begin, CommitOutcome, Error, ModelVersionId, ModelVersions,
-    NewModelVersion, NewRun, Planning, Rejected, Result, ResultRows, Selection, Supervision, Term, Valued,
-    Values,
+    NewModelVersion, NewRun, Planning, Publishing, Rejected, Result, ResultRows, Selection, Supervision,
+    Term, Valued, Values,
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(20);
@@ -102,7 +103,7 @@ pub async fn with_a_customer_twice<G: Ground>(ground: &G) -> RunId {
 /// A run with everything published.
 pub async fn published<G: Ground>(ground: &G) -> RunId {
     let run = planned(ground).await;
-    let chunks = [1, 2, 3].map(|chunk| (ChunkId(chunk), Attempt(0)));
+    let chunks = [1, 2, 3].map(|number| AttemptId { chunk: chunk(run, number), attempt: Attempt(0) });
     ok(ground.store().mark_published(run, &chunks).await);
     run
 }

@@ -1,0 +1,166 @@
+//! One look at everything, and what is done about it.
+//!
+//! # Failure by failure
+//!
+//! * **The store is away.** The pass fails, and the next one tries again. Only rescues and finished runs stand for
+//!   themselves: one that fails keeps no other waiting.
+//! * **What is recorded of a settled run makes no sense.** It does not become visible. Each pass logs it, says so to
+//!   whoever wants to know (`CoordinatorConfig::unfinishable`), and looks after the other runs.
+//! * **The broker is away.** Queue lengths are unknown, which is not empty: no message counts as lost.
+//! * **The coordinator dies between finishing a run and telling the cache,** or is not answered. What the pass saw was
+//!   told before, so that the cache lacks the rejections of dead chunks and nothing else. Readers who must know ask
+//!   the store.
+//! * **The coordinator dies in mid-pass.** Each action is guarded in the store by what it expects to find, so the next
+//!   one's pass repeats it without harm.
+
+use std::mem;
+use std::time::Duration;
+
+use batch::{Action, AttemptId, Forecast, Progress, RunId, Snapshot, Verdict, forecast, supervise};
+use cache::Cache;
+use queue::Queue;
+use store::{FinishedRun, Publishing, Supervision, Term};
+use tokio::time::Instant;
+
+use crate::remembered::Remembered;
+use crate::{Coordinator, metrics};
+
+/// What a pass saw and did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PassReport {
+    /// Runs that are not over.
+    pub(crate) open_runs: usize,
+    /// Chunks published.
+    pub(crate) published: usize,
+    /// Chunks taken from attempts whose lease had expired.
+    pub(crate) rescued: usize,
+    /// Runs finished.
+    pub(crate) finished: Vec<FinishedRun>,
+    /// How the open runs stand.
+    pub(crate) forecasts: Vec<(RunId, Forecast)>,
+    /// When another look is worth while, at the latest.
+    pub(crate) pause: Duration,
+}
+
+/// The shortest pause between two passes.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+impl<S: Publishing + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
+    /// Looks once, and does what is to be done.
+    pub(crate) async fn pass(
+        &self,
+        term: Term,
+        remembered: &mut Remembered,
+    ) -> Result<PassReport, store::Error> {
+        let began = Instant::now();
+        let waiting = self.queue.waiting().await;
+        let mut snapshot = self.store.snapshot(waiting).await?;
+        remembered.remind(&mut snapshot);
+        let mut report = PassReport { open_runs: snapshot.runs.len(), ..PassReport::default() };
+        // Before anything is done: finishing a large run takes minutes, and the readers wait for it too.
+        for run in &snapshot.runs {
+            let seen = forecast(&run.progress, run.planned_at, run.deadline_at, snapshot.taken_at);
+            metrics::run(run, &seen);
+            report.forecasts.push((run.run, seen));
+            // The next pass tells more.
+            let _ = self.cache_progress(run.run, &run.progress).await;
+        }
+        let mut to_publish = Vec::new();
+        for action in supervise(&snapshot, &self.config.policy) {
+            match action {
+                Action::Publish { attempt, cause } => to_publish.push((attempt, cause)),
+                Action::Rescue { attempt, verdict } => {
+                    report.rescued += usize::from(self.rescue(term, attempt, verdict).await);
+                }
+                Action::Finish(run) => report.finished.extend(self.finish(term, run).await),
+            }
+        }
+        remembered.finished.extend(report.finished.iter().map(|finished| (finished.run, finished.progress)));
+        for (run, progress) in mem::take(&mut remembered.finished) {
+            let told = self.cache_progress(run, &progress).await;
+            if told.is_err_and(|error| error.is_transient()) {
+                remembered.finished.push((run, progress));
+            }
+        }
+        report.published = self.publish(&snapshot, &to_publish).await?;
+        remembered.publication.bring_up_to_date(&self.store, &self.cache, !report.finished.is_empty()).await;
+        report.pause = pause(&report, &snapshot, remembered.idle_passes, self.config.pass_interval);
+        metrics::passed(began.elapsed());
+        Ok(report)
+    }
+
+    /// Rescues a chunk. One whose row is held by somebody is tried again by the next pass.
+    async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> bool {
+        let is_rescued = self.store.rescue(term, attempt, verdict).await.unwrap_or_else(|error| {
+            tracing::warn!(run.id = %attempt.chunk.run, chunk.id = %attempt.chunk.chunk, %error, "not rescued yet");
+            false
+        });
+        if is_rescued {
+            metrics::rescued(verdict);
+            tracing::warn!(
+                run.id = %attempt.chunk.run,
+                chunk.id = %attempt.chunk.chunk,
+                attempt = attempt.attempt.0,
+                ?verdict,
+                "rescued a chunk whose lease had expired"
+            );
+        }
+        is_rescued
+    }
+
+    /// Finishes a settled run. One that cannot be finished is tried again by the next pass and keeps no other run
+    /// waiting.
+    async fn finish(&self, term: Term, run: RunId) -> Option<FinishedRun> {
+        let finished = match self.store.finish_run(term, run).await {
+            Ok(finished) => finished,
+            Err(error @ store::Error::Unavailable { .. }) => {
+                tracing::warn!(run.id = %run, %error, "a run is not finished yet");
+                None
+            }
+            Err(error @ store::Error::Broken { .. }) => {
+                tracing::error!(run.id = %run, %error, "a run is not finished before the store is mended");
+                None
+            }
+            Err(error @ store::Error::Invalid { .. }) => {
+                tracing::error!(run.id = %run, %error, "a settled run cannot be finished");
+                (self.config.unfinishable)(run, &error);
+                None
+            }
+        };
+        if let Some(finished) = &finished {
+            metrics::finished(finished);
+            tracing::info!(
+                run.id = %run,
+                customers = finished.progress.customers,
+                values = finished.progress.values,
+                rejections = finished.progress.rejections,
+                dead_chunks = finished.progress.dead,
+                took = ?finished.took,
+                "finished"
+            );
+        }
+        finished
+    }
+
+    /// Tells the cache how far a run is.
+    async fn cache_progress(&self, run: RunId, progress: &Progress) -> Result<(), cache::Error> {
+        let told = self.cache.put_progress(run, progress).await;
+        if let Err(error) = &told {
+            tracing::debug!(run.id = %run, %error, "progress not cached");
+        }
+        told
+    }
+}
+
+/// How long the next pass may wait: half the time to the next predicted end, so that a run which is done is
+/// seen to be done at once. While nothing moves, passes come ever more slowly.
+fn pause(report: &PassReport, snapshot: &Snapshot, idle_passes: u32, longest: Duration) -> Duration {
+    let shortest = SHORTEST_PAUSE.saturating_mul(1 << idle_passes.min(16)).min(longest);
+    let next_end = report
+        .forecasts
+        .iter()
+        .filter_map(|(_, seen)| seen.finish_at)
+        .map(|end| end.duration_since(snapshot.taken_at).unsigned_abs() / 2)
+        .min();
+    next_end.map_or(longest, |half| half.clamp(shortest, longest))
+}

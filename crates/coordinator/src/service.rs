@@ -1,0 +1,101 @@
+//! The loop: pass after pass while it leads, until it is asked to stop.
+//!
+//! # Failure by failure
+//!
+//! * **A pass fails.** The next one tries again, after a whole interval. The store counts as unwell until then
+//!   (`Remembered::well_since`), so that nobody is rescued on the strength of what is not known.
+//! * **A pass takes minutes,** because a large run is being finished. It says once a second that it is alive, and the
+//!   leadership is renewed beside it.
+//! * **It is asked to stop in the middle of a pass.** The pass is finished first. Then the leadership is given up; if
+//!   the store does not hear that, the next coordinator waits for the end of the lease.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use batch::{Forecast, Outlook, RunId};
+use cache::Cache;
+use queue::Queue;
+use store::{Publishing, Supervision};
+use tokio::sync::watch;
+use tokio::time::{interval, sleep};
+
+use crate::Coordinator;
+use crate::leadership::keep_leading;
+use crate::pass::PassReport;
+use crate::remembered::Remembered;
+
+impl<S: Publishing + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
+    /// Leads, or waits to lead, until `shutdown` resolves.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let (led, term) = watch::channel(None);
+        let leadership = tokio::spawn(keep_leading(self.store.clone(), self.config.clone(), led));
+        let mut remembered = Remembered::new();
+
+        tokio::pin!(shutdown);
+        loop {
+            let leads = *term.borrow();
+            let turn = async {
+                remembered.leads_under(leads);
+                let Some(leads) = leads else { return self.config.pass_interval };
+                match self.pass(leads, &mut remembered).await {
+                    Ok(report) => {
+                        note(&report, &mut remembered.outlooks);
+                        report.pause
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a pass failed");
+                        remembered.store_failed();
+                        self.config.pass_interval
+                    }
+                }
+            };
+            // A pass that is under way is finished: its actions are not to be torn.
+            let pause = self.while_alive(turn).await;
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = self.while_alive(sleep(pause)) => {}
+            }
+        }
+
+        leadership.abort();
+        let leads = *term.borrow();
+        if let Some(leads) = leads {
+            // The next one need not wait for the end of our lease.
+            let _ = self.store.abdicate(&self.config.name, leads).await;
+        }
+    }
+
+    /// Waits for something and says once a second that we are alive: finishing a large run takes minutes.
+    async fn while_alive<T>(&self, awaited: impl Future<Output = T>) -> T {
+        tokio::pin!(awaited);
+        let mut tick = interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                biased;
+                _ = tick.tick() => (self.config.alive)(),
+                result = &mut awaited => return result,
+            }
+        }
+    }
+}
+
+/// Tells a person what changed.
+fn note(report: &PassReport, outlooks: &mut HashMap<RunId, Outlook>) {
+    if report.published > 0 {
+        tracing::info!(chunks = report.published, "published again");
+    }
+    for &(run, Forecast { finish_at, outlook }) in &report.forecasts {
+        let before = outlooks.insert(run, outlook).unwrap_or(Outlook::OnTrack);
+        if before == outlook {
+            continue;
+        }
+        let finish_at = finish_at.map(|at| at.to_string());
+        if outlook == Outlook::OnTrack {
+            tracing::info!(run.id = %run, finish_at, outlook = outlook.as_str(), "the outlook changed");
+        } else {
+            tracing::warn!(run.id = %run, finish_at, outlook = outlook.as_str(), "the outlook changed");
+        }
+    }
+    outlooks.retain(|run, _| report.forecasts.iter().any(|(open, _)| open == run));
+}
