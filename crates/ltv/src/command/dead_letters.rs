@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use batch::{PlanPolicy, Priority, RunState};
 use dispatcher::{Dispatcher, Order};
 use documents::{DeadChunk, DeadLetters, DeadMessage};
-use queue::Queue;
+use queue::{Connection as _, DeadLetters as _};
 use store::{Archive, Selection};
 
 use crate::cli::{DeadLettersArgs, DiscardArgs, RedriveArgs};
