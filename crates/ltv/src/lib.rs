@@ -9,7 +9,6 @@ pub mod load;
 mod bench;
 mod command;
 mod config;
-mod fitting;
 mod local;
 mod output;
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use documents::{FitDiagnostics, FittedModel, FittedSegment};
 use jiff::Timestamp;
 use model::fit::{
     self, ContractRow, FEWEST_OF_A_SEGMENT, Fit, FitError, OpportunityRow, PurchaseRow, ShrunkFit, SpendRow,
 };
 use model::{ContractModel, Currency};
-use serde_json::{Value as Json, json};
 
 use crate::layout::count;
 use crate::model_file;
@@ -109,14 +109,13 @@ impl Fitted {
     }
 
     /// The document of the fit.
-    pub fn document(&self) -> Json {
-        let mut document = self.all.document();
-        if let Some((column, segments)) = &self.segments {
-            document["segment_column"] = json!(column);
-            document["segments"] =
-                segments.iter().map(|(name, fit)| (name.clone(), fit.document())).collect();
-        }
-        document
+    pub fn document(&self) -> FittedModel {
+        let FittedSegment { model, parameters, fit, weight_of_parent: _ } = self.all.document();
+        let (segment_column, segments) = self.segments.as_ref().map_or((None, None), |(column, segments)| {
+            let segments = segments.iter().map(|(name, fit)| (name.clone(), fit.document()));
+            (Some(column.clone()), Some(segments.collect()))
+        });
+        FittedModel { model, parameters, fit, segment_column, segments }
     }
 
     /// The same for a person.
@@ -131,22 +130,23 @@ impl Fitted {
 }
 
 impl One {
-    fn document(&self) -> Json {
+    fn document(&self) -> FittedSegment {
         let name = self.model.name();
-        let mut document = json!({
-            "model": name.as_str(),
-            "parameters": model_file::by_name(name, &self.model.parameters()),
-            "standard_errors": model_file::by_name(name, &self.standard_errors),
-            "log_likelihood": self.log_likelihood,
-            "gradient_norm": self.gradient_norm,
-            "customers": self.customers,
-            "converged": self.converged,
-            "evaluations": self.evaluations,
-        });
-        if let Some(weight) = self.weight_of_parent {
-            document["weight_of_parent"] = weight.into();
+        let standard_errors = model_file::by_name(name, &self.standard_errors);
+        let known = |(name, error): (String, f64)| (name, Some(error).filter(|error| error.is_finite()));
+        FittedSegment {
+            model: name.as_str().to_owned(),
+            parameters: model_file::by_name(name, &self.model.parameters()),
+            fit: Some(FitDiagnostics {
+                standard_errors: standard_errors.into_iter().map(known).collect(),
+                log_likelihood: self.log_likelihood,
+                gradient_norm: self.gradient_norm,
+                customers: self.customers,
+                converged: self.converged,
+                evaluations: self.evaluations,
+            }),
+            weight_of_parent: self.weight_of_parent,
         }
-        document
     }
 
     fn told(&self, whose: &str) -> String {

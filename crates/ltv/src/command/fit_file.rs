@@ -21,7 +21,7 @@ pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) ->
     let fitted = fits::fit(&order, &|remark| eprintln!("{remark}"))?;
     fitted.write(out)?;
     if args.json {
-        println!("{}", fitted.document());
+        println!("{}", documents::line(&fitted.document()));
     } else {
         print!("{}", fitted.told());
     }
