@@ -21,6 +21,13 @@ pub struct PlanPolicy {
     pub work_per_transaction: f64,
 }
 
+impl PlanPolicy {
+    /// The policy for chunks of so many customers on average.
+    pub fn of_chunks(chunk_customers: u32) -> Self {
+        Self { chunk_customers, max_chunk_customers: chunk_customers.saturating_mul(4), ..Self::default() }
+    }
+}
+
 impl Default for PlanPolicy {
     fn default() -> Self {
         // Measured on two cores: valuing and writing a customer costs about as much as reading seven of its
