@@ -24,6 +24,7 @@
 //! | outlook | on track, at risk, infeasible, missed |
 
 mod forecast;
+mod fingerprint;
 mod identity;
 mod plan;
 mod priority;
@@ -34,6 +35,7 @@ mod supervise;
 mod transition;
 
 pub use forecast::{Forecast, Outlook, forecast};
+pub use fingerprint::Fingerprint;
 pub use identity::{Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, RunId};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
 pub use priority::{PerPriority, Priority, UnknownPriority};
