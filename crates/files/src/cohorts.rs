@@ -41,7 +41,7 @@ impl Survivors {
     fn read(&self, mut rows: Rows) -> Result<Contracts> {
         let header = rows.header().clone();
         let mut cohorts: BTreeMap<(Option<String>, String), BTreeMap<u32, Record>> = BTreeMap::new();
-        while let Some(record) = rows.next()? {
+        while let Some(record) = rows.next_row()? {
             let row = record.under(&header);
             let cohort = self.cohort.map_or_else(String::new, |column| row.text(column).into_owned());
             let period = row.count(self.period)?;
@@ -92,7 +92,7 @@ impl Losses {
         let header = rows.header().clone();
         let mut contracts = Vec::new();
         let mut counts = Vec::new();
-        while let Some(record) = rows.next()? {
+        while let Some(record) = rows.next_row()? {
             let row = record.under(&header);
             let period = row.count(self.period)?;
             let count =

@@ -61,11 +61,11 @@ impl<C: Columns> FileOf<C> {
     }
 
     /// Reads the next row as whatever `read` makes of it; `None` at the end of the file.
-    pub fn next<T>(
+    pub fn next_as<T>(
         &mut self,
         read: impl FnOnce(&C, Row<'_>) -> Result<T, Problem>,
     ) -> Result<Option<Result<T, Problem>>> {
-        let row = self.table.next()?;
+        let row = self.table.next_row()?;
         Ok(row.map(|row| row.and_then(|row| read(&self.columns, row))))
     }
 

@@ -149,7 +149,7 @@ fn read<C: Columns>(
     let mut rows = FileOf::<C>::open(file.path)?;
     let mut report = ReadReport::default();
     file.tell(C::KIND, 0, 0, rows.table().total_bytes());
-    while let Some(row) = rows.next(&mut each)? {
+    while let Some(row) = rows.next_as(&mut each)? {
         let table = rows.table();
         report.rows += 1;
         if report.rows.is_multiple_of(ROWS_BETWEEN_SIGNS) {
@@ -205,7 +205,7 @@ fn read_batches(
 ) -> Result<ReadReport> {
     let mut report = ReadReport::default();
     let mut batch = Vec::with_capacity(LINES);
-    while let Some(row) = rows.next(|columns: &TransactionColumns, row| columns.transaction(row, now))? {
+    while let Some(row) = rows.next_as(|columns: &TransactionColumns, row| columns.transaction(row, now))? {
         let table = rows.table();
         report.rows += 1;
         match row {

@@ -61,7 +61,7 @@ pub(crate) fn fold(mut rows: Rows, reading: &Reading) -> Result<(Rows, u64)> {
     let mut customers: Vec<Customer> = Vec::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut transactions = Vec::new();
-    while let Some(record) = rows.next()? {
+    while let Some(record) = rows.next_row()? {
         let row = record.under(&header);
         let name = row.text(columns.customer);
         let customer = numbers.get(&*name).copied().unwrap_or_else(|| {

@@ -60,24 +60,23 @@ impl Table {
     }
 
     /// Reads the next row, or what is wrong with it; `None` at the end of the file.
-    pub fn next(&mut self) -> Result<Option<Result<Row<'_>, Problem>>> {
+    pub fn next_row(&mut self) -> Result<Option<Result<Row<'_>, Problem>>> {
         let (line, form) = match self.records.next() {
             Ok(Some(stretch)) => (stretch.line, stretch.form),
             Ok(None) => return Ok(None),
             Err(error) => return Err(broken(&error, self.header.path(), &self.records)),
         };
-        let problem = match problem_of(form) {
-            Some(problem) => problem,
-            None => {
-                let (found, expected) =
-                    (self.ends.split(self.records.text()).len(), self.header.names().len());
-                if found == expected {
-                    let fields = self.ends.of(self.records.text());
-                    return Ok(Some(Ok(Row { header: &self.header, line, fields })));
-                }
-                let detail = format!("{found} fields, but the header has {expected} columns");
-                Problem::new(Reason::WrongColumnCount, detail)
+        let problem = if let Some(problem) = problem_of(form) {
+            problem
+        } else {
+            let found = self.ends.split(self.records.text()).len();
+            let expected = self.header.names().len();
+            if found == expected {
+                let fields = self.ends.of(self.records.text());
+                return Ok(Some(Ok(Row { header: &self.header, line, fields })));
             }
+            let detail = format!("{found} fields, but the header has {expected} columns");
+            Problem::new(Reason::WrongColumnCount, detail)
         };
         if matches!(problem.reason, Reason::UnclosedQuote | Reason::WrongColumnCount) {
             // A stray quotation mark may have joined lines that are rows of their own.
@@ -88,7 +87,7 @@ impl Table {
 
     /// Reads the next row, which must be one, to keep it.
     fn next_record(&mut self) -> Result<Option<Record>> {
-        let problem = match self.next()? {
+        let problem = match self.next_row()? {
             None => return Ok(None),
             Some(Ok(_)) => None,
             Some(Err(problem)) => Some(problem),
@@ -163,7 +162,7 @@ impl Rows {
     }
 
     /// Reads the next row; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Record>> {
+    pub fn next_row(&mut self) -> Result<Option<Record>> {
         match &mut self.source {
             Source::File(table) => table.next_record(),
             Source::Made(rows) => Ok(rows.next()),
@@ -174,7 +173,7 @@ impl Rows {
     pub(crate) fn next_rows(&mut self, rows: usize) -> Result<Vec<Record>> {
         let mut records = Vec::new();
         while records.len() < rows
-            && let Some(record) = self.next()?
+            && let Some(record) = self.next_row()?
         {
             records.push(record);
         }

@@ -66,7 +66,7 @@ fn read_in_every_way(path: &Path) {
         let (of_customers, of_donors) =
             (HistoryColumns::of_customers(&header).ok(), HistoryColumns::of_donors(&header).ok());
         let spend = SpendColumns::find(&header).ok();
-        while let Ok(Some(record)) = table.next() {
+        while let Ok(Some(record)) = table.next_row() {
             let row = record.under(&header);
             let _ = of_customers.map(|columns| columns.customer(row));
             let _ = of_donors.map(|columns| columns.donor(row));

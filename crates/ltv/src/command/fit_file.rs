@@ -172,7 +172,7 @@ impl<R: Counted> Rows<R> {
         let header = table.header().clone();
         let segment = segment_column.map(|name| header.column(&[name])).transpose()?;
         let mut rows = Vec::new();
-        while let Some(record) = table.next()? {
+        while let Some(record) = table.next_row()? {
             let row = record.under(&header);
             let segment = segment.map(|column| row.text(column).into_owned());
             rows.push((segment, read(row)?));

@@ -24,7 +24,8 @@ use jiff::tz::TimeZone;
 use model::Currency;
 use store::postgres::source::{AcquisitionCost, Subscription};
 
-use super::{Dice, GenerateSpec, SECONDS_PER_WEEK, round_to_minor};
+use super::dice::Dice;
+use super::{GenerateSpec, SECONDS_PER_WEEK, round_to_minor};
 
 /// A plan on offer.
 pub(super) struct Plan {

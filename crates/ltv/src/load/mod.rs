@@ -383,7 +383,7 @@ fn send_rows<C: Staged>(
     let mut scan = Scan { rows: 0, unreadable: 0, numbering: Numbering::Ascending };
     let mut last_number = None;
     let mut batch = Batch::default();
-    while let Some(row) = file.next(|columns, row| columns.stage(row, now, &mut batch))? {
+    while let Some(row) = file.next_as(|columns, row| columns.stage(row, now, &mut batch))? {
         scan.rows += 1;
         match row {
             Err(_) => scan.unreadable += 1,

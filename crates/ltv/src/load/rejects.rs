@@ -95,15 +95,14 @@ pub(super) fn write_rejects<C: Staged>(
     let mut rejected = Rejected::new();
     let mut batch = Batch::default();
     let mut conflict = conflicts.blocking_recv();
-    while let Some(row) = file.next(|columns, row| columns.stage(row, now, &mut batch))? {
+    while let Some(row) = file.next_as(|columns, row| columns.stage(row, now, &mut batch))? {
         let table = file.table();
-        let (reason, detail) = match row {
-            Err(problem) => (Reason::Unreadable(problem.reason), problem.detail),
-            Ok(_) => {
-                let Some(found) = conflict.take_if(|found| found.line == table.line()) else { continue };
-                conflict = conflicts.blocking_recv();
-                (Reason::Conflict(found.conflict), found.detail)
-            }
+        let (reason, detail) = if let Err(problem) = row {
+            (Reason::Unreadable(problem.reason), problem.detail)
+        } else {
+            let Some(found) = conflict.take_if(|found| found.line == table.line()) else { continue };
+            conflict = conflicts.blocking_recv();
+            (Reason::Conflict(found.conflict), found.detail)
         };
         rejects.reject(table.path(), table.line(), (reason, &detail), table.text())?;
         *rejected.entry(reason).or_default() += 1;
