@@ -16,7 +16,7 @@ use store::memory::{Accounts, Memory};
 use store::{ModelVersionId, ModelVersions, NewModelVersion, Selection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
+use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
 
 use crate::command::runs;
 
@@ -73,7 +73,7 @@ impl Night {
         let dispatcher = Dispatcher {
             store: store.clone(),
             queue: broker.connect(),
-            policy: plan_policy(chunk_customers),
+            policy: PlanPolicy::with_chunks_of(chunk_customers),
             trace_context: process::telemetry::inject_current,
         };
         let run = dispatcher.dispatch(&order(as_of, deadline, model_version, terms)).await?.run;
@@ -103,7 +103,7 @@ fn worker_config(threads: NonZeroUsize) -> WorkerConfig {
     WorkerConfig {
         name: "local worker".into(),
         // While one chunk is computed, another one is read or committed.
-        slots: (2 * threads.get()).min(usize::from(u16::MAX)),
+        lanes: vec![Lane::of_all_priorities(u16::try_from(2 * threads.get()).unwrap_or(u16::MAX))],
         lease: LEASE,
         retry: RetryPolicy::default(),
         compute_on: ComputeOn::Threads(threads),
@@ -133,15 +133,6 @@ fn coordinator_config(unfinishable: Arc<Unfinishable>) -> CoordinatorConfig {
         leadership_lease: Duration::from_secs(10),
         alive: Arc::new(|| {}),
         unfinishable,
-    }
-}
-
-/// How a run is cut; the same for `ltv dispatch`.
-pub(crate) fn plan_policy(chunk_customers: u32) -> PlanPolicy {
-    PlanPolicy {
-        chunk_customers,
-        max_chunk_customers: chunk_customers.saturating_mul(4),
-        ..PlanPolicy::default()
     }
 }
 
