@@ -53,7 +53,7 @@ impl Fleet {
         let dispatcher = Dispatcher {
             store: store.clone(),
             queue: self.queue.clone(),
-            policy: PlanPolicy::of_chunks(args.chunk_customers),
+            policy: PlanPolicy::with_chunks_of(args.chunk_customers),
             trace_context: process::telemetry::inject_current,
         };
         let order = Order {

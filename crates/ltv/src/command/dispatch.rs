@@ -21,7 +21,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let dispatcher = Dispatcher {
         store: store.clone(),
         queue: queue.clone(),
-        policy: PlanPolicy::of_chunks(args.chunk_customers),
+        policy: PlanPolicy::with_chunks_of(args.chunk_customers),
         trace_context: process::telemetry::inject_current,
     };
     let span = tracing::info_span!("dispatch");

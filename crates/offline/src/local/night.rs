@@ -16,7 +16,7 @@ use store::memory::{Accounts, Memory};
 use store::{ModelVersionId, ModelVersions, NewModelVersion, Selection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
+use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
 
 /// What a night says that was asked to stop.
 pub const STOPPED: &str = "stopped before the night was over; nothing was written";
@@ -92,7 +92,7 @@ impl Night {
         let dispatcher = Dispatcher {
             store: store.clone(),
             queue: broker.connect(),
-            policy: PlanPolicy::of_chunks(chunk_customers),
+            policy: PlanPolicy::with_chunks_of(chunk_customers),
             trace_context: telemetry.trace_context,
         };
         let run = dispatcher.dispatch(&order(as_of, deadline, model_version, terms)).await?.run;
@@ -122,7 +122,7 @@ fn worker_config(threads: NonZeroUsize, telemetry: Telemetry) -> WorkerConfig {
     WorkerConfig {
         name: "local worker".into(),
         // While one chunk is computed, another one is read or committed.
-        slots: (2 * threads.get()).min(usize::from(u16::MAX)),
+        lanes: vec![Lane::of_all_priorities(u16::try_from(2 * threads.get()).unwrap_or(u16::MAX))],
         lease: LEASE,
         retry: RetryPolicy::default(),
         compute_on: ComputeOn::Threads(threads),
