@@ -3,17 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use batch::CustomerId;
+use batch::{CustomerId, PlanPolicy};
 use dispatcher::{Dispatched, Dispatcher, Order};
 use queue::Connection as _;
-use serde_json::json;
 use store::{ModelVersionId, Selection};
 use tracing::Instrument;
 
 use super::runs;
 use crate::cli::DispatchArgs;
 use crate::config;
-use crate::local::night::plan_policy;
 use crate::output::{count, duration};
 
 pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
@@ -23,7 +21,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let dispatcher = Dispatcher {
         store: store.clone(),
         queue: queue.clone(),
-        policy: plan_policy(args.chunk_customers),
+        policy: PlanPolicy::with_chunks_of(args.chunk_customers),
         trace_context: process::telemetry::inject_current,
     };
     let span = tracing::info_span!("dispatch");
@@ -37,7 +35,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
         runs::follow(&store, dispatched.run, args.json).await?;
     }
     if args.json {
-        println!("{}", document(&dispatched));
+        println!("{}", documents::line(&document(&dispatched)));
     }
     Ok(())
 }
@@ -98,14 +96,14 @@ fn tell(dispatched: &Dispatched) {
     }
 }
 
-fn document(dispatched: &Dispatched) -> serde_json::Value {
-    json!({
-        "run": dispatched.run,
-        "is_new": dispatched.is_new,
-        "customers": dispatched.customers,
-        "published": dispatched.published,
-        "unconfirmed": dispatched.unconfirmed,
-        "plan_seconds": dispatched.plan_took.as_secs_f64(),
-        "publish_seconds": dispatched.publish_took.as_secs_f64(),
-    })
+fn document(dispatched: &Dispatched) -> documents::Dispatched {
+    documents::Dispatched {
+        run: dispatched.run,
+        is_new: dispatched.is_new,
+        customers: dispatched.customers,
+        published: dispatched.published,
+        unconfirmed: dispatched.unconfirmed,
+        plan_seconds: dispatched.plan_took.as_secs_f64(),
+        publish_seconds: dispatched.publish_took.as_secs_f64(),
+    }
 }

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, anyhow, bail};
 use fitter::{Error, Order};
-use serde_json::json;
 
 use super::{fit_file, fit_report};
 use crate::cli::{FitArgs, SeasonChoice};
@@ -10,7 +9,7 @@ use crate::config;
 
 pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
     if let (Some(model), Some(input), Some(out)) = (args.model, &args.input, &args.out) {
-        return fit_file::run(args, model, input, out);
+        return fit_file::run(args, model.into(), input, out);
     }
     let database = args.database().context("--database-url is missing")?;
     let store = config::store_now(&database, "command").await?;
@@ -22,18 +21,18 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
         accepts_breaches: args.accept_breaches,
         by: args.by.by.clone(),
     };
-    let recorded = fitter::fit(&store, &order).await.map_err(with_advice)?;
+    let recorded = Box::pin(fitter::fit(&store, &order)).await.map_err(with_advice)?;
 
     let (version, new, judgement) = (recorded.version, &recorded.stored, &recorded.judgement);
     if args.json {
-        let document = json!({
-            "model_version": version,
-            "parameters": new.models.purchases,
-            "models": new.models,
-            "fit": new.fit,
-            "promoted": recorded.is_promoted,
-        });
-        println!("{document}");
+        let document = documents::Fit {
+            model_version: version,
+            parameters: new.models.purchases,
+            models: new.models.clone(),
+            fit: new.fit.clone(),
+            promoted: recorded.is_promoted,
+        };
+        println!("{}", documents::line(&document));
     } else {
         print!("{}", fit_report::told(&recorded.fitted, version, args.currency, recorded.as_of));
         if recorded.left_out > 0 {

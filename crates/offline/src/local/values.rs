@@ -12,13 +12,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use model::{Account, Between, Confidence, Contract, Horizons, Models, Payback, Value};
 use rayon::prelude::*;
-use serde_json::Value as Json;
 use store::memory::{Base, Memory};
 use store::{Archive, Supervision, Valued};
 use tokio_util::sync::CancellationToken;
 
 use super::night::STOPPED;
-use crate::command::explain;
 use files::{NewFile, quoted};
 
 /// The columns, as far as they can be under the names that they have in `fleet.values`.
@@ -70,7 +68,7 @@ const PAGE: u32 = 16_384;
 const ROWS: usize = 1_024;
 
 /// A file of values that is being written, and appears under its name when it is complete.
-pub(crate) struct ValuesFile {
+pub struct ValuesFile {
     name: String,
     writer: Writer,
 }
@@ -82,7 +80,7 @@ enum Writer {
 
 impl ValuesFile {
     /// Begins a file, compressed if its name ends in `.gz`. `inputs` are read and must not be written over.
-    pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
+    pub fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
         let file = NewFile::create(path, inputs)?;
         let is_gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         let writer = if is_gzip {
@@ -94,7 +92,7 @@ impl ValuesFile {
     }
 
     /// Writes what a finished run holds of each of its customers, and gives the file its name.
-    pub(crate) async fn write(
+    pub async fn write(
         mut self,
         store: &Memory,
         run: RunId,
@@ -262,8 +260,8 @@ impl Line {
         if contracts.is_empty() {
             self.comma();
         } else {
-            let contract = |contract: &Contract| explain::contract_document(contract, models);
-            self.text(&contracts.iter().map(contract).collect::<Json>().to_string());
+            let contract = |contract: &Contract| documents::Contract::new(contract, models);
+            self.text(&documents::line(&contracts.iter().map(contract).collect::<Vec<_>>()));
         }
     }
 
