@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use batch::{CustomerId, Priority, RunId};
-use queue::Queue;
+use queue::{Connection as _, DeadLetters as _};
 use store::{Archive, Supervision};
 use tests::{BAD_CUSTOMERS, FIRST_CUSTOMER, Fleet, PATIENCE, eventually};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use batch::RunId;
-use queue::{Consumer, Delivery, Queue};
+use batch::{Priority, RunId};
+use queue::{Chunks as _, Connection as _, Consumer, Delivery};
 use store::Archive;
 use tests::{Fleet, Process, eventually};
 use tokio::time::timeout;
@@ -142,7 +142,7 @@ async fn unfinished(fleet: &Fleet, run: RunId) -> BTreeSet<i32> {
 /// The chunks that there are messages for. They are given back.
 async fn messages(fleet: &Fleet) -> BTreeSet<i32> {
     let queue = fleet.queue().await;
-    let mut consumer = queue.consume(1_000).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1_000).await.unwrap();
     let mut taken = Vec::new();
     while let Ok(Some(delivery)) = timeout(Duration::from_millis(500), consumer.next()).await {
         taken.push(delivery);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use batch::{Priority, RunId};
-use queue::{Consumer, Delivery, Queue};
+use queue::{Chunks as _, Connection as _, Consumer, Delivery};
 use tests::{Crew, Fleet};
 use tokio::time::{sleep, timeout};
 
@@ -174,7 +174,7 @@ async fn at_work(fleet: &Fleet, run: RunId) -> (tests::Process, Crew<'_>) {
 /// Takes every waiting message away, as a purge does; returns how many those were.
 pub(crate) async fn purge(fleet: &Fleet) -> usize {
     let queue = fleet.queue().await;
-    let mut consumer = queue.consume(1_000).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1_000).await.unwrap();
     let mut purged = 0;
     while let Ok(Some(delivery)) = timeout(Duration::from_millis(500), consumer.next()).await {
         let _ = delivery.ack().await;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use batch::{CustomerId, RunId};
 use cache::{Cache, CachedValue, VisibleRuns};
 use model::Value;
-use queue::Queue;
+use queue::{Chunks as _, Connection as _, DeadLetters as _};
 use store::{Archive, Supervision};
 use tokio::task::JoinSet;
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use ::queue::promises::{ConsumerOf, Subject};
 use ::queue::rabbitmq::RabbitMqConsumer;
 use ::queue::{
-    Acked, Consumer, Delivery, Error, Outgoing, Queue, RabbitMq, RabbitMqConfig, TraceContext, promise_tests,
+    Acked, Chunks as _, Connection as _, Consumer, DeadLetters as _, Delivery, Error, Outgoing, RabbitMq,
+    RabbitMqConfig, TraceContext, promise_tests,
 };
 use batch::{Attempt, AttemptId, ChunkId, ChunkRef, PerPriority, Priority, RunId};
 use tests::{Stack, unique};
@@ -59,7 +60,7 @@ async fn a_message_that_no_queue_takes_is_an_error_and_only_that_one() {
 async fn a_queue_that_is_deleted_under_its_consumer_is_restored_and_consumed_again() {
     let _broker = Broker::shared();
     let queue = connect().await;
-    let mut consumer = queue.consume(1).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
     until("it consumes", async || queue.ready()).await;
 
     queue.delete_queue(Normal).await.unwrap();
@@ -76,7 +77,7 @@ async fn a_queue_that_is_replaced_behind_its_consumers_back_is_consumed_again() 
     let _broker = Broker::shared();
     let config = config(Stack::from_env().amqp_url(), &unique("queue"));
     let queue = RabbitMq::connect_now(config.clone()).await.unwrap();
-    let mut consumer = queue.consume(1).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
     until("it consumes", async || queue.ready()).await;
 
     queue.delete_queue(Normal).await.unwrap();
@@ -109,7 +110,7 @@ async fn a_restart_of_the_broker_exceeds_no_prefetch_and_loses_no_message() {
     let plan = [Critical, Normal].map(|p| (1..=20).map(move |chunk| outgoing(p, chunk)));
     let results = queue.publish(plan.into_iter().flatten().collect()).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
-    let mut consumer = queue.consume(2).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 2).await.unwrap();
     let stale = take(&mut consumer, 4).await;
     wait_for_waiting(&queue, [18, 0, 18]).await;
 
@@ -179,7 +180,7 @@ async fn a_role_that_starts_before_its_broker_waits_for_it() {
 
     let now = RabbitMq::connect_now(config.clone()).await.unwrap_err();
     let queue = RabbitMq::connect(config).await.unwrap();
-    let mut consumer = queue.consume(1).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
     assert!(!queue.ready());
     broker.start();
 
@@ -332,7 +333,7 @@ fn outgoing(priority: Priority, chunk: i32) -> Outgoing {
     Outgoing { priority, message, trace: TraceContext::default() }
 }
 
-fn chunk_of(delivery: &impl Delivery) -> i32 {
+fn chunk_of(delivery: &impl Delivery<Message = AttemptId>) -> i32 {
     delivery.message().unwrap().chunk.chunk.0
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use batch::{Action, AttemptId, Forecast, Progress, RunId, Snapshot, Verdict, forecast, supervise};
 use cache::Cache;
-use queue::Queue;
+use queue::Chunks;
 use store::{FinishedRun, Publishing, Supervision, Term};
 use tokio::time::Instant;
 
@@ -45,7 +45,7 @@ pub(crate) struct PassReport {
 /// The shortest pause between two passes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-impl<S: Publishing + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
+impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Looks once, and does what is to be done.
     pub(crate) async fn pass(
         &self,

@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use batch::{AttemptId, PublishCause, RunSnapshot, Snapshot};
 use cache::Cache;
 use publishing::{Messages, Published, publish};
-use queue::Queue;
+use queue::Chunks;
 use store::{Publishing, Supervision};
 
 use crate::{Coordinator, metrics};
 
-impl<S: Publishing + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
+impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Publishes chunks and records what was confirmed, run by run; returns how many that were.
     pub(crate) async fn publish(
         &self,

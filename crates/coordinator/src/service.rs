@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use batch::{Forecast, Outlook, RunId};
 use cache::Cache;
-use queue::Queue;
+use queue::Chunks;
 use store::{Publishing, Supervision};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep};
@@ -24,7 +24,7 @@ use crate::leadership::keep_leading;
 use crate::pass::PassReport;
 use crate::remembered::Remembered;
 
-impl<S: Publishing + Supervision, Q: Queue, C: Cache> Coordinator<S, Q, C> {
+impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (led, term) = watch::channel(None);

@@ -21,7 +21,7 @@ use batch::{
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use publishing::{Messages, Published, publish};
-use queue::Queue;
+use queue::Chunks;
 use store::{CreatedRun, ModelVersionId, NewRun, Planning, Publishing, Selection, ValueTerms};
 use tokio::time::Instant;
 
@@ -113,7 +113,7 @@ pub struct Dispatcher<S, Q> {
     pub trace_context: fn() -> Vec<(String, String)>,
 }
 
-impl<S: Planning + Publishing, Q: Queue> Dispatcher<S, Q> {
+impl<S: Planning + Publishing, Q: Chunks> Dispatcher<S, Q> {
     /// Plans and publishes what is ordered; finds the run if the night has one already.
     pub async fn dispatch(&self, order: &Order) -> Result<Dispatched, DispatchError> {
         let began = Instant::now();

@@ -347,9 +347,9 @@ mod tests {
     fn a_folder_is_refused_at_once() {
         let folder = Folder::new("folder");
 
-        let why = refused(&folder.0, &[]);
+        let reason = refused(&folder.0, &[]);
 
-        assert!(why.contains("this is a folder") && folder.names().is_empty(), "{why}");
+        assert!(reason.contains("this is a folder") && folder.names().is_empty(), "{reason}");
     }
 
     #[test]
@@ -365,10 +365,10 @@ mod tests {
         let round_about = folder.0.join("..").join(folder.0.file_name().unwrap()).join("t.csv");
         let names = ["t.csv", "link", "second-name"].map(|name| folder.path(name));
         for out in names.into_iter().chain([round_about]) {
-            let why = refused(&out, &[&folder.path("missing.csv"), &other, &input]);
+            let reason = refused(&out, &[&folder.path("missing.csv"), &other, &input]);
             assert!(
-                why.contains(&format!("{}: this is the same file as {}", out.display(), input.display())),
-                "{why}"
+                reason.contains(&format!("{}: this is the same file as {}", out.display(), input.display())),
+                "{reason}"
             );
         }
 

@@ -53,9 +53,9 @@ fn scoring(criterion: &mut Criterion) {
         |bencher| {
             bencher.iter(|| {
                 let scorer = Scorer::new(parameters, Terms::default());
-                let forecasts = base.iter().filter_map(|summary| scorer.forecast(summary).ok());
-                forecasts
-                    .filter_map(|forecast| forecast.spend_intervals)
+                let prospects = base.iter().filter_map(|summary| scorer.prospect(summary).ok());
+                prospects
+                    .filter_map(|prospect| prospect.spend_intervals)
                     .map(|[eighty, _]| eighty.upper)
                     .sum::<f64>()
             });

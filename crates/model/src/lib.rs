@@ -1,7 +1,7 @@
 //! What a customer is worth.
 //!
-//! A night uses one thing of it, the [`Valuer`]: made of the [`Models`] of a model version, the [`ValueTerms`] and the last
-//! observed day, it turns an [`Account`], which is what is known of a customer, into a [`Value`], or says with a
+//! A night uses one thing of it, the [`Valuer`]: made of the [`Models`] of a model version, the [`ValueTerms`] and the
+//! last observed day, it turns an [`Account`], which is what is known of a customer, into a [`Value`], or says with a
 //! [`Rejection`] why it cannot.
 //!
 //! ```
@@ -76,10 +76,10 @@ pub use contracts::{
 pub use models::{Models, Parameters};
 pub use parameter::ParameterError;
 pub use purchases::{
-    AliveCurve, BgBb, BgNbd, ForEverCurve, Forecast, MbgNbd, ParetoNbd, PurchaseDistribution, PurchaseValue,
-    Purchases, Scorer, Spread, SpreadCurve,
+    AfterEach, AfterRepeats, AliveCurve, BgBb, BgNbd, CoinDropout, ForEverCurve, MbgNbd, ParetoNbd, Prospect,
+    PurchaseDistribution, PurchaseValue, Purchases, Scorer, Spread, SpreadCurve, Tosses,
 };
-pub use season::{Clock, Outlook, PurchaseCounts, Season, SeasonError};
+pub use season::{Clock, OperationalHorizon, PurchaseCounts, Season, SeasonError};
 pub use spend::{
     GammaGamma, Level, MeanUndefined, SpendDistribution, SpendInterval, SpendMoments, SpendPosterior,
 };

@@ -51,3 +51,31 @@ impl<'de> Deserialize<'de> for ExactNumber {
         }
     }
 }
+
+/// Writes a model as its parameters, each an [`ExactNumber`], and reads it back through its `new`, which checks them in
+/// the order in which they stand here. The model says `#[serde(into = "Text", try_from = "Text")]`.
+macro_rules! exact_parameters {
+    ($model:ty $(where $T:ident: $bound:ident)? { $($name:ident),+ }) => {
+        #[derive(serde::Serialize, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Text {
+            $($name: $crate::parameter::ExactNumber),+
+        }
+
+        impl$(<$T: $bound>)? From<$model> for Text {
+            fn from(model: $model) -> Self {
+                Self { $($name: $crate::parameter::ExactNumber(model.$name)),+ }
+            }
+        }
+
+        impl$(<$T: $bound>)? TryFrom<Text> for $model {
+            type Error = $crate::ParameterError;
+
+            fn try_from(text: Text) -> Result<Self, $crate::ParameterError> {
+                Self::new($(text.$name.0),+)
+            }
+        }
+    };
+}
+
+pub(crate) use exact_parameters;

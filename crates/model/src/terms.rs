@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::WEEKS_PER_YEAR;
-use crate::parameter::{ExactNumber, ParameterError};
+use crate::parameter::{ExactNumber, ParameterError, exact_parameters};
 
 /// What a run is told about money: the discount, and how much of it stays.
 ///
@@ -75,6 +75,7 @@ impl Default for ValueTerms {
     }
 }
 
+/// By hand, and not by [`exact_parameters`]: it also reads what the terms of older runs have, or lack.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ValueTermsText {
@@ -121,7 +122,7 @@ impl TryFrom<ValueTermsText> for ValueTerms {
 
 /// Over how long, and at which discount, future purchases are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "TermsText", try_from = "TermsText")]
+#[serde(into = "Text", try_from = "Text")]
 pub struct Terms {
     horizon_weeks: f64,
     annual_discount_rate: f64,
@@ -161,29 +162,7 @@ impl Default for Terms {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TermsText {
-    horizon_weeks: ExactNumber,
-    annual_discount_rate: ExactNumber,
-}
-
-impl From<Terms> for TermsText {
-    fn from(terms: Terms) -> Self {
-        Self {
-            horizon_weeks: ExactNumber(terms.horizon_weeks),
-            annual_discount_rate: ExactNumber(terms.annual_discount_rate),
-        }
-    }
-}
-
-impl TryFrom<TermsText> for Terms {
-    type Error = ParameterError;
-
-    fn try_from(text: TermsText) -> Result<Self, ParameterError> {
-        Self::new(text.horizon_weeks.0, text.annual_discount_rate.0)
-    }
-}
+exact_parameters!(Terms { horizon_weeks, annual_discount_rate });
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what cannot be read or built has failed")]
 
 use model::backtest::{
-    self, Assessment, Cohort, Contender, ContenderKind, Forecast, Line, Outcome, Tracking, assess, compare,
+    self, Assessment, Cohort, Contender, ContenderKind, Line, Outcome, Prediction, Tracking, assess, compare,
 };
 use model::{Currency, Observation, fit};
 
@@ -61,12 +61,12 @@ fn weekly_forecasts_add_up_to_the_total_forecast() {
 #[test]
 fn models_beat_the_baselines_where_they_should() {
     let outcomes = outcomes();
-    let own_rate: Vec<Forecast> = outcomes
+    let own_rate: Vec<Prediction> = outcomes
         .iter()
-        .map(|outcome| Forecast::own_rate(&outcome.calibration, f64::from(HORIZON_WEEKS)))
+        .map(|outcome| Prediction::own_rate(&outcome.calibration, f64::from(HORIZON_WEEKS)))
         .collect();
     let own_rate = assess(&outcomes, &own_rate);
-    let nothing = assess(&outcomes, &vec![Forecast::nothing(); outcomes.len()]);
+    let nothing = assess(&outcomes, &vec![Prediction::nothing(); outcomes.len()]);
 
     let (bg_nbd, _) = judged(ContenderKind::BgNbd);
 
@@ -94,8 +94,8 @@ fn places_that_are_scaled_from_the_latest_buyer_are_the_customers_own() {
     let outcomes = outcomes();
     for kind in ContenderKind::ALL {
         let (contender, spend) = fitted(kind, &outcomes);
-        let forecasts = contender.forecast(&outcomes, &spend, HORIZON_WEEKS);
-        for (outcome, forecast) in outcomes.iter().zip(&forecasts).step_by(97) {
+        let predictions = contender.predict(&outcomes, &spend, HORIZON_WEEKS);
+        for (outcome, forecast) in outcomes.iter().zip(&predictions).step_by(97) {
             let summary = &outcome.calibration;
             let (x, t_x, age) = (summary.frequency, summary.recency(), summary.age());
             let horizon = f64::from(HORIZON_WEEKS);
@@ -127,7 +127,7 @@ fn a_comparison_says_which_model_describes_the_customers_better() {
     let outcomes = outcomes();
     let [champion, challenger] = [ContenderKind::BgNbd, ContenderKind::ParetoNbd].map(|kind| {
         let (contender, spend) = fitted(kind, &outcomes);
-        contender.forecast(&outcomes, &spend, HORIZON_WEEKS)
+        contender.predict(&outcomes, &spend, HORIZON_WEEKS)
     });
 
     let comparison = compare(&outcomes, &champion, &challenger, 1);
@@ -135,8 +135,8 @@ fn a_comparison_says_which_model_describes_the_customers_better() {
     println!("{comparison:?}");
     let score = comparison.log_score.unwrap();
     assert!(score.low <= score.estimate && score.estimate <= score.high);
-    let means =
-        [&champion, &challenger].map(|forecasts| assess(&outcomes, forecasts).calibration.unwrap().log_score);
+    let means = [&champion, &challenger]
+        .map(|predictions| assess(&outcomes, predictions).calibration.unwrap().log_score);
     assert!((score.estimate - (means[1] - means[0])).abs() < 1e-12);
     let error = comparison.decile_error.unwrap();
     assert!(error.low <= error.estimate && error.estimate <= error.high);
@@ -145,8 +145,8 @@ fn a_comparison_says_which_model_describes_the_customers_better() {
 fn judged(kind: ContenderKind) -> (Assessment, Tracking) {
     let outcomes = outcomes();
     let (contender, spend) = fitted(kind, &outcomes);
-    let forecasts = contender.forecast(&outcomes, &spend, HORIZON_WEEKS);
-    (assess(&outcomes, &forecasts), backtest::track(&cohort(), &outcomes, &contender))
+    let predictions = contender.predict(&outcomes, &spend, HORIZON_WEEKS);
+    (assess(&outcomes, &predictions), backtest::track(&cohort(), &outcomes, &contender))
 }
 
 fn fitted(kind: ContenderKind, outcomes: &[Outcome]) -> (Contender, model::GammaGamma) {

@@ -116,7 +116,7 @@ proptest! {
 }
 
 #[test]
-fn a_forecast_is_what_the_models_say() {
+fn a_prospect_is_what_the_models_say() {
     let Parameters { bg_nbd, gamma_gamma } = cdnow();
     let terms = Terms::default();
     let scorer = Scorer::new(cdnow(), terms);
@@ -131,33 +131,33 @@ fn a_forecast_is_what_the_models_say() {
             Summary { frequency, recency_days, age_days, repeat_spend_minor: 3_000 * i64::from(frequency) };
         let (t_x, age, horizon) = (summary.recency(), summary.age(), terms.horizon_weeks());
 
-        let forecast = scorer.forecast(&summary).unwrap();
+        let prospect = scorer.prospect(&summary).unwrap();
 
-        assert_eq!(forecast.value, scorer.value(&summary).unwrap());
+        assert_eq!(prospect.value, scorer.value(&summary).unwrap());
         close(
-            forecast.discounted_purchases,
+            prospect.discounted_purchases,
             bg_nbd.discounted_purchases(frequency, t_x, age, horizon, terms.delta()),
         );
-        close(forecast.variance, bg_nbd.variance(frequency, t_x, age, horizon));
-        close(forecast.p_zero, bg_nbd.p_zero(frequency, t_x, age, horizon));
+        close(prospect.variance, bg_nbd.variance(frequency, t_x, age, horizon));
+        close(prospect.p_zero, bg_nbd.p_zero(frequency, t_x, age, horizon));
         close(
-            forecast.mean_spend_minor,
+            prospect.mean_spend_minor,
             gamma_gamma.mean_spend(frequency, summary.mean_spend_minor()).unwrap(),
         );
-        let [eighty, ninety] = forecast.spend_intervals.unwrap();
+        let [eighty, ninety] = prospect.spend_intervals.unwrap();
         assert!(ninety.lower <= eighty.lower && eighty.lower <= eighty.upper && eighty.upper <= ninety.upper);
     }
 }
 
 #[test]
-fn a_forecast_without_a_variance_of_the_spend_has_no_intervals() {
+fn a_prospect_without_a_variance_of_the_spend_has_no_intervals() {
     let parameters = Parameters { gamma_gamma: GammaGamma::new(0.5, 1.5, 900.0).unwrap(), ..cdnow() };
     let new = Summary { frequency: 0, recency_days: 0, age_days: 100, repeat_spend_minor: 0 };
 
-    let forecast = Scorer::new(parameters, Terms::default()).forecast(&new).unwrap();
+    let prospect = Scorer::new(parameters, Terms::default()).prospect(&new).unwrap();
 
-    assert_eq!(forecast.spend_intervals, None);
-    assert!(forecast.value.value_minor > 0 && forecast.variance > 0.0);
+    assert_eq!(prospect.spend_intervals, None);
+    assert!(prospect.value.value_minor > 0 && prospect.variance > 0.0);
 }
 
 #[test]

@@ -115,8 +115,8 @@ fn without_a_season_every_bit_stays() {
         let p_alive = cdnow().bg_nbd.p_alive(summary.frequency, summary.recency(), summary.age());
         assert_eq!(was, is);
         assert_eq!(is.expected_purchases.to_bits(), (p_alive * alive.expected).to_bits());
-        let curve = cdnow().bg_nbd.seasonal_curve(summary.frequency, &none.outlook(5, &terms));
-        assert_eq!(curve.purchases_over(summary.age(), &none.outlook(5, &terms)), alive);
+        let curve = cdnow().bg_nbd.seasonal_curve(summary.frequency, &none.operational_horizon(5, &terms));
+        assert_eq!(curve.purchases_over(summary.age(), &none.operational_horizon(5, &terms)), alive);
     }
     for weeks in [0.0, 0.1, 1.0 / 3.0, 52.1775, 5217.75] {
         assert_eq!(none.horizon(NEW_YEAR_2020, weeks).to_bits(), weeks.to_bits());
@@ -154,7 +154,7 @@ fn discounting_over_a_season_is_exact_and_month_steps_are_close() {
     let (mut worst_exact, mut worst_months, mut worst_weeks) = (0.0_f64, 0.0_f64, 0.0_f64);
 
     for last_day in [NEW_YEAR_2024 + 59, NEW_YEAR_2024 + 180, NEW_YEAR_2024 + 290] {
-        let outlook = season.outlook(last_day, &terms);
+        let horizon = season.operational_horizon(last_day, &terms);
         for (x, age) in [(0, 0.0), (0, 30.0), (3, 0.5), (8, 50.0), (60, 200.0), (3000, 400.0)] {
             let alive = |weeks: f64| {
                 model
@@ -175,7 +175,7 @@ fn discounting_over_a_season_is_exact_and_month_steps_are_close() {
                     .sum::<f64>()
             };
 
-            let exact = model.seasonal_curve(x, &outlook).purchases_over(age, &outlook);
+            let exact = model.seasonal_curve(x, &horizon).purchases_over(age, &horizon);
 
             let fine = steps(1000);
             let in_one = alive(terms.horizon_weeks()).expected;
@@ -207,10 +207,11 @@ fn models_at_the_ends_of_their_domain_are_finite_in_any_season() {
         let model = BgNbd::new(r, alpha, a, b).unwrap();
         for (x, weeks, rate) in [(0, 1e-300, 0.0), (3, 52.0, 0.15), (u32::MAX, 300.0, 10.0)] {
             for season in [&extreme, &wedding_season()] {
-                let outlook = season.outlook(NEW_YEAR_2024 + 100, &Terms::new(weeks, rate).unwrap());
-                let curve = model.seasonal_curve(x, &outlook);
+                let horizon =
+                    season.operational_horizon(NEW_YEAR_2024 + 100, &Terms::new(weeks, rate).unwrap());
+                let curve = model.seasonal_curve(x, &horizon);
                 for age in [0.0, 40.0, 6e8] {
-                    let purchases = curve.purchases_over(age, &outlook);
+                    let purchases = curve.purchases_over(age, &horizon);
                     assert!(
                         purchases.expected.is_finite() && purchases.expected >= 0.0,
                         "{model:?} {x} {purchases:?}"

@@ -248,7 +248,7 @@ fn without_contracts_the_intervals_are_those_of_the_scorer() {
     for summary in [summary(0, 0, 20), summary(3, 100, 200), summary(30, 690, 700), summary(9, 10, 700)] {
         let intervals = valuer.value(&buyer(summary)).unwrap().intervals.unwrap();
 
-        let expected = scorer.forecast(&summary).unwrap().spend_intervals.unwrap();
+        let expected = scorer.prospect(&summary).unwrap().spend_intervals.unwrap();
 
         for (actual, expected) in intervals.into_iter().zip(expected) {
             assert!((actual.lower_minor as f64 - 0.5 * expected.lower).abs() <= 0.6);

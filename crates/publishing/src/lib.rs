@@ -14,7 +14,7 @@
 //! * **A worker was faster than the record.** The chunk has moved on, and the record leaves it alone.
 
 use batch::{AttemptId, Priority, RunId};
-use queue::{Outgoing, Queue, TraceContext};
+use queue::{Chunks, Outgoing, TraceContext};
 use store::Publishing;
 
 /// Messages for chunks of a run.
@@ -45,7 +45,7 @@ pub struct Published {
 }
 
 /// Publishes a message for each chunk, waits for the confirms, and records what was confirmed.
-pub async fn publish<S: Publishing, Q: Queue>(store: &S, queue: &Q, messages: Messages<'_>) -> Published {
+pub async fn publish<S: Publishing, Q: Chunks>(store: &S, queue: &Q, messages: Messages<'_>) -> Published {
     let Messages { run, priority, chunks, trace } = messages;
     let trace = TraceContext(trace);
     let outgoing = chunks.iter().map(|&message| Outgoing { priority, message, trace: trace.clone() });

@@ -16,9 +16,9 @@ mod valuers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::RetryPolicy;
+use batch::{Priority, RetryPolicy};
 use cache::Cache;
-use queue::{Consumer, Queue};
+use queue::{Chunks, Consumer};
 use resilience::Delays;
 use store::{Attempts, Values};
 use tokio::sync::{RwLock, Semaphore};
@@ -72,12 +72,12 @@ pub struct Worker<S, Q, C> {
     pub config: WorkerConfig,
 }
 
-impl<S: Attempts + Values, Q: Queue, C: Cache> Worker<S, Q, C> {
+impl<S: Attempts + Values, Q: Chunks, C: Cache> Worker<S, Q, C> {
     /// Works until `shutdown` resolves, then drains: takes nothing more, finishes what it holds or gives it
     /// back within the grace period.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), queue::Error> {
         let Self { store, queue, cache, config } = self;
-        let mut consumer = queue.consume(config.slots as u16).await?;
+        let mut consumer = queue.consume(&Priority::ALL, config.slots as u16).await?;
         let slots = Arc::new(Semaphore::new(config.slots));
         let held = Held::default();
         let (tasks, gave_up) = (TaskTracker::new(), CancellationToken::new());

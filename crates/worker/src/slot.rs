@@ -105,9 +105,9 @@ impl From<store::Error> for Failure {
 
 impl<S: Attempts + Values, C: Cache> Slot<S, C> {
     /// Does what a message asks for, and settles it.
-    pub(crate) async fn take<D: Delivery>(&self, delivery: D) {
+    pub(crate) async fn take<D: Delivery<Message = AttemptId>>(&self, delivery: D) {
         let message = match delivery.message() {
-            Ok(message) => message,
+            Ok(message) => *message,
             Err(malformed) => {
                 let reason = malformed.to_string();
                 tracing::warn!(%reason, "a message makes no sense");
@@ -128,7 +128,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
         self.take_chunk(delivery, message).instrument(span).await;
     }
 
-    async fn take_chunk<D: Delivery>(&self, delivery: D, message: AttemptId) {
+    async fn take_chunk<D: Delivery<Message = AttemptId>>(&self, delivery: D, message: AttemptId) {
         let Some(holding) = self.held.hold(message.chunk) else {
             return settle(delivery.ack().await, "held");
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{ChunkRef, ChunkState, CustomerId, Outcome, PerPriority, Priority, Progress, RetryPolicy, RunId};
-use queue::{Memory as Queues, Queue};
+use queue::{Chunks as _, DeadLetters as _, Memory as Queues};
 use store::memory::Memory;
 use store::{Archive, Supervision};
 use tokio::time::sleep;

@@ -10,7 +10,7 @@ use coordinator::{Coordinator, CoordinatorConfig};
 use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
 use model::ValueTerms;
-use queue::Queue;
+use queue::Chunks as _;
 use queue::memory::Broker;
 use resilience::{Delays, Jitter};
 use store::memory::Memory;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use batch::{AttemptId, PerPriority, Priority};
 use queue::memory::{Broker, Faults, Health, MemoryConsumer, MemoryDelivery, OnDeliver, OnPublish, OnSettle};
 use queue::{
-    Acked, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, Queue, TraceContext,
+    Acked, Chunks, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, TraceContext,
 };
 
 use super::call::{Call, Server};
@@ -115,7 +115,7 @@ impl RemoteQueue {
     }
 }
 
-impl Queue for RemoteQueue {
+impl Chunks for RemoteQueue {
     type Consumer = RemoteConsumer;
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
@@ -132,30 +132,15 @@ impl Queue for RemoteQueue {
         }
     }
 
-    async fn consume(&self, prefetch: u16) -> Result<RemoteConsumer, Error> {
-        Ok(RemoteConsumer { inner: self.inner.consume(prefetch).await?, queue: self.clone() })
+    async fn consume(&self, priorities: &[Priority], prefetch: u16) -> Result<RemoteConsumer, Error> {
+        let inner = self.inner.consume(priorities, prefetch).await?;
+        Ok(RemoteConsumer { inner, queue: self.clone() })
     }
 
     async fn waiting(&self) -> PerPriority<Option<u64>> {
         let Ok(fate) = self.before(Call::CountWaiting).await else { return PerPriority::default() };
         let waiting = self.inner.waiting().await;
         if self.world.after(&self.process, fate).await.is_ok() { waiting } else { PerPriority::default() }
-    }
-
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadMessage>, Error> {
-        self.inner.dead_letters(limit).await
-    }
-
-    async fn discard_dead_letters(&self) -> Result<u32, Error> {
-        self.inner.discard_dead_letters().await
-    }
-
-    fn ready(&self) -> bool {
-        self.inner.ready()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
 
@@ -170,8 +155,8 @@ impl Consumer for RemoteConsumer {
 
     async fn next(&mut self) -> Option<RemoteDelivery> {
         let inner = self.inner.next().await?;
-        let message = inner.message().map_err(Clone::clone);
-        if let Ok(message) = message {
+        let message = inner.message().copied().map_err(Clone::clone);
+        if let Ok(message) = &message {
             self.queue.process.takes(message.chunk);
         }
         let (priority, redelivered, trace) = (inner.priority(), inner.redelivered(), inner.trace().clone());
@@ -204,7 +189,7 @@ impl RemoteDelivery {
     async fn take(&self, call: Call) -> Option<(MemoryDelivery, Fate)> {
         let fate = self.queue.before(call).await;
         let inner = self.held.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        if let Ok(message) = self.message {
+        if let Ok(message) = &self.message {
             self.queue.process.lets_go(message.chunk);
         }
         Some((inner, fate.ok()?))
@@ -212,8 +197,10 @@ impl RemoteDelivery {
 }
 
 impl Delivery for RemoteDelivery {
-    fn message(&self) -> Result<AttemptId, &Malformed> {
-        self.message.as_ref().copied()
+    type Message = AttemptId;
+
+    fn message(&self) -> Result<&AttemptId, &Malformed> {
+        self.message.as_ref()
     }
 
     fn priority(&self) -> Priority {
@@ -230,7 +217,7 @@ impl Delivery for RemoteDelivery {
 
     async fn ack(self) -> Acked {
         let Some((inner, fate)) = self.take(Call::Ack).await else { return Acked::NotSent };
-        if let Ok(message) = self.message {
+        if let Ok(message) = &self.message {
             let wrong = checks::ack(&self.queue.store, &self.queue.process, message.chunk).await;
             if let Some(wrong) = wrong {
                 self.queue.world.violation(Rule::Ack, wrong);

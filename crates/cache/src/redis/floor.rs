@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::keys::Keys;
 use crate::Valued;
 use crate::packed::{BUCKET_SIZE, VALUE_LEN, put_value};
 
@@ -31,9 +32,10 @@ pub struct FloorLane {
 pub fn encode_chunk(prefix: &str, run: RunId, values: &[Valued]) -> EncodedChunk {
     let mut commands = Vec::with_capacity(values.len() * (VALUE_LEN + 16));
     let mut count = 0;
+    let key_start = Keys::new(prefix).values_of(run);
     let bucket = |valued: &Valued| valued.customer.0.div_euclid(BUCKET_SIZE);
     for hash in values.chunk_by(|left, right| bucket(left) == bucket(right)) {
-        let key = format!("{prefix}:values:{run}:{}", bucket(&hash[0]));
+        let key = format!("{key_start}{}", bucket(&hash[0]));
         write!(commands, "*{}\r\n$4\r\nHSET\r\n${}\r\n{key}\r\n", 2 + 2 * hash.len(), key.len())
             .expect("writing to memory cannot fail");
         for Valued { customer, value } in hash {

@@ -12,6 +12,13 @@
 //! the visible runs, which compares versions, and that of progress, which compares what grows in a run: every call
 //! can be repeated, and one that arrives late does no harm.
 //!
+//! | file | what it tells |
+//! |---|---|
+//! | `config`, `link` | the server, its address, the connection to it |
+//! | `calls` | what each call is named, how long it may take, whose fault its failure is |
+//! | `keys`, `hashes`, `scripts` | what stands where, and what Redis compares before it writes |
+//! | `floor` | what writing a chunk costs at least, for benchmarks |
+//!
 //! # Failure by failure
 //!
 //! - *Redis is down, at the start or later*: [`Redis::connect`] returns all the same, and goes on connecting for as
@@ -41,93 +48,44 @@
 //! - *Bytes that are not ours* (another release's, another program's): `Malformed`; nothing but progress that cannot
 //!   be read is overwritten.
 
+mod calls;
 mod config;
 pub mod floor;
+mod hashes;
+mod keys;
 mod link;
+mod scripts;
 
-use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use batch::{CustomerId, Progress, RunId};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fred::clients::Client;
-use fred::error::ErrorKind;
 use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, LuaInterface};
 use fred::types::config::Options;
-use fred::types::{ClusterHash, CustomCommand, Key, Value};
-use resilience::{Blame, Breaker, Elapsed, InvalidConfig, Name, within};
+use fred::types::{ClusterHash, CustomCommand, Value};
+use resilience::{Breaker, InvalidConfig, Name, within};
 use tokio::time::Instant;
 
 pub use config::RedisConfig;
 
+use self::calls::{Call, blame, failure};
 use self::config::{client_builder, inner_limit};
+use self::hashes::Hashes;
+use self::keys::Keys;
 use self::link::Link;
-use crate::packed::{self, Bucket, VALUE_LEN};
+use self::scripts::{PUT_PROGRESS, PUT_VISIBLE, VALUE};
+use crate::packed::{self, Bucket};
 use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
 
 /// How many hashes go into one pipeline: a dense chunk of 5,000 is one, a sparse one is several.
 const HASHES_PER_PIPELINE: usize = 256;
 
-/// Writes the visible runs unless the same or a newer version is there.
-const PUT_VISIBLE: &str = "
-    local held = tonumber(redis.call('HGET', KEYS[1], 'version'))
-    local offered = tonumber(ARGV[1])
-    if held == nil or held < offered then
-        redis.call('HSET', KEYS[1], 'version', ARGV[1], 'runs', ARGV[2])
-        redis.call('EXPIRE', KEYS[1], ARGV[3])
-        return 1
-    end
-    if held == offered then
-        redis.call('EXPIRE', KEYS[1], ARGV[3])
-    end
-    return 0";
-
-/// Writes the progress of a run unless what is there is further: [`Progress::is_further_than`], in Lua.
-const PUT_PROGRESS: &str = "
-    local offered = cjson.decode(ARGV[1])
-    local function reached(progress)
-        return { progress.done, progress.values + progress.rejections, progress.dead }
-    end
-    local function is_further(json)
-        local held = cjson.decode(json)
-        if held.chunks ~= offered.chunks or held.customers ~= offered.customers then
-            return false
-        end
-        local there, here = reached(held), reached(offered)
-        for place = 1, 3 do
-            if there[place] ~= here[place] then
-                return there[place] > here[place]
-            end
-        end
-        return false
-    end
-    -- Nothing, or what is no progress, is an error here and keeps nobody out.
-    local is_progress, stays = pcall(is_further, redis.call('GET', KEYS[1]))
-    if is_progress and stays then
-        return 0
-    end
-    redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-    return 1";
-
-/// Looks a customer up in the visible runs, newest first, in one round trip.
-const VALUE: &str = "
-    local runs = redis.call('HGET', KEYS[1], 'runs')
-    if not runs then
-        return false
-    end
-    for run in string.gmatch(runs, '%S+') do
-        local packed = redis.call('HGET', ARGV[1] .. run .. ':' .. ARGV[2], ARGV[3])
-        if packed then
-            return {run, packed}
-        end
-    end
-    return false";
-
 /// Keeps what may be lost in Redis. A clone shares the connection and the breaker.
 #[derive(Clone, Debug)]
 pub struct Redis {
     config: Arc<RedisConfig>,
+    keys: Keys,
     breaker: Breaker,
     link: Link,
 }
@@ -146,7 +104,8 @@ impl Redis {
         if let Err(reason) = link.client() {
             tracing::warn!(reason, "redis is not there yet; connecting goes on");
         }
-        Ok(Self { config: Arc::new(config), breaker, link })
+        let keys = Keys::new(&config.prefix);
+        Ok(Self { config: Arc::new(config), keys, breaker, link })
     }
 
     /// The breaker that every call goes through: its state, and where to wait until Redis is back.
@@ -188,18 +147,6 @@ impl Redis {
         metrics::call(call.label(), &result, start.elapsed());
         result
     }
-
-    fn values_key_start(&self) -> String {
-        format!("{}:values:", self.config.prefix)
-    }
-
-    fn visible_key(&self) -> String {
-        format!("{}:visible", self.config.prefix)
-    }
-
-    fn progress_key(&self, run: RunId) -> String {
-        format!("{}:progress:{run}", self.config.prefix)
-    }
 }
 
 impl Cache for Redis {
@@ -209,7 +156,7 @@ impl Cache for Redis {
         }
         let call = Call::PutValues { run, count: values.len() };
         self.request(call, |client| async move {
-            let key_start = format!("{}{run}:", self.values_key_start());
+            let key_start = self.keys.values_of(run);
             let mut hashes = Hashes::pack(&key_start, values).peekable();
             let options = Options {
                 timeout: Some(inner_limit(self.config.bulk_limit)),
@@ -240,7 +187,7 @@ impl Cache for Redis {
         ];
         let was_newer: i64 = self
             .request(Call::PutVisible(*version), |client| async move {
-                client.eval(PUT_VISIBLE, self.visible_key(), arguments).await
+                client.eval(PUT_VISIBLE, self.keys.visible(), arguments).await
             })
             .await?;
         Ok(was_newer == 1)
@@ -249,7 +196,7 @@ impl Cache for Redis {
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {
         let (version, runs): (Option<Bytes>, Option<Bytes>) = self
             .request(Call::Visible, |client| async move {
-                client.hmget(self.visible_key(), vec!["version", "runs"]).await
+                client.hmget(self.keys.visible(), vec!["version", "runs"]).await
             })
             .await?;
         let (Some(version), Some(runs)) = (version, runs) else {
@@ -264,12 +211,12 @@ impl Cache for Redis {
         let call = Call::Value(customer);
         let (Bucket(bucket), slot) = Bucket::of(customer);
         let arguments = vec![
-            Value::from(self.values_key_start()),
+            Value::from(self.keys.values()),
             Value::from(bucket.to_string()),
             Value::Bytes(slot.field()),
         ];
         let found: Option<(Bytes, Bytes)> = self
-            .request(call, |client| async move { client.eval(VALUE, self.visible_key(), arguments).await })
+            .request(call, |client| async move { client.eval(VALUE, self.keys.visible(), arguments).await })
             .await?;
         metrics::lookup(found.is_some());
 
@@ -287,7 +234,7 @@ impl Cache for Redis {
             vec![Value::from(packed::progress_json(progress)), Value::from(self.config.expiry_seconds())];
         let _was_written: i64 = self
             .request(Call::PutProgress(run), |client| async move {
-                client.eval(PUT_PROGRESS, self.progress_key(run), arguments).await
+                client.eval(PUT_PROGRESS, self.keys.progress(run), arguments).await
             })
             .await?;
         Ok(())
@@ -296,7 +243,7 @@ impl Cache for Redis {
     async fn progress(&self, run: RunId) -> Result<Option<Progress>, Error> {
         let call = Call::Progress(run);
         let json: Option<Bytes> =
-            self.request(call, |client| async move { client.get(self.progress_key(run)).await }).await?;
+            self.request(call, |client| async move { client.get(self.keys.progress(run)).await }).await?;
         json.map(|json| packed::read_progress(&json))
             .transpose()
             .map_err(|reason| Error::Malformed(format!("{call}: {reason}")))
@@ -305,116 +252,6 @@ impl Cache for Redis {
     async fn check(&self) -> Result<(), Error> {
         self.request(Call::Check, |client| async move { client.ping::<Value>(None).await.map(drop) }).await
     }
-}
-
-/// Cuts a chunk into hashes: the key, and the arguments of its `HSET`.
-///
-/// Customers that follow one another and share a bucket go into one hash; a chunk in any other order is written
-/// just as well, in more commands. All values are slices of one allocation and all keys of another, because a
-/// chunk has thousands of customers and the night has millions.
-struct Hashes<'a> {
-    values: &'a [Valued],
-    packed: Bytes,
-    keys: BytesMut,
-    key_start: &'a str,
-}
-
-impl<'a> Hashes<'a> {
-    fn pack(key_start: &'a str, values: &'a [Valued]) -> Self {
-        let mut packed = BytesMut::with_capacity(values.len() * VALUE_LEN);
-        for Valued { value, .. } in values {
-            packed::put_value(&mut packed, value);
-        }
-        Self { values, packed: packed.freeze(), keys: BytesMut::new(), key_start }
-    }
-}
-
-impl Iterator for Hashes<'_> {
-    type Item = (Key, Vec<Value>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (bucket, _) = Bucket::of(self.values.first()?.customer);
-        let is_here = |valued: &&Valued| Bucket::of(valued.customer).0 == bucket;
-        let size = self.values.iter().take_while(is_here).count();
-        let (here, rest) = self.values.split_at(size);
-        self.values = rest;
-
-        let Bucket(number) = bucket;
-        write!(self.keys, "{}{number}", self.key_start).expect("a buffer grows");
-        let key = self.keys.split().freeze();
-        let mut arguments = Vec::with_capacity(1 + 2 * size);
-        arguments.push(Value::Bytes(key.clone()));
-        for Valued { customer, .. } in here {
-            let (_, slot) = Bucket::of(*customer);
-            arguments.push(Value::Bytes(slot.field()));
-            arguments.push(Value::Bytes(self.packed.split_to(VALUE_LEN)));
-        }
-        Some((Key::from(key), arguments))
-    }
-}
-
-/// Names a call in errors, and says how long it may take.
-#[derive(Clone, Copy, Debug)]
-enum Call {
-    PutValues { run: RunId, count: usize },
-    PutVisible(i64),
-    Visible,
-    Value(CustomerId),
-    PutProgress(RunId),
-    Progress(RunId),
-    Check,
-}
-
-impl Call {
-    fn label(self) -> &'static str {
-        match self {
-            Self::PutValues { .. } => "put_values",
-            Self::PutVisible(_) => "put_visible",
-            Self::Visible => "visible",
-            Self::Value(_) => "value",
-            Self::PutProgress(_) => "put_progress",
-            Self::Progress(_) => "progress",
-            Self::Check => "check",
-        }
-    }
-
-    fn limit(self, config: &RedisConfig) -> Duration {
-        match self {
-            Self::PutValues { .. } => config.bulk_limit,
-            _ => config.call_limit,
-        }
-    }
-}
-
-impl Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PutValues { run, count } => write!(f, "redis: put {count} values of run {run}"),
-            Self::PutVisible(version) => write!(f, "redis: make version {version} visible"),
-            Self::Visible => write!(f, "redis: read the visible runs"),
-            Self::Value(customer) => write!(f, "redis: read the value of customer {customer}"),
-            Self::PutProgress(run) => write!(f, "redis: put the progress of run {run}"),
-            Self::Progress(run) => write!(f, "redis: read the progress of run {run}"),
-            Self::Check => write!(f, "redis: ping"),
-        }
-    }
-}
-
-/// Turns fred's error into ours.
-fn failure(call: Call, limit: Duration, error: &fred::error::Error) -> Error {
-    match error.kind() {
-        ErrorKind::Timeout => Error::TimedOut(Elapsed { what: call.to_string(), limit }),
-        // WRONGTYPE, or an answer of another shape than asked for.
-        ErrorKind::InvalidArgument | ErrorKind::Parse | ErrorKind::NotFound => {
-            Error::Malformed(format!("{call}: {}", error.details()))
-        }
-        _ => Error::Unavailable(format!("{call}: {}", error.details())),
-    }
-}
-
-/// Whoever does not answer, or refuses to serve, is to blame; what it holds is not its fault.
-fn blame(error: &Error) -> Blame {
-    if error.is_transient() { Blame::Dependency } else { Blame::Caller }
 }
 
 fn read_visible(version: &[u8], runs: &[u8]) -> Option<VisibleRuns> {
@@ -434,24 +271,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_go_into_one_hash_and_every_value_to_its_own_slot() {
-        let values: Vec<Valued> = [98, 99, 100, -1, -100, 101].map(valued).to_vec();
-
-        let hashes: Vec<(String, Vec<(u8, i64)>)> =
-            Hashes::pack("ltv:values:7:", &values).map(|(_, arguments)| read_back(arguments)).collect();
-
-        assert_eq!(
-            hashes,
-            [
-                ("ltv:values:7:0".into(), vec![(98, 98), (99, 99)]),
-                ("ltv:values:7:1".into(), vec![(0, 100)]),
-                ("ltv:values:7:-1".into(), vec![(99, -1), (0, -100)]),
-                ("ltv:values:7:1".into(), vec![(1, 101)]),
-            ]
-        );
-    }
-
-    #[test]
     fn visible_runs_are_read_or_refused() {
         let check = |version: &str, runs: &str, expected: Option<(i64, &[i64])>| {
             let read = read_visible(version.as_bytes(), runs.as_bytes());
@@ -468,27 +287,6 @@ mod tests {
         check("7", "3,2", None);
         check("7.0", "1", None);
         assert_eq!(read_visible(b"7", b"\xff"), None);
-    }
-
-    fn valued(number: i64) -> Valued {
-        let value = CachedValue {
-            value_minor: number,
-            value_36_minor: 3 * number,
-            historic_minor: 0,
-            between_80: None,
-            expected_purchases: 1.0,
-            p_alive: Some(0.5),
-            grade: model::Grade::A,
-        };
-        Valued { customer: CustomerId(number), value }
-    }
-
-    /// Takes the arguments of an `HSET` apart: the key, then slots and the values' minor units.
-    fn read_back(arguments: Vec<Value>) -> (String, Vec<(u8, i64)>) {
-        let arguments: Vec<Bytes> = arguments.into_iter().map(|it| it.convert().unwrap()).collect();
-        let (key, fields) = arguments.split_first().unwrap();
-        let pair = |pair: &[Bytes]| (pair[0][0], packed::read_value(&pair[1]).unwrap().value_minor);
-        (String::from_utf8(key.to_vec()).unwrap(), fields.chunks(2).map(pair).collect())
     }
 
     proptest! {

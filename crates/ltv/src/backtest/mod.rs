@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use model::backtest::{
-    self, Assessment, Cohort, Comparison, Contender, ContenderKind, Forecast, Outcome, Tracking, Verdict,
+    self, Assessment, Cohort, Comparison, Contender, ContenderKind, Outcome, Prediction, Tracking, Verdict,
 };
 use model::{Currency, GammaGamma, Observation, fit};
 use serde::Serialize;
@@ -215,7 +215,7 @@ fn at_origin(base: &Base, question: &Question, origin_day: i64) -> Result<Origin
             }
             Err(error) => return Err(error.into()),
         };
-        let forecast = fit.model.forecast(outcomes, &spend.model, horizon_weeks);
+        let forecast = fit.model.predict(outcomes, &spend.model, horizon_weeks);
         models.push(ModelReport {
             kind,
             parameters: fit.model,
@@ -226,7 +226,7 @@ fn at_origin(base: &Base, question: &Question, origin_day: i64) -> Result<Origin
         });
         forecasts.push(forecast);
     }
-    let compare = |(model, forecast): (&ModelReport, &Vec<Forecast>)| ChallengerComparison {
+    let compare = |(model, forecast): (&ModelReport, &Vec<Prediction>)| ChallengerComparison {
         challenger: model.kind,
         comparison: backtest::compare(outcomes, &forecasts[0], forecast, question.seed),
     };
@@ -277,12 +277,14 @@ impl Known {
 
 fn baselines(outcomes: &[Outcome], horizon_weeks: u32) -> Vec<Baseline> {
     let horizon = f64::from(horizon_weeks);
-    let own_rate = |outcome: &Outcome| Forecast::own_rate(&outcome.calibration, horizon);
-    let judged =
-        |name, forecast: Vec<Forecast>| Baseline { name, assessment: backtest::assess(outcomes, &forecast) };
+    let own_rate = |outcome: &Outcome| Prediction::own_rate(&outcome.calibration, horizon);
+    let judged = |name, forecast: Vec<Prediction>| Baseline {
+        name,
+        assessment: backtest::assess(outcomes, &forecast),
+    };
     vec![
         judged("own rate", outcomes.iter().map(own_rate).collect()),
-        judged("always 0", vec![Forecast::nothing(); outcomes.len()]),
+        judged("always 0", vec![Prediction::nothing(); outcomes.len()]),
     ]
 }
 

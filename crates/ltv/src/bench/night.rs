@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use batch::{PlanPolicy, Priority, RunId, RunState};
 use dispatcher::{Dispatcher, Order};
-use queue::{Queue, RabbitMq};
+use queue::{Connection as _, RabbitMq};
 use store::postgres::Postgres;
 use store::{Archive, Selection};
 use tokio::process::{Child, Command};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use batch::{RetryPolicy, SupervisePolicy};
 use coordinator::{Coordinator, CoordinatorConfig};
-use queue::Queue;
+use queue::Connection as _;
 
 use super::role;
 use crate::cli::CoordinatorArgs;

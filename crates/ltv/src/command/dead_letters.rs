@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use batch::{PlanPolicy, Priority, RunState};
 use dispatcher::{Dispatcher, Order};
-use queue::Queue;
+use queue::{Connection as _, DeadLetters as _};
 use serde_json::json;
 use store::{Archive, Selection};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use batch::CustomerId;
 use dispatcher::{Dispatched, Dispatcher, Order};
-use queue::Queue;
+use queue::Connection as _;
 use serde_json::json;
 use store::{ModelVersionId, Selection};
 use tracing::Instrument;

@@ -2,7 +2,7 @@
 
 use cache::{Cache, Redis};
 use process::operations::Check;
-use queue::{Queue, RabbitMq};
+use queue::{Connection as _, RabbitMq};
 use store::postgres::Postgres;
 
 use crate::cli::{CacheArgs, DatabaseArgs};

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use batch::RetryPolicy;
-use queue::Queue;
+use queue::Connection as _;
 use resilience::Delays;
 use worker::{ComputeOn, Worker, WorkerConfig};
 

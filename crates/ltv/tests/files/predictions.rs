@@ -69,8 +69,8 @@ fn no_command_writes_over_a_file_that_it_reads() {
     let model = r#"{"model": "bg_nbd", "parameters": {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426}}"#;
     let model = folder.write("model.json", model);
     let check = |arguments: &[&str], input: &str| {
-        let why = fails(arguments, 1);
-        assert!(why.contains("this is the same file as") && why.contains(input), "{why}");
+        let reason = fails(arguments, 1);
+        assert!(reason.contains("this is the same file as") && reason.contains(input), "{reason}");
     };
 
     check(&["fit", "--model", "bg_nbd", "--input", &input, "--out", &input], &input);

@@ -68,11 +68,11 @@ fn succeeds(arguments: &[&str]) -> (String, String) {
 }
 
 #[track_caller]
-fn fails(arguments: &[&str], code: i32, why: &str) {
+fn fails(arguments: &[&str], code: i32, reason: &str) {
     let output = ltv(arguments);
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {err}");
-    assert!(err.contains(why), "{why} in {err}");
+    assert!(err.contains(reason), "{reason} in {err}");
 }
 
 /// The rows of a file of values, by column.

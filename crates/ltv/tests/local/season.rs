@@ -76,9 +76,9 @@ fn a_season_is_refused_with_models_from_too_short_a_time_and_from_what_can_be_re
     let (cdnow, pipe, out) = (cdnow("transactions"), folder.path("pipe"), folder.path("values.csv"));
     let model = folder.write("model.json", MODELS);
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let check = |transactions: &str, more: &[&str], code: i32, why: &str| {
+    let check = |transactions: &str, more: &[&str], code: i32, reason: &str| {
         let fixed = ["--transactions", transactions, "--out", &out, "--season", "estimate"];
-        fails(&[&fixed[..], more].concat(), code, why);
+        fails(&[&fixed[..], more].concat(), code, reason);
         assert_eq!(folder.names(), ["model.json", "pipe"]);
     };
 

@@ -102,12 +102,12 @@ fn each_bad_option_has_its_message_and_leaves_nothing_behind() {
     let out = folder.path("values.csv");
     let before = folder.names();
 
-    let check = |arguments: &[&str], code: i32, why: &str| {
-        fails(&[&["--out", &out], arguments].concat(), code, why);
+    let check = |arguments: &[&str], code: i32, reason: &str| {
+        fails(&[&["--out", &out], arguments].concat(), code, reason);
         assert_eq!(folder.names(), before, "{arguments:?}");
     };
-    let with = |arguments: &[&str], why: &str| {
-        check(&[&["--transactions", &transactions], arguments].concat(), 1, why);
+    let with = |arguments: &[&str], reason: &str| {
+        check(&[&["--transactions", &transactions], arguments].concat(), 1, reason);
     };
 
     check(&[], 2, "--transactions <FILE>");

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::measures::bias as bias_of;
-use super::{Calibration, Forecast, Measures, Outcome, Place};
+use super::{Calibration, Measures, Outcome, Place, Prediction};
 
 /// The whole judgement of one model at one origin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,7 +18,7 @@ pub struct Assessment {
     pub segments: Vec<SegmentBias>,
     /// Mean numbers by the number of purchases in the calibration (conditional expectation).
     pub by_frequency: Vec<FrequencyBin>,
-    /// How well the distributions describe what came; `None` for forecasts without them.
+    /// How well the distributions describe what came; `None` for predictions without them.
     pub calibration: Option<Calibration>,
     /// What may be said in place of "85 % accuracy"; `None` without distributions or outcomes.
     pub three_figures: Option<ThreeFigures>,
@@ -31,9 +31,9 @@ pub struct SegmentBias {
     pub segment: u32,
     /// Its customers.
     pub customers: u64,
-    /// Forecast over actual purchases, less 1.
+    /// Prediction over actual purchases, less 1.
     pub count_bias: Option<f64>,
-    /// Forecast over actual spend, less 1.
+    /// Prediction over actual spend, less 1.
     pub spend_bias: Option<f64>,
 }
 
@@ -78,28 +78,28 @@ pub const LARGE_SEGMENT: u64 = 1_000;
 /// Bins of the conditional expectation: 0 to 6 purchases, and 7 or more.
 const FREQUENCY_BINS: u32 = 8;
 
-/// Holds forecasts against what came, customer by customer in the same order.
+/// Holds predictions against what came, customer by customer in the same order.
 ///
 /// # Panics
 ///
-/// If there are not as many forecasts as outcomes.
-pub fn assess(outcomes: &[Outcome], forecasts: &[Forecast]) -> Assessment {
-    assert_eq!(outcomes.len(), forecasts.len(), "each outcome has its forecast");
+/// If there are not as many predictions as outcomes.
+pub fn assess(outcomes: &[Outcome], predictions: &[Prediction]) -> Assessment {
+    assert_eq!(outcomes.len(), predictions.len(), "each outcome has its prediction");
     let actual: Vec<f64> = outcomes.iter().map(|outcome| f64::from(outcome.purchases)).collect();
-    let expected: Vec<f64> = forecasts.iter().map(|forecast| forecast.expected).collect();
+    let expected: Vec<f64> = predictions.iter().map(|prediction| prediction.expected).collect();
     let actual_spend: Vec<f64> = outcomes.iter().map(|outcome| outcome.spend_minor as f64).collect();
-    let expected_spend: Vec<f64> = forecasts.iter().map(|forecast| forecast.spend_minor).collect();
+    let expected_spend: Vec<f64> = predictions.iter().map(|prediction| prediction.spend_minor).collect();
 
     let count = Measures::of(&expected, &actual);
     let spend = Measures::of(&expected_spend, &actual_spend);
-    let places: Option<Vec<Place>> = forecasts.iter().map(|forecast| forecast.place).collect();
+    let places: Option<Vec<Place>> = predictions.iter().map(|prediction| prediction.place).collect();
     let calibration = places.filter(|places| !places.is_empty()).map(|places| Calibration::of(&places));
-    let segments = segments(outcomes, forecasts);
+    let segments = segments(outcomes, predictions);
     let three_figures =
         calibration.as_ref().and_then(|found| ThreeFigures::of(&count, &spend, &segments, found));
     Assessment {
         customers: outcomes.len() as u64,
-        by_frequency: by_frequency(outcomes, forecasts),
+        by_frequency: by_frequency(outcomes, predictions),
         count,
         spend,
         segments,
@@ -134,7 +134,7 @@ impl ThreeFigures {
 }
 
 /// The totals of each segment.
-pub(super) fn segments(outcomes: &[Outcome], forecasts: &[Forecast]) -> Vec<SegmentBias> {
+pub(super) fn segments(outcomes: &[Outcome], predictions: &[Prediction]) -> Vec<SegmentBias> {
     #[derive(Clone, Copy, Default)]
     struct Totals {
         customers: u64,
@@ -143,12 +143,12 @@ pub(super) fn segments(outcomes: &[Outcome], forecasts: &[Forecast]) -> Vec<Segm
     }
     let last = outcomes.iter().map(|outcome| outcome.segment).max();
     let mut totals = vec![Totals::default(); last.map_or(0, |last| last as usize + 1)];
-    for (outcome, forecast) in outcomes.iter().zip(forecasts) {
+    for (outcome, prediction) in outcomes.iter().zip(predictions) {
         let of = &mut totals[outcome.segment as usize];
         of.customers += 1;
-        of.count[0] += forecast.expected;
+        of.count[0] += prediction.expected;
         of.count[1] += f64::from(outcome.purchases);
-        of.spend[0] += forecast.spend_minor;
+        of.spend[0] += prediction.spend_minor;
         of.spend[1] += outcome.spend_minor as f64;
     }
     let bias = |[forecast, actual]: [f64; 2]| bias_of(forecast, actual);
@@ -164,15 +164,15 @@ pub(super) fn segments(outcomes: &[Outcome], forecasts: &[Forecast]) -> Vec<Segm
         .collect()
 }
 
-fn by_frequency(outcomes: &[Outcome], forecasts: &[Forecast]) -> Vec<FrequencyBin> {
+fn by_frequency(outcomes: &[Outcome], predictions: &[Prediction]) -> Vec<FrequencyBin> {
     let mut bins: Vec<FrequencyBin> = (0..FREQUENCY_BINS)
         .map(|frequency| FrequencyBin { frequency, customers: 0, actual: 0.0, forecast: 0.0 })
         .collect();
-    for (outcome, forecast) in outcomes.iter().zip(forecasts) {
+    for (outcome, prediction) in outcomes.iter().zip(predictions) {
         let bin = &mut bins[outcome.calibration.frequency.min(FREQUENCY_BINS - 1) as usize];
         bin.customers += 1;
         bin.actual += f64::from(outcome.purchases);
-        bin.forecast += forecast.expected;
+        bin.forecast += prediction.expected;
     }
     bins.retain(|bin| bin.customers > 0);
     for bin in &mut bins {
@@ -190,10 +190,10 @@ mod tests {
     #[test]
     fn totals_are_judged_by_segment_and_by_frequency() {
         let outcomes = [outcome(0, 0, 1, 100), outcome(9, 0, 3, 300), outcome(7, 2, 5, 0)];
-        let forecast = |expected, spend_minor| Forecast { expected, spend_minor, place: None };
-        let forecasts = [forecast(0.5, 80.0), forecast(2.5, 120.0), forecast(10.0, 5.0)];
+        let prediction = |expected, spend_minor| Prediction { expected, spend_minor, place: None };
+        let predictions = [prediction(0.5, 80.0), prediction(2.5, 120.0), prediction(10.0, 5.0)];
 
-        let assessment = assess(&outcomes, &forecasts);
+        let assessment = assess(&outcomes, &predictions);
 
         assert_eq!(
             assessment.segments,
@@ -224,9 +224,9 @@ mod tests {
     fn an_accuracy_is_three_figures() {
         let outcomes: Vec<Outcome> = (0..40).map(|_| outcome(1, 0, 1, 100)).collect();
         let place = Some(Place { below: 0.2, probability: 0.5 });
-        let forecasts = vec![Forecast { expected: 0.9, spend_minor: 110.0, place }; 40];
+        let predictions = vec![Prediction { expected: 0.9, spend_minor: 110.0, place }; 40];
 
-        let figures = assess(&outcomes, &forecasts).three_figures.unwrap();
+        let figures = assess(&outcomes, &predictions).three_figures.unwrap();
 
         assert!((figures.portfolio_spend - 0.9).abs() < 1e-12);
         assert!((figures.portfolio_count - 0.9).abs() < 1e-12);

@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::assessment::segments;
 use super::gain::order;
 use super::measures::{DECILES, Decile, decile_at, wape};
-use super::{Forecast, Outcome, SegmentBias};
+use super::{Outcome, Prediction, SegmentBias};
 
 /// What a challenger does better or worse than the champion, at one origin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The challenger's mean log score less the champion's: above 0 the challenger is better. `None` if one of them
-    /// forecasts no distributions.
+    /// predicts no distributions.
     pub log_score: Option<Difference>,
     /// The challenger's decile WAPE of the spend less the champion's: below 0 the challenger is better. The tenths are
     /// each model's own, and stay as they are in the resamples. `None` if nothing was spent.
@@ -61,20 +61,20 @@ const RESAMPLES: u64 = 1_000;
 /// A segment's bias may not worsen by more than this, in percentage points.
 const MOST_WORSENED_POINTS: f64 = 3.0;
 
-/// Compares two models' forecasts of the same customers.
+/// Compares two models' predictions of the same customers.
 ///
 /// # Panics
 ///
-/// If there are not as many forecasts as outcomes.
+/// If there are not as many predictions as outcomes.
 pub fn compare(
     outcomes: &[Outcome],
-    champion: &[Forecast],
-    challenger: &[Forecast],
+    champion: &[Prediction],
+    challenger: &[Prediction],
     seed: u64,
 ) -> Comparison {
     assert!(
         outcomes.len() == champion.len() && outcomes.len() == challenger.len(),
-        "each outcome has its two forecasts"
+        "each outcome has its two predictions"
     );
     let pairs = pairs(outcomes, champion, challenger);
     let everybody = statistics(&pairs, 0..pairs.len());
@@ -86,7 +86,7 @@ pub fn compare(
         })
         .collect();
     let have_distributions =
-        !pairs.is_empty() && champion.iter().chain(challenger).all(|forecast| forecast.place.is_some());
+        !pairs.is_empty() && champion.iter().chain(challenger).all(|prediction| prediction.place.is_some());
     Comparison {
         log_score: have_distributions
             .then(|| difference(everybody.log_score, resamples.iter().map(|resample| resample.log_score))),
@@ -142,9 +142,9 @@ struct Pair {
     decile: [u8; 2],
 }
 
-fn pairs(outcomes: &[Outcome], champion: &[Forecast], challenger: &[Forecast]) -> Vec<Pair> {
+fn pairs(outcomes: &[Outcome], champion: &[Prediction], challenger: &[Prediction]) -> Vec<Pair> {
     let [of_champion, of_challenger] = [champion, challenger].map(decile_of_each);
-    let score = |forecast: &Forecast| forecast.place.map_or(0.0, |place| place.log_score());
+    let score = |prediction: &Prediction| prediction.place.map_or(0.0, |place| place.log_score());
     (0..outcomes.len())
         .map(|i| Pair {
             log_score_difference: score(&challenger[i]) - score(&champion[i]),
@@ -155,8 +155,8 @@ fn pairs(outcomes: &[Outcome], champion: &[Forecast], challenger: &[Forecast]) -
         .collect()
 }
 
-fn decile_of_each(forecasts: &[Forecast]) -> Vec<u8> {
-    let spends: Vec<f64> = forecasts.iter().map(|forecast| forecast.spend_minor).collect();
+fn decile_of_each(predictions: &[Prediction]) -> Vec<u8> {
+    let spends: Vec<f64> = predictions.iter().map(|prediction| prediction.spend_minor).collect();
     let mut deciles = vec![0; spends.len()];
     for (place, customer) in order(&spends).into_iter().enumerate() {
         deciles[customer] = decile_at(place, spends.len()) as u8;
@@ -236,11 +236,11 @@ mod tests {
     use super::super::origins::tests::outcome;
     use super::*;
 
-    fn forecasts(probability: impl Fn(usize) -> f64, spend: f64) -> Vec<Forecast> {
+    fn predictions(probability: impl Fn(usize) -> f64, spend: f64) -> Vec<Prediction> {
         (0..200)
             .map(|i| {
                 let place = Some(Place { below: 0.0, probability: probability(i) });
-                Forecast { expected: 1.0, spend_minor: spend + i as f64, place }
+                Prediction { expected: 1.0, spend_minor: spend + i as f64, place }
             })
             .collect()
     }
@@ -258,8 +258,8 @@ mod tests {
 
     #[test]
     fn a_challenger_that_is_always_better_is_seen_and_promoted_at_the_second_origin() {
-        let champion = forecasts(|i| 0.3 + 0.001 * i as f64, 130.0);
-        let challenger = forecasts(|i| 0.4 + 0.001 * i as f64, 100.0);
+        let champion = predictions(|i| 0.3 + 0.001 * i as f64, 130.0);
+        let challenger = predictions(|i| 0.4 + 0.001 * i as f64, 100.0);
 
         let comparison = compare(&outcomes(), &champion, &challenger, 1);
 
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn equal_models_differ_by_nothing_and_the_champion_stays() {
-        let same = forecasts(|_| 0.5, 100.0);
+        let same = predictions(|_| 0.5, 100.0);
 
         let comparison = compare(&outcomes(), &same, &same, 1);
 
@@ -288,8 +288,8 @@ mod tests {
 
     #[test]
     fn a_better_score_does_not_excuse_a_segment_that_gets_worse() {
-        let champion = forecasts(|_| 0.3, 100.0);
-        let challenger = forecasts(|_| 0.4, 110.0);
+        let champion = predictions(|_| 0.3, 100.0);
+        let challenger = predictions(|_| 0.4, 110.0);
 
         let comparison = compare(&outcomes(), &champion, &challenger, 1);
 
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_interval_on_any_number_of_threads() {
         let (champion, challenger) =
-            (forecasts(|i| 0.3 + 0.003 * (i % 7) as f64, 90.0), forecasts(|_| 0.31, 95.0));
+            (predictions(|i| 0.3 + 0.003 * (i % 7) as f64, 90.0), predictions(|_| 0.31, 95.0));
         let on = |threads: usize, seed| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| compare(&outcomes(), &champion, &challenger, seed))

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Forecast, Outcome, Place};
+use super::{Outcome, Place, Prediction};
 use crate::fit::{self, Fit, FitError, PurchaseRow};
 use crate::{BgNbd, DAYS_PER_WEEK, GammaGamma, MbgNbd, ParetoNbd, PurchaseDistribution, Summary, Terms};
 
@@ -105,26 +105,26 @@ impl Contender {
         }
     }
 
-    /// Forecasts each customer's horizon, and finds the place of what came.
+    /// Predicts each customer's horizon, and finds the place of what came.
     ///
     /// Given alive, the distribution depends on `x` and `T` alone, so it is computed once for each pair, and scaled by
     /// each customer's own probability of being alive. Who has no finite mean spend under the spend model, which no
     /// fitted one says of anybody, is forecast to spend nothing.
-    pub fn forecast(&self, outcomes: &[Outcome], spend: &GammaGamma, horizon_weeks: u32) -> Vec<Forecast> {
+    pub fn predict(&self, outcomes: &[Outcome], spend: &GammaGamma, horizon_weeks: u32) -> Vec<Prediction> {
         let horizon = f64::from(horizon_weeks);
         let groups = groups(outcomes);
-        let found: Vec<Vec<(usize, Forecast)>> = groups
+        let found: Vec<Vec<(usize, Prediction)>> = groups
             .par_iter()
             .map(|group| {
                 let latest = Latest::of(self, &outcomes[group[0]].calibration, horizon);
-                group.iter().map(|&i| (i, latest.forecast(self, &outcomes[i], spend))).collect()
+                group.iter().map(|&i| (i, latest.predict(self, &outcomes[i], spend))).collect()
             })
             .collect();
-        let mut forecasts = vec![Forecast::nothing(); outcomes.len()];
-        for (customer, forecast) in found.into_iter().flatten() {
-            forecasts[customer] = forecast;
+        let mut predictions = vec![Prediction::nothing(); outcomes.len()];
+        for (customer, prediction) in found.into_iter().flatten() {
+            predictions[customer] = prediction;
         }
-        forecasts
+        predictions
     }
 
     /// The purchases expected of all customers up to the end of each week of the horizon.
@@ -213,7 +213,7 @@ impl Latest {
         Self { p_alive, mean: distribution.mean(), distribution }
     }
 
-    fn forecast(&self, contender: &Contender, outcome: &Outcome, spend: &GammaGamma) -> Forecast {
+    fn predict(&self, contender: &Contender, outcome: &Outcome, spend: &GammaGamma) -> Prediction {
         let summary = &outcome.calibration;
         // P(Y = y) = p_alive P(Y = y | alive) for every y > 0.
         let scale = contender.p_alive(summary) / self.p_alive;
@@ -224,6 +224,6 @@ impl Latest {
         };
         let expected = scale * self.mean;
         let mean_spend = spend.mean_spend(summary.frequency, summary.mean_spend_minor()).unwrap_or(0.0);
-        Forecast { expected, spend_minor: expected * mean_spend, place: Some(place) }
+        Prediction { expected, spend_minor: expected * mean_spend, place: Some(place) }
     }
 }

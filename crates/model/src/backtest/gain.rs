@@ -1,4 +1,4 @@
-//! How well forecasts rank the customers.
+//! How well predictions rank the customers.
 
 use serde::Serialize;
 
@@ -7,8 +7,8 @@ use super::share::ratio;
 /// How much of what came was with those who were ranked first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ranking {
-    /// The Gini index of what came, in the order of the forecasts, over the one in the order of what came: 1 is the
-    /// best possible ranking, 0 is chance. Customers with equal forecasts count as mixed.
+    /// The Gini index of what came, in the order of the predictions, over the one in the order of what came: 1 is the
+    /// best possible ranking, 0 is chance. Customers with equal predictions count as mixed.
     pub gini: Option<f64>,
     /// The gain curve: shares of the customers, highest forecast first, in hundredths.
     pub gain: Vec<GainPoint>,

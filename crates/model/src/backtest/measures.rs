@@ -5,16 +5,16 @@ use serde::Serialize;
 use super::gain::{Ranking, order};
 use super::share::ratio;
 
-/// How far the forecasts of one quantity were off.
+/// How far the predictions of one quantity were off.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measures {
     /// The total that was forecast.
     pub forecast: f64,
     /// The total that came.
     pub actual: f64,
-    /// Forecast over actual total, less 1: below 0 too little was forecast.
+    /// Prediction over actual total, less 1: below 0 too little was forecast.
     pub bias: Option<f64>,
-    /// The tenths of the base, those with the highest forecasts first.
+    /// The tenths of the base, those with the highest predictions first.
     pub deciles: Vec<Decile>,
     /// `sum |forecast - actual| / sum actual` over the tenths.
     pub decile_wape: Option<f64>,
@@ -28,7 +28,7 @@ pub struct Measures {
     pub individual_wape: Option<f64>,
     /// Pearson's correlation of forecast and actual over the customers.
     pub correlation: Option<f64>,
-    /// How well the forecasts rank the customers.
+    /// How well the predictions rank the customers.
     pub ranking: Ranking,
 }
 
@@ -46,7 +46,7 @@ pub struct Decile {
 pub(super) const DECILES: usize = 10;
 
 impl Measures {
-    /// Holds forecasts against what came.
+    /// Holds predictions against what came.
     pub(super) fn of(forecast: &[f64], actual: &[f64]) -> Self {
         let pairs = || forecast.iter().zip(actual);
         let customers = actual.len().max(1) as f64;

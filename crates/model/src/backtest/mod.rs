@@ -1,11 +1,11 @@
-//! How good forecasts were: models that saw the past, held against what came after it.
+//! How good predictions were: models that saw the past, held against what came after it.
 //!
 //! At an *origin* the histories are cut. What lies before is the calibration, on which models are fitted; what the same
 //! customers do in the *horizon* after it is the holdout. [`schedule`] places the origins, [`cut`] cuts a history,
-//! [`Contender`] is a fitted model that forecasts, [`assess`] holds forecasts against outcomes, [`compare`] two of them
+//! [`Contender`] is a fitted model that predicts, [`assess`] holds predictions against outcomes, [`compare`] two of them
 //! against each other on the same customers, and [`judge`] says over all origins whether a challenger is promoted.
 //!
-//! **Individual forecasts cannot be right; distributions and totals can.** Most customers buy nothing in a year, and
+//! **Individual predictions cannot be right; distributions and totals can.** Most customers buy nothing in a year, and
 //! even who knew every customer's rate would miss most individual numbers. So the share of customers that were "hit" is
 //! not computed here. What may be called accuracy are three figures together ([`ThreeFigures`]): the total, the total
 //! of each tenth of the base, and the share of outcomes within the intervals that were promised.
@@ -17,10 +17,10 @@ mod assessment;
 mod calibration;
 mod comparison;
 mod contender;
-mod forecast;
 mod gain;
 mod measures;
 mod origins;
+mod prediction;
 mod share;
 mod tracking;
 
@@ -28,8 +28,8 @@ pub use assessment::{Assessment, FrequencyBin, LARGE_SEGMENT, SegmentBias, Three
 pub use calibration::{Calibration, Coverage, Place};
 pub use comparison::{Comparison, Difference, SegmentShift, Verdict, compare, judge};
 pub use contender::{Contender, ContenderKind};
-pub use forecast::Forecast;
 pub use gain::{GainPoint, Ranking};
 pub use measures::{Decile, Measures};
 pub use origins::{Line, Outcome, Schedule, TooShort, cut, longest_horizon_weeks, repeat_days, schedule};
+pub use prediction::Prediction;
 pub use tracking::{Cohort, Tracking, Week, track};

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::remaining_renewals::smallest_reaching;
 use crate::kernel::beta_ratio::ln_beta_ratio;
 use crate::kernel::gauss_legendre;
-use crate::parameter::ExactNumber;
+use crate::parameter::exact_parameters;
 use crate::{ChurnPosterior, ParameterError, PeriodRate, RemainingRenewals, Undefined};
 
 /// The beta-discrete-Weibull model with its parameters; time in contract periods.
@@ -218,24 +218,4 @@ impl Bdw {
 /// a year.
 const SINGLE_TERMS: u32 = 4096;
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    alpha: ExactNumber,
-    beta: ExactNumber,
-    c: ExactNumber,
-}
-
-impl From<Bdw> for Text {
-    fn from(model: Bdw) -> Self {
-        Self { alpha: ExactNumber(model.alpha), beta: ExactNumber(model.beta), c: ExactNumber(model.c) }
-    }
-}
-
-impl TryFrom<Text> for Bdw {
-    type Error = ParameterError;
-
-    fn try_from(text: Text) -> Result<Self, ParameterError> {
-        Self::new(text.alpha.0, text.beta.0, text.c.0)
-    }
-}
+exact_parameters!(Bdw { alpha, beta, c });

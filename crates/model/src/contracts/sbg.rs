@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::remaining_renewals::smallest_reaching;
 use crate::kernel::beta_expectation::BetaExpectation;
 use crate::kernel::beta_ratio::ln_beta_ratio;
-use crate::parameter::ExactNumber;
+use crate::parameter::exact_parameters;
 use crate::{ParameterError, PeriodRate, RemainingRenewals, Undefined};
 
 /// The shifted-beta-geometric model with its parameters; time in contract periods.
@@ -181,23 +181,4 @@ impl ChurnPosterior {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    alpha: ExactNumber,
-    beta: ExactNumber,
-}
-
-impl From<Sbg> for Text {
-    fn from(model: Sbg) -> Self {
-        Self { alpha: ExactNumber(model.alpha), beta: ExactNumber(model.beta) }
-    }
-}
-
-impl TryFrom<Text> for Sbg {
-    type Error = ParameterError;
-
-    fn try_from(text: Text) -> Result<Self, ParameterError> {
-        Self::new(text.alpha.0, text.beta.0)
-    }
-}
+exact_parameters!(Sbg { alpha, beta });

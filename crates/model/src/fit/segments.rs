@@ -19,11 +19,11 @@
 
 use std::collections::BTreeMap;
 
-use super::coin_dropout::{bg_nbd_surface, mbg_nbd_surface};
+use super::coin_dropout::{self, coin_dropout};
 use super::gamma_gamma::gamma_gamma_surface;
 use super::{Diagnostics, FEWEST_CUSTOMERS, Fit, FitError, optimum};
-use super::{PurchaseRow, SpendRow, bg_nbd_from, gamma_gamma_from, mbg_nbd_from, parameters, rows};
-use crate::{BgNbd, GammaGamma, MbgNbd, ParameterError, Parameters, Summary};
+use super::{PurchaseRow, SpendRow, gamma_gamma_from, parameters, rows};
+use crate::{BgNbd, CoinDropout, GammaGamma, MbgNbd, ParameterError, Parameters, Summary, Tosses};
 
 /// Segments of fewer customers never have purchase parameters of their own.
 pub const FEWEST_OF_A_SEGMENT: u64 = 300;
@@ -285,17 +285,17 @@ fn most_probable<const N: usize, M: Model<N>>(
     Some(ShrunkFit { fit, weight_of_parent: weight.clamp(0.0, 1.0) })
 }
 
-struct PurchaseModel<M> {
-    parent: Fit<M>,
+struct PurchaseModel<T> {
+    parent: Fit<CoinDropout<T>>,
 }
 
-impl Model<4> for PurchaseModel<BgNbd> {
+impl<T: Tosses> Model<4> for PurchaseModel<T> {
     type Row = PurchaseRow;
-    type Fitted = BgNbd;
+    type Fitted = CoinDropout<T>;
 
     const FEWEST: u64 = FEWEST_OF_A_SEGMENT;
 
-    fn parent(&self) -> &Fit<BgNbd> {
+    fn parent(&self) -> &Fit<CoinDropout<T>> {
         &self.parent
     }
 
@@ -303,53 +303,21 @@ impl Model<4> for PurchaseModel<BgNbd> {
         row.customers
     }
 
-    fn logarithms(fitted: &BgNbd) -> [f64; 4] {
-        [fitted.r(), fitted.alpha(), fitted.a(), fitted.b()].map(libm::log)
+    fn logarithms(fitted: &CoinDropout<T>) -> [f64; 4] {
+        coin_dropout::ln_parameters(fitted)
     }
 
-    fn build(logarithms: [f64; 4]) -> Option<BgNbd> {
+    fn build(logarithms: [f64; 4]) -> Option<CoinDropout<T>> {
         let [r, alpha, a, b] = logarithms.map(libm::exp);
-        BgNbd::new(r, alpha, a, b).ok()
+        CoinDropout::new(r, alpha, a, b).ok()
     }
 
-    fn most_likely(&self, rows: &[PurchaseRow]) -> Result<BgNbd, FitError> {
-        bg_nbd_from(rows, &self.parent.model).map(|fit| fit.model)
+    fn most_likely(&self, rows: &[PurchaseRow]) -> Result<CoinDropout<T>, FitError> {
+        coin_dropout(rows, Some(&self.parent.model)).map(|fit| fit.model)
     }
 
     fn surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
-        bg_nbd_surface(rows)
-    }
-}
-
-impl Model<4> for PurchaseModel<MbgNbd> {
-    type Row = PurchaseRow;
-    type Fitted = MbgNbd;
-
-    const FEWEST: u64 = FEWEST_OF_A_SEGMENT;
-
-    fn parent(&self) -> &Fit<MbgNbd> {
-        &self.parent
-    }
-
-    fn customers(row: &PurchaseRow) -> u64 {
-        row.customers
-    }
-
-    fn logarithms(fitted: &MbgNbd) -> [f64; 4] {
-        [fitted.r(), fitted.alpha(), fitted.a(), fitted.b()].map(libm::log)
-    }
-
-    fn build(logarithms: [f64; 4]) -> Option<MbgNbd> {
-        let [r, alpha, a, b] = logarithms.map(libm::exp);
-        MbgNbd::new(r, alpha, a, b).ok()
-    }
-
-    fn most_likely(&self, rows: &[PurchaseRow]) -> Result<MbgNbd, FitError> {
-        mbg_nbd_from(rows, &self.parent.model).map(|fit| fit.model)
-    }
-
-    fn surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
-        mbg_nbd_surface(rows)
+        coin_dropout::surface::<T>(rows)
     }
 }
 

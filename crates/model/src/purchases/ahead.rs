@@ -37,9 +37,9 @@ impl<const N: usize> Ahead<N> {
         let years = months.map(|month| f64::from(month) / 12.0);
         let last = years[N - 1];
         let cuts = years.map(|years| season.horizon(last_day, years * WEEKS_PER_YEAR));
-        let outlook = season.outlook(last_day, &terms.over_years(last)?);
+        let horizon = season.operational_horizon(last_day, &terms.over_years(last)?);
         let (mut stretches, mut ends, mut next) = (Vec::new(), [0; N], 0);
-        for &stretch in outlook.stretches() {
+        for &stretch in horizon.stretches() {
             while next < N && cuts[next] < stretch.until {
                 stretches.push(Stretch { until: cuts[next], ..stretch });
                 ends[next] = stretches.len();
@@ -49,11 +49,11 @@ impl<const N: usize> Ahead<N> {
         }
         ends[next..].fill(stretches.len());
 
-        let delta = outlook.delta();
+        let delta = horizon.delta();
         let has_end = terms.annual_discount_rate() >= LEAST_RATE_FOR_EVER;
         let rest = has_end.then(|| {
             let until = cuts[N - 1];
-            let year_more = season.outlook(last_day, &terms.over_years(last + 1.0).ok()?);
+            let year_more = season.operational_horizon(last_day, &terms.over_years(last + 1.0).ok()?);
             let ln_discount = libm::log(mean_ratio(year_more.stretches(), until, delta));
             Some(Stretch { until: until + FARTHEST_DISCOUNT / delta, ln_discount, delta })
         });

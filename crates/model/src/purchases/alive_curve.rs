@@ -23,7 +23,7 @@
 
 use super::ahead::Ahead;
 use super::alive::Alive;
-use crate::Outlook;
+use crate::OperationalHorizon;
 use crate::kernel::beta_expectation::BetaExpectation;
 use crate::kernel::chebyshev::Interpolant;
 use crate::kernel::gauss_legendre;
@@ -101,15 +101,15 @@ impl AliveCurve {
         Purchases { expected: scale * expected, discounted: scale * discounted }
     }
 
-    /// The purchases over the outlook that the curve was made for ([`BgNbd::seasonal_curve`](crate::BgNbd::seasonal_curve)) of a customer whose age
+    /// The purchases over the horizon that the curve was made for ([`BgNbd::seasonal_curve`](crate::BgNbd::seasonal_curve)) of a customer whose age
     /// is `age` operational weeks; discounted in calendar time.
     ///
-    /// The error is that of [`purchases`](Self::purchases): each stretch of the outlook is integrated by itself.
-    pub fn purchases_over(&self, age: f64, outlook: &Outlook) -> Purchases {
+    /// The error is that of [`purchases`](Self::purchases): each stretch of the horizon is integrated by itself.
+    pub fn purchases_over(&self, age: f64, horizon: &OperationalHorizon) -> Purchases {
         // A year has fifty stretches. What has only one goes the way of `purchases`, to the same bits.
-        let panels = if outlook.stretches().len() > 1 { Panels::FINE } else { Panels::WIDE };
-        let mut way = self.way(age, outlook.delta());
-        for even in outlook.stretches() {
+        let panels = if horizon.stretches().len() > 1 { Panels::FINE } else { Panels::WIDE };
+        let mut way = self.way(age, horizon.delta());
+        for even in horizon.stretches() {
             way.go_on(even, panels);
         }
         way.so_far()

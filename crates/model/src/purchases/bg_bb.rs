@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::beta_ratio::ln_beta_ratio;
 use crate::kernel::ln_1p_exp::ln_1p_exp;
-use crate::parameter::ExactNumber;
+use crate::parameter::exact_parameters;
 use crate::{ParameterError, PeriodRate, PurchaseDistribution, RemainingRenewals, Sbg, Undefined};
 
 /// The BG/BB model with its parameters; time in opportunities.
@@ -312,31 +312,4 @@ impl Buying {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    alpha: ExactNumber,
-    beta: ExactNumber,
-    gamma: ExactNumber,
-    delta: ExactNumber,
-}
-
-impl From<BgBb> for Text {
-    fn from(model: BgBb) -> Self {
-        let BgBb { alpha, beta, gamma, delta } = model;
-        Self {
-            alpha: ExactNumber(alpha),
-            beta: ExactNumber(beta),
-            gamma: ExactNumber(gamma),
-            delta: ExactNumber(delta),
-        }
-    }
-}
-
-impl TryFrom<Text> for BgBb {
-    type Error = ParameterError;
-
-    fn try_from(text: Text) -> Result<Self, ParameterError> {
-        Self::new(text.alpha.0, text.beta.0, text.gamma.0, text.delta.0)
-    }
-}
+exact_parameters!(BgBb { alpha, beta, gamma, delta });

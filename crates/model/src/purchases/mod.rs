@@ -15,9 +15,10 @@ mod scorer;
 
 pub use alive_curve::{AliveCurve, Purchases, Spread, SpreadCurve};
 pub use bg_bb::BgBb;
-pub use bg_nbd::BgNbd;
+pub use bg_nbd::{AfterRepeats, BgNbd};
+pub use coin_dropout::{CoinDropout, Tosses};
 pub use distribution::PurchaseDistribution;
 pub use for_ever_curve::ForEverCurve;
-pub use mbg_nbd::MbgNbd;
+pub use mbg_nbd::{AfterEach, MbgNbd};
 pub use pareto_nbd::ParetoNbd;
-pub use scorer::{Forecast, PurchaseValue, Scorer};
+pub use scorer::{Prospect, PurchaseValue, Scorer};

@@ -26,7 +26,7 @@ use crate::kernel::gamma::{ln_gamma, stirling_rest};
 use crate::kernel::gauss_legendre;
 use crate::kernel::ln_1p_exp::ln_1p_exp;
 use crate::kernel::negative_binomial_mixture::Mixture;
-use crate::parameter::ExactNumber;
+use crate::parameter::exact_parameters;
 use crate::{ParameterError, PurchaseDistribution, Undefined};
 
 /// The Pareto/NBD model with its parameters; time in weeks.
@@ -366,26 +366,4 @@ fn ln_rising_ratio(r: f64, x: f64, a: f64) -> f64 {
 /// `ln sqrt(2 pi)`.
 const LN_SQRT_TAU: f64 = 0.918_938_533_204_672_8;
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    r: ExactNumber,
-    alpha: ExactNumber,
-    s: ExactNumber,
-    beta: ExactNumber,
-}
-
-impl From<ParetoNbd> for Text {
-    fn from(model: ParetoNbd) -> Self {
-        let ParetoNbd { r, alpha, s, beta } = model;
-        Self { r: ExactNumber(r), alpha: ExactNumber(alpha), s: ExactNumber(s), beta: ExactNumber(beta) }
-    }
-}
-
-impl TryFrom<Text> for ParetoNbd {
-    type Error = ParameterError;
-
-    fn try_from(text: Text) -> Result<Self, ParameterError> {
-        Self::new(text.r.0, text.alpha.0, text.s.0, text.beta.0)
-    }
-}
+exact_parameters!(ParetoNbd { r, alpha, s, beta });

@@ -2,7 +2,7 @@
 //!
 //! Given alive, what a customer will still buy, and how that scatters, depends on `x` and `T` alone. A night meets far
 //! fewer pairs of them than customers, so the scorer keeps tables that fill as they are asked: one of what to expect
-//! ([`AliveCurve`]), one of the scatter ([`SpreadCurve`]), which only forecasts ask. Each has
+//! ([`AliveCurve`]), one of the scatter ([`SpreadCurve`]), which only prospects ask. Each has
 //!
 //! * curves, one for each `x`, some kilobytes each;
 //! * points, one for each `x` and age in days, in a block for each `x`.
@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::account::money::whole_minor;
 use crate::{
-    AliveCurve, Clock, Level, Outlook, Parameters, Purchases, Rejection, Season, SpendInterval, Spread,
-    SpreadCurve, Summary, Terms,
+    AliveCurve, Clock, Level, OperationalHorizon, Parameters, Purchases, Rejection, Season, SpendInterval,
+    Spread, SpreadCurve, Summary, Terms,
 };
 
 /// Curves are kept for `x` below this: a purchase a day for eleven years. About 4 MB a table if each is asked for.
@@ -41,9 +41,10 @@ pub struct PurchaseValue {
     pub p_alive: f64,
 }
 
-/// What a customer is worth, and how sure that is.
+/// What a customer's purchases are worth, and how sure that is. What lies ahead of a customer is his
+/// prospect; forecast and outlook are words for a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Forecast {
+pub struct Prospect {
     /// The value.
     pub value: PurchaseValue,
     /// Expected number of purchases over the horizon, each discounted to the end of the observation.
@@ -65,7 +66,7 @@ pub struct Scorer {
     parameters: Parameters,
     terms: Terms,
     clock: Clock,
-    outlook: Outlook,
+    horizon: OperationalHorizon,
     purchases: Table<AliveCurve>,
     spreads: Table<SpreadCurve>,
 }
@@ -82,9 +83,9 @@ impl Scorer {
     ///
     /// With [`Season::none`] the same as [`new`](Self::new), whatever the day.
     pub fn in_season(parameters: Parameters, terms: Terms, season: &Season, last_day: i64) -> Self {
-        let outlook = season.outlook(last_day, &terms);
+        let horizon = season.operational_horizon(last_day, &terms);
         let clock = season.clock(last_day);
-        Self { parameters, terms, clock, outlook, purchases: Table::new(), spreads: Table::new() }
+        Self { parameters, terms, clock, horizon, purchases: Table::new(), spreads: Table::new() }
     }
 
     /// The parameters it values under.
@@ -104,10 +105,10 @@ impl Scorer {
         self.look_at(summary).map(|look| look.value)
     }
 
-    /// Forecasts what a customer will buy: the value with all that says how sure it is.
+    /// What a customer will buy: the value with all that says how sure it is.
     ///
     /// Costs about twice as much as [`value`](Self::value), whose value it holds to the bit. What it returns is finite.
-    pub fn forecast(&self, summary: &Summary) -> Result<Forecast, Rejection> {
+    pub fn prospect(&self, summary: &Summary) -> Result<Prospect, Rejection> {
         const LEVELS: [Level; 2] = [Level::EIGHTY, Level::NINETY];
         let Look { value, alive, age, mean_spend } = self.look_at(summary)?;
         let spread = self.spread(summary.frequency, summary.age_days, age);
@@ -118,7 +119,7 @@ impl Scorer {
             .gamma_gamma
             .posterior_of_total(summary.frequency, summary.repeat_spend_minor as f64);
         let moments = posterior.total_spend(value.expected_purchases, variance).ok();
-        Ok(Forecast {
+        Ok(Prospect {
             value,
             discounted_purchases: value.p_alive * alive.discounted,
             variance,
@@ -151,9 +152,9 @@ impl Scorer {
     /// The purchases given alive; `age` is a function of `age_days`.
     #[inline]
     fn purchases(&self, frequency: u32, age_days: u32, age: f64) -> Purchases {
-        let new_curve = || self.parameters.bg_nbd.seasonal_curve(frequency, &self.outlook);
+        let new_curve = || self.parameters.bg_nbd.seasonal_curve(frequency, &self.horizon);
         let point = |curve: &AliveCurve| {
-            let Purchases { expected, discounted } = curve.purchases_over(age, &self.outlook);
+            let Purchases { expected, discounted } = curve.purchases_over(age, &self.horizon);
             [expected, discounted]
         };
         let [expected, discounted] = self.purchases.get(frequency, age_days, new_curve, point);
@@ -163,7 +164,7 @@ impl Scorer {
     /// How the purchases scatter given alive; `age` is a function of `age_days`.
     #[inline]
     fn spread(&self, frequency: u32, age_days: u32, age: f64) -> Spread {
-        let new_curve = || self.parameters.bg_nbd.seasonal_spread_curve(frequency, &self.outlook);
+        let new_curve = || self.parameters.bg_nbd.seasonal_spread_curve(frequency, &self.horizon);
         let point = |curve: &SpreadCurve| {
             let Spread { variance, p_zero } = curve.at(age);
             [variance, p_zero]

@@ -24,8 +24,8 @@
 //! season, so that [`Season::none`] leaves every bit of every result as it is.
 //!
 //! **Money.** Discounting stays in calendar time. Within a week of the index the clock runs evenly, so a discount of
-//! `delta` a calendar week is one of `delta / s` an operational week, and [`Outlook`] integrates week by week without
-//! any error of its own.
+//! `delta` a calendar week is one of `delta / s` an operational week, and [`OperationalHorizon`] integrates week by week
+//! without any error of its own.
 
 mod estimate;
 
@@ -156,8 +156,8 @@ impl Season {
     }
 
     /// What lies ahead of every customer after `last_day`, computed once for a run.
-    pub fn outlook(&self, last_day: i64, terms: &Terms) -> Outlook {
-        Outlook::new(self, last_day, terms)
+    pub fn operational_horizon(&self, last_day: i64, terms: &Terms) -> OperationalHorizon {
+        OperationalHorizon::new(self, last_day, terms)
     }
 
     fn tau_days(&self, moment_days: f64) -> f64 {
@@ -289,10 +289,10 @@ impl Date {
 
 /// The horizon of a run in operational time, cut where the clock changes its speed.
 ///
-/// Made by [`Season::outlook`] for one last observed day and [`Terms`]; asked by
+/// Made by [`Season::operational_horizon`] for one last observed day and [`Terms`]; asked by
 /// [`AliveCurve::purchases_over`](crate::AliveCurve::purchases_over) for every customer, without allocation.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outlook {
+pub struct OperationalHorizon {
     delta: f64,
     stretches: Box<[Stretch]>,
 }
@@ -306,7 +306,7 @@ pub(crate) struct Stretch {
     pub(crate) delta: f64,
 }
 
-impl Outlook {
+impl OperationalHorizon {
     fn new(season: &Season, last_day: i64, terms: &Terms) -> Self {
         let last_day = within_calendar(last_day);
         let delta = terms.delta();

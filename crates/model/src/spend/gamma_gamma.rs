@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::gamma::ln_beta;
 use crate::kernel::incomplete_gamma::inverse_incomplete_gamma;
-use crate::parameter::ExactNumber;
+use crate::parameter::exact_parameters;
 use crate::{Level, ParameterError, SpendMoments, Undefined};
 
 /// The Gamma-Gamma model with its parameters; `v` and all money in the unit it was fitted on (minor units).
@@ -190,24 +190,4 @@ fn within_range(amount: f64) -> f64 {
 #[error("the mean spend is infinite: p x + q must exceed 1")]
 pub struct MeanUndefined;
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    p: ExactNumber,
-    q: ExactNumber,
-    v: ExactNumber,
-}
-
-impl From<GammaGamma> for Text {
-    fn from(model: GammaGamma) -> Self {
-        Self { p: ExactNumber(model.p), q: ExactNumber(model.q), v: ExactNumber(model.v) }
-    }
-}
-
-impl TryFrom<Text> for GammaGamma {
-    type Error = ParameterError;
-
-    fn try_from(text: Text) -> Result<Self, ParameterError> {
-        Self::new(text.p.0, text.q.0, text.v.0)
-    }
-}
+exact_parameters!(GammaGamma { p, q, v });

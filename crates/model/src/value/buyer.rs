@@ -2,7 +2,7 @@
 
 use super::Horizons;
 use super::contribution::Branch;
-use super::purchase_outlook::Prospect;
+use super::purchase_tables::IfAlive;
 use crate::kernel::incomplete_beta::incomplete_beta;
 use crate::{Rejection, SpendMoments, SpendPosterior};
 
@@ -20,17 +20,17 @@ pub(super) struct Buyer {
     pub(super) spend: SpendPosterior,
     /// Of the spend in 12 months, where its variance is finite.
     pub(super) moments: Option<SpendMoments>,
-    pub(super) prospect: Prospect,
+    pub(super) if_alive: IfAlive,
 }
 
 impl Buyer {
     pub(super) fn expected_purchases(&self) -> f64 {
-        self.p_alive * self.prospect.expected
+        self.p_alive * self.if_alive.expected
     }
 
     pub(super) fn horizons(&self) -> Result<Horizons, Rejection> {
         let per_purchase = self.p_alive * self.per_purchase;
-        let Prospect { discounted, for_ever, .. } = self.prospect;
+        let IfAlive { discounted, for_ever, .. } = self.if_alive;
         Horizons::rounded(
             discounted.map(|purchases| per_purchase * purchases),
             for_ever.map(|all| per_purchase * all),

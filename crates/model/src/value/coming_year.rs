@@ -1,7 +1,7 @@
 //! Between which amounts a customer's contribution of the coming 12 months lies.
 
 use super::buyer::Buyer;
-use super::contract_outlook::PAYMENTS_A_YEAR;
+use super::contract_tables::PAYMENTS_A_YEAR;
 use super::contribution::{Atom, Bought, Contribution};
 use super::subscriber::Subscriber;
 use super::sums::{MOST_ATOMS, fill_atoms, fill_atoms_of_all};
@@ -69,7 +69,7 @@ fn year_of(
     (Some([eighty, ninety]), probability)
 }
 
-/// The intervals of [`Scorer::forecast`](crate::Scorer::forecast), of the share that stays.
+/// The intervals of [`Scorer::prospect`](crate::Scorer::prospect), of the share that stays.
 #[inline]
 fn of_purchases(p_zero: f64, moments: &SpendMoments, share: f64) -> [SpendInterval; 2] {
     SpendInterval::from_moments(p_zero, moments, LEVELS)

@@ -1,13 +1,13 @@
 //! What a customer is worth: the [`Value`], and the [`Valuer`] that turns an [`Account`] into one.
 //!
-//! What customers and contracts have in common is tabulated once for a run (`purchase_outlook`, `contract_outlook`); the
+//! What customers and contracts have in common is tabulated once for a run (`purchase_tables`, `contract_tables`); the
 //! distribution of what a year brings is put together for each customer (`contribution`).
 
 mod buyer;
 mod coming_year;
-mod contract_outlook;
+mod contract_tables;
 mod contribution;
-mod purchase_outlook;
+mod purchase_tables;
 mod subscriber;
 mod sums;
 mod valuer;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use smallvec::SmallVec;
 
-use super::contract_outlook::{Found, Year};
+use super::contract_tables::{Found, Year};
 use super::contribution::{BRANCHES, Branch};
 use crate::Contract;
 

@@ -1,6 +1,6 @@
 //! All sums that a customer's contracts may bring within 12 months, with their probabilities.
 
-use super::contract_outlook::PAYMENTS_A_YEAR;
+use super::contract_tables::PAYMENTS_A_YEAR;
 use super::contribution::Atom;
 use super::subscriber::Paying;
 

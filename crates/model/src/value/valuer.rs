@@ -1,13 +1,13 @@
 //! The whole value of a customer: what he buys and what his contracts bring.
 //!
-//! The parts come from tables that fill as they are asked, [`PurchaseOutlook`] for purchases and [`ContractOutlook`]
+//! The parts come from tables that fill as they are asked, [`PurchaseTables`] for purchases and [`ContractTables`]
 //! for contracts; what is left for each customer is his own: the probability that he is alive, his spend, his prices.
 //! The two parts are taken to be independent of each other, and so are several contracts of a customer.
 
 use super::buyer::Buyer;
 use super::coming_year::coming_year;
-use super::contract_outlook::ContractOutlook;
-use super::purchase_outlook::PurchaseOutlook;
+use super::contract_tables::ContractTables;
+use super::purchase_tables::PurchaseTables;
 use super::subscriber::{Paying, Subscriber};
 use super::{Between, Confidence, Grade, Horizons, Payback, Value};
 use crate::{Account, Clock, Contract, Models, Rejection, SpendInterval, Summary, ValueTerms};
@@ -24,8 +24,8 @@ pub struct Valuer {
     terms: ValueTerms,
     last_day: i64,
     clock: Clock,
-    purchases: PurchaseOutlook,
-    contracts: ContractOutlook,
+    purchases: PurchaseTables,
+    contracts: ContractTables,
 }
 
 impl Valuer {
@@ -36,8 +36,8 @@ impl Valuer {
         let season = models.season.clone().unwrap_or_default();
         let clock = season.clock(last_day);
         let purchases =
-            PurchaseOutlook::new(models.purchases.bg_nbd, &season, last_day, &terms).expect(DOMAIN);
-        let contracts = ContractOutlook::new(models.contracts.clone(), &terms).expect(DOMAIN);
+            PurchaseTables::new(models.purchases.bg_nbd, &season, last_day, &terms).expect(DOMAIN);
+        let contracts = ContractTables::new(models.contracts.clone(), &terms).expect(DOMAIN);
         Self { models, terms, last_day, clock, purchases, contracts }
     }
 
@@ -112,20 +112,20 @@ impl Valuer {
             .map_err(|_| Rejection::SpendHasNoMean)?;
         let (t_x, age) = self.clock.times(summary);
         let p_alive = bg_nbd.p_alive(frequency, t_x, age);
-        let prospect = self.purchases.prospect(frequency, age);
-        let variance = prospect.spread.variance(p_alive, prospect.expected);
+        let if_alive = self.purchases.if_alive(frequency, age);
+        let variance = if_alive.spread.variance(p_alive, if_alive.expected);
         let spend = gamma_gamma.posterior_of_total(frequency, repeat_spend_minor as f64);
         let share = self.terms.take_rate() * (1.0 - self.terms.refund_rate());
         Ok(Buyer {
             frequency,
             age,
             p_alive,
-            p_zero: prospect.spread.p_zero(p_alive),
+            p_zero: if_alive.spread.p_zero(p_alive),
             share,
             per_purchase: mean_spend * share,
-            moments: spend.total_spend(p_alive * prospect.expected, variance).ok(),
+            moments: spend.total_spend(p_alive * if_alive.expected, variance).ok(),
             spend,
-            prospect,
+            if_alive,
         })
     }
 
@@ -159,7 +159,7 @@ impl Valuer {
         let missing = missing as f64;
         let per_purchase = buyer.map_or(0.0, |buyer| buyer.p_alive * buyer.per_purchase);
         let in_years = |years: usize| {
-            let purchases = buyer.map_or(0.0, |buyer| buyer.prospect.discounted[years]);
+            let purchases = buyer.map_or(0.0, |buyer| buyer.if_alive.discounted[years]);
             per_purchase * purchases + subscriber.discounted[years]
         };
         let year = (0..3).find(|&year| in_years(year) >= missing)?;

@@ -30,10 +30,11 @@ use tokio::time::Instant;
 pub use faults::{Faults, NoFaults, OnDeliver, OnPublish, OnSettle};
 
 use self::state::{ConsumerId, End, HandleId, State, Tag, queue_name};
+use crate::dead_letters::shortened;
 use crate::metrics::{self, Target};
 use crate::{
-    Acked, Consumer, DeadMessage, Delivery, Error, Malformed, Outgoing, Queue, TraceContext, message,
-    shortened,
+    Acked, Chunks, Connection, Consumer, DeadLetters, DeadMessage, Delivery, Error, Malformed, Message,
+    Outgoing, TraceContext,
 };
 
 /// How long a dead letter that could not be put away is held before it goes round again.
@@ -152,7 +153,7 @@ impl Memory {
     }
 }
 
-impl Queue for Memory {
+impl Chunks for Memory {
     type Consumer = MemoryConsumer;
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
@@ -169,11 +170,11 @@ impl Queue for Memory {
         messages.into_iter().map(publish).collect()
     }
 
-    async fn consume(&self, prefetch: u16) -> Result<MemoryConsumer, Error> {
+    async fn consume(&self, priorities: &[Priority], prefetch: u16) -> Result<MemoryConsumer, Error> {
         if let Some(error) = self.refusal("consume") {
             return Err(error);
         }
-        let (id, bell) = self.broker.now(|state, now| state.consume(now, self.handle, prefetch));
+        let (id, bell) = self.broker.now(|state, now| state.consume(now, self.handle, priorities, prefetch));
         Ok(MemoryConsumer { queue: self.clone(), id, bell })
     }
 
@@ -184,7 +185,9 @@ impl Queue for Memory {
         let waiting = self.broker.now(|state, _| state.waiting());
         PerPriority::from_fn(|priority| Some(waiting[priority]))
     }
+}
 
+impl DeadLetters for Memory {
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadMessage>, Error> {
         match self.outage("look at the dead letters") {
             Some(error) => Err(error),
@@ -198,7 +201,9 @@ impl Queue for Memory {
             None => Ok(self.broker.now(|state, _| state.discard_dead_letters()) as u32),
         }
     }
+}
 
+impl Connection for Memory {
     fn ready(&self) -> bool {
         let is_well = |state: &State| state.health == Health::Up && state.is_consuming(self.handle);
         !self.is_closed.load(Ordering::Relaxed) && self.broker.now(|state, _| is_well(state))
@@ -210,7 +215,7 @@ impl Queue for Memory {
     }
 }
 
-/// Consumes the three priorities from memory.
+/// Consumes chunks from memory.
 #[derive(Debug)]
 pub struct MemoryConsumer {
     queue: Memory,
@@ -238,7 +243,7 @@ impl Consumer for MemoryConsumer {
                 metrics::delivered(priority);
                 return Some(MemoryDelivery {
                     queue: self.queue.clone(),
-                    message: message::decode(&message.body),
+                    message: AttemptId::decode(&message.body),
                     priority,
                     is_redelivered: message.returns > 0,
                     trace: message.trace,
@@ -291,8 +296,10 @@ impl MemoryDelivery {
 }
 
 impl Delivery for MemoryDelivery {
-    fn message(&self) -> Result<AttemptId, &Malformed> {
-        self.message.as_ref().copied()
+    type Message = AttemptId;
+
+    fn message(&self) -> Result<&AttemptId, &Malformed> {
+        self.message.as_ref()
     }
 
     fn priority(&self) -> Priority {
@@ -318,7 +325,7 @@ impl Delivery for MemoryDelivery {
     async fn dead_letter(mut self, reason: &str) -> Result<Acked, Error> {
         let origin = queue_name(self.priority);
         let what = match &self.message {
-            Ok(message) => format!("dead-letter {}", message.chunk),
+            Ok(message) => format!("dead-letter {}", message.name()),
             Err(_) => format!("dead-letter a malformed message of {origin}"),
         };
         let letter = DeadMessage {

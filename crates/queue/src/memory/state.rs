@@ -21,13 +21,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Health;
 use super::faults::{Faults, OnDeliver, OnPublish, OnSettle};
-use crate::{Acked, DELIVERY_LIMIT, DeadMessage, Error, Outgoing, TraceContext, message};
+use crate::{Acked, DELIVERY_LIMIT, DeadMessage, Error, Message as _, Outgoing, TraceContext};
 
 /// How long a consumer whose connection was cut stays away.
 pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -73,6 +73,8 @@ struct Out {
 
 struct Consuming {
     handle: HandleId,
+    /// Those it consumes.
+    priorities: PerPriority<bool>,
     prefetch: usize,
     is_connected: bool,
     out: PerPriority<usize>,
@@ -142,7 +144,7 @@ impl State {
         self.accepts(&what)?;
         let keys = |(key, _): &&(String, String)| TraceContext::KEYS.contains(&key.as_str());
         let mut message = Message {
-            body: message::encode(outgoing.message),
+            body: outgoing.message.encode(),
             trace: TraceContext(outgoing.trace.0.iter().filter(keys).cloned().collect()),
             returns: 0,
         };
@@ -186,7 +188,7 @@ impl State {
             OnPublish::Duplicate => self.dead_letters.extend([letter.clone(), letter]),
             OnPublish::Overtake => self.dead_letters.push_front(letter),
             OnPublish::Garble(body) => {
-                letter.message = message::decode(&body);
+                letter.message = AttemptId::decode(&body);
                 self.dead_letters.push_back(letter);
             }
         }
@@ -203,12 +205,14 @@ impl State {
         &mut self,
         now: Instant,
         handle: HandleId,
+        priorities: &[Priority],
         prefetch: u16,
     ) -> (ConsumerId, Arc<Notify>) {
         let id = ConsumerId(self.number());
         let bell = Arc::new(Notify::new());
         let consumer = Consuming {
             handle,
+            priorities: PerPriority::from_fn(|priority| priorities.contains(&priority)),
             prefetch: prefetch.max(1).into(),
             is_connected: self.health != Health::Away,
             out: PerPriority::default(),
@@ -387,8 +391,11 @@ impl State {
             return None;
         }
         let last = self.last_served[priority];
-        let has_room =
-            |consumer: &Consuming| consumer.is_connected && consumer.out[priority] < consumer.prefetch;
+        let has_room = |consumer: &Consuming| {
+            consumer.priorities[priority]
+                && consumer.is_connected
+                && consumer.out[priority] < consumer.prefetch
+        };
         let mut with_room =
             self.consumers.iter().filter(|(_, consumer)| has_room(consumer)).map(|(id, _)| *id);
         let first = with_room.next()?;
@@ -420,7 +427,7 @@ impl State {
             self.queues[priority].push_front(message);
         } else {
             self.dead_letters.push_back(DeadMessage {
-                message: message::decode(&message.body),
+                message: AttemptId::decode(&message.body),
                 reason: "delivery_limit".into(),
                 origin: Some(queue_name(priority)),
                 trace: message.trace,

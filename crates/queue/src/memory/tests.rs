@@ -109,7 +109,7 @@ async fn a_delayed_message_comes_when_it_is_due_and_behind_those_of_meanwhile() 
     let minute = Duration::from_mins(1);
     let broker = Broker::with_faults(Script::publishing([OnPublish::Delay(minute)]));
     let queue = broker.connect();
-    let mut consumer = queue.consume(5).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 5).await.unwrap();
     let start = Instant::now();
     publish(&queue, 1..=2).await;
 
@@ -146,7 +146,7 @@ async fn a_delivery_on_its_way_counts_against_the_prefetch_and_is_given_back_by_
     let broker = Broker::with_faults(Script { deliver: [slow].into(), ..Script::default() });
     let queue = broker.connect();
     publish(&queue, 1..=2).await;
-    let consumer = queue.consume(1).await.unwrap();
+    let consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
     assert_eq!(queue.waiting().await[Normal], Some(1));
     assert_eq!(consumer.arrived()[Normal], 0);
 
@@ -166,7 +166,7 @@ async fn a_fault_that_cuts_every_delivery_takes_time_and_hangs_nobody() {
     }
     let broker = Broker::with_faults(CutAlways);
     let queue = broker.connect();
-    let mut consumer = queue.consume(1).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
     publish(&queue, 1..=1).await;
 
     assert!(timeout(Duration::from_secs(5), consumer.next()).await.is_err());
@@ -181,7 +181,7 @@ async fn a_lost_ack_brings_the_message_again_whatever_was_told() {
         let settle = [OnSettle::Lose(told)].into();
         let broker = Broker::with_faults(Script { settle, ..Script::default() });
         let queue = broker.connect();
-        let mut consumer = queue.consume(1).await.unwrap();
+        let mut consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
         publish(&queue, 1..=1).await;
 
         assert_eq!(consumer.next().await.unwrap().ack().await, told);
@@ -197,7 +197,7 @@ async fn a_dead_letter_whose_ack_is_lost_is_put_away_twice() {
     let settle = [OnSettle::Lose(Acked::NotSent)].into();
     let broker = Broker::with_faults(Script { settle, ..Script::default() });
     let queue = broker.connect();
-    let mut consumer = queue.consume(1).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
     publish(&queue, 1..=1).await;
 
     assert_eq!(consumer.next().await.unwrap().dead_letter("poison").await, Ok(Acked::NotSent));
@@ -211,7 +211,7 @@ async fn a_dead_letter_that_is_refused_comes_again_after_a_pause() {
     let refused = OnPublish::Refuse(Error::Unroutable { what: "whatever".into() });
     let broker = Broker::with_faults(Script { dead_letter: [refused].into(), ..Script::default() });
     let queue = broker.connect();
-    let mut consumer = queue.consume(1).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
     publish(&queue, 1..=1).await;
     let start = Instant::now();
 
@@ -228,7 +228,7 @@ async fn a_broker_that_forgets_has_nothing_left_and_what_was_taken_is_stale() {
     let broker = Broker::new();
     let queue = broker.connect();
     publish(&queue, 1..=4).await;
-    let mut consumer = queue.consume(2).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 2).await.unwrap();
     assert_eq!(consumer.next().await.unwrap().dead_letter("poison").await, Ok(Acked::Sent));
     let taken = consumer.next().await.unwrap();
 
@@ -247,7 +247,7 @@ async fn a_broker_that_forgets_has_nothing_left_and_what_was_taken_is_stale() {
 async fn a_blocked_broker_takes_nothing_and_gives_what_it_has() {
     let broker = Broker::new();
     let queue = broker.connect();
-    let mut consumer = queue.consume(1).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 1).await.unwrap();
     publish(&queue, 1..=1).await;
 
     broker.set_health(Health::Blocked("low on disk".into()));
@@ -264,14 +264,15 @@ async fn a_blocked_broker_takes_nothing_and_gives_what_it_has() {
 async fn the_messages_of_one_priority_keep_their_order_and_consumers_take_turns() {
     let broker = Broker::new();
     let queue = broker.connect();
-    let (mut first, mut second) = (queue.consume(2).await.unwrap(), queue.consume(2).await.unwrap());
+    let (mut first, mut second) =
+        (queue.consume(&Priority::ALL, 2).await.unwrap(), queue.consume(&Priority::ALL, 2).await.unwrap());
     publish(&queue, 1..=6).await;
 
     let mut held = Vec::new();
     for _ in 0..2 {
         held.extend([first.next().await.unwrap(), second.next().await.unwrap()]);
     }
-    let messages: Vec<AttemptId> = held.iter().map(|delivery| delivery.message().unwrap()).collect();
+    let messages: Vec<AttemptId> = held.iter().map(|delivery| *delivery.message().unwrap()).collect();
     assert_eq!(messages, [1, 2, 3, 4].map(|chunk| outgoing(chunk).message));
     broker.cut();
     drop((first, second));
@@ -285,7 +286,8 @@ async fn waiting_consumers_are_all_woken_for_what_is_due() {
     let broker =
         Broker::with_faults(Script::publishing([OnPublish::Delay(minute), OnPublish::Delay(minute * 2)]));
     let queue = broker.connect();
-    let (mut first, mut second) = (queue.consume(1).await.unwrap(), queue.consume(1).await.unwrap());
+    let (mut first, mut second) =
+        (queue.consume(&Priority::ALL, 1).await.unwrap(), queue.consume(&Priority::ALL, 1).await.unwrap());
     let publish_later = async {
         tokio::time::sleep(minute).await;
         publish(&queue, 1..=2).await;
@@ -332,7 +334,7 @@ async fn the_same_answers_give_the_same_night_again() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let start = Instant::now();
         let work = async |worker: usize| {
-            let mut consumer = broker.connect().consume(2).await.unwrap();
+            let mut consumer = broker.connect().consume(&Priority::ALL, 2).await.unwrap();
             while let Ok(Some(delivery)) = timeout(Duration::from_mins(1), consumer.next()).await {
                 let (chunk, again) = (delivery.message().unwrap().chunk.chunk.0, delivery.redelivered());
                 let acked = delivery.ack().await;
@@ -404,7 +406,7 @@ fn chunk(delivery: Option<MemoryDelivery>) -> Option<i32> {
 
 /// Takes and acks what comes within five minutes: the chunks, or nothing for what is malformed.
 async fn drain(queue: &Memory) -> Vec<Option<i32>> {
-    let mut consumer = queue.consume(10).await.unwrap();
+    let mut consumer = queue.consume(&Priority::ALL, 10).await.unwrap();
     let mut chunks = Vec::new();
     while let Ok(delivery) = timeout(Duration::from_mins(5), consumer.next()).await {
         let delivery = delivery.unwrap();

@@ -1,4 +1,4 @@
-//! Consuming: three lanes, one for each priority, into one inbox from which the most urgent is taken.
+//! Consuming: lanes, one for each priority that was asked for, into one inbox from which the most urgent is taken.
 //!
 //! **Terms.** A *lane* is a channel with a prefetch and one consumer. The *inbox* holds what has come and was not
 //! taken. A delivery is *stale* when the channel it came on is gone.
@@ -31,8 +31,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::{PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Event};
@@ -51,7 +52,7 @@ use crate::{Consumer, Delivery, Error, metrics};
 /// A lane to which nothing came for so long, and with nothing to settle, is set up afresh.
 const RENEW_AFTER: Duration = Duration::from_secs(30);
 
-/// Consumes the three priorities from RabbitMQ.
+/// Consumes chunks from RabbitMQ.
 #[derive(Debug)]
 pub struct RabbitMqConsumer {
     inbox: Arc<Inbox>,
@@ -61,9 +62,14 @@ pub struct RabbitMqConsumer {
 
 impl RabbitMqConsumer {
     /// Starts the task.
-    pub(super) fn start(settings: Arc<Settings>, publisher: Publisher, prefetch: u16) -> (Self, Arc<Lanes>) {
+    pub(super) fn start(
+        settings: Arc<Settings>,
+        publisher: Publisher,
+        priorities: &[Priority],
+        prefetch: u16,
+    ) -> (Self, Arc<Lanes>) {
         let inbox = Arc::new(Inbox::default());
-        let lanes = Arc::new(Lanes::default());
+        let lanes = Arc::new(Lanes::of(priorities));
         let (stop, stopping) = watch::channel(false);
         let task = Task {
             closing: publisher.closing(),
@@ -88,9 +94,9 @@ impl RabbitMqConsumer {
 }
 
 impl Consumer for RabbitMqConsumer {
-    type Delivery = RabbitMqDelivery;
+    type Delivery = RabbitMqDelivery<AttemptId>;
 
-    async fn next(&mut self) -> Option<RabbitMqDelivery> {
+    async fn next(&mut self) -> Option<RabbitMqDelivery<AttemptId>> {
         self.inbox.take().await
     }
 
@@ -103,17 +109,28 @@ impl Consumer for RabbitMqConsumer {
 }
 
 /// Says which priorities are being consumed at present.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lanes {
-    consuming: [AtomicBool; Priority::ALL.len()],
+    wanted: PerPriority<bool>,
+    consuming: PerPriority<AtomicBool>,
     /// Stopped on purpose, so that nobody waits for it.
     is_over: AtomicBool,
 }
 
 impl Lanes {
+    fn of(priorities: &[Priority]) -> Self {
+        let wanted = PerPriority::from_fn(|priority| priorities.contains(&priority));
+        Self { wanted, consuming: PerPriority::default(), is_over: AtomicBool::new(false) }
+    }
+
+    /// The priorities that were asked for, each once, the most urgent first.
+    fn wanted(&self) -> impl Iterator<Item = Priority> {
+        Priority::ALL.into_iter().filter(|&priority| self.wanted[priority])
+    }
+
     /// Says whether all is as it should be.
     pub(super) fn are_well(&self) -> bool {
-        self.is_over() || self.consuming.iter().all(|lane| lane.load(Ordering::Relaxed))
+        self.is_over() || self.wanted().all(|priority| self.consuming[priority].load(Ordering::Relaxed))
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -122,7 +139,7 @@ impl Lanes {
 
     /// Marks a lane as consuming until the mark is dropped.
     fn mark(&self, priority: Priority) -> LaneMark<'_> {
-        let lane = &self.consuming[priority as usize];
+        let lane = &self.consuming[priority];
         lane.store(true, Ordering::Relaxed);
         LaneMark(lane)
     }
@@ -145,7 +162,7 @@ struct Inbox {
 
 #[derive(Debug)]
 struct InboxState {
-    waiting: PerPriority<VecDeque<RabbitMqDelivery>>,
+    waiting: PerPriority<VecDeque<RabbitMqDelivery<AttemptId>>>,
     is_closed: bool,
 }
 
@@ -157,14 +174,14 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    fn put(&self, delivery: RabbitMqDelivery) {
+    fn put(&self, delivery: RabbitMqDelivery<AttemptId>) {
         let priority = delivery.priority();
         self.lock().waiting[priority].push_back(delivery);
         self.arrived.notify_one();
     }
 
     /// Takes the most urgent one. Nothing is awaited between taking it and returning it.
-    async fn take(&self) -> Option<RabbitMqDelivery> {
+    async fn take(&self) -> Option<RabbitMqDelivery<AttemptId>> {
         loop {
             {
                 let mut state = self.lock();
@@ -256,8 +273,8 @@ impl Task {
 
     /// Keeps all lanes going. Ends well when it is stopped, and with an error when the connection is lost.
     async fn serve(&self, connection: &Connection) -> Result<(), Error> {
-        let [critical, high, normal] = Priority::ALL.map(|priority| self.lane(connection, priority));
-        tokio::try_join!(critical, high, normal, self.watch(connection)).map(|_| ())
+        let lanes = try_join_all(self.lanes.wanted().map(|priority| self.lane(connection, priority)));
+        tokio::try_join!(lanes, self.watch(connection)).map(|_| ())
     }
 
     /// Hears when the connection is lost; the lanes would hear it as well, but not while they pause.

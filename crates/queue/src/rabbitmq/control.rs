@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use batch::{PerPriority, Priority};
+use batch::{AttemptId, PerPriority, Priority};
 use futures_util::future::join_all;
 use lapin::options::{BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
@@ -25,7 +25,7 @@ use super::Settings;
 use super::connection::{self, call};
 use super::delivery::{ORIGIN, REASON, header, trace_of};
 use super::topology::short;
-use crate::{DeadMessage, Error, message};
+use crate::{DeadMessage, Error, Message as _};
 
 #[derive(Debug)]
 pub(super) struct Control {
@@ -114,7 +114,7 @@ impl Control {
 
 fn dead_message(body: &[u8], properties: &BasicProperties) -> DeadMessage {
     DeadMessage {
-        message: message::decode(body),
+        message: AttemptId::decode(body),
         // What the broker put here itself carries its own headers.
         reason: header(properties, REASON)
             .or_else(|| header(properties, "x-first-death-reason"))

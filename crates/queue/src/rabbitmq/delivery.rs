@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{AttemptId, Priority};
+use batch::Priority;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
@@ -22,8 +22,9 @@ use resilience::within;
 use super::Settings;
 use super::connection::explain;
 use super::publisher::{Frame, Publisher};
+use crate::dead_letters::shortened;
 use crate::metrics::{self, Target};
-use crate::{Acked, Delivery, Error, Malformed, TraceContext, message, shortened};
+use crate::{Acked, Delivery, Error, Malformed, Message, TraceContext};
 
 pub(super) const REASON: &str = "ltv-reason";
 pub(super) const ORIGIN: &str = "ltv-origin";
@@ -32,8 +33,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Is a message from RabbitMQ that has to be settled.
 #[derive(Debug)]
-pub struct RabbitMqDelivery {
-    message: Result<AttemptId, Malformed>,
+pub struct RabbitMqDelivery<M> {
+    message: Result<M, Malformed>,
     priority: Priority,
     redelivered: bool,
     trace: TraceContext,
@@ -46,7 +47,7 @@ pub struct RabbitMqDelivery {
     settings: Arc<Settings>,
 }
 
-impl RabbitMqDelivery {
+impl<M: Message> RabbitMqDelivery<M> {
     pub(super) fn new(
         delivery: lapin::message::Delivery,
         priority: Priority,
@@ -55,7 +56,7 @@ impl RabbitMqDelivery {
         settings: Arc<Settings>,
     ) -> Self {
         Self {
-            message: message::decode(&delivery.data),
+            message: M::decode(&delivery.data),
             priority,
             redelivered: delivery.redelivered,
             trace: trace_of(&delivery.properties),
@@ -73,9 +74,11 @@ impl RabbitMqDelivery {
     }
 }
 
-impl Delivery for RabbitMqDelivery {
-    fn message(&self) -> Result<AttemptId, &Malformed> {
-        self.message.as_ref().copied()
+impl<M: Message> Delivery for RabbitMqDelivery<M> {
+    type Message = M;
+
+    fn message(&self) -> Result<&M, &Malformed> {
+        self.message.as_ref()
     }
 
     fn priority(&self) -> Priority {
@@ -105,7 +108,7 @@ impl Delivery for RabbitMqDelivery {
         headers.insert(ORIGIN.into(), text(&origin));
         let frame = Frame {
             what: match &self.message {
-                Ok(message) => format!("dead-letter {}", message.chunk),
+                Ok(message) => format!("dead-letter {}", message.name()),
                 Err(_) => format!("dead-letter a malformed message of {origin}"),
             },
             target: Target::DeadLetter,
@@ -125,7 +128,7 @@ impl Delivery for RabbitMqDelivery {
     }
 }
 
-impl Drop for RabbitMqDelivery {
+impl<M> Drop for RabbitMqDelivery<M> {
     fn drop(&mut self) {
         let Some(acker) = self.acker.take().filter(Acker::usable) else { return };
         // Outside of a runtime nothing can be sent; the broker takes the message back with the connection.

@@ -7,7 +7,7 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `topology` | the queues |
-//! | `publisher`, `ledger` | how a message gets to them, and how we know |
+//! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
 //! | `consumer`, `delivery` | how it comes from them, and how it ends |
 //! | `control` | looking at them |
 //! | `config`, `connection` | the broker, its address, its errors |
@@ -17,6 +17,7 @@ mod connection;
 mod consumer;
 mod control;
 mod delivery;
+mod flight;
 mod ledger;
 mod publisher;
 mod topology;
@@ -39,7 +40,7 @@ use self::consumer::Lanes;
 use self::control::Control;
 use self::publisher::{Frame, Publisher};
 use crate::metrics::Target;
-use crate::{DeadMessage, Error, Outgoing, Queue, message};
+use crate::{Chunks, Connection, DeadLetters, DeadMessage, Error, Message, Outgoing};
 
 /// A connection that lasted this long has proved itself: the next pause is the shortest again.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
@@ -122,7 +123,7 @@ impl RabbitMq {
     }
 }
 
-impl Queue for RabbitMq {
+impl Chunks for RabbitMq {
     type Consumer = RabbitMqConsumer;
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
@@ -132,12 +133,12 @@ impl Queue for RabbitMq {
         self.publisher.publish(messages.iter().map(frame).collect()).await
     }
 
-    async fn consume(&self, prefetch: u16) -> Result<RabbitMqConsumer, Error> {
+    async fn consume(&self, priorities: &[Priority], prefetch: u16) -> Result<RabbitMqConsumer, Error> {
         if let Link::Closed = self.publisher.link() {
             return Err(Link::Closed.refusal("consume").expect("a closed link refuses everything"));
         }
-        let (consumer, lanes) =
-            RabbitMqConsumer::start(Arc::clone(&self.settings), self.publisher.clone(), prefetch);
+        let (settings, publisher) = (Arc::clone(&self.settings), self.publisher.clone());
+        let (consumer, lanes) = RabbitMqConsumer::start(settings, publisher, priorities, prefetch);
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         consumers.retain(|lanes| lanes.upgrade().is_some_and(|lanes| !lanes.is_over()));
         consumers.push(Arc::downgrade(&lanes));
@@ -150,7 +151,9 @@ impl Queue for RabbitMq {
             None => self.control.waiting().await,
         }
     }
+}
 
+impl DeadLetters for RabbitMq {
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadMessage>, Error> {
         match self.outage("look at the dead letters") {
             Some(error) => Err(error),
@@ -164,7 +167,9 @@ impl Queue for RabbitMq {
             None => self.control.discard_dead_letters().await,
         }
     }
+}
 
+impl Connection for RabbitMq {
     fn ready(&self) -> bool {
         let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         self.publisher.link() == Link::Up
@@ -183,9 +188,9 @@ fn frame(outgoing: &Outgoing) -> Frame {
     // Names it for people who look into a queue; duplicates are the store's to recognise.
     let id = format!("{run}/{chunk}/{}", message.attempt);
     Frame {
-        what: format!("publish {}", message.chunk),
+        what: format!("publish {}", message.name()),
         target: Target::Queue(*priority),
-        body: message::encode(*message),
+        body: message.encode(),
         properties: BasicProperties::default()
             .with_message_id(id.into())
             .with_headers(delivery::headers(trace)),
@@ -222,7 +227,7 @@ mod tests {
         assert!(!queue.ready());
         assert_eq!(queue.waiting().await, PerPriority::from_fn(|_| None));
         queue.close().await;
-        assert!(queue.consume(1).await.is_err());
+        assert!(queue.consume(&Priority::ALL, 1).await.is_err());
     }
 
     #[tokio::test]

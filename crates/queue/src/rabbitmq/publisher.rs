@@ -21,7 +21,7 @@
 //!   Those under way run into their limit, because lapin then writes nothing at all on this connection; the
 //!   connection is kept until the broker unblocks it, since a new one would only be blocked in its turn.
 //!   Consuming has a connection of its own and goes on.
-//! - *No queue takes the message*: it comes back, the [`Ledger`] finds out which it was,
+//! - *No queue takes the message*: it comes back, the [`Ledger`](super::ledger::Ledger) finds out which it was,
 //!   that job is [`Error::Unroutable`], and a second later the topology is declared again (why not at once:
 //!   see `consumer`).
 //! - *The broker answers no* (a queue's leader just died): `Unavailable`, nothing was kept.
@@ -29,28 +29,22 @@
 //!   with it.
 //! - *A caller stops waiting*: its job is published all the same.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, FuturesUnordered};
-use futures_util::{FutureExt, StreamExt};
-use lapin::message::BasicReturnMessage;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, Event};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use lapin::options::ConfirmSelectOptions;
+use lapin::{BasicProperties, Channel, Connection, Event};
 use resilience::{Blame, Breaker, Delays};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::connection::{self, Link, call, explain, is_unsent, report};
-use super::ledger::{Ledger, Settled};
-use super::topology::{self, short};
+use super::connection::{self, Link, call, explain, report};
+use super::flight::Flight;
+use super::topology;
 use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
 use crate::Error;
 use crate::metrics::{self, Target};
-
-const PERSISTENT: u8 = 2;
 
 /// Is a message on its way out.
 #[derive(Debug)]
@@ -192,9 +186,9 @@ fn blame(result: &Result<(), Error>) -> Blame {
 }
 
 #[derive(Debug)]
-struct Job {
-    frame: Frame,
-    reply: oneshot::Sender<Result<(), Error>>,
+pub(super) struct Job {
+    pub(super) frame: Frame,
+    pub(super) reply: oneshot::Sender<Result<(), Error>>,
 }
 
 impl Job {
@@ -371,195 +365,4 @@ fn log_down(before: &Link, error: &Error) {
     } else {
         tracing::error!(%error, "cannot publish to RabbitMQ until somebody mends this, trying again");
     }
-}
-
-/// Is what is under way on one channel.
-struct Flight {
-    channel: Channel,
-    exchange: ShortString,
-    dead_letter_exchange: ShortString,
-    limit: std::time::Duration,
-    most: usize,
-    under_way: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
-    jobs: HashMap<u64, Waiting>,
-    ledger: Ledger,
-    last_number: u64,
-    /// A confirmation was given up, so returned messages can no longer be told apart on this channel.
-    is_tainted: bool,
-    met_unroutable: bool,
-}
-
-struct Waiting {
-    what: String,
-    reply: oneshot::Sender<Result<(), Error>>,
-}
-
-/// How lapin ended one publish.
-#[derive(Debug)]
-enum Outcome {
-    Confirmed { returned: Option<u64> },
-    Refused { returned: Option<u64> },
-    Unsent(String),
-    Unknown(String),
-    TimedOut,
-}
-
-impl Flight {
-    fn new(settings: &Settings, channel: Channel) -> Self {
-        Self {
-            channel,
-            exchange: short(&settings.names.exchange()),
-            dead_letter_exchange: short(&settings.names.dead_letter()),
-            limit: settings.confirm_limit,
-            most: settings.in_flight,
-            under_way: FuturesUnordered::new(),
-            jobs: HashMap::new(),
-            ledger: Ledger::default(),
-            last_number: 0,
-            is_tainted: false,
-            met_unroutable: false,
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.under_way.len() < self.most && !self.ledger.is_holding()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
-    }
-
-    /// Publishes a job. Its first poll, which numbers and sends it, is by the task like every other.
-    fn launch(&mut self, job: Job) {
-        let Job { frame, reply } = job;
-        self.last_number += 1;
-        let number = self.last_number;
-        let (exchange, key) = match frame.target {
-            Target::Queue(priority) => (self.exchange.clone(), priority.as_str()),
-            Target::DeadLetter => (self.dead_letter_exchange.clone(), ""),
-        };
-        let properties = frame
-            .properties
-            .with_delivery_mode(PERSISTENT)
-            .with_content_type("application/json".into())
-            .with_correlation_id(number.to_string().into());
-        let publish = publish(self.channel.clone(), exchange, key.into(), frame.body, properties);
-
-        let limit = self.limit;
-        self.jobs.insert(number, Waiting { what: frame.what, reply });
-        self.under_way.push(
-            async move {
-                let outcome = tokio::time::timeout(limit, publish).await;
-                (number, outcome.unwrap_or(Outcome::TimedOut))
-            }
-            .boxed(),
-        );
-    }
-
-    /// Takes an end, and with it all others that have come, and answers those that are certain.
-    ///
-    /// Fails when the connection is no longer worth keeping.
-    fn land(&mut self, first: (u64, Outcome), may_give_up: bool) -> Result<(), String> {
-        let mut loss = None;
-        let mut next = Some(first);
-        while let Some((number, outcome)) = next {
-            match outcome {
-                Outcome::Confirmed { returned } => self.ledger.confirm(number, returned),
-                Outcome::Refused { returned } => {
-                    if let Some(other) = returned {
-                        self.ledger.returned(other);
-                    }
-                    self.answer(number, |what| {
-                        Err(Error::Unavailable { what, reason: "RabbitMQ could not keep it".into() })
-                    });
-                }
-                Outcome::Unsent(reason) => {
-                    loss = Some(reason.clone());
-                    self.answer(number, |what| Err(Error::Unavailable { what, reason }));
-                }
-                Outcome::Unknown(reason) => {
-                    loss = Some(reason.clone());
-                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
-                }
-                Outcome::TimedOut => {
-                    self.is_tainted = true;
-                    let reason = format!("no confirmation within {} s", self.limit.as_secs_f64());
-                    if may_give_up {
-                        loss = Some(reason.clone());
-                    }
-                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
-                }
-            }
-            next = self.under_way.next().now_or_never().flatten();
-        }
-
-        let under_way = if self.is_tainted { 0 } else { self.under_way.len() };
-        for settled in self.ledger.settle(under_way) {
-            match settled {
-                Settled::Routed(number) if self.is_tainted => {
-                    let reason = "a returned message may have gone astray".to_owned();
-                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
-                }
-                Settled::Routed(number) => self.answer(number, |_| Ok(())),
-                Settled::Unroutable(number) => {
-                    self.met_unroutable = true;
-                    self.answer(number, |what| Err(Error::Unroutable { what }));
-                }
-            }
-        }
-        loss.map_or(Ok(()), Err)
-    }
-
-    /// Answers everybody who still waits, because the connection is given up.
-    fn abandon(self, error: &Error) {
-        let reason = match error {
-            Error::Unavailable { reason, .. } => reason.clone(),
-            other => other.to_string(),
-        };
-        for waiting in self.jobs.into_values() {
-            let _ =
-                waiting.reply.send(Err(Error::Unconfirmed { what: waiting.what, reason: reason.clone() }));
-        }
-    }
-
-    fn answer(&mut self, number: u64, result: impl FnOnce(String) -> Result<(), Error>) {
-        if let Some(waiting) = self.jobs.remove(&number) {
-            // Nobody waits any more: nothing to do, it is published all the same.
-            let _ = waiting.reply.send(result(waiting.what));
-        }
-    }
-}
-
-async fn publish(
-    channel: Channel,
-    exchange: ShortString,
-    key: ShortString,
-    body: Vec<u8>,
-    properties: BasicProperties,
-) -> Outcome {
-    let start = Instant::now();
-    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-    let confirm = match channel.basic_publish(exchange, key, options, &body, properties).await {
-        Ok(confirm) => confirm,
-        Err(error) if is_unsent(&error) => return Outcome::Unsent(explain(&error)),
-        Err(error) => return Outcome::Unknown(explain(&error)),
-    };
-    match confirm.await {
-        Ok(Confirmation::Ack(returned)) => {
-            metrics::confirmed_after(start.elapsed());
-            Outcome::Confirmed { returned: number_of(returned) }
-        }
-        Ok(Confirmation::Nack(returned)) => Outcome::Refused { returned: number_of(returned) },
-        // Success without a confirmation would be a lie.
-        Ok(Confirmation::NotRequested) => Outcome::Unknown("the channel does not confirm".into()),
-        Err(error) => Outcome::Unknown(explain(&error)),
-    }
-}
-
-/// The number of a returned message; 0, which is nobody's, if it carries none.
-fn number_of(returned: Option<BasicReturnMessage>) -> Option<u64> {
-    returned.map(|message| {
-        let number = message.properties.correlation_id().as_ref();
-        number.and_then(|number| number.as_str().parse().ok()).unwrap_or(0)
-    })
 }

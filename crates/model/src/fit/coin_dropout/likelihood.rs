@@ -15,25 +15,6 @@ use crate::kernel::gamma::{digamma, ln_gamma_ratio, trigamma};
 /// Rows in a draft of the likelihood: enough that its maximum is near, few enough that finding it costs little.
 const DRAFT_ROWS: usize = 4096;
 
-/// When a customer tosses the coin.
-#[derive(Clone, Copy)]
-pub(super) enum Tosses {
-    /// After each repeat purchase: BG/NBD.
-    AfterRepeats,
-    /// After each purchase, the first included: MBG/NBD.
-    AfterEach,
-}
-
-impl Tosses {
-    /// How many went well if the customer is alive.
-    fn survived(self, x: f64) -> f64 {
-        match self {
-            Self::AfterRepeats => x,
-            Self::AfterEach => x + 1.0,
-        }
-    }
-}
-
 /// Customers, sorted so that a night's evaluation is short: what depends on `x` alone, or on a time alone, is computed
 /// once for each distinct one, and only what a customer's death depends on is left for the rows.
 pub(super) struct Likelihood {
@@ -44,7 +25,8 @@ pub(super) struct Likelihood {
     /// The distinct `t_x` and `T`, ascending.
     times: Arc<[f64]>,
     ages: Arc<[Age]>,
-    tosses: Tosses,
+    /// How many tosses went well if a customer is alive ([`Tosses::survived`](crate::Tosses::survived)).
+    survived: fn(f64) -> f64,
     customers: f64,
 }
 
@@ -101,7 +83,7 @@ struct ByFrequency {
 }
 
 impl Likelihood {
-    pub(super) fn new(rows: &[PurchaseRow], tosses: Tosses) -> Self {
+    pub(super) fn new(rows: &[PurchaseRow], survived: fn(f64) -> f64) -> Self {
         let frequencies = distinct(rows.iter().map(|row| row.x), u32::cmp);
         let times = distinct(rows.iter().flat_map(|row| [row.t_x, row.age]), f64::total_cmp);
         let place = |time: f64| {
@@ -129,9 +111,16 @@ impl Likelihood {
         }
         let customers = counted.iter().map(|of| of.customers).sum();
         ages.retain(|age| age.customers > 0.0);
-        let may_be_dead = |row: &Row| tosses.survived(counted[row.frequency as usize].x) > 0.0;
+        let may_be_dead = |row: &Row| survived(counted[row.frequency as usize].x) > 0.0;
         let rows = placed.into_iter().filter(may_be_dead).collect();
-        Self { rows, frequencies: counted.into(), times: times.into(), ages: ages.into(), tosses, customers }
+        Self {
+            rows,
+            frequencies: counted.into(),
+            times: times.into(),
+            ages: ages.into(),
+            survived,
+            customers,
+        }
     }
 
     /// Nearly the same likelihood from a few thousand rows; none where there are not many more.
@@ -171,7 +160,7 @@ impl Likelihood {
 
     fn tables(&self, parameters: [f64; 4]) -> Tables {
         let alpha = parameters[1];
-        let of_frequency = |of: &Counted| ByFrequency::new(parameters, of.x, self.tosses.survived(of.x));
+        let of_frequency = |of: &Counted| ByFrequency::new(parameters, of.x, (self.survived)(of.x));
         let at_time = |&t: &f64| AtTime { ln_growth: libm::log1p(t / alpha), inverse: 1.0 / (alpha + t) };
         Tables {
             frequencies: self.frequencies.par_iter().map(of_frequency).collect(),
@@ -238,7 +227,7 @@ impl Likelihood {
         ] = rows;
         let mut hessian = [[0.0; 4]; 4];
         for counted in self.frequencies.iter() {
-            let (x, n) = (counted.x, self.tosses.survived(counted.x));
+            let (x, n) = (counted.x, (self.survived)(counted.x));
             let alive = trigamma(a + b) - trigamma(a + b + n);
             hessian[0][0] += counted.customers * (trigamma(r + x) - trigamma(r));
             hessian[2][2] += counted.customers * alive;
@@ -405,7 +394,7 @@ impl ByFrequency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BgNbd, MbgNbd};
+    use crate::{AfterEach, AfterRepeats, BgNbd, MbgNbd, Tosses};
 
     const AT: [f64; 4] = [0.243, 4.414, 0.793, 2.426];
 
@@ -424,19 +413,25 @@ mod tests {
             rows().iter().map(|row| row.customers as f64 * of(row)).sum::<f64>()
         };
 
-        for (tosses, expected) in [
-            (Tosses::AfterRepeats, sum(&|row| bg_nbd.log_likelihood(row.x, row.t_x, row.age))),
-            (Tosses::AfterEach, sum(&|row| mbg_nbd.log_likelihood(row.x, row.t_x, row.age))),
+        for (survived, expected) in [
+            (
+                AfterRepeats::survived as fn(f64) -> f64,
+                sum(&|row| bg_nbd.log_likelihood(row.x, row.t_x, row.age)),
+            ),
+            (
+                AfterEach::survived as fn(f64) -> f64,
+                sum(&|row| mbg_nbd.log_likelihood(row.x, row.t_x, row.age)),
+            ),
         ] {
-            let (mean, _) = Likelihood::new(&rows(), tosses).slope(&AT.map(libm::log));
+            let (mean, _) = Likelihood::new(&rows(), survived).slope(&AT.map(libm::log));
             assert!((mean * 8.0 - expected).abs() < 1e-12, "{mean} {expected}");
         }
     }
 
     #[test]
     fn the_gradient_is_the_slope_of_the_sum() {
-        for tosses in [Tosses::AfterRepeats, Tosses::AfterEach] {
-            let likelihood = Likelihood::new(&rows(), tosses);
+        for survived in [AfterRepeats::survived as fn(f64) -> f64, AfterEach::survived as fn(f64) -> f64] {
+            let likelihood = Likelihood::new(&rows(), survived);
             let at = AT.map(libm::log);
             let (_, gradient) = likelihood.slope(&at);
 
@@ -454,8 +449,8 @@ mod tests {
 
     #[test]
     fn the_hessian_is_the_slope_of_the_gradient() {
-        for tosses in [Tosses::AfterRepeats, Tosses::AfterEach] {
-            let likelihood = Likelihood::new(&rows(), tosses);
+        for survived in [AfterRepeats::survived as fn(f64) -> f64, AfterEach::survived as fn(f64) -> f64] {
+            let likelihood = Likelihood::new(&rows(), survived);
             let at = AT.map(libm::log);
             let (value, gradient, negative_hessian) = likelihood.bend(&at).unwrap();
 

@@ -2,40 +2,37 @@
 
 mod likelihood;
 
-use super::{FEWEST_CUSTOMERS, Fit, FitError, PurchaseRow, conclude, optimum};
-use crate::{BgNbd, MbgNbd, ParameterError};
-use likelihood::{Likelihood, Tosses};
-use optimum::Surface;
+use super::optimum::{self, Surface};
+use super::{FEWEST_CUSTOMERS, Fit, FitError, PurchaseRow, conclude};
+use crate::{BgNbd, CoinDropout, MbgNbd, Tosses};
+use likelihood::Likelihood;
 
 /// Fits BG/NBD by maximum likelihood (Fader, Hardie & Lee 2005, eq. 6).
 pub fn bg_nbd(rows: &[PurchaseRow]) -> Result<Fit<BgNbd>, FitError> {
-    climb("bg_nbd", rows, Tosses::AfterRepeats, None, |[r, alpha, a, b]| BgNbd::new(r, alpha, a, b))
+    coin_dropout(rows, None)
 }
 
 /// Fits BG/NBD, beginning the search at `start`: last night's parameters, say.
 pub fn bg_nbd_from(rows: &[PurchaseRow], start: &BgNbd) -> Result<Fit<BgNbd>, FitError> {
-    let start = [start.r(), start.alpha(), start.a(), start.b()];
-    climb("bg_nbd", rows, Tosses::AfterRepeats, Some(start), |[r, alpha, a, b]| BgNbd::new(r, alpha, a, b))
+    coin_dropout(rows, Some(start))
 }
 
 /// Fits MBG/NBD by maximum likelihood (Batislam, Denizel & Filiztekin 2007).
 pub fn mbg_nbd(rows: &[PurchaseRow]) -> Result<Fit<MbgNbd>, FitError> {
-    climb("mbg_nbd", rows, Tosses::AfterEach, None, |[r, alpha, a, b]| MbgNbd::new(r, alpha, a, b))
+    coin_dropout(rows, None)
 }
 
 /// Fits MBG/NBD, beginning the search at `start`.
 pub fn mbg_nbd_from(rows: &[PurchaseRow], start: &MbgNbd) -> Result<Fit<MbgNbd>, FitError> {
-    let start = [start.r(), start.alpha(), start.a(), start.b()];
-    climb("mbg_nbd", rows, Tosses::AfterEach, Some(start), |[r, alpha, a, b]| MbgNbd::new(r, alpha, a, b))
+    coin_dropout(rows, Some(start))
 }
 
-fn climb<M>(
-    model: &'static str,
+/// Fits either, beginning the search at `start` if there is one.
+pub(super) fn coin_dropout<T: Tosses>(
     rows: &[PurchaseRow],
-    tosses: Tosses,
-    start: Option<[f64; 4]>,
-    build: impl FnOnce([f64; 4]) -> Result<M, ParameterError>,
-) -> Result<Fit<M>, FitError> {
+    start: Option<&CoinDropout<T>>,
+) -> Result<Fit<CoinDropout<T>>, FitError> {
+    let model = T::MODEL;
     if let Some(row) = rows.iter().position(|row| !row.is_possible()) {
         return Err(FitError::ImpossibleRow { model, row });
     }
@@ -47,10 +44,9 @@ fn climb<M>(
         return Err(FitError::NoRepeatPurchases);
     }
 
-    let likelihood = Likelihood::new(rows, tosses);
+    let likelihood = Likelihood::new(rows, T::survived);
     // A start far off can end on the plateau where nobody drops out; the data's own start is then the better one.
-    let starts: Vec<_> =
-        start.map(|start| start.map(libm::log)).into_iter().chain([likelihood.start()]).collect();
+    let starts: Vec<_> = start.map(ln_parameters).into_iter().chain([likelihood.start()]).collect();
     let found = match likelihood.draft().filter(|_| start.is_none()) {
         Some(draft) => {
             let near = optimum::maximise_from(&starts, &draft);
@@ -58,20 +54,16 @@ fn climb<M>(
         }
         None => optimum::maximise_from(&starts, &likelihood),
     };
-    conclude(model, customers, &found, build)
+    conclude(model, customers, &found, |[r, alpha, a, b]| CoinDropout::new(r, alpha, a, b))
 }
 
-/// The mean log-likelihood per customer, and its gradient, at the logarithms of BG/NBD's parameters.
-pub(in crate::fit) fn bg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
-    surface(rows, Tosses::AfterRepeats)
+/// The logarithms of a model's parameters.
+pub(super) fn ln_parameters<T: Tosses>(model: &CoinDropout<T>) -> [f64; 4] {
+    [model.r(), model.alpha(), model.a(), model.b()].map(libm::log)
 }
 
-/// The same for MBG/NBD.
-pub(in crate::fit) fn mbg_nbd_surface(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) {
-    surface(rows, Tosses::AfterEach)
-}
-
-fn surface(rows: &[PurchaseRow], tosses: Tosses) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) + use<> {
-    let likelihood = Likelihood::new(rows, tosses);
+/// The mean log-likelihood per customer, and its gradient, at the logarithms of the parameters.
+pub(super) fn surface<T: Tosses>(rows: &[PurchaseRow]) -> impl Fn(&[f64; 4]) -> (f64, [f64; 4]) + use<T> {
+    let likelihood = Likelihood::new(rows, T::survived);
     move |ln_parameters| likelihood.slope(ln_parameters)
 }

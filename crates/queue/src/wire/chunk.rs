@@ -1,21 +1,11 @@
-//! The wire format of a message, version 1: `{"v":1,"run":7,"chunk":118,"attempt":0}`.
-//!
-//! Strict, because what is not understood must be seen: an unknown version, a missing, doubled or unknown field,
-//! a number outside its range and bytes behind the end are all malformed. A later version gets a number of its
-//! own; workers that know it are rolled out before those who send it.
+//! A chunk to be worked on, version 1: `{"v":1,"run":7,"chunk":118,"attempt":0}`.
 
 use batch::{Attempt, AttemptId, ChunkId, ChunkRef, RunId};
 use serde::{Deserialize, Serialize};
 
-const VERSION: u64 = 1;
+use super::{Malformed, Message, malformed, require};
 
-/// Is a message that cannot be understood, and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed message: {reason}")]
-pub struct Malformed {
-    /// What is wrong, and where in the message.
-    pub reason: String,
-}
+const VERSION: u64 = 1;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,49 +22,32 @@ struct Version {
     v: u64,
 }
 
-/// Writes a message.
-pub(crate) fn encode(message: AttemptId) -> Vec<u8> {
-    let wire = Wire {
-        v: VERSION,
-        run: message.chunk.run.0,
-        chunk: message.chunk.chunk.0,
-        attempt: message.attempt.0,
-    };
-    serde_json::to_vec(&wire).expect("four numbers can always be written as JSON")
-}
-
-/// Reads a message.
-pub(crate) fn decode(body: &[u8]) -> Result<AttemptId, Malformed> {
-    let Version { v } = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    if v != VERSION {
-        return Err(Malformed { reason: format!("v: version {v} is not known here, only {VERSION} is") });
+impl Message for AttemptId {
+    fn encode(&self) -> Vec<u8> {
+        let wire =
+            Wire { v: VERSION, run: self.chunk.run.0, chunk: self.chunk.chunk.0, attempt: self.attempt.0 };
+        serde_json::to_vec(&wire).expect("four numbers can always be written as JSON")
     }
-    let wire: Wire = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    require(wire.run >= 1, "run", wire.run)?;
-    require(wire.chunk >= 1, "chunk", wire.chunk.into())?;
-    require(wire.attempt >= 0, "attempt", wire.attempt.into())?;
 
-    Ok(AttemptId {
-        chunk: ChunkRef { run: RunId(wire.run), chunk: ChunkId(wire.chunk) },
-        attempt: Attempt(wire.attempt),
-    })
-}
-
-fn require(holds: bool, field: &str, value: i64) -> Result<(), Malformed> {
-    if holds { Ok(()) } else { Err(Malformed { reason: format!("{field}: {value} is out of range") }) }
-}
-
-/// Keeps the parser's words short: they may quote the message, and nobody knows what is in it.
-fn malformed(error: &serde_json::Error) -> Malformed {
-    const LONGEST: usize = 160;
-    let text = error.to_string();
-    let reason = match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => {
-            format!("{} … at line {} column {}", &text[..end], error.line(), error.column())
+    fn decode(body: &[u8]) -> Result<Self, Malformed> {
+        let Version { v } = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+        if v != VERSION {
+            return Err(Malformed { reason: format!("v: version {v} is not known here, only {VERSION} is") });
         }
-        None => text,
-    };
-    Malformed { reason }
+        let wire: Wire = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+        require(wire.run >= 1, "run", wire.run)?;
+        require(wire.chunk >= 1, "chunk", wire.chunk.into())?;
+        require(wire.attempt >= 0, "attempt", wire.attempt.into())?;
+
+        Ok(Self {
+            chunk: ChunkRef { run: RunId(wire.run), chunk: ChunkId(wire.chunk) },
+            attempt: Attempt(wire.attempt),
+        })
+    }
+
+    fn name(&self) -> String {
+        self.chunk.to_string()
+    }
 }
 
 #[cfg(test)]
@@ -88,10 +61,10 @@ mod tests {
 
     #[test]
     fn a_message_is_written_as_documented_and_read_back() {
-        let body = encode(MESSAGE);
+        let body = MESSAGE.encode();
 
         assert_eq!(std::str::from_utf8(&body), Ok(r#"{"v":1,"run":7,"chunk":118,"attempt":2}"#));
-        assert_eq!(decode(&body), Ok(MESSAGE));
+        assert_eq!(AttemptId::decode(&body), Ok(MESSAGE));
     }
 
     #[test]
@@ -101,13 +74,13 @@ mod tests {
             attempt: Attempt(i32::MAX),
         };
 
-        assert_eq!(decode(&encode(largest)), Ok(largest));
+        assert_eq!(AttemptId::decode(&largest.encode()), Ok(largest));
     }
 
     #[test]
     fn what_is_not_exactly_a_message_is_malformed_and_the_reason_names_the_place() {
         let check = |body: &str, expected: &str| {
-            let reason = decode(body.as_bytes()).unwrap_err().reason;
+            let reason = AttemptId::decode(body.as_bytes()).unwrap_err().reason;
             assert!(reason.contains(expected), "{body}: {reason}");
         };
 
@@ -131,15 +104,15 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_are_malformed() {
-        assert!(decode(&[0xff, 0x00, 0xfe]).is_err());
-        assert!(decode(b"{\"v\":1,\"\xff\":1}").is_err());
+        assert!(AttemptId::decode(&[0xff, 0x00, 0xfe]).is_err());
+        assert!(AttemptId::decode(b"{\"v\":1,\"\xff\":1}").is_err());
     }
 
     #[test]
     fn a_reason_stays_short_and_keeps_its_place_whatever_the_message_holds() {
         let body = format!(r#"{{"v":1,"run":"{}"}}"#, "ä".repeat(10_000));
 
-        let reason = decode(body.as_bytes()).unwrap_err().reason;
+        let reason = AttemptId::decode(body.as_bytes()).unwrap_err().reason;
 
         assert!(reason.len() < 500, "{} bytes", reason.len());
         assert!(reason.contains("line 1 column"), "{reason}");
@@ -147,11 +120,11 @@ mod tests {
 
     /// What is read is a message that can be sent, and what is not says why in a few words.
     fn is_read_or_refused(body: &[u8]) -> Result<(), TestCaseError> {
-        match decode(body) {
+        match AttemptId::decode(body) {
             Ok(message) => {
                 prop_assert!(message.chunk.run.0 >= 1 && message.chunk.chunk.0 >= 1);
                 prop_assert!(message.attempt.0 >= 0);
-                prop_assert_eq!(decode(&encode(message)), Ok(message));
+                prop_assert_eq!(AttemptId::decode(&message.encode()), Ok(message));
             }
             Err(malformed) => prop_assert!(malformed.reason.len() < 1_000, "{}", malformed.reason),
         }
@@ -164,7 +137,7 @@ mod tests {
             let chunk = ChunkRef { run: RunId(run), chunk: ChunkId(chunk) };
             let message = AttemptId { chunk, attempt: Attempt(attempt) };
 
-            prop_assert_eq!(decode(&encode(message)), Ok(message));
+            prop_assert_eq!(AttemptId::decode(&message.encode()), Ok(message));
         }
 
         #[test]
@@ -183,7 +156,7 @@ mod tests {
             removed in 0..4_usize,
             put in prop::collection::vec(any::<u8>(), 0..4),
         ) {
-            let mut body = encode(MESSAGE);
+            let mut body = MESSAGE.encode();
             let at = at.index(body.len() + 1);
             let end = body.len().min(at + removed);
             body.splice(at..end, put);
@@ -193,9 +166,9 @@ mod tests {
 
         #[test]
         fn a_message_that_breaks_off_is_malformed(kept: prop::sample::Index) {
-            let body = encode(MESSAGE);
+            let body = MESSAGE.encode();
 
-            prop_assert!(decode(&body[..kept.index(body.len())]).is_err());
+            prop_assert!(AttemptId::decode(&body[..kept.index(body.len())]).is_err());
         }
     }
 
@@ -204,7 +177,7 @@ mod tests {
         for (open, field) in [("[", ""), ("{\"v\":", ""), ("[", "{\"v\":1,\"x\":")] {
             let body = format!("{field}{}", open.repeat(100_000));
 
-            assert!(decode(body.as_bytes()).is_err(), "{field}{open}");
+            assert!(AttemptId::decode(body.as_bytes()).is_err(), "{field}{open}");
         }
     }
 }

@@ -12,7 +12,7 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use super::purchase_outlook::MONTHS;
+use super::purchase_tables::MONTHS;
 use crate::account::LONGEST_PERIOD;
 use crate::{
     Contract, ContractModel, ContractModels, DAYS_PER_WEEK, ParameterError, PeriodRate, PlanIndex,
@@ -63,7 +63,7 @@ pub(crate) struct Case {
 }
 
 /// Tables of what is expected of contracts.
-pub(crate) struct ContractOutlook {
+pub(crate) struct ContractTables {
     models: ContractModels,
     annual_discount_rate: f64,
     delta: f64,
@@ -92,7 +92,7 @@ impl Deref for Found<'_> {
     }
 }
 
-impl ContractOutlook {
+impl ContractTables {
     pub(crate) fn new(models: ContractModels, terms: &ValueTerms) -> Result<Self, ParameterError> {
         let rows = models.plans.len() + usize::from(LONGEST_PERIOD);
         Ok(Self {

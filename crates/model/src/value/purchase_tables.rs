@@ -40,7 +40,7 @@ pub(crate) const MONTHS: usize = 36;
 
 /// What is expected of a customer if he is alive.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Prospect {
+pub(crate) struct IfAlive {
     /// Purchases over 12 months.
     pub(crate) expected: f64,
     /// Discounted purchases over 12, 24 and 36 months; ascending, the first at most `expected`.
@@ -52,7 +52,7 @@ pub(crate) struct Prospect {
 }
 
 /// Tables of what is expected of customers who are alive.
-pub(crate) struct PurchaseOutlook {
+pub(crate) struct PurchaseTables {
     bg_nbd: BgNbd,
     years: Ahead<3>,
     months: Ahead<MONTHS>,
@@ -73,7 +73,7 @@ struct Curves {
 /// Expected, three times discounted, for ever, variance, probability of none.
 const LANES: usize = 7;
 
-impl PurchaseOutlook {
+impl PurchaseTables {
     /// Prepares for customers whose histories all end with `last_day`.
     pub(crate) fn new(
         bg_nbd: BgNbd,
@@ -91,7 +91,7 @@ impl PurchaseOutlook {
 
     /// What is expected of a customer with `x` repeat purchases at the age of so many operational weeks.
     #[inline]
-    pub(crate) fn prospect(&self, x: u32, age: f64) -> Prospect {
+    pub(crate) fn if_alive(&self, x: u32, age: f64) -> IfAlive {
         let lanes = match self.curves(x) {
             Some(curves) if age <= OLDEST => curves.years.all_at(self.ln_ageing(age)),
             Some(curves) => self.years_at(&curves.alive, &curves.spread, age),
@@ -101,7 +101,7 @@ impl PurchaseOutlook {
         let at_12 = f64::min(first, expected);
         let at_24 = f64::max(second, at_12);
         let at_36 = f64::max(third, at_24);
-        Prospect {
+        IfAlive {
             expected,
             discounted: [at_12, at_24, at_36],
             for_ever: self.years.rest().map(|_| f64::max(for_ever, at_36)),

@@ -1,0 +1,12 @@
+//! The way to the broker, as the process that opened it sees it. Who only publishes or consumes needs none of it.
+
+/// Is a connection to the broker. A clone is another handle to it.
+pub trait Connection: Clone + Send + Sync + 'static {
+    /// Says whether publishing is possible and everything that should be consumed is being consumed.
+    fn ready(&self) -> bool;
+
+    /// Confirms what is under way, and hangs up. Afterwards every call is
+    /// [`Error::Unavailable`](crate::Error::Unavailable), also those of the clones. Consumers end as by
+    /// [`Consumer::stop`](crate::Consumer::stop), a moment later.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}

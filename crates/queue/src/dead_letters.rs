@@ -1,0 +1,61 @@
+//! What cannot be done, and those who look at it.
+
+use std::fmt;
+
+use batch::AttemptId;
+
+use crate::{Error, Malformed, TraceContext};
+
+/// Shows the dead letters, and throws them away: for people and their tools.
+pub trait DeadLetters {
+    /// Looks at up to `limit` dead letters, the oldest first, and leaves them where they are.
+    ///
+    /// While one caller looks, another may see the rest only.
+    fn dead_letters(&self, limit: usize) -> impl Future<Output = Result<Vec<DeadMessage>, Error>> + Send;
+
+    /// Throws the dead letters away; returns how many there were.
+    fn discard_dead_letters(&self) -> impl Future<Output = Result<u32, Error>> + Send;
+}
+
+/// Is a message among the dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadMessage {
+    /// The message, or what is wrong with it.
+    pub message: Result<AttemptId, Malformed>,
+    /// Why it is here: what [`Delivery::dead_letter`](crate::Delivery::dead_letter) was told, or the broker's own
+    /// word.
+    pub reason: String,
+    /// The queue it came from, where that is known; its name ends with the priority's.
+    pub origin: Option<String>,
+    /// The trace it belongs to.
+    pub trace: TraceContext,
+}
+
+impl fmt::Display for DeadMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.message {
+            Ok(message) => write!(f, "{}", message.chunk)?,
+            Err(malformed) => write!(f, "{malformed}")?,
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+/// The part of a reason that is kept, cut at the end of a character.
+pub(crate) fn shortened(reason: &str) -> &str {
+    const LONGEST: usize = 1_000;
+    &reason[..reason.floor_char_boundary(LONGEST)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let reason = "€".repeat(1_000);
+
+        assert_eq!(shortened(&reason).len(), 999);
+        assert_eq!(shortened("poison"), "poison");
+    }
+}

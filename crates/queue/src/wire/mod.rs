@@ -1,0 +1,55 @@
+//! The wire formats: what a message looks like, byte by byte.
+//!
+//! | file | what it tells |
+//! |---|---|
+//! | `chunk` | a chunk to be worked on |
+//! | `trace` | the trace context that travels beside a message |
+//!
+//! Strict, because what is not understood must be seen: an unknown version, a missing, doubled or unknown field,
+//! a number outside its range and bytes behind the end are all malformed. A later version gets a number of its
+//! own; workers that know it are rolled out before those who send it. A message of another kind (a request, a
+//! reply) is another [`Message`], in a file of its own here, and goes to a queue of its own.
+
+mod chunk;
+mod trace;
+
+use std::fmt;
+
+pub use trace::TraceContext;
+
+/// Is what a message says: identity, never data.
+pub trait Message: Clone + fmt::Debug + Send + Sync + Sized + 'static {
+    /// Writes it.
+    fn encode(&self) -> Vec<u8>;
+
+    /// Reads it.
+    fn decode(body: &[u8]) -> Result<Self, Malformed>;
+
+    /// Names what it is about in errors, as in "chunk 3 of run 7".
+    fn name(&self) -> String;
+}
+
+/// Is a message that cannot be understood, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {reason}")]
+pub struct Malformed {
+    /// What is wrong, and where in the message.
+    pub reason: String,
+}
+
+fn require(holds: bool, field: &str, value: i64) -> Result<(), Malformed> {
+    if holds { Ok(()) } else { Err(Malformed { reason: format!("{field}: {value} is out of range") }) }
+}
+
+/// Keeps the parser's words short: they may quote the message, and nobody knows what is in it.
+fn malformed(error: &serde_json::Error) -> Malformed {
+    const LONGEST: usize = 160;
+    let text = error.to_string();
+    let reason = match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => {
+            format!("{} … at line {} column {}", &text[..end], error.line(), error.column())
+        }
+        None => text,
+    };
+    Malformed { reason }
+}
