@@ -12,7 +12,6 @@ mod bench;
 mod command;
 mod config;
 mod evaluate;
-mod fitting;
 mod local;
 mod model_file;
 mod output;

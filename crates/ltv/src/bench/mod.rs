@@ -13,6 +13,7 @@ mod night;
 use std::time::Duration;
 
 use anyhow::Context;
+use fitter::FitData;
 use jiff::Timestamp;
 use model::ValueTerms;
 use serde::Serialize;
@@ -20,9 +21,8 @@ use store::postgres::{Postgres, SourceSize};
 use store::{ModelVersions, NewModelVersion, NewPromotion, Planning, Selection};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{BenchNightArgs, SeasonChoice};
+use crate::cli::BenchNightArgs;
 use crate::config;
-use crate::fitting::FitData;
 use crate::generate::{GenerateSpec, generate_into};
 use crate::output::{count, duration, table};
 
@@ -258,7 +258,7 @@ async fn fit(store: &Postgres) -> anyhow::Result<()> {
     let currency = model::Currency::parse("USD").context("USD is a currency")?;
     let customers = store.selected(&Selection::All, as_of()).await?;
     let some = &customers[..customers.len().min(FITTED)];
-    let data = FitData::read(store, some, as_of(), currency, SeasonChoice::None).await?;
+    let data = FitData::read(store, some, as_of(), currency, false).await?;
     let new = NewModelVersion {
         currency,
         models: data.fit(None)?.models,

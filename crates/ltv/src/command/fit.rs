@@ -1,17 +1,12 @@
 //! `ltv fit`
-//!
-//! Reads all histories, fits the models, holds them against those in force, stores them as a new version, and
-//! promotes that unless it is too far from what is in force.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use fitter::{Error, Order};
 use serde_json::json;
-use store::{ModelVersions, NewModelVersion, NewPromotion, Planning, Selection};
 
-use super::fit_guard::Before;
 use super::{fit_file, fit_report};
-use crate::cli::FitArgs;
+use crate::cli::{FitArgs, SeasonChoice};
 use crate::config;
-use crate::fitting::FitData;
 
 pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
     if let (Some(model), Some(input), Some(out)) = (args.model, &args.input, &args.out) {
@@ -19,60 +14,37 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
     }
     let database = args.database().context("--database-url is missing")?;
     let store = config::store_now(&database, "command").await?;
-    let as_of = match args.as_of {
-        Some(as_of) => as_of,
-        None => store.now().await?,
-    };
-    let before = Before::find(&store, args.currency).await?;
-    let customers = store.selected(&Selection::All, as_of).await?;
-    let data = FitData::read(&store, &customers, as_of, args.currency, args.season).await?;
-    let fingerprint = data.fingerprint();
-    let left_out = data.left_out;
-
-    let (fitted, judgement) = tokio::task::spawn_blocking(move || {
-        let fitted = data.fit(before.start())?;
-        let judgement = before.judge(&fitted, &data.summaries, data.last_day);
-        anyhow::Ok((fitted, judgement))
-    })
-    .await?
-    .with_context(|| {
-        format!("the histories at {as_of} cannot be fitted, {left_out} customers left out; load more, or see --as-of")
-    })?;
-
-    let is_refused = judgement.has_breaches() && !args.accept_breaches;
-    let is_promoted = !args.no_promote && !is_refused;
-    let new = NewModelVersion {
+    let order = Order {
+        as_of: args.as_of,
         currency: args.currency,
-        models: fitted.models.clone(),
-        fit: fit_report::document(&fitted, as_of, &judgement),
-        data_fingerprint: fingerprint,
-        code_version: env!("CARGO_PKG_VERSION").into(),
-    };
-    let promotion = is_promoted.then(|| NewPromotion {
+        is_seasonal: args.season == SeasonChoice::Estimate,
+        is_to_be_promoted: !args.no_promote,
+        accepts_breaches: args.accept_breaches,
         by: args.by.by.clone(),
-        reason: Some(judgement.reason_for_promoting().into()),
-    });
-    let version = store.save_model_version(&new, promotion.as_ref()).await?;
+    };
+    let recorded = fitter::fit(&store, &order).await.map_err(with_advice)?;
+
+    let (version, new, judgement) = (recorded.version, &recorded.stored, &recorded.judgement);
     if args.json {
         let document = json!({
             "model_version": version,
             "parameters": new.models.purchases,
             "models": new.models,
             "fit": new.fit,
-            "promoted": is_promoted,
+            "promoted": recorded.is_promoted,
         });
         println!("{document}");
     } else {
-        print!("{}", fit_report::told(&fitted, version, args.currency, as_of));
-        if left_out > 0 {
-            println!("  {}", fit_report::left_out(left_out));
+        print!("{}", fit_report::told(&recorded.fitted, version, args.currency, recorded.as_of));
+        if recorded.left_out > 0 {
+            println!("  {}", fit_report::left_out(recorded.left_out));
         }
-        if !is_promoted {
+        if !recorded.is_promoted {
             println!("  not promoted: `ltv models promote {version}` makes it the one that runs pin");
         }
     }
     judgement.warnings().for_each(|warning| eprintln!("ltv: warning: {warning}"));
-    if is_refused {
+    if recorded.is_refused {
         bail!(
             "model version {version} is too far from {}, so it was stored and not promoted: {}; \
              look at it, then `ltv models promote {version}`, or fit with --accept-breaches",
@@ -81,4 +53,15 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// What can be done about a fit that came to nothing.
+fn with_advice(error: Error) -> anyhow::Error {
+    match error {
+        Error::Season(error) => anyhow!(error).context("--season estimate; go without, --season none"),
+        Error::Unfittable { as_of, left_out, source } => anyhow!(source).context(format!(
+            "the histories at {as_of} cannot be fitted, {left_out} customers left out; load more, or see --as-of"
+        )),
+        error => error.into(),
+    }
 }

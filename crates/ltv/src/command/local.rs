@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use batch::{AttemptId, Outcome, Progress};
+use fitter::Before;
 use jiff::Timestamp;
 use model::Currency;
 use serde_json::{Value as Json, json};
@@ -16,8 +17,7 @@ use store::{Archive, AttemptRecord, DEAD_CHUNK, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::fit_guard::Before;
-use super::{fit_report, runs};
+use super::runs;
 use crate::cli::LocalArgs;
 use crate::local::base::{FileReport, Files, Known, Terms};
 use crate::local::given::Given;
@@ -168,14 +168,7 @@ fn fitted(known: &Known, currency: Currency) -> Result<NewModelVersion> {
     })?;
     let judgement = Before::none().judge(&fitted, &data.summaries, data.last_day);
     judgement.warnings().for_each(|warning| eprintln!("ltv: warning: {warning}"));
-    let fit = fit_report::document(&fitted, as_of, &judgement);
-    Ok(NewModelVersion {
-        currency,
-        models: fitted.models,
-        fit,
-        data_fingerprint: data.fingerprint(),
-        code_version: env!("CARGO_PKG_VERSION").into(),
-    })
+    Ok(fitter::model_version(&fitted, &judgement, as_of, currency, data.fingerprint()))
 }
 
 fn file_document(file: &FileReport) -> Json {

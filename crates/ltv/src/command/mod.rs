@@ -9,7 +9,6 @@ mod evaluate;
 pub(crate) mod explain;
 mod fit;
 mod fit_file;
-mod fit_guard;
 mod fit_report;
 mod generate;
 mod load;

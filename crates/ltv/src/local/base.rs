@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use batch::CustomerId;
 use files::read::{self, FileToRead, Progress, ReadReport};
+use fitter::{FitData, Summaries};
 use jiff::Timestamp;
-use model::{Account, ContractModels, Currency, Observation, PurchaseCounts, Rejection};
+use model::{Account, ContractModels, Currency, Observation, PurchaseCounts, Rejection, Season};
 use store::memory::{Accounts, Customer};
 
 use super::costs::Costs;
@@ -14,7 +15,6 @@ use super::customers::Customers;
 use super::histories::{Each, Folded, Histories, Share};
 use super::subscriptions::Subscriptions;
 use crate::cli::SeasonChoice;
-use crate::fitting::{self, FitData, Summaries};
 use crate::output::count;
 
 /// The segment of all where no file names any.
@@ -134,7 +134,8 @@ impl Known {
             Ok(())
         })
         .expect("nothing here fails");
-        let season = self.purchases.as_ref().map(fitting::estimated).transpose()?;
+        let season = self.purchases.as_ref().map(Season::estimate).transpose();
+        let season = season.context("--season estimate; go without, --season none")?;
         let tenures = self.subscriptions.tenures(&self.observation);
         Ok(FitData::of(summaries, tenures, season, self.observation.last_day()))
     }

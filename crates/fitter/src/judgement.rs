@@ -1,15 +1,15 @@
-//! Whether the models of `ltv fit` may take the place of those in force.
+//! Whether the models that were fitted may take the place of those in force.
 
 use model::fit::guard::{self, Limits, Verdict};
 use model::{Currency, Parameters, Scorer, Season, Summary, Terms};
-use serde_json::{Value as Json, json};
-use store::postgres::Postgres;
 use store::{ModelVersion, ModelVersionId, Planning, Values};
 
-use crate::fitting::{self, Fitted};
+use crate::fitted::{Fitted, rows};
+use crate::record::{Compared, FitRecord, GuardRecord, GuardVerdict};
 
 /// The model version that runs would pin, if there is one.
-pub(super) struct Before {
+#[derive(Clone, Debug)]
+pub struct Before {
     version: Option<ModelVersion>,
     /// One that cannot be compared, because its money is another.
     in_other_currency: Option<ModelVersionId>,
@@ -17,7 +17,7 @@ pub(super) struct Before {
 
 impl Before {
     /// Finds it; one of another currency counts for none.
-    pub(super) async fn find(store: &Postgres, currency: Currency) -> store::Result<Self> {
+    pub async fn find(store: &(impl Planning + Values), currency: Currency) -> store::Result<Self> {
         let version = match store.model_version_to_pin(None).await? {
             Some(version) => store.model_version(version).await?,
             None => None,
@@ -26,7 +26,7 @@ impl Before {
     }
 
     /// Where there is none.
-    pub(super) fn none() -> Self {
+    pub fn none() -> Self {
         Self { version: None, in_other_currency: None }
     }
 
@@ -40,7 +40,7 @@ impl Before {
     }
 
     /// Where the search for the new parameters begins.
-    pub(super) fn start(&self) -> Option<&Parameters> {
+    pub fn start(&self) -> Option<&Parameters> {
         self.version.as_ref().map(|version| &version.models.purchases)
     }
 
@@ -48,7 +48,7 @@ impl Before {
     ///
     /// What both say of today's customers is compared, which a base that merely grew does not move; and what each said of
     /// a customer of its own when it was fitted, where a feed that broke shows even if the parameters hardly moved.
-    pub(super) fn judge(&self, fitted: &Fitted, customers: &[Summary], last_day: i64) -> Judgement {
+    pub fn judge(&self, fitted: &Fitted, customers: &[Summary], last_day: i64) -> Judgement {
         let forecast = |parameters: &Parameters, season: Option<&Season>| {
             let none = Season::none();
             let season = season.unwrap_or(&none);
@@ -57,7 +57,7 @@ impl Before {
         };
         let each = |forecast: f64| if customers.is_empty() { 0.0 } else { forecast / customers.len() as f64 };
         let models = &fitted.models;
-        let rows = fitting::rows(&fitted.plans);
+        let rows = rows(&fitted.plans);
         let by_fitted = forecast(&models.purchases, models.season.as_ref());
         let now = guard::Fitted {
             parameters: models.purchases,
@@ -70,19 +70,21 @@ impl Before {
             forecast_per_customer: each(by_fitted),
         };
         let in_force = self.version.as_ref().map(|version| {
-            let told = Told::of(&version.fit);
+            let told = FitRecord::read(&version.fit);
             let models = &version.models;
             let by_in_force = forecast(&models.purchases, models.season.as_ref());
             guard::Fitted {
                 parameters: models.purchases,
                 is_seasonal: models.season.is_some(),
                 // What a version made by hand does not tell cannot have moved.
-                purchase_log_likelihood: told.purchases.unwrap_or(now.purchase_log_likelihood),
-                spend_log_likelihood: told.spends.unwrap_or(now.spend_log_likelihood),
+                purchase_log_likelihood: told
+                    .purchase_log_likelihood()
+                    .unwrap_or(now.purchase_log_likelihood),
+                spend_log_likelihood: told.spend_log_likelihood().unwrap_or(now.spend_log_likelihood),
                 contracts: models.contracts.clone(),
-                contract_log_likelihood: told.contracts,
+                contract_log_likelihood: told.guard.today.contract_log_likelihood,
                 forecast: by_in_force,
-                forecast_per_customer: told.forecast_per_customer.unwrap_or(now.forecast_per_customer),
+                forecast_per_customer: told.forecast_per_customer().unwrap_or(now.forecast_per_customer),
             }
         });
         Judgement {
@@ -100,32 +102,9 @@ fn per_customer<M>(fit: &model::fit::Fit<M>) -> f64 {
     fit.log_likelihood / fit.customers as f64
 }
 
-/// The log-likelihoods and the forecast, each per customer, that a fit document tells.
-struct Told {
-    purchases: Option<f64>,
-    spends: Option<f64>,
-    contracts: Option<f64>,
-    forecast_per_customer: Option<f64>,
-}
-
-impl Told {
-    fn of(fit: &Json) -> Self {
-        let number = |path: &str| fit.pointer(path).and_then(Json::as_f64);
-        let ratio = |total: &str, customers: &str| {
-            Some(number(total)? / number(customers)?).filter(|ratio| ratio.is_finite())
-        };
-        let customers = "/bg_nbd/customers";
-        Self {
-            purchases: ratio("/bg_nbd/log_likelihood", customers),
-            spends: ratio("/gamma_gamma/log_likelihood", "/gamma_gamma/customers"),
-            contracts: number("/guard/today/contract_log_likelihood"),
-            forecast_per_customer: ratio("/guard/today/forecast_minor", customers),
-        }
-    }
-}
-
-/// What the guard says.
-pub(super) struct Judgement {
+/// What the guard says of models that were fitted.
+#[derive(Clone, Debug)]
+pub struct Judgement {
     verdict: Verdict,
     flags: Vec<String>,
     fitted: guard::Fitted,
@@ -135,12 +114,13 @@ pub(super) struct Judgement {
 }
 
 impl Judgement {
-    pub(super) fn has_breaches(&self) -> bool {
+    /// Whether something moved too far.
+    pub fn has_breaches(&self) -> bool {
         matches!(self.verdict, Verdict::Keep(_))
     }
 
     /// What moved too far, each in words.
-    pub(super) fn breaches(&self) -> Vec<String> {
+    pub fn breaches(&self) -> Vec<String> {
         match &self.verdict {
             Verdict::Keep(breaches) => breaches.iter().map(ToString::to_string).collect(),
             Verdict::Accept(_) => Vec::new(),
@@ -148,7 +128,7 @@ impl Judgement {
     }
 
     /// What somebody should look at.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
         let other = self.in_other_currency.map(|version| {
             format!(
                 "model version {version}, which is in force, is in another currency: nothing was compared"
@@ -158,39 +138,28 @@ impl Judgement {
     }
 
     /// What the models were held against, in words.
-    pub(super) fn against(&self) -> String {
+    pub fn against(&self) -> String {
         match self.against {
             Some(version) => format!("{version}, which is in force"),
             None => "what a model can be".into(),
         }
     }
 
-    pub(super) fn reason_for_promoting(&self) -> &'static str {
+    /// Why the version is in force, as its promotion says.
+    pub fn reason_for_promoting(&self) -> &'static str {
         if self.has_breaches() { "ltv fit stored it, breaches accepted" } else { "ltv fit stored it" }
     }
 
-    pub(super) fn document(&self) -> Json {
-        json!({
-            "against": self.against,
-            "verdict": if self.has_breaches() { "keep" } else { "accept" },
-            "breaches": self.breaches(),
-            "flags": self.flags,
-            "today": document(&self.fitted),
-            "in_force": self.in_force.as_ref().map(document),
-        })
+    pub(crate) fn record(&self) -> GuardRecord {
+        GuardRecord {
+            against: self.against,
+            verdict: Some(if self.has_breaches() { GuardVerdict::Keep } else { GuardVerdict::Accept }),
+            breaches: self.breaches(),
+            flags: self.flags.clone(),
+            today: Compared::from(&self.fitted),
+            in_force: self.in_force.as_ref().map(Compared::from),
+        }
     }
-}
-
-/// What was compared; both forecasts are of today's customers.
-fn document(fitted: &guard::Fitted) -> Json {
-    json!({
-        "is_seasonal": fitted.is_seasonal,
-        "purchase_log_likelihood": fitted.purchase_log_likelihood,
-        "spend_log_likelihood": fitted.spend_log_likelihood,
-        "contract_log_likelihood": fitted.contract_log_likelihood,
-        "forecast_minor": fitted.forecast,
-        "forecast_per_customer_minor": fitted.forecast_per_customer,
-    })
 }
 
 #[cfg(test)]
@@ -198,21 +167,6 @@ mod tests {
     use store::PlanTenures;
 
     use super::*;
-
-    #[test]
-    fn a_fit_document_tells_what_it_came_to_and_one_by_hand_does_not() {
-        let told = Told::of(&json!({
-            "bg_nbd": { "log_likelihood": -200.0, "customers": 50 },
-            "gamma_gamma": { "log_likelihood": -90.0, "customers": 0 },
-            "guard": { "today": { "forecast_minor": 700.0, "contract_log_likelihood": -1.5 } },
-        }));
-
-        assert_eq!((told.purchases, told.spends), (Some(-4.0), None));
-        assert_eq!((told.contracts, told.forecast_per_customer), (Some(-1.5), Some(14.0)));
-        let by_hand = Told::of(&json!("by hand"));
-        assert_eq!((by_hand.purchases, by_hand.spends), (None, None));
-        assert_eq!((by_hand.contracts, by_hand.forecast_per_customer), (None, None));
-    }
 
     const LAST_DAY: i64 = 20_000;
 
@@ -240,10 +194,14 @@ mod tests {
         let (purchases, diagnostics) =
             model::fit::parameters_in_season(customers.iter().copied(), &Season::none(), LAST_DAY, start)
                 .unwrap();
-        let rows = model::fit::ContractRow::of_survivors(survivors);
-        let plan = PlanTenures { plan: "basic".into(), period_months: 1, rows, ..PlanTenures::default() };
+        let plan = PlanTenures {
+            plan: "basic".into(),
+            period_months: 1,
+            rows: model::fit::ContractRow::of_survivors(survivors),
+            ..PlanTenures::default()
+        };
         let plans = vec![plan];
-        let (contracts, contract_diagnostics) = model::fit::contract_models(&fitting::rows(&plans));
+        let (contracts, contract_diagnostics) = model::fit::contract_models(&rows(&plans));
         Fitted {
             models: model::Models { contracts, ..purchases.into() },
             diagnostics,
@@ -265,7 +223,7 @@ mod tests {
             version: ModelVersionId(1),
             created_at: jiff::Timestamp::UNIX_EPOCH,
             currency: Currency::parse("USD").unwrap(),
-            fit: super::super::fit_report::document(&fitted, jiff::Timestamp::UNIX_EPOCH, &judgement),
+            fit: FitRecord::of(&fitted, jiff::Timestamp::UNIX_EPOCH, &judgement).document(),
             models: fitted.models,
             data_fingerprint: String::new(),
             code_version: String::new(),
