@@ -5,8 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use documents::{FittedModel, FittedSegment};
 
 use crate::models::{Model, ModelName};
 use files::NewFile;
@@ -20,38 +19,25 @@ pub(crate) struct ModelFile {
     pub(crate) segments: Option<(String, BTreeMap<String, Model>)>,
 }
 
-#[derive(Deserialize)]
-struct Document {
-    model: String,
-    parameters: BTreeMap<String, f64>,
-    segment_column: Option<String>,
-    #[serde(default)]
-    segments: BTreeMap<String, Segment>,
-}
-
-#[derive(Deserialize)]
-struct Segment {
-    parameters: BTreeMap<String, f64>,
-}
-
 impl ModelFile {
     /// Reads the document of a fit.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("open {name}"))?;
-        let document: Document = serde_json::from_str(&text)
+        let document: FittedModel = serde_json::from_str(&text)
             .with_context(|| format!("{name}: not a model that `ltv fit` wrote"))?;
         Self::understand(document).with_context(|| format!("{name}"))
     }
 
-    fn understand(document: Document) -> Result<Self> {
+    fn understand(document: FittedModel) -> Result<Self> {
         let name = ModelName::parse(&document.model)
             .ok_or_else(|| anyhow!("there is no model {:?}", document.model))?;
-        let segment = |(segment, of): (String, Segment)| {
+        let segment = |(segment, of): (String, FittedSegment)| {
             let model = model(name, &of.parameters).with_context(|| format!("segment {segment}"))?;
             Ok((segment, model))
         };
-        let segments = document.segments.into_iter().map(segment).collect::<Result<_>>()?;
+        let segments =
+            document.segments.unwrap_or_default().into_iter().map(segment).collect::<Result<_>>()?;
         Ok(Self {
             model: model(name, &document.parameters)?,
             segments: document.segment_column.map(|column| (column, segments)),
@@ -72,14 +58,14 @@ fn model(name: ModelName, parameters: &BTreeMap<String, f64>) -> Result<Model> {
 }
 
 /// Names numbers that stand in the order of a model's parameters.
-pub(crate) fn by_name(name: ModelName, values: &[f64]) -> Json {
-    let named = name.parameters().iter().zip(values).map(|(name, &value)| ((*name).to_owned(), value.into()));
-    Json::Object(named.collect::<Map<_, _>>())
+pub(crate) fn by_name(name: ModelName, values: &[f64]) -> BTreeMap<String, f64> {
+    name.parameters().iter().zip(values).map(|(name, &value)| ((*name).to_owned(), value)).collect()
 }
 
 /// Writes a document, whole or not at all.
-pub(crate) fn write(mut file: NewFile, document: &Json) -> Result<()> {
-    writeln!(file, "{document:#}").with_context(|| format!("write {}", file.name().display()))?;
+pub(crate) fn write(mut file: NewFile, document: &FittedModel) -> Result<()> {
+    writeln!(file, "{}", documents::indented(document))
+        .with_context(|| format!("write {}", file.name().display()))?;
     file.finish()
 }
 
@@ -94,7 +80,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_model_or_refused(bytes: Vec<u8>) {
-            let _ = serde_json::from_slice::<Document>(&bytes).map(ModelFile::understand);
+            let _ = serde_json::from_slice::<FittedModel>(&bytes).map(ModelFile::understand);
         }
 
         #[test]

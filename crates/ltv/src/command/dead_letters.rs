@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use batch::{PlanPolicy, Priority, RunState};
 use dispatcher::{Dispatcher, Order};
+use documents::{DeadChunk, DeadLetters, DeadMessage};
 use queue::{Connection as _, DeadLetters as _};
-use serde_json::json;
 use store::{Archive, Selection};
 
 use crate::cli::{DeadLettersArgs, DiscardArgs, RedriveArgs};
@@ -21,24 +21,16 @@ pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
     queue.close().await;
 
     if args.list.json {
-        let chunks: Vec<_> = chunks
-            .iter()
-            .map(|dead| {
-                json!({
-                    "run": dead.chunk.run,
-                    "chunk": dead.chunk.chunk,
-                    "customers": dead.customers,
-                    "died_at": dead.died_at,
-                    "reason": dead.reason,
-                    "run_is_open": dead.is_open,
-                })
-            })
-            .collect();
-        let messages: Vec<_> = messages
-            .iter()
-            .map(|dead| json!({ "reason": dead.reason, "queue": dead.origin, "what": dead.to_string() }))
-            .collect();
-        println!("{}", json!({ "chunks": chunks, "messages": messages }));
+        let messages = messages.iter().map(|dead| DeadMessage {
+            reason: dead.reason.clone(),
+            queue: dead.origin.clone(),
+            what: dead.to_string(),
+        });
+        let letters = DeadLetters {
+            chunks: chunks.iter().map(DeadChunk::from).collect(),
+            messages: messages.collect(),
+        };
+        println!("{}", documents::line(&letters));
         return Ok(());
     }
     if chunks.is_empty() && messages.is_empty() {

@@ -6,7 +6,6 @@ use anyhow::{Context, bail};
 use batch::CustomerId;
 use dispatcher::{Dispatched, Dispatcher, Order};
 use queue::Connection as _;
-use serde_json::json;
 use store::{ModelVersionId, Selection};
 use tracing::Instrument;
 
@@ -37,7 +36,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
         runs::follow(&store, dispatched.run, args.json).await?;
     }
     if args.json {
-        println!("{}", document(&dispatched));
+        println!("{}", documents::line(&document(&dispatched)));
     }
     Ok(())
 }
@@ -98,14 +97,14 @@ fn tell(dispatched: &Dispatched) {
     }
 }
 
-fn document(dispatched: &Dispatched) -> serde_json::Value {
-    json!({
-        "run": dispatched.run,
-        "is_new": dispatched.is_new,
-        "customers": dispatched.customers,
-        "published": dispatched.published,
-        "unconfirmed": dispatched.unconfirmed,
-        "plan_seconds": dispatched.plan_took.as_secs_f64(),
-        "publish_seconds": dispatched.publish_took.as_secs_f64(),
-    })
+fn document(dispatched: &Dispatched) -> documents::Dispatched {
+    documents::Dispatched {
+        run: dispatched.run,
+        is_new: dispatched.is_new,
+        customers: dispatched.customers,
+        published: dispatched.published,
+        unconfirmed: dispatched.unconfirmed,
+        plan_seconds: dispatched.plan_took.as_secs_f64(),
+        publish_seconds: dispatched.publish_took.as_secs_f64(),
+    }
 }

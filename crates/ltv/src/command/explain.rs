@@ -2,11 +2,11 @@
 
 use anyhow::{Context, bail};
 use batch::CustomerId;
-use model::{Account, Between, Contract, Horizons, Models, Observation, PlanIndex, Summary, Value, Valuer};
-use serde_json::{Value as Json, json};
+use documents::{Explanation, plan_name};
+use model::{Account, Between, Contract, Horizons, Observation, Summary, Value, Valuer};
 use store::{Archive, Explained, ModelVersion, RunRecord, Valued};
 
-use super::runs::{meaning, model_document};
+use super::runs::meaning;
 use crate::output::{count, money, table};
 
 pub(crate) async fn explain(
@@ -32,10 +32,10 @@ pub(crate) async fn explain(
     let last_day = Observation::new(run.as_of.as_microsecond(), model.currency).last_day();
     let again = Valuer::new(model.models.clone(), run.terms, last_day).value(&valued.account);
     // Written out, numbers are told apart to the last bit.
-    let written = |value: &Value| value_document(value, &valued.account).to_string();
+    let written = |value: &Value| documents::line(&documents::Value::new(value, &valued.account));
     let is_same = again.is_ok_and(|again| written(&again) == written(&valued.value));
     if as_json {
-        println!("{}", document(run, model, &valued, is_same));
+        println!("{}", documents::line(&Explanation::new(run, model, &valued, is_same)));
     } else {
         tell(run, model, id, &valued, is_same);
     }
@@ -161,77 +161,4 @@ fn row_of(name: &str, horizons: &Horizons) -> Vec<String> {
 
 fn between(Between { lower_minor, upper_minor }: Between) -> String {
     format!("{} to {}", money(lower_minor), money(upper_minor))
-}
-
-fn plan_name(models: &Models, plan: PlanIndex) -> &str {
-    models.contracts.plans.get(usize::from(plan.0)).map_or("another plan", |plan| &plan.plan)
-}
-
-fn document(run: &RunRecord, model: &ModelVersion, valued: &Valued, is_same: bool) -> Json {
-    let mut document = value_document(&valued.value, &valued.account);
-    document["run"] = json!(run.run);
-    document["as_of"] = json!(run.as_of);
-    document["customer"] = json!(valued.customer);
-    document["currency"] = json!(model.currency.to_string());
-    document["inputs"] = inputs(&valued.account, &model.models);
-    document["terms"] = json!(run.terms);
-    document["model"] = model_document(model);
-    document["recomputed_to_the_same_bits"] = json!(is_same);
-    document
-}
-
-/// A value with all its numbers.
-pub(crate) fn value_document(value: &Value, account: &Account) -> Json {
-    // Taken apart, so that a new field cannot be forgotten here.
-    let &Value {
-        historic_minor,
-        purchases,
-        contracts,
-        expected_purchases,
-        p_alive,
-        intervals,
-        confidence,
-        payback,
-    } = value;
-    json!({
-        "value_minor": value.value_minor(),
-        "historic_minor": historic_minor,
-        "future_minor": value.future(),
-        "purchases_minor": purchases,
-        "contracts_minor": contracts,
-        "expected_purchases": expected_purchases,
-        "p_alive": p_alive,
-        "interval_80": intervals.map(|[eighty, _]| eighty),
-        "interval_90": intervals.map(|[_, ninety]| ninety),
-        "confidence": confidence,
-        "payback": payback,
-        "ltv_to_cac": value.ltv_to_cac(account),
-    })
-}
-
-/// What a value was computed from; those of the purchases are null for one who never bought anything.
-fn inputs(account: &Account, models: &Models) -> Json {
-    let purchases = account.purchases;
-    let contract = |contract: &Contract| contract_document(contract, models);
-    json!({
-        "frequency": purchases.map(|summary| summary.frequency),
-        "recency_days": purchases.map(|summary| summary.recency_days),
-        "age_days": purchases.map(|summary| summary.age_days),
-        "repeat_spend_minor": purchases.map(|summary| summary.repeat_spend_minor),
-        "spend_minor": account.spend_minor,
-        "paid_minor": account.paid_minor,
-        "contracts": account.contracts.iter().map(contract).collect::<Json>(),
-        "acquisition_cost_minor": account.acquisition_cost_minor,
-    })
-}
-
-/// A contract that goes on, with its plan's name.
-pub(crate) fn contract_document(contract: &Contract, models: &Models) -> Json {
-    json!({
-        "plan": plan_name(models, contract.plan),
-        "period_months": contract.period_months,
-        "price_minor": contract.price_minor,
-        "renewals": contract.renewals,
-        "days_to_renewal": contract.days_to_renewal,
-    })
 }

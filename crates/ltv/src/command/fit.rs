@@ -2,7 +2,6 @@
 
 use anyhow::{Context, anyhow, bail};
 use fitter::{Error, Order};
-use serde_json::json;
 
 use super::{fit_file, fit_report};
 use crate::cli::{FitArgs, SeasonChoice};
@@ -26,14 +25,14 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
 
     let (version, new, judgement) = (recorded.version, &recorded.stored, &recorded.judgement);
     if args.json {
-        let document = json!({
-            "model_version": version,
-            "parameters": new.models.purchases,
-            "models": new.models,
-            "fit": new.fit,
-            "promoted": recorded.is_promoted,
-        });
-        println!("{document}");
+        let document = documents::Fit {
+            model_version: version,
+            parameters: new.models.purchases,
+            models: new.models.clone(),
+            fit: new.fit.clone(),
+            promoted: recorded.is_promoted,
+        };
+        println!("{}", documents::line(&document));
     } else {
         print!("{}", fit_report::told(&recorded.fitted, version, args.currency, recorded.as_of));
         if recorded.left_out > 0 {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use documents::{FitDiagnostics, FittedModel, FittedSegment};
 use model::ContractModel;
 use model::fit::{
     self, ContractRow, FEWEST_OF_A_SEGMENT, Fit, FitError, OpportunityRow, PurchaseRow, ShrunkFit, SpendRow,
 };
-use serde_json::{Value as Json, json};
 
 use crate::cli::FitArgs;
 use crate::model_file;
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) ->
     let document = fitted.document();
     model_file::write(out, &document)?;
     if args.json {
-        println!("{document}");
+        println!("{}", documents::line(&document));
     } else {
         print!("{}", fitted.told());
     }
@@ -89,14 +89,13 @@ impl<M: Into<Model>> From<Fit<M>> for One {
 }
 
 impl Fitted {
-    fn document(&self) -> Json {
-        let mut document = self.all.document();
-        if let Some((column, segments)) = &self.segments {
-            document["segment_column"] = json!(column);
-            document["segments"] =
-                segments.iter().map(|(name, fit)| (name.clone(), fit.document())).collect();
-        }
-        document
+    fn document(&self) -> FittedModel {
+        let FittedSegment { model, parameters, fit, weight_of_parent: _ } = self.all.document();
+        let (segment_column, segments) = self.segments.as_ref().map_or((None, None), |(column, segments)| {
+            let segments = segments.iter().map(|(name, fit)| (name.clone(), fit.document()));
+            (Some(column.clone()), Some(segments.collect()))
+        });
+        FittedModel { model, parameters, fit, segment_column, segments }
     }
 
     fn told(&self) -> String {
@@ -110,22 +109,23 @@ impl Fitted {
 }
 
 impl One {
-    fn document(&self) -> Json {
+    fn document(&self) -> FittedSegment {
         let name = self.model.name();
-        let mut document = json!({
-            "model": name.as_str(),
-            "parameters": model_file::by_name(name, &self.model.parameters()),
-            "standard_errors": model_file::by_name(name, &self.standard_errors),
-            "log_likelihood": self.log_likelihood,
-            "gradient_norm": self.gradient_norm,
-            "customers": self.customers,
-            "converged": self.converged,
-            "evaluations": self.evaluations,
-        });
-        if let Some(weight) = self.weight_of_parent {
-            document["weight_of_parent"] = weight.into();
+        let standard_errors = model_file::by_name(name, &self.standard_errors);
+        let known = |(name, error): (String, f64)| (name, Some(error).filter(|error| error.is_finite()));
+        FittedSegment {
+            model: name.as_str().to_owned(),
+            parameters: model_file::by_name(name, &self.model.parameters()),
+            fit: Some(FitDiagnostics {
+                standard_errors: standard_errors.into_iter().map(known).collect(),
+                log_likelihood: self.log_likelihood,
+                gradient_norm: self.gradient_norm,
+                customers: self.customers,
+                converged: self.converged,
+                evaluations: self.evaluations,
+            }),
+            weight_of_parent: self.weight_of_parent,
         }
-        document
     }
 
     fn told(&self, whose: &str) -> String {

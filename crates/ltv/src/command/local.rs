@@ -8,11 +8,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use batch::{AttemptId, Outcome, Progress};
+use batch::{AttemptId, Progress};
+use documents::{LocalAttempt, LocalFile, LocalNight, Problem};
 use fitter::Before;
 use jiff::Timestamp;
 use model::Currency;
-use serde_json::{Value as Json, json};
 use store::{Archive, AttemptRecord, DEAD_CHUNK, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         .filter_map(FileReport::warning)
         .for_each(|warning| eprintln!("ltv: warning: {warning}"));
     let as_of = known.as_of();
-    let read: Json = known.reports.iter().map(file_document).collect();
+    let files = known.reports.iter().map(file_document).collect::<Vec<_>>();
 
     let (version, base) = unless_stopped(&stop, move || {
         let version = if let Some(given) = given {
@@ -96,11 +96,13 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
 
     let name = args.out.display();
     if args.json {
-        let mut document = runs::summary_document(&record, &model, &summary);
-        document["files"] = read;
-        document["out"] = json!(name.to_string());
-        document["attempts"] = story.iter().map(attempt_document).collect();
-        println!("{document}");
+        let document = LocalNight {
+            summary: documents::RunSummary::new(&record, &model, &summary),
+            files,
+            out: name.to_string(),
+            attempts: story.iter().map(attempt_document).collect(),
+        };
+        println!("{}", documents::line(&document));
     } else {
         runs::tell(&record, &model, &summary, meaning);
         runs::tell_story(&story);
@@ -171,24 +173,24 @@ fn fitted(known: &Known, currency: Currency) -> Result<NewModelVersion> {
     Ok(fitter::model_version(&fitted, &judgement, as_of, currency, data.fingerprint()))
 }
 
-fn file_document(file: &FileReport) -> Json {
-    let first =
-        file.report.first_problem.as_ref().map(|(line, detail)| json!({ "line": line, "detail": detail }));
-    json!({
-        "path": file.path.display().to_string(),
-        "rows": file.report.rows,
-        "rejected": file.report.rejected,
-        "first_problem": first,
-    })
+fn file_document(file: &FileReport) -> LocalFile {
+    let first = file.report.first_problem.as_ref();
+    let rejected = file.report.rejected.iter();
+    LocalFile {
+        path: file.path.display().to_string(),
+        rows: file.report.rows,
+        rejected: rejected.map(|(code, rows)| ((*code).to_owned(), *rows)).collect(),
+        first_problem: first.map(|(line, detail)| Problem { line: *line, detail: detail.clone() }),
+    }
 }
 
-fn attempt_document((id, record): &(AttemptId, AttemptRecord)) -> Json {
-    json!({
-        "chunk": id.chunk.chunk,
-        "attempt": record.attempt,
-        "outcome": record.outcome.map(Outcome::as_str),
-        "reason": record.reason,
-    })
+fn attempt_document((id, record): &(AttemptId, AttemptRecord)) -> LocalAttempt {
+    LocalAttempt {
+        chunk: id.chunk.chunk,
+        attempt: record.attempt,
+        outcome: record.outcome,
+        reason: record.reason.clone(),
+    }
 }
 
 fn threads(wanted: Option<u16>) -> Result<NonZeroUsize> {

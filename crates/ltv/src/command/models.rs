@@ -1,12 +1,13 @@
 //! `ltv models`
 
 use anyhow::{Context, bail};
-use serde_json::{Value as Json, json};
+use documents::{ListedModel, Promoted, RolledBack, ShownModel};
+use serde_json::Value as Json;
 use store::{
     ModelVersion, ModelVersionId, ModelVersions, NewPromotion, Planning, Promotion, PromotionKind, Values,
 };
 
-use super::runs::{self, model_document};
+use super::runs;
 use crate::cli::{ChoiceArgs, ListArgs, ModelShowArgs, PromoteArgs};
 use crate::config;
 use crate::output::{count, table};
@@ -16,7 +17,8 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let models = store.model_versions(args.limit).await?;
     let promoted = store.model_version_to_pin(None).await?;
     if args.json {
-        println!("{}", models.iter().map(|model| document(model, promoted)).collect::<Json>());
+        let listed: Vec<_> = models.iter().map(|model| ListedModel::new(model, promoted)).collect();
+        println!("{}", documents::line(&listed));
         return Ok(());
     }
     if models.is_empty() {
@@ -58,11 +60,13 @@ pub(crate) async fn show(args: &ModelShowArgs) -> anyhow::Result<()> {
     let promotions = store.promotions_of(version, args.limit).await?;
     let (runs, pinning) = store.runs_pinning(version, args.limit).await?;
     if args.json {
-        let mut document = document(&model, promoted);
-        document["promotions"] = promotions.iter().map(promotion_document).collect();
-        document["runs"] = runs.iter().map(runs::document).collect();
-        document["runs_in_all"] = pinning.into();
-        println!("{document}");
+        let shown = ShownModel {
+            model: ListedModel::new(&model, promoted),
+            promotions: promotions.iter().map(documents::Promotion::from).collect(),
+            runs: runs.iter().map(documents::Run::from).collect(),
+            runs_in_all: pinning,
+        };
+        println!("{}", documents::line(&shown));
         return Ok(());
     }
     tell(&model, promoted, &promotions)?;
@@ -81,7 +85,8 @@ pub(crate) async fn promote(args: PromoteArgs) -> anyhow::Result<()> {
     let version = existing(&store, ModelVersionId(model_version)).await?.version;
     let promotion = store.promote(version, &NewPromotion { by: choice.by.by, reason: choice.reason }).await?;
     if choice.json {
-        println!("{}", json!({ "model_version": version, "is_new": promotion.is_some() }));
+        let promoted = Promoted { model_version: version, is_new: promotion.is_some() };
+        println!("{}", documents::line(&promoted));
     } else if promotion.is_some() {
         println!("model version {version} is promoted: the next run pins it");
     } else {
@@ -104,7 +109,7 @@ pub(crate) async fn roll_back(args: ChoiceArgs) -> anyhow::Result<()> {
     };
     let version = promotion.version;
     if args.json {
-        println!("{}", json!({ "model_version": version }));
+        println!("{}", documents::line(&RolledBack { model_version: version }));
     } else {
         println!("rolled back to model version {version}: the next run pins it");
     }
@@ -183,23 +188,10 @@ fn leaves(document: &Json) -> Vec<Vec<String>> {
     rows
 }
 
-fn document(model: &ModelVersion, promoted: Option<ModelVersionId>) -> Json {
-    let mut document = model_document(model);
-    document["is_promoted"] = (promoted == Some(model.version)).into();
-    document
-}
-
-fn promotion_document(promotion: &Promotion) -> Json {
-    json!({
-        "kind": promotion.kind,
-        "promoted_at": promotion.promoted_at,
-        "promoted_by": promotion.promoted_by,
-        "reason": promotion.reason,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -6,14 +6,10 @@ use anyhow::{Context, bail};
 use batch::{AttemptId, Outcome, RunId, RunState, forecast};
 use jiff::Timestamp;
 use model::Rejection;
-use serde_json::{Value as Json, json};
-use store::{
-    Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue,
-    TopCustomer, Values,
-};
+use store::{Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, Values};
 use tokio::time::sleep;
 
-use super::explain::{explain, value_document};
+use super::explain::explain;
 use crate::cli::{ListArgs, RunArgs, ShowArgs, WatchArgs};
 use crate::config;
 use crate::output::{RunBar, count, duration, money, table};
@@ -28,7 +24,7 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
     let runs = store.runs(args.limit).await?;
     if args.json {
-        println!("{}", runs.iter().map(document).collect::<Json>());
+        println!("{}", documents::line(&runs.iter().map(documents::Run::from).collect::<Vec<_>>()));
         return Ok(());
     }
     if runs.is_empty() {
@@ -60,7 +56,7 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let summary = store.summary(run.run, args.top).await?;
     let story = store.troubled_attempts(run.run, TOLD_ATTEMPTS).await?;
     if args.json {
-        println!("{}", summary_document(&run, &model, &summary));
+        println!("{}", documents::line(&documents::RunSummary::new(&run, &model, &summary)));
         return Ok(());
     }
     tell(&run, &model, &summary, meaning);
@@ -278,69 +274,4 @@ pub(crate) fn meaning(code: &str) -> String {
         None if code == DEAD_CHUNK => "its chunk used up its attempts; `ltv dead-letters list`".into(),
         None => code.to_owned(),
     }
-}
-
-pub(crate) fn model_document(model: &ModelVersion) -> Json {
-    json!({
-        "version": model.version,
-        "created_at": model.created_at,
-        "currency": model.currency.to_string(),
-        "parameters": model.models,
-        "fit": model.fit,
-        "data_fingerprint": model.data_fingerprint,
-        "code_version": model.code_version,
-    })
-}
-
-/// A run with its model and what it comes to.
-pub(crate) fn summary_document(run: &RunRecord, model: &ModelVersion, summary: &RunSummary) -> Json {
-    let mut document = document(run);
-    document["model"] = model_document(model);
-    document["segments"] = summary.segments.iter().map(segment_document).collect();
-    document["top"] = summary.top.iter().map(top_document).collect();
-    document["rejection_reasons"] = summary.rejections.iter().cloned().collect();
-    document
-}
-
-fn segment_document(segment: &SegmentValue) -> Json {
-    json!({
-        "segment": segment.segment,
-        "customers": segment.customers,
-        "value_minor": segment.value_minor,
-        "contract_minor": segment.contract_minor,
-        "historic_minor": segment.historic_minor,
-    })
-}
-
-fn top_document(top: &TopCustomer) -> Json {
-    let mut document = value_document(&top.valued.value, &top.valued.account);
-    document["external_id"] = json!(top.external_id);
-    document["segment"] = json!(top.segment);
-    document["customer"] = json!(top.valued.customer);
-    document
-}
-
-pub(crate) fn document(run: &RunRecord) -> Json {
-    let progress = &run.progress;
-    json!({
-        "run": run.run,
-        "night": run.night,
-        "selection": run.selection,
-        "is_whole": run.is_whole,
-        "priority": run.priority,
-        "state": run.state,
-        "as_of": run.as_of,
-        "model_version": run.model_version,
-        "terms": run.terms,
-        "planned_at": run.planned_at,
-        "deadline_at": run.deadline_at,
-        "finished_at": run.finished_at,
-        "seconds": run.finished_at.map(|end| end.duration_since(run.planned_at).as_secs_f64()),
-        "chunks": progress.chunks,
-        "chunks_done": progress.done,
-        "chunks_dead": progress.dead,
-        "customers": progress.customers,
-        "values": progress.values,
-        "rejections": progress.rejections,
-    })
 }

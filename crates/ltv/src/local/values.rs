@@ -12,13 +12,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use model::{Account, Between, Confidence, Contract, Horizons, Models, Payback, Value};
 use rayon::prelude::*;
-use serde_json::Value as Json;
 use store::memory::{Base, Memory};
 use store::{Archive, Supervision, Valued};
 use tokio_util::sync::CancellationToken;
 
 use super::night::STOPPED;
-use crate::command::explain;
 use files::{NewFile, quoted};
 
 /// The columns, as far as they can be under the names that they have in `fleet.values`.
@@ -262,8 +260,8 @@ impl Line {
         if contracts.is_empty() {
             self.comma();
         } else {
-            let contract = |contract: &Contract| explain::contract_document(contract, models);
-            self.text(&contracts.iter().map(contract).collect::<Json>().to_string());
+            let contract = |contract: &Contract| documents::Contract::new(contract, models);
+            self.text(&documents::line(&contracts.iter().map(contract).collect::<Vec<_>>()));
         }
     }
 

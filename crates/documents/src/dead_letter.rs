@@ -1,0 +1,55 @@
+//! What could not be done.
+
+use batch::RunId;
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// All that could not be done.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadLetters {
+    /// Chunks that used up their attempts.
+    pub chunks: Vec<DeadChunk>,
+    /// Messages that made no sense.
+    pub messages: Vec<DeadMessage>,
+}
+
+/// A chunk that used up its attempts.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadChunk {
+    /// Its run.
+    pub run: RunId,
+    /// Its number within the run.
+    pub chunk: batch::ChunkId,
+    /// How many customers it holds.
+    pub customers: u64,
+    /// When it died.
+    pub died_at: Option<Timestamp>,
+    /// Why its last attempt failed.
+    pub reason: Option<String>,
+    /// Whether its run is still going on, so that it can be put back to work.
+    pub run_is_open: bool,
+}
+
+impl From<&store::DeadChunk> for DeadChunk {
+    fn from(dead: &store::DeadChunk) -> Self {
+        Self {
+            run: dead.chunk.run,
+            chunk: dead.chunk.chunk,
+            customers: dead.customers,
+            died_at: dead.died_at,
+            reason: dead.reason.clone(),
+            run_is_open: dead.is_open,
+        }
+    }
+}
+
+/// A message that made no sense.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadMessage {
+    /// Why it was refused.
+    pub reason: String,
+    /// The queue that it came from, where the broker tells.
+    pub queue: Option<String>,
+    /// What it is, in words.
+    pub what: String,
+}

@@ -1,0 +1,49 @@
+//! The JSON that readers get: one shape of a run, a value with its explanation, a model version, a dead letter, whoever
+//! hands it out.
+//!
+//! A document is a struct that says what stands in it; nothing else builds JSON for a reader. It knows no server and no
+//! role: it is made from what the store hands out, or from plain numbers. What is read back (a model version, a model
+//! that was fitted to a file) can be parsed as well.
+//!
+//! Money is integer minor units, moments are RFC 3339 in UTC, ids are the numbers of the store. What is not known is
+//! `null`; a field is never left out but where its documentation says so.
+//!
+//! Look first at [`Run`] and [`Value`], then at [`line`](fn@line), which writes them.
+
+mod dead_letter;
+mod dispatched;
+mod fit;
+mod local;
+mod model_version;
+mod run;
+mod value;
+
+pub use dead_letter::{DeadChunk, DeadLetters, DeadMessage};
+pub use dispatched::Dispatched;
+pub use fit::{Fit, FitDiagnostics, FittedModel, FittedSegment};
+pub use local::{LocalAttempt, LocalFile, LocalNight, Problem};
+pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBack, ShownModel};
+pub use run::{Run, RunSummary, Segment, TopCustomer};
+pub use value::{Contract, Explanation, Inputs, Value, plan_name};
+
+use serde::Serialize;
+
+/// Writes a document on one line.
+///
+/// Fields stand in the order of the alphabet, whatever the order in the struct, and a number of single precision has the
+/// digits of the double that it is: so it has been since the first release, and files hold such lines.
+pub fn line(document: &impl Serialize) -> String {
+    json(document).to_string()
+}
+
+/// Writes a document on several lines, indented.
+pub fn indented(document: &impl Serialize) -> String {
+    format!("{:#}", json(document))
+}
+
+fn json(document: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(document).expect("names are text, and what is no number is null")
+}
+
+#[cfg(test)]
+mod tests;
