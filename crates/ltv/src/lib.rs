@@ -2,18 +2,14 @@
 //!
 //! Look first at [`cli`] (what can be typed) and then at the file of the same name in `command/`.
 
-pub mod backtest;
 pub mod cli;
 pub mod generate;
 pub mod load;
-pub mod models;
 
 mod bench;
 mod command;
 mod config;
-mod evaluate;
 mod local;
-mod model_file;
 mod output;
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! What a person reads: numbers with separators, money, durations, tables, a progress bar.
+//! What a person reads: durations, a progress bar; numbers and tables are laid out in `offline`.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -8,31 +8,9 @@ use batch::{Forecast, Outlook, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
+pub(crate) use offline::layout::{count, money, table};
+
 use crate::load;
-
-/// Writes a count as people do: `1,234,567`.
-pub(crate) fn count(number: impl TryInto<i128>) -> String {
-    let number: i128 = number.try_into().unwrap_or_default();
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    if number < 0 {
-        text.push('-');
-    }
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Writes minor units of a currency with two decimals: `12,345.67`.
-pub(crate) fn money(minor: i64) -> String {
-    let sign = if minor < 0 { "-" } else { "" };
-    let minor = minor.unsigned_abs();
-    format!("{sign}{}.{:02}", count(i128::from(minor / 100)), minor % 100)
-}
 
 /// Writes a duration as people say it: `1 h 2 min`, `3 min 4 s`, `5.6 s`, `78 ms`.
 pub(crate) fn duration(duration: Duration) -> String {
@@ -43,35 +21,6 @@ pub(crate) fn duration(duration: Duration) -> String {
         1.. => format!("{:.1} s", duration.as_secs_f64()),
         0 => format!("{} ms", duration.as_millis()),
     }
-}
-
-/// Lays rows out in columns, the first to the left and the others to the right unless `left` names them.
-pub(crate) fn table(heads: &[&str], left: &[usize], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0).max(heads[column].chars().count())
-    };
-    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
-    let mut text = String::new();
-    let mut line = |cells: &[&str]| {
-        let mut whole = String::from("  ");
-        for (column, cell) in cells.iter().enumerate() {
-            let width = widths[column];
-            let written = if column == 0 || left.contains(&column) {
-                write!(whole, "{cell:<width$}  ")
-            } else {
-                write!(whole, "{cell:>width$}  ")
-            };
-            written.expect("writing to a string cannot fail");
-        }
-        text.push_str(whole.trim_end());
-        text.push('\n');
-    };
-    line(heads);
-    for row in rows {
-        line(&row.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-    text
 }
 
 /// Shows how far a run is: a bar on a terminal, plain lines elsewhere.
@@ -170,28 +119,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_as_people_write_them() {
-        assert_eq!(count(0), "0");
-        assert_eq!(count(999), "999");
-        assert_eq!(count(1_000), "1,000");
-        assert_eq!(count(-1_234_567_i64), "-1,234,567");
-        assert_eq!(money(-5), "-0.05");
-        assert_eq!(money(123_456_789), "1,234,567.89");
-        assert_eq!(money(i64::MIN), "-92,233,720,368,547,758.08");
-    }
-
-    #[test]
     fn durations_are_said_in_the_unit_that_matters() {
         assert_eq!(duration(Duration::from_millis(78)), "78 ms");
         assert_eq!(duration(Duration::from_millis(5_600)), "5.6 s");
         assert_eq!(duration(Duration::from_secs(184)), "3 min 4 s");
         assert_eq!(duration(Duration::from_mins(62)), "1 h 2 min");
-    }
-
-    #[test]
-    fn columns_line_up() {
-        let rows = [vec!["a".into(), "1".into()], vec!["bcd".into(), "22".into()]];
-
-        assert_eq!(table(&["name", "n"], &[], &rows), "  name   n\n  a      1\n  bcd   22\n");
     }
 }

@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use ltv::backtest::{Base, Question, Report, backtest, html, text};
 use ltv::generate::{GenerateSpec, generate};
 use model::Currency;
 use model::backtest::ContenderKind;
+use offline::backtest::{Base, Question, Report, backtest, html, text};
 
 fn question(origins: u32, horizon_weeks: u32) -> Question {
     Question {

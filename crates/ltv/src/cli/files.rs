@@ -6,9 +6,9 @@ use clap::Args;
 use jiff::Timestamp;
 use model::Currency;
 use model::backtest::ContenderKind;
+use offline::predict::Horizon;
 
-use super::values::{Horizon, above_zero, contender, currency, horizon, moment, rate, weeks};
-use crate::models::ModelName;
+use super::values::{ModelArg, above_zero, contender, currency, horizon, moment, rate, weeks};
 
 /// `ltv predict`
 #[derive(Debug, Args)]
@@ -73,7 +73,7 @@ A quantity that is infinite is written `inf`.";
 pub struct EvaluateArgs {
     /// The model; rows that name another one in a column `model` are left empty
     #[arg(long, value_name = "NAME")]
-    pub model: ModelName,
+    pub model: ModelArg,
 
     /// CSV, gzipped or not: the points, each with its parameters
     #[arg(long, value_name = "FILE")]

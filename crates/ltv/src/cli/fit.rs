@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use model::Currency;
 use resilience::ServerUrl;
 
-use super::values::{currency, duration, moment};
+use super::values::{ModelArg, currency, duration, moment};
 use super::{ByArgs, DatabaseArgs};
-use crate::models::ModelName;
 
 /// `ltv fit`
 #[derive(Debug, Args)]
@@ -63,7 +62,7 @@ pub struct FitArgs {
 
     /// Fit this model to --input, and nothing to the database
     #[arg(long, value_name = "NAME", requires_all = ["input", "out"], help_heading = FILE_FORM)]
-    pub model: Option<ModelName>,
+    pub model: Option<ModelArg>,
 
     /// CSV, gzipped or not: transactions, a summary of customers, or counts of contracts; see below
     #[arg(long, value_name = "FILE", requires_all = ["model", "out"], help_heading = FILE_FORM)]

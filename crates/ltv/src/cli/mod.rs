@@ -29,7 +29,7 @@ pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
 pub use roles::{CoordinatorArgs, RoleArgs, WorkerArgs};
 pub use runs::{ListArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
-pub use values::Horizon;
+pub use values::ModelArg;
 
 /// Recalculates the customer lifetime value of a whole customer base every night.
 #[derive(Debug, Parser)]

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use model::Currency;
 use model::backtest::ContenderKind;
+use offline::ModelName;
+use offline::predict::Horizon;
 
 /// Parses a moment: a date, at midnight UTC, or RFC 3339.
 pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
@@ -35,13 +38,38 @@ pub(super) fn lease(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// How much of the future counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Horizon {
-    /// A time, in weeks.
-    Weeks(f64),
-    /// As many of the model's periods.
-    Periods(f64),
+/// A model, as it is named on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum ModelArg {
+    /// Purchases at any time, dropout after a purchase
+    BgNbd,
+    /// The same, with dropout after the first purchase too
+    MbgNbd,
+    /// Purchases at any time, dropout at any time
+    ParetoNbd,
+    /// Spend on a purchase
+    GammaGamma,
+    /// Use of discrete opportunities
+    BgBb,
+    /// Contracts: churn that differs between customers
+    Sbg,
+    /// Contracts: churn that changes with time too
+    Bdw,
+}
+
+impl From<ModelArg> for ModelName {
+    fn from(model: ModelArg) -> Self {
+        match model {
+            ModelArg::BgNbd => Self::BgNbd,
+            ModelArg::MbgNbd => Self::MbgNbd,
+            ModelArg::ParetoNbd => Self::ParetoNbd,
+            ModelArg::GammaGamma => Self::GammaGamma,
+            ModelArg::BgBb => Self::BgBb,
+            ModelArg::Sbg => Self::Sbg,
+            ModelArg::Bdw => Self::Bdw,
+        }
+    }
 }
 
 /// Parses a horizon, such as `52w`, `365d` or `12`.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::backtest::{self, Question, Report};
 use crate::cli::BacktestArgs;
 use files::NewFile;
+use offline::backtest::{self, Question, Report};
 
 pub(crate) async fn run(args: BacktestArgs) -> anyhow::Result<()> {
     let mut models = args.models.clone();

@@ -9,7 +9,7 @@ use crate::config;
 
 pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
     if let (Some(model), Some(input), Some(out)) = (args.model, &args.input, &args.out) {
-        return fit_file::run(args, model, input, out);
+        return fit_file::run(args, model.into(), input, out);
     }
     let database = args.database().context("--database-url is missing")?;
     let store = config::store_now(&database, "command").await?;

@@ -7,8 +7,8 @@ use model::{BgNbd, Currency, GammaGamma, Models, Parameters};
 use serde_json::Value as Json;
 use store::NewModelVersion;
 
-use crate::model_file::ModelFile;
-use crate::models::Model;
+use offline::Model;
+use offline::model_file::ModelFile;
 
 /// Models, and what is known of where they come from.
 #[derive(Debug)]

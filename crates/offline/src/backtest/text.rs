@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use model::backtest::{Assessment, ContenderKind, Difference, Tracking, Verdict};
 
 use super::{OriginReport, Report};
-use crate::output::{count, table};
+use crate::layout::{count, table};
 
 /// A line of the table of models.
 pub(super) struct Row<'a> {

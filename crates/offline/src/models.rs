@@ -1,14 +1,12 @@
 //! The models by their names, and by what they can be asked.
 
-use clap::ValueEnum;
 use model::{
     AliveCurve, Bdw, BgBb, BgNbd, ContractModel, ForEverCurve, GammaGamma, MbgNbd, ParameterError, ParetoNbd,
     PurchaseDistribution, Sbg, SpreadCurve, Terms, Undefined,
 };
 
-/// A model, as it is named on the command line and in files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
+/// A model, as it is named in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelName {
     /// Purchases at any time, dropout after a purchase
     BgNbd,
@@ -27,8 +25,11 @@ pub enum ModelName {
 }
 
 impl ModelName {
+    const ALL: [Self; 7] =
+        [Self::BgNbd, Self::MbgNbd, Self::ParetoNbd, Self::GammaGamma, Self::BgBb, Self::Sbg, Self::Bdw];
+
     /// The name in files.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::BgNbd => "bg_nbd",
             Self::MbgNbd => "mbg_nbd",
@@ -62,13 +63,14 @@ impl ModelName {
 
     /// Finds the model that a text names.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        Self::value_variants().iter().copied().find(|model| model.is_meant_by(text))
+        Self::ALL.into_iter().find(|model| model.is_meant_by(text))
     }
 }
 
 /// A model with its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Model {
+#[expect(missing_docs, reason = "each is the model of its name")]
+pub enum Model {
     BgNbd(BgNbd),
     MbgNbd(MbgNbd),
     ParetoNbd(ParetoNbd),
@@ -94,7 +96,7 @@ impl Model {
     }
 
     /// Its name.
-    pub(crate) fn name(&self) -> ModelName {
+    pub fn name(&self) -> ModelName {
         match self {
             Self::BgNbd(_) => ModelName::BgNbd,
             Self::MbgNbd(_) => ModelName::MbgNbd,
@@ -107,7 +109,7 @@ impl Model {
     }
 
     /// Its parameters, in the order of their names.
-    pub(crate) fn parameters(&self) -> Vec<f64> {
+    pub fn parameters(&self) -> Vec<f64> {
         match self {
             Self::BgNbd(model) => vec![model.r(), model.alpha(), model.a(), model.b()],
             Self::MbgNbd(model) => vec![model.r(), model.alpha(), model.a(), model.b()],

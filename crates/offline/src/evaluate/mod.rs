@@ -15,7 +15,7 @@ use crate::models::{Model, ModelName};
 use files::{Cell, Column, Header, Row, Widening};
 
 /// Prepares the evaluation of a model at the points of a file with this header.
-pub(crate) fn of(model: ModelName, header: &Header) -> Result<Box<dyn Widening>> {
+pub fn of(model: ModelName, header: &Header) -> Result<Box<dyn Widening>> {
     Ok(match model {
         ModelName::BgNbd | ModelName::MbgNbd | ModelName::ParetoNbd => {
             Box::new(purchases::Evaluation::find(model, header)?)

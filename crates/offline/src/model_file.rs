@@ -12,16 +12,16 @@ use files::NewFile;
 
 /// What is read back from the document of a fit.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ModelFile {
+pub struct ModelFile {
     /// The model of all customers together.
-    pub(crate) model: Model,
+    pub model: Model,
     /// The column of the segments, and each segment's model.
-    pub(crate) segments: Option<(String, BTreeMap<String, Model>)>,
+    pub segments: Option<(String, BTreeMap<String, Model>)>,
 }
 
 impl ModelFile {
     /// Reads the document of a fit.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("open {name}"))?;
         let document: FittedModel = serde_json::from_str(&text)

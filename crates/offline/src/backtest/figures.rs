@@ -7,7 +7,7 @@ use model::backtest::{Decile, GainPoint, Measures};
 use super::plot::{Axes, Plot};
 use super::text::percent;
 use super::{ModelReport, OriginReport};
-use crate::output::count;
+use crate::layout::count;
 
 fn figure(title: &str, legend: &[(&str, &str)], svg: &str, note: &str) -> String {
     let mut text = format!("<figure><figcaption><b>{title}</b>");

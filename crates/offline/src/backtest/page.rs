@@ -7,7 +7,7 @@ use model::backtest::{Decile, ThreeFigures, Verdict};
 use super::figures::{by_frequency, cumulative, deciles, gain, pit, weekly};
 use super::text::{COLUMNS, interval, overlap, percent, rows, signed, verdict};
 use super::{OriginReport, Report};
-use crate::output::{count, money};
+use crate::layout::{count, money};
 
 const STYLE: &str = include_str!("page.css");
 

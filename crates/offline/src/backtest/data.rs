@@ -119,7 +119,8 @@ impl Base {
     }
 
     /// Says which rows could not be read, if any.
-    pub(crate) fn warning(&self) -> Option<String> {
+    /// Says which rows were rejected, if any.
+    pub fn warning(&self) -> Option<String> {
         let (line, detail) = self.first_problem.as_ref()?;
         Some(format!(
             "{}: {} of {} rows could not be read; the first is line {line}: {detail}",

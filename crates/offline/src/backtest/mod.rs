@@ -314,7 +314,7 @@ fn date(day: i64) -> String {
 }
 
 /// Asks for what must be so before anything is read.
-pub(crate) fn check(question: &Question) -> Result<()> {
+pub fn check(question: &Question) -> Result<()> {
     ensure!(
         question.models.contains(&question.champion),
         "the champion {} does not take part; add it to --models",
