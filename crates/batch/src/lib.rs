@@ -21,9 +21,13 @@
 //! | pass, snapshot | one look of the coordinator, and what it saw |
 //! | outcome | how an attempt ended: done, failed, lost, excused, given back |
 //! | rejection | a customer that could not be valued, and why |
+//! | open run | a run that is not over |
+//! | pace | how fast a run's work is committed, on the mean since the plan |
+//! | forecast | the end to which the pace leads, and its outlook |
 //! | outlook | on track, at risk, infeasible, missed |
 
-mod forecast;
+mod deadline;
+mod fingerprint;
 mod identity;
 mod plan;
 mod priority;
@@ -33,12 +37,13 @@ mod state;
 mod supervise;
 mod transition;
 
-pub use forecast::{Forecast, Outlook, forecast};
+pub use deadline::{DeadlinePolicy, Forecast, Outlook, forecast};
+pub use fingerprint::Fingerprint;
 pub use identity::{Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, RunId};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
 pub use priority::{PerPriority, Priority, UnknownPriority};
 pub use retry::{RetryPolicy, Verdict};
-pub use snapshot::{ChunkSnapshot, Progress, RunSnapshot, Snapshot};
+pub use snapshot::{ChunkSnapshot, OpenRun, OpenRuns, Progress, RunSnapshot, Snapshot};
 pub use state::{ChunkState, Outcome, RunState, UnknownState};
 pub use supervise::{Action, PublishCause, SupervisePolicy, supervise};
 pub use transition::{ChunkEvent, Refusal, RunEvent};

@@ -21,11 +21,19 @@ pub struct PlanPolicy {
     pub work_per_transaction: f64,
 }
 
-impl Default for PlanPolicy {
-    fn default() -> Self {
+impl PlanPolicy {
+    /// Chunks of about so many customers, and of four times as many at the most.
+    pub fn with_chunks_of(chunk_customers: u32) -> Self {
+        let max_chunk_customers = chunk_customers.saturating_mul(4);
         // Measured on two cores: valuing and writing a customer costs about as much as reading seven of its
         // transactions.
-        Self { chunk_customers: 5_000, max_chunk_customers: 20_000, work_per_transaction: 0.15 }
+        Self { chunk_customers, max_chunk_customers, work_per_transaction: 0.15 }
+    }
+}
+
+impl Default for PlanPolicy {
+    fn default() -> Self {
+        Self::with_chunks_of(5_000)
     }
 }
 

@@ -2,9 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::{Attempt, ChunkId, ChunkState, PerPriority, Priority, RunId, RunState};
+use crate::{
+    Attempt, ChunkId, ChunkState, DeadlinePolicy, Forecast, PerPriority, Priority, RunId, RunState, forecast,
+};
 
-/// Everything that a pass decides from.
+/// Everything that a pass decides from: the store's part, the queues' lengths beside it, and where that leads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     /// When it was taken, by the store's clock.
@@ -18,9 +20,41 @@ pub struct Snapshot {
     pub runs: Vec<RunSnapshot>,
 }
 
+impl Snapshot {
+    /// Puts together what the store and the queues say, and forecasts each run.
+    pub fn new(open: OpenRuns, waiting: PerPriority<Option<u64>>, policy: &DeadlinePolicy) -> Self {
+        let OpenRuns { taken_at, store_well_since, runs } = open;
+        let seen = |run: OpenRun| RunSnapshot {
+            forecast: forecast(&run.progress, run.planned_at, run.deadline_at, taken_at, policy),
+            recorded: run,
+        };
+        Self { taken_at, store_well_since, waiting, runs: runs.into_iter().map(seen).collect() }
+    }
+}
+
 /// One run as a pass sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSnapshot {
+    /// What is recorded of it.
+    pub recorded: OpenRun,
+    /// Where that leads.
+    pub forecast: Forecast,
+}
+
+/// The store's part of a snapshot: the runs that are not over, all at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenRuns {
+    /// The moment, by the store's clock.
+    pub taken_at: Timestamp,
+    /// Since when the store has been well, as far as it knows: it started then.
+    pub store_well_since: Timestamp,
+    /// The runs.
+    pub runs: Vec<OpenRun>,
+}
+
+/// One run that is not over, as it is recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenRun {
     /// The run.
     pub run: RunId,
     /// Where it stands.
@@ -114,5 +148,37 @@ impl Progress {
         let plan = |look: &Self| (look.chunks, look.customers);
         let reached = |look: &Self| (look.done, look.values.saturating_add(look.rejections), look.dead);
         plan(self) == plan(other) && reached(self) > reached(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Outlook;
+
+    #[test]
+    fn a_snapshot_has_the_queues_beside_the_store_and_says_where_each_run_leads() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let run = |number, work_settled| OpenRun {
+            run: RunId(number),
+            state: RunState::Running,
+            priority: Priority::High,
+            planned_at: at(0),
+            deadline_at: at(1_800),
+            progress: Progress { work: 4.0, work_settled, ..Progress::default() },
+            open_chunks: Vec::new(),
+        };
+        let open =
+            OpenRuns { taken_at: at(900), store_well_since: at(5), runs: vec![run(1, 2.0), run(2, 1.0)] };
+        let waiting = PerPriority::from_fn(|priority| (priority == Priority::High).then_some(7));
+
+        let snapshot = Snapshot::new(open.clone(), waiting, &DeadlinePolicy::default());
+
+        assert_eq!((snapshot.taken_at, snapshot.store_well_since), (at(900), at(5)));
+        assert_eq!(snapshot.waiting, waiting);
+        let recorded: Vec<OpenRun> = snapshot.runs.iter().map(|run| run.recorded.clone()).collect();
+        assert_eq!(recorded, open.runs);
+        let outlooks: Vec<Outlook> = snapshot.runs.iter().map(|run| run.forecast.outlook).collect();
+        assert_eq!(outlooks, [Outlook::AtRisk, Outlook::Infeasible]);
     }
 }

@@ -23,7 +23,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    AttemptId, ChunkRef, ChunkSnapshot, ChunkState, RetryPolicy, RunId, RunSnapshot, Snapshot, Verdict,
+    AttemptId, ChunkRef, ChunkSnapshot, ChunkState, DeadlinePolicy, OpenRun, RetryPolicy, RunId, RunSnapshot,
+    Snapshot, Verdict,
 };
 
 /// Something the coordinator should do now.
@@ -80,6 +81,8 @@ pub struct SupervisePolicy {
     pub lease_duration: Duration,
     /// How often and how soon a chunk is tried again.
     pub retry: RetryPolicy,
+    /// From where on a run is no longer on track.
+    pub deadline: DeadlinePolicy,
 }
 
 impl Default for SupervisePolicy {
@@ -89,6 +92,7 @@ impl Default for SupervisePolicy {
             lost_after: Duration::from_secs(10),
             lease_duration: Duration::from_secs(20),
             retry: RetryPolicy::default(),
+            deadline: DeadlinePolicy::default(),
         }
     }
 }
@@ -102,6 +106,7 @@ pub fn supervise(snapshot: &Snapshot, policy: &SupervisePolicy) -> Vec<Action> {
 }
 
 fn supervise_run(snapshot: &Snapshot, run: &RunSnapshot, policy: &SupervisePolicy) -> Vec<Action> {
+    let run = &run.recorded;
     if run.state.is_over() {
         return Vec::new();
     }
@@ -113,7 +118,7 @@ fn supervise_run(snapshot: &Snapshot, run: &RunSnapshot, policy: &SupervisePolic
 
 fn supervise_chunk(
     snapshot: &Snapshot,
-    run: &RunSnapshot,
+    run: &OpenRun,
     chunk: &ChunkSnapshot,
     policy: &SupervisePolicy,
 ) -> Option<Action> {
@@ -154,7 +159,7 @@ fn after(moment: Timestamp, duration: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Attempt, ChunkId, PerPriority, Priority, Progress, RunState};
+    use crate::{Attempt, ChunkId, OpenRuns, PerPriority, Priority, Progress, RunState};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()
@@ -173,7 +178,7 @@ mod tests {
     }
 
     fn snapshot(now: i64, chunks: &[ChunkSnapshot]) -> Snapshot {
-        let run = RunSnapshot {
+        let run = OpenRun {
             run: RunId(1),
             state: RunState::Running,
             priority: Priority::Normal,
@@ -182,12 +187,8 @@ mod tests {
             progress: Progress { chunks: 5, done: 5 - chunks.len() as u64, ..Progress::default() },
             open_chunks: chunks.to_vec(),
         };
-        Snapshot {
-            taken_at: at(now),
-            store_well_since: at(0),
-            waiting: PerPriority::from_fn(|_| Some(0)),
-            runs: vec![run],
-        }
+        let open = OpenRuns { taken_at: at(now), store_well_since: at(0), runs: vec![run] };
+        Snapshot::new(open, PerPriority::from_fn(|_| Some(0)), &DeadlinePolicy::default())
     }
 
     fn check(snapshot: &Snapshot, expected: &[Action]) {
@@ -256,7 +257,7 @@ mod tests {
         let mut settled = snapshot(130, &[]);
         check(&settled, &[Action::Finish(RunId(1))]);
 
-        settled.runs[0].state = RunState::Cancelled;
+        settled.runs[0].recorded.state = RunState::Cancelled;
         check(&settled, &[]);
     }
 }

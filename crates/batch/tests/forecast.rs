@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use batch::{Outlook, Progress, forecast};
+use batch::{DeadlinePolicy, Outlook, Progress, forecast};
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -38,7 +38,7 @@ proptest! {
     ) {
         let progress = Progress { work, work_settled, ..Progress::default() };
 
-        let found = forecast(&progress, planned_at, deadline_at, now);
+        let found = forecast(&progress, planned_at, deadline_at, now, &DeadlinePolicy::default());
 
         prop_assert_eq!(found.outlook == Outlook::Missed, now > deadline_at);
         if let Some(finish_at) = found.finish_at {
@@ -56,7 +56,7 @@ proptest! {
         let progress = Progress { work: 500.0, work_settled: 500.0 * share, ..Progress::default() };
         prop_assume!(now < at(allowed));
 
-        let found = forecast(&progress, at(0), at(allowed), now);
+        let found = forecast(&progress, at(0), at(allowed), now, &DeadlinePolicy::default());
 
         let off = found.finish_at.unwrap().duration_since(at(took)).as_secs_f64().abs();
         prop_assert!(off < 1.0, "{off} s off");
@@ -78,7 +78,7 @@ proptest! {
         prop_assume!(less > 0.0);
         let badness = |share: f64| {
             let progress = Progress { work: 1.0, work_settled: share, ..Progress::default() };
-            match forecast(&progress, at(0), at(allowed), at(now)).outlook {
+            match forecast(&progress, at(0), at(allowed), at(now), &DeadlinePolicy::default()).outlook {
                 Outlook::OnTrack => 0,
                 Outlook::AtRisk => 1,
                 Outlook::Infeasible => 2,

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use batch::{
-    Action, Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, Outcome, PerPriority,
-    Priority, Progress, PublishCause, RetryPolicy, RunEvent, RunId, RunSnapshot, RunState, Snapshot,
-    SupervisePolicy, Verdict, supervise,
+    Action, Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, DeadlinePolicy, OpenRun,
+    OpenRuns, Outcome, PerPriority, Priority, Progress, PublishCause, RetryPolicy, RunEvent, RunId, RunState,
+    Snapshot, SupervisePolicy, Verdict, supervise,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -38,6 +38,7 @@ fn policies() -> impl Strategy<Value = SupervisePolicy> {
                     factor,
                     max_delay: Duration::from_secs(max_delay),
                 },
+                deadline: DeadlinePolicy::default(),
             }
         },
     )
@@ -59,7 +60,7 @@ fn chunks() -> impl Strategy<Value = ChunkSnapshot> {
     )
 }
 
-fn runs() -> impl Strategy<Value = RunSnapshot> {
+fn runs() -> impl Strategy<Value = OpenRun> {
     let standing = (prop::sample::select(&RunState::ALL[..]), prop::sample::select(&Priority::ALL[..]));
     let counts = (0..3_u64, 0..3_u64, 0..2_u64);
     (standing, moment(), counts, prop::collection::vec(chunks(), 0..6)).prop_map(
@@ -68,7 +69,7 @@ fn runs() -> impl Strategy<Value = RunSnapshot> {
                 chunk.chunk = ChunkId(number);
             }
             let chunks = done + dead + hidden + open_chunks.len() as u64;
-            RunSnapshot {
+            OpenRun {
                 run: RunId(0),
                 state,
                 priority,
@@ -89,7 +90,8 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
                 run.run = RunId(number);
             }
             let waiting = PerPriority::from_fn(|priority| waiting[priority as usize]);
-            Snapshot { taken_at: at(NOW), store_well_since, waiting, runs }
+            let open = OpenRuns { taken_at: at(NOW), store_well_since, runs };
+            Snapshot::new(open, waiting, &DeadlinePolicy::default())
         },
     )
 }
@@ -97,7 +99,7 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
 /// From when on there is something to do about a chunk, if nothing happens to it; `None` for never.
 fn due(
     snapshot: &Snapshot,
-    run: &RunSnapshot,
+    run: &OpenRun,
     chunk: &ChunkSnapshot,
     policy: &SupervisePolicy,
 ) -> Option<Timestamp> {
@@ -118,20 +120,30 @@ fn subject(action: &Action) -> Option<ChunkRef> {
     }
 }
 
+/// What is recorded of the runs of a snapshot.
+fn recorded(snapshot: &Snapshot) -> impl Iterator<Item = &OpenRun> {
+    snapshot.runs.iter().map(|run| &run.recorded)
+}
+
+/// The same, to be changed; no action depends on a forecast, so those stay as they were.
+fn recorded_mut(snapshot: &mut Snapshot) -> impl Iterator<Item = &mut OpenRun> {
+    snapshot.runs.iter_mut().map(|run| &mut run.recorded)
+}
+
 /// Does to a snapshot what an action does to the store.
 fn apply(snapshot: &mut Snapshot, action: &Action) {
     let now = snapshot.taken_at;
     let (attempt, event) = match *action {
         Action::Finish(run) => {
-            let run = snapshot.runs.iter_mut().find(|it| it.run == run).expect("it was in the snapshot");
+            let run = recorded_mut(snapshot).find(|it| it.run == run).expect("it was in the snapshot");
             run.state = run.state.after(RunEvent::Finished(run.progress)).expect("it is settled");
             return;
         }
         Action::Publish { attempt, .. } => (attempt, ChunkEvent::Published(attempt.attempt)),
         Action::Rescue { attempt, verdict } => (attempt, ChunkEvent::Rescued(attempt.attempt, verdict)),
     };
-    let of_run = |run: &&mut RunSnapshot| run.run == attempt.chunk.run;
-    let run = snapshot.runs.iter_mut().find(of_run).expect("it was in the snapshot");
+    let of_run = |run: &&mut OpenRun| run.run == attempt.chunk.run;
+    let run = recorded_mut(snapshot).find(of_run).expect("it was in the snapshot");
     let of_chunk = |chunk: &&mut ChunkSnapshot| chunk.chunk == attempt.chunk.chunk;
     let chunk = run.open_chunks.iter_mut().find(of_chunk).expect("it was in the snapshot");
     *chunk = chunk.after(event, run.state, now).expect("an action is what the store will do");
@@ -154,7 +166,7 @@ proptest! {
         let subjects: Vec<ChunkRef> = actions.iter().filter_map(subject).collect();
         let different: HashSet<ChunkRef> = subjects.iter().copied().collect();
         prop_assert_eq!(subjects.len(), different.len(), "one action for each chunk");
-        for run in &snapshot.runs {
+        for run in recorded(&snapshot) {
             for chunk in &run.open_chunks {
                 let is_due = due(&snapshot, run, chunk, &policy).is_some_and(|due| due <= snapshot.taken_at);
                 let id = ChunkRef { run: run.run, chunk: chunk.chunk };
@@ -167,7 +179,7 @@ proptest! {
     fn an_action_fits_its_cause(snapshot in snapshots(), policy in policies()) {
         for action in supervise(&snapshot, &policy) {
             let Some(id) = subject(&action) else { continue };
-            let run = snapshot.runs.iter().find(|run| run.run == id.run).unwrap();
+            let run = recorded(&snapshot).find(|run| run.run == id.run).unwrap();
             let chunk = run.open_chunks.iter().find(|chunk| chunk.chunk == id.chunk).unwrap();
             match action {
                 Action::Publish { attempt, cause } => {
@@ -195,7 +207,7 @@ proptest! {
     fn a_run_is_finished_exactly_when_it_is_settled(snapshot in snapshots(), policy in policies()) {
         let actions = supervise(&snapshot, &policy);
 
-        for run in &snapshot.runs {
+        for run in recorded(&snapshot) {
             let Progress { chunks, done, dead, .. } = run.progress;
             let is_settled = run.open_chunks.is_empty() && done + dead == chunks && !run.state.is_over();
             let finishes = actions.iter().filter(|action| **action == Action::Finish(run.run)).count();
@@ -223,7 +235,7 @@ proptest! {
         snapshot.taken_at += Duration::from_millis(later as u64);
         for action in supervise(&snapshot, &policy) {
             let Some(id) = subject(&action) else { continue };
-            let run = snapshot.runs.iter().find(|run| run.run == id.run).unwrap();
+            let run = recorded(&snapshot).find(|run| run.run == id.run).unwrap();
             let chunk = run.open_chunks.iter().find(|chunk| chunk.chunk == id.chunk).unwrap();
             let due = due(&snapshot, run, chunk, &policy);
             prop_assert!(due.is_some_and(|due| at(NOW) < due && due <= snapshot.taken_at), "{:?}", action);
@@ -245,7 +257,7 @@ proptest! {
         policy.lease_duration = Duration::from_secs(seconds);
         snapshot.taken_at = anywhen(moments[0]);
         snapshot.store_well_since = anywhen(moments[1]);
-        for run in &mut snapshot.runs {
+        for run in recorded_mut(&mut snapshot) {
             run.planned_at = anywhen(moments[2]);
             let [chunks, done, dead] = counts;
             run.progress = Progress { chunks, done, dead, ..run.progress };
@@ -254,7 +266,7 @@ proptest! {
 
         let actions = supervise(&snapshot, &policy);
 
-        let runs_and_chunks: usize = snapshot.runs.iter().map(|run| 1 + run.open_chunks.len()).sum();
+        let runs_and_chunks: usize = recorded(&snapshot).map(|run| 1 + run.open_chunks.len()).sum();
         prop_assert!(actions.len() <= runs_and_chunks);
     }
 }
@@ -304,7 +316,7 @@ impl Night {
     fn new(chunks: i32, policy: SupervisePolicy) -> Self {
         let open_chunks: Vec<_> =
             (1..=chunks).map(|number| ChunkSnapshot::pending(ChunkId(number))).collect();
-        let run = RunSnapshot {
+        let run = OpenRun {
             run: RunId(1),
             state: RunState::Planned,
             priority: Priority::Normal,
@@ -314,12 +326,13 @@ impl Night {
             open_chunks,
         };
         let waiting = PerPriority::from_fn(|_| Some(0));
-        let snapshot = Snapshot { taken_at: at(NOW), store_well_since: at(0), waiting, runs: vec![run] };
+        let open = OpenRuns { taken_at: at(NOW), store_well_since: at(0), runs: vec![run] };
+        let snapshot = Snapshot::new(open, waiting, &policy.deadline);
         Self { snapshot, policy, queue: Vec::new(), held: Vec::new(), commits: Vec::new() }
     }
 
-    fn run(&mut self) -> &mut RunSnapshot {
-        &mut self.snapshot.runs[0]
+    fn run(&mut self) -> &mut OpenRun {
+        &mut self.snapshot.runs[0].recorded
     }
 
     /// Applies an event to a chunk that is not settled; whether it happened.
@@ -438,7 +451,7 @@ proptest! {
             night.meets(Luck::Wait(0));
         }
 
-        let run = &night.snapshot.runs[0];
+        let run = &night.snapshot.runs[0].recorded;
         prop_assert_eq!(run.state, RunState::Finished, "{:?}", run);
         prop_assert_eq!(run.progress.done + run.progress.dead, chunks as u64);
         let different: HashSet<_> = night.commits.iter().collect();

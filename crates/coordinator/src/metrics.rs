@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use batch::{Forecast, Outlook, PublishCause, RunSnapshot, Verdict};
+use batch::{Outlook, PublishCause, RunSnapshot, Verdict};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use store::FinishedRun;
 
@@ -50,8 +50,9 @@ pub(crate) fn finished(finished: &FinishedRun) {
     histogram!(RUN_SECONDS).record(finished.took.as_secs_f64());
 }
 
-pub(crate) fn run(run: &RunSnapshot, seen: &Forecast) {
-    let outlook = match seen.outlook {
+pub(crate) fn run(run: &RunSnapshot) {
+    let RunSnapshot { recorded: run, forecast } = run;
+    let outlook = match forecast.outlook {
         Outlook::OnTrack => 0.0,
         Outlook::AtRisk => 1.0,
         Outlook::Infeasible => 2.0,

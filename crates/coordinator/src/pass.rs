@@ -16,7 +16,7 @@
 use std::mem;
 use std::time::Duration;
 
-use batch::{Action, AttemptId, Forecast, Progress, RunId, Snapshot, Verdict, forecast, supervise};
+use batch::{Action, AttemptId, Forecast, Progress, RunId, RunSnapshot, Snapshot, Verdict, supervise};
 use cache::Cache;
 use queue::Chunks;
 use store::{FinishedRun, Publishing, Supervision, Term};
@@ -54,16 +54,17 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     ) -> Result<PassReport, store::Error> {
         let began = Instant::now();
         let waiting = self.queue.waiting().await;
-        let mut snapshot = self.store.snapshot(waiting).await?;
+        let open = self.store.snapshot().await?;
+        let mut snapshot = Snapshot::new(open, waiting, &self.config.policy.deadline);
         remembered.remind(&mut snapshot);
         let mut report = PassReport { open_runs: snapshot.runs.len(), ..PassReport::default() };
         // Before anything is done: finishing a large run takes minutes, and the readers wait for it too.
         for run in &snapshot.runs {
-            let seen = forecast(&run.progress, run.planned_at, run.deadline_at, snapshot.taken_at);
-            metrics::run(run, &seen);
-            report.forecasts.push((run.run, seen));
+            metrics::run(run);
+            let RunSnapshot { recorded, forecast } = run;
+            report.forecasts.push((recorded.run, *forecast));
             // The next pass tells more.
-            let _ = self.cache_progress(run.run, &run.progress).await;
+            let _ = self.cache_progress(recorded.run, &recorded.progress).await;
         }
         let mut to_publish = Vec::new();
         for action in supervise(&snapshot, &self.config.policy) {

@@ -67,7 +67,7 @@ impl Remembered {
     pub(crate) fn remind(&mut self, snapshot: &mut Snapshot) {
         let here = snapshot.taken_at.checked_sub(self.well_since.elapsed()).unwrap_or(snapshot.taken_at);
         snapshot.store_well_since = snapshot.store_well_since.max(here);
-        let settled = snapshot.runs.iter().map(|run| run.progress.work_settled).sum();
+        let settled = snapshot.runs.iter().map(|run| run.recorded.progress.work_settled).sum();
         let is_idle = self.settled.to_bits() == f64::to_bits(settled);
         self.idle_passes = if is_idle { self.idle_passes.saturating_add(1) } else { 0 };
         self.settled = settled;

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use batch::{AttemptId, PublishCause, RunSnapshot, Snapshot};
+use batch::{AttemptId, OpenRun, PublishCause, Snapshot};
 use cache::Cache;
 use publishing::{Messages, Published, publish};
 use queue::Chunks;
@@ -25,7 +25,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     ) -> Result<usize, store::Error> {
         let causes: HashMap<AttemptId, PublishCause> = to_publish.iter().copied().collect();
         let mut published = 0;
-        for run in &snapshot.runs {
+        for run in snapshot.runs.iter().map(|run| &run.recorded) {
             let due = to_publish.iter().map(|(due, _)| *due).filter(|due| due.chunk.run == run.run);
             let due: Vec<AttemptId> = due.collect();
             if !due.is_empty() {
@@ -37,7 +37,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
 
     async fn publish_of(
         &self,
-        run: &RunSnapshot,
+        run: &OpenRun,
         due: &[AttemptId],
         causes: &HashMap<AttemptId, PublishCause>,
     ) -> Result<usize, store::Error> {

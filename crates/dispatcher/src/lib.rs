@@ -16,7 +16,8 @@ mod metrics;
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkRef, CustomerId, PlanError, PlanPolicy, Priority, RunId, WorkSample, plan,
+    Attempt, AttemptId, ChunkRef, CustomerId, Fingerprint, PlanError, PlanPolicy, Priority, RunId,
+    WorkSample, plan,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -231,18 +232,11 @@ fn night(selection: &Selection, as_of: Timestamp) -> String {
     match selection {
         // Two sets of the same size are not the same set.
         Selection::Customers(customers) => {
-            format!("{day} {selection} {:016x}", fingerprint(customers))
+            let fingerprint: Fingerprint = customers.iter().map(|customer| customer.0).collect();
+            format!("{day} {selection} {fingerprint}")
         }
         Selection::All | Selection::Segment(_) => format!("{day} {selection}"),
     }
-}
-
-/// FNV-1a over the customers' numbers.
-fn fingerprint(customers: &[CustomerId]) -> u64 {
-    customers
-        .iter()
-        .flat_map(|customer| customer.0.to_le_bytes())
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn all_found(selection: &Selection, found: &[CustomerId], as_of: Timestamp) -> Result<(), DispatchError> {

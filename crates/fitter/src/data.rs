@@ -116,16 +116,10 @@ async fn summaries(
     Ok(summaries)
 }
 
-/// What the parameters were fitted on, as one number: FNV-1a over the summaries in the order of the customers, then
-/// the contracts, then the season.
-#[derive(Clone, Debug)]
-struct Fingerprint(u64);
-
-impl Default for Fingerprint {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
+/// What the parameters were fitted on, as one number: over the summaries in the order of the customers, then the
+/// contracts, then the season.
+#[derive(Clone, Debug, Default)]
+struct Fingerprint(batch::Fingerprint);
 
 impl Fingerprint {
     fn add_summary(&mut self, customer: i64, summary: &Summary) {
@@ -146,14 +140,12 @@ impl Fingerprint {
     }
 
     fn add(&mut self, numbers: impl IntoIterator<Item = i64>) {
-        for byte in numbers.into_iter().flat_map(i64::to_le_bytes) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.0.extend(numbers);
     }
 }
 
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
+        write!(f, "{}", self.0)
     }
 }

@@ -133,10 +133,12 @@ mod tests {
         }
     }
 
+    type Marked = Vec<(RunId, Vec<AttemptId>)>;
+
     /// A store that keeps what it is told, or is away.
     #[derive(Clone, Default)]
     struct Told {
-        marked: Arc<Mutex<Vec<(RunId, Vec<AttemptId>)>>>,
+        marked: Arc<Mutex<Marked>>,
         is_away: bool,
     }
 

@@ -25,9 +25,7 @@ pub mod postgres;
 use std::future::Future;
 use std::time::Duration;
 
-use batch::{
-    AttemptId, ChunkRef, CustomerId, PerPriority, RetryPolicy, RunId, Snapshot, Verdict, WorkSample,
-};
+use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, RetryPolicy, RunId, Verdict, WorkSample};
 use jiff::Timestamp;
 
 pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
@@ -162,8 +160,8 @@ pub trait Supervision: Clone + Send + Sync + 'static {
     /// Gives the leadership up, so that the next coordinator need not wait for its end.
     fn abdicate(&self, leader: &str, term: Term) -> impl Future<Output = Result<()>> + Send;
 
-    /// The store's part of a snapshot; `waiting` are the queue lengths that go into it.
-    fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> impl Future<Output = Result<Snapshot>> + Send;
+    /// The store's part of a snapshot.
+    fn snapshot(&self) -> impl Future<Output = Result<OpenRuns>> + Send;
 
     /// Takes a chunk from an attempt whose lease has expired; false if there was nothing to take.
     fn rescue(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{ChunkRef, ChunkState, CustomerId, Outcome, PerPriority, Priority, Progress, RetryPolicy, RunId};
+use batch::{ChunkRef, ChunkState, CustomerId, Outcome, Priority, Progress, RetryPolicy, RunId};
 use queue::{Chunks as _, DeadLetters as _, Memory as Queues};
 use store::memory::Memory;
 use store::{Archive, Supervision};
@@ -50,7 +50,7 @@ pub(super) async fn watch(world: World, store: Memory, mut readers: Readers) {
     loop {
         sleep(Duration::from_millis(250)).await;
         world.hear_panics();
-        let snapshot = store.snapshot(PerPriority::default()).await.expect("the store itself is never away");
+        let snapshot = store.snapshot().await.expect("the store itself is never away");
         for run in &snapshot.runs {
             let before = shown.insert(run.run, run.progress).unwrap_or_default();
             progress_is_exact(&world, &store, run.run, &run.progress).await;

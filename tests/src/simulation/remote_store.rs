@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use batch::{
-    AttemptId, ChunkRef, CustomerId, Outcome, PerPriority, RetryPolicy, RunId, Snapshot, Verdict, WorkSample,
-};
+use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, Outcome, RetryPolicy, RunId, Verdict, WorkSample};
 use jiff::Timestamp;
 use store::{
     Attempts, Begin, CommitOutcome, CreatedRun, Error, FinishedRun, History, ModelVersion, ModelVersionId,
@@ -184,8 +182,8 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
         self.call(Call::Abdicate, self.inner.abdicate(leader, term)).await
     }
 
-    async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
-        self.call(Call::Snapshot, self.inner.snapshot(waiting)).await
+    async fn snapshot(&self) -> Result<OpenRuns> {
+        self.call(Call::Snapshot, self.inner.snapshot()).await
     }
 
     async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {

@@ -53,11 +53,7 @@ impl Fleet {
         let dispatcher = Dispatcher {
             store: store.clone(),
             queue: self.queue.clone(),
-            policy: PlanPolicy {
-                chunk_customers: args.chunk_customers,
-                max_chunk_customers: args.chunk_customers.saturating_mul(4),
-                ..PlanPolicy::default()
-            },
+            policy: PlanPolicy::with_chunks_of(args.chunk_customers),
             trace_context: process::telemetry::inject_current,
         };
         let order = Order {

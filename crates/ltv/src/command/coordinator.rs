@@ -27,6 +27,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
             lost_after: args.lost_after,
             lease_duration: args.lease,
             retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },
+            ..SupervisePolicy::default()
         },
         pass_interval: args.pass_interval,
         leadership_lease: args.leadership_lease,

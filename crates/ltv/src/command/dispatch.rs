@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use batch::CustomerId;
+use batch::{CustomerId, PlanPolicy};
 use dispatcher::{Dispatched, Dispatcher, Order};
 use queue::Connection as _;
 use store::{ModelVersionId, Selection};
@@ -12,7 +12,6 @@ use tracing::Instrument;
 use super::runs;
 use crate::cli::DispatchArgs;
 use crate::config;
-use crate::local::night::plan_policy;
 use crate::output::{count, duration};
 
 pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
@@ -22,7 +21,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let dispatcher = Dispatcher {
         store: store.clone(),
         queue: queue.clone(),
-        policy: plan_policy(args.chunk_customers),
+        policy: PlanPolicy::with_chunks_of(args.chunk_customers),
         trace_context: process::telemetry::inject_current,
     };
     let span = tracing::info_span!("dispatch");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{AttemptId, Outcome, RunId, RunState, forecast};
+use batch::{AttemptId, DeadlinePolicy, Outcome, RunId, RunState, forecast};
 use jiff::Timestamp;
 use model::Rejection;
 use store::{Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, Values};
@@ -114,7 +114,8 @@ pub(crate) async fn follow(
             break record;
         }
         if let (Some(bar), Ok(now)) = (&mut bar, store.now().await) {
-            let seen = forecast(&record.progress, record.planned_at, record.deadline_at, now);
+            let policy = DeadlinePolicy::default();
+            let seen = forecast(&record.progress, record.planned_at, record.deadline_at, now, &policy);
             let elapsed = now.duration_since(record.planned_at).unsigned_abs();
             bar.show(&record.progress, &seen, now, elapsed);
         }

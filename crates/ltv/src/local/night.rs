@@ -73,7 +73,7 @@ impl Night {
         let dispatcher = Dispatcher {
             store: store.clone(),
             queue: broker.connect(),
-            policy: plan_policy(chunk_customers),
+            policy: PlanPolicy::with_chunks_of(chunk_customers),
             trace_context: process::telemetry::inject_current,
         };
         let run = dispatcher.dispatch(&order(as_of, deadline, model_version, terms)).await?.run;
@@ -133,15 +133,6 @@ fn coordinator_config(unfinishable: Arc<Unfinishable>) -> CoordinatorConfig {
         leadership_lease: Duration::from_secs(10),
         alive: Arc::new(|| {}),
         unfinishable,
-    }
-}
-
-/// How a run is cut; the same for `ltv dispatch`.
-pub(crate) fn plan_policy(chunk_customers: u32) -> PlanPolicy {
-    PlanPolicy {
-        chunk_customers,
-        max_chunk_customers: chunk_customers.saturating_mul(4),
-        ..PlanPolicy::default()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batch::{
-    AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, PerPriority, RunEvent, RunId,
-    RunSnapshot, RunState, Snapshot, Verdict,
+    AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, OpenRun, OpenRuns, RunEvent,
+    RunId, RunState, Verdict,
 };
 use jiff::Timestamp;
 
@@ -41,11 +41,11 @@ impl Supervision for Memory {
         .await
     }
 
-    async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
+    async fn snapshot(&self) -> Result<OpenRuns> {
         self.call(|rows, now| {
             let open = rows.runs().filter(|(_, run)| !run.state.is_over());
-            let runs = open.map(|(id, run)| run_snapshot(rows, id, run, now)).collect();
-            Ok(Snapshot { taken_at: now, store_well_since: self.shared.start.0, waiting, runs })
+            let runs = open.map(|(id, run)| open_run(rows, id, run, now)).collect();
+            Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs })
         })
         .await
     }
@@ -92,9 +92,9 @@ impl Supervision for Memory {
     }
 }
 
-fn run_snapshot(rows: &Rows, id: RunId, run: &Run, now: Timestamp) -> RunSnapshot {
+fn open_run(rows: &Rows, id: RunId, run: &Run, now: Timestamp) -> OpenRun {
     let open = run.chunks().filter(|(_, chunk)| !chunk.snapshot.state.is_settled());
-    RunSnapshot {
+    OpenRun {
         run: id,
         state: run.state,
         priority: run.priority,

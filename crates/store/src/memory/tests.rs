@@ -6,7 +6,7 @@ use model::{ContractModels, Currency};
 
 use super::*;
 use crate::promises::{Ground, accounts};
-use crate::{Planning, Publishing, Reading, Values};
+use crate::{Planning, Reading, Values};
 
 /// The store over the promises' base; time passes by tokio's clock, which is paused.
 struct Paused(Memory);
@@ -64,8 +64,8 @@ mod broken {
     use super::*;
     use crate::promises::as_of;
     use crate::{
-        Archive, Attempts, Begin, CommitOutcome, ModelVersions, NewModelVersion, NewRun, Rejected,
-        ResultRows, Selection, Supervision,
+        Archive, Attempts, Begin, CommitOutcome, ModelVersions, NewModelVersion, NewRun, Publishing,
+        Rejected, ResultRows, Selection, Supervision,
     };
 
     const LEASE: Duration = Duration::from_secs(20);

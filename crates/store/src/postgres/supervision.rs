@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, PerPriority, Progress, RunId, RunSnapshot,
-    Snapshot, Verdict,
+    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, OpenRun, OpenRuns, Progress, RunId, Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -69,7 +68,7 @@ impl Supervision for Postgres {
         .await
     }
 
-    async fn snapshot(&self, waiting: PerPriority<Option<u64>>) -> Result<Snapshot> {
+    async fn snapshot(&self) -> Result<OpenRuns> {
         const CLOCK: &str = "select now() as taken_at, pg_postmaster_start_time() as store_well_since";
         const RUNS: &str = "
             select run_id, state, priority, planned_at, deadline_at
@@ -84,7 +83,7 @@ impl Supervision for Postgres {
             let mut runs = Vec::with_capacity(rows.len());
             for row in &rows {
                 let run = RunId(get(row, "run_id")?);
-                runs.push(RunSnapshot {
+                runs.push(OpenRun {
                     run,
                     state: word(row, "state")?,
                     priority: word(row, "priority")?,
@@ -96,7 +95,7 @@ impl Supervision for Postgres {
             }
             client.batch_execute("commit").await?;
             let (taken_at, store_well_since) = (get(&clock, "taken_at")?, get(&clock, "store_well_since")?);
-            Ok(Snapshot { taken_at, store_well_since, waiting, runs })
+            Ok(OpenRuns { taken_at, store_well_since, runs })
         })
         .await
     }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use batch::{
-    Attempt, AttemptId, ChunkId, ChunkState, Outcome, PerPriority, Priority, RunId, RunState, Verdict,
-};
+use batch::{Attempt, AttemptId, ChunkId, ChunkState, Outcome, Priority, RunId, RunState, Verdict};
 
 use super::Ground;
 use super::base::{AS_OF, at};
@@ -76,12 +74,10 @@ pub async fn a_snapshot_shows_open_runs_by_sums_and_their_open_chunks(ground: &i
     ground.pass(policy().max_delay).await;
     begun(ground, chunk(run, 2), "worker").await;
 
-    let waiting = PerPriority::from_fn(|priority| (priority == Priority::High).then_some(7));
-    let snapshot = ok(store.snapshot(waiting).await);
+    let snapshot = ok(store.snapshot().await);
     ground.pass(LEASE).await;
-    let later = ok(store.snapshot(waiting).await);
+    let later = ok(store.snapshot().await);
 
-    assert_eq!(snapshot.waiting, waiting);
     assert!(snapshot.store_well_since <= snapshot.taken_at);
     let [seen] = &snapshot.runs[..] else { panic!("one run is open: {:?}", snapshot.runs) };
     assert_eq!((seen.run, seen.state, seen.priority), (run, RunState::Running, Priority::High));

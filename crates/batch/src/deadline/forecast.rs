@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::DeadlinePolicy;
+use super::pace::Pace;
 use crate::Progress;
 
-/// How a run stands against its deadline.
+/// How a run stands against its deadline. [`DeadlinePolicy`] has the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
     /// It will be finished with time to spare, or it is too early to tell.
     OnTrack,
-    /// It will be finished within the last tenth of its time, or a little late.
+    /// It will be finished with little time to spare, or a little late.
     AtRisk,
-    /// At the present pace it needs half as long again as it has.
+    /// At its pace it needs much longer than it has.
     Infeasible,
     /// The deadline is over.
     Missed,
@@ -49,6 +51,7 @@ pub fn forecast(
     planned_at: Timestamp,
     deadline_at: Timestamp,
     now: Timestamp,
+    policy: &DeadlinePolicy,
 ) -> Forecast {
     let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64();
     let elapsed = seconds(planned_at, now).max(0.0);
@@ -58,15 +61,16 @@ pub fn forecast(
     }
 
     let share = progress.share();
-    if share == 0.0 {
-        let outlook = if elapsed > 0.5 * allowed { Outlook::AtRisk } else { Outlook::OnTrack };
+    let Some(pace) = Pace::mean(share, elapsed) else {
+        let is_late = elapsed > policy.silent_share * allowed;
+        let outlook = if is_late { Outlook::AtRisk } else { Outlook::OnTrack };
         return Forecast { finish_at: None, outlook };
-    }
+    };
 
-    let left = elapsed / share * (1.0 - share);
+    let left = pace.seconds_left(share);
     let outlook = match left / seconds(now, deadline_at).max(f64::MIN_POSITIVE) {
-        ratio if ratio > 1.5 => Outlook::Infeasible,
-        ratio if ratio > 0.9 => Outlook::AtRisk,
+        ratio if ratio > policy.infeasible_above => Outlook::Infeasible,
+        ratio if ratio > policy.at_risk_above => Outlook::AtRisk,
         _ => Outlook::OnTrack,
     };
     let finish_at = Duration::try_from_secs_f64(left).ok().and_then(|left| now.checked_add(left).ok());
@@ -86,7 +90,7 @@ mod tests {
     }
 
     fn check(share: f64, now: i64, finish: Option<i64>, outlook: Outlook) {
-        let found = forecast(&progress(share), at(0), at(1_800), at(now));
+        let found = forecast(&progress(share), at(0), at(1_800), at(now), &DeadlinePolicy::default());
 
         assert_eq!(found, Forecast { finish_at: finish.map(at), outlook }, "share {share} at {now} s");
     }
