@@ -20,6 +20,7 @@
 //! | verdict | what follows a failed or lost attempt: a retry at a time, or a dead letter |
 //! | pass, snapshot | one look of the coordinator, and what it saw |
 //! | outcome | how an attempt ended: done, failed, lost, excused, given back |
+//! | lane | what keeps slots and a connection of a worker for some priorities |
 //! | rejection | a customer that could not be valued, and why |
 //! | open run | a run that is not over |
 //! | pace | how fast a run's work is committed, on the mean since the plan |

@@ -26,7 +26,7 @@ pub enum ComputeOn {
     TheCaller,
 }
 
-/// A few threads with a lane for each priority, which end when it is dropped; or the caller.
+/// A few threads that take the most urgent job, which end when it is dropped; or the caller.
 pub(crate) struct Compute(Option<Arc<Shared>>);
 
 /// The job panicked.
@@ -36,13 +36,13 @@ pub(crate) struct Panicked(String);
 
 #[derive(Default)]
 struct Shared {
-    lanes: Mutex<Lanes>,
+    jobs: Mutex<Jobs>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Lanes {
-    jobs: PerPriority<VecDeque<Job>>,
+struct Jobs {
+    waiting: PerPriority<VecDeque<Job>>,
     is_closed: bool,
 }
 
@@ -93,7 +93,7 @@ impl Drop for Compute {
 
 impl Shared {
     fn push(&self, priority: Priority, job: Job) {
-        self.lock().jobs[priority].push_back(job);
+        self.lock().waiting[priority].push_back(job);
         self.changed.notify_one();
     }
 
@@ -104,20 +104,20 @@ impl Shared {
     }
 
     fn next(&self) -> Option<Job> {
-        let mut lanes = self.lock();
+        let mut jobs = self.lock();
         loop {
-            if let Some(job) = Priority::ALL.iter().find_map(|&priority| lanes.jobs[priority].pop_front()) {
+            if let Some(job) = Priority::ALL.iter().find_map(|&priority| jobs.waiting[priority].pop_front()) {
                 return Some(job);
             }
-            if lanes.is_closed {
+            if jobs.is_closed {
                 return None;
             }
-            lanes = self.changed.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+            jobs = self.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

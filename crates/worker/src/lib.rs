@@ -1,38 +1,54 @@
 //! Takes a chunk, computes its values, commits them.
 //!
 //! A worker is stateless: what it holds is in the store under a lease, and on the queue unacknowledged. Look
-//! first at [`Worker::run`] (takes work while there is a free slot, drains on shutdown), then at `slot.rs` (one
-//! message from begin to ack, failure by failure).
+//! first at [`Worker::run`] (takes work while there is a free slot, drains on shutdown), then at:
+//!
+//! | file | what it tells |
+//! |---|---|
+//! | `slot` | one message from begin to ack, failure by failure |
+//! | `attempt` | one attempt: value, commit, tell the cache; or why not |
+//! | `valuation`, `valuers`, `compute` | from customers to values and rejections, with no attempt in it |
+//! | `patience` | waiting for a store that does not answer |
+//! | `lanes` | which priorities are taken in which slots |
+//! | `held` | what is at work here, and its leases |
 //!
 //! It does not know SQL, AMQP or Redis, nor what a customer is worth; it knows in which order things happen.
 
+mod attempt;
 mod compute;
 mod faults;
 mod held;
+mod lanes;
 mod metrics;
+mod patience;
 mod slot;
+mod valuation;
 mod valuers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{Priority, RetryPolicy};
+use batch::RetryPolicy;
 use cache::Cache;
-use queue::{Chunks, Consumer};
+use queue::Chunks;
 use resilience::Delays;
 use store::{Attempts, Values};
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::RwLock;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use attempt::Workbench;
 use compute::Compute;
 use held::Held;
+use lanes::Lanes;
 use slot::Slot;
+use valuation::Valuation;
 use valuers::Valuers;
 
 pub use compute::ComputeOn;
 pub use faults::{FaultPlan, UnknownFault};
+pub use lanes::Lane;
 pub use metrics::describe as describe_metrics;
 
 /// How a worker works.
@@ -40,8 +56,8 @@ pub use metrics::describe as describe_metrics;
 pub struct WorkerConfig {
     /// Its name in the store and the logs; unique for each process that ever lived.
     pub name: String,
-    /// Chunks at work at a time.
-    pub slots: usize,
+    /// Which priorities it takes, with how many slots.
+    pub lanes: Vec<Lane>,
     /// How long a chunk is believed to be at work without a sign of life. Renewed four times as often.
     pub lease: Duration,
     /// How often and how soon a failed chunk is tried again.
@@ -77,43 +93,40 @@ impl<S: Attempts + Values, Q: Chunks, C: Cache> Worker<S, Q, C> {
     /// back within the grace period.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), queue::Error> {
         let Self { store, queue, cache, config } = self;
-        let mut consumer = queue.consume(&Priority::ALL, config.slots as u16).await?;
-        let slots = Arc::new(Semaphore::new(config.slots));
+        let mut lanes = Lanes::open(&queue, &config.lanes).await?;
         let held = Held::default();
         let (tasks, gave_up) = (TaskTracker::new(), CancellationToken::new());
-        let slot = Arc::new(Slot {
+        let valuation = Valuation {
             valuers: Valuers::default(),
             compute: Compute::start(config.compute_on),
-            held: held.clone(),
-            company: RwLock::default(),
-            gave_up: gave_up.clone(),
+            faults: config.faults,
+        };
+        let bench = Workbench {
             store: store.clone(),
             cache,
+            valuation,
+            gave_up: gave_up.clone(),
             config: config.clone(),
-        });
+        };
+        let slot = Arc::new(Slot { bench, held: held.clone(), company: RwLock::default() });
         let heartbeat = tokio::spawn(held.keep_alive(store.clone(), config.lease));
-        tracing::info!(worker = %config.name, slots = config.slots, "taking work");
+        let slots: usize = config.lanes.iter().map(|lane| usize::from(lane.slots)).sum();
+        tracing::info!(worker = %config.name, slots, "taking work");
 
         tokio::pin!(shutdown);
         let mut turn = interval(Duration::from_secs(1));
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             (config.alive)();
-            let taken = async {
-                let free = Arc::clone(&slots).acquire_owned().await.expect("the slots are never closed");
-                // With its breaker open the store would only make us hold what others could do.
-                store.wait_until_available().await;
-                consumer.next().await.map(|delivery| (free, delivery))
-            };
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                taken = taken => {
-                    let Some((free, delivery)) = taken else { break };
+                taken = lanes.next(&store) => {
+                    let Some((taken_slot, delivery)) = taken else { break };
                     let slot = Arc::clone(&slot);
                     tasks.spawn(async move {
                         slot.take(delivery).await;
-                        drop(free);
+                        drop(taken_slot);
                     });
                 }
                 _ = turn.tick() => {}
@@ -123,7 +136,7 @@ impl<S: Attempts + Values, Q: Chunks, C: Cache> Worker<S, Q, C> {
         tracing::info!(held = tasks.len(), grace = ?config.grace_period, "draining");
         tasks.close();
         let drained = async {
-            consumer.stop().await;
+            lanes.stop().await;
             tasks.wait().await;
         };
         if timeout(config.grace_period, drained).await.is_err() {

@@ -23,46 +23,26 @@
 //!   or between commit and ack, the message comes again and finds the chunk done.
 //! * **We must stop and the grace period is over.** The chunk is given back, and the message too.
 
-use std::sync::Arc;
-
-use batch::{AttemptId, Priority};
+use batch::AttemptId;
 use cache::Cache;
-use model::Valuer;
 use queue::{Acked, Delivery};
-use resilience::Delays;
-use store::{
-    Assignment, Attempts, Begin, CommitOutcome, History, Reading, Rejected, ResultRows, Standing, Valued,
-    Values,
-};
+use store::{Attempts, Begin, Values};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::compute::Compute;
-use crate::faults::{FaultPlan, Point};
-use crate::held::{Held, Holding};
-use crate::valuers::Valuers;
-use crate::{WorkerConfig, metrics};
-
-/// Customers computed before a more urgent chunk may step in.
-const SUB_BATCH: usize = 500;
+use crate::attempt::{Ended, Workbench};
+use crate::held::Held;
+use crate::metrics;
 
 /// Lost attempts after which a chunk is suspected of killing its workers.
 const SUSPICIOUS_LOSSES: u32 = 2;
 
 /// What all slots of a worker share.
 pub(crate) struct Slot<S, C> {
-    pub(crate) store: S,
-    pub(crate) cache: C,
-    pub(crate) valuers: Valuers,
-    pub(crate) compute: Compute,
+    pub(crate) bench: Workbench<S, C>,
     pub(crate) held: Held,
     /// Held for reading by attempts that may work side by side, for writing by a suspect, which works alone.
     pub(crate) company: RwLock<()>,
-    /// Resolves when the grace period is over.
-    pub(crate) gave_up: CancellationToken,
-    pub(crate) config: WorkerConfig,
 }
 
 /// With whom an attempt works, for as long as it is held.
@@ -70,37 +50,6 @@ pub(crate) struct Slot<S, C> {
 enum Company<'a> {
     WithOthers(RwLockReadGuard<'a, ()>),
     Alone(RwLockWriteGuard<'a, ()>),
-}
-
-/// How an attempt ended.
-enum Ended {
-    /// Its values are committed.
-    Committed,
-    /// Another attempt is the latest, or the run is over.
-    Superseded,
-    /// The chunk's own fault, recorded.
-    Failed,
-    /// The grace period was over first.
-    GaveUp,
-}
-
-/// Why an attempt cannot go on.
-enum Failure {
-    /// The store is away, or refuses everybody.
-    Away(store::Error),
-    /// The chunk's own fault.
-    Chunk(String),
-    /// It was superseded.
-    Superseded,
-}
-
-impl From<store::Error> for Failure {
-    fn from(error: store::Error) -> Self {
-        match error {
-            store::Error::Unavailable { .. } | store::Error::Broken { .. } => Self::Away(error),
-            store::Error::Invalid { .. } => Self::Chunk(error.to_string()),
-        }
-    }
 }
 
 impl<S: Attempts + Values, C: Cache> Slot<S, C> {
@@ -124,7 +73,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             chunk.id = %message.chunk.chunk,
             attempt = tracing::field::Empty
         );
-        (self.config.link)(&span, &delivery.trace().0);
+        (self.bench.config.link)(&span, &delivery.trace().0);
         self.take_chunk(delivery, message).instrument(span).await;
     }
 
@@ -154,14 +103,14 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             Company::WithOthers(company)
         };
 
-        if self.config.faults.acks_first() {
+        if self.bench.config.faults.acks_first() {
             let priority = delivery.priority();
             settle(delivery.ack().await, "acked_first");
-            self.attempt(&assignment, priority, &holding).await;
+            self.bench.attempt(&assignment, priority, &holding).await;
             return;
         }
         metrics::busy(1.0);
-        let ended = self.attempt(&assignment, delivery.priority(), &holding).await;
+        let ended = self.bench.attempt(&assignment, delivery.priority(), &holding).await;
         metrics::busy(-1.0);
         match ended {
             // Ack only after the commit: a lost ack repeats a settled chunk, which costs one query; a lost
@@ -175,216 +124,28 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
 
     /// Begins an attempt, however long the store is away; `None` if the grace period was over first.
     async fn begin(&self, message: AttemptId) -> Option<Begin> {
-        let mut delays = (self.config.delays)();
+        let Workbench { store, config, .. } = &self.bench;
         let mut is_repeat = false;
-        loop {
-            let (name, lease) = (&self.config.name, self.config.lease);
-            let begin = self.store.begin_attempt(message.chunk, name, lease, is_repeat).await;
-            is_repeat = true;
-            match begin {
-                Ok(begun) => return Some(begun),
-                Err(error) if error.is_transient() => {
-                    tracing::debug!(%error, "waiting to begin");
-                    self.wait(&mut delays).await?;
-                }
-                Err(error @ store::Error::Broken { .. }) => {
-                    tracing::error!(%error, "an attempt waits to begin until somebody mends this");
-                    self.wait(&mut delays).await?;
-                }
-                Err(error) => {
-                    // It may have begun, but what it is about cannot be understood. Nobody keeps its lease, so it
-                    // is lost, tried elsewhere, and dead in the end: with others of its kind it must not hold
-                    // every slot of the fleet.
-                    tracing::error!(%error, "an attempt makes no sense and is left to its lease");
-                    return Some(Begin::Settled);
-                }
-            }
-        }
-    }
-
-    /// Makes one attempt at a chunk, to whichever end.
-    async fn attempt(&self, assignment: &Assignment, priority: Priority, holding: &Holding) -> Ended {
-        let attempt = assignment.attempt;
-        let gave_up = self.gave_up.clone();
-        let ended = tokio::select! {
-            biased;
-            () = holding.superseded.cancelled() => Ended::Superseded,
-            () = gave_up.cancelled() => Ended::GaveUp,
-            ended = self.work(assignment, priority, holding) => ended,
+        let begin = || {
+            let was_asked = std::mem::replace(&mut is_repeat, true);
+            store.begin_attempt(message.chunk, &config.name, config.lease, was_asked)
         };
-        match &ended {
-            Ended::Superseded => {
-                tracing::info!("superseded");
-                // Says that we did come back, however long that takes: the chunk is not charged for us.
-                let _ = self.stand(attempt, &mut (self.config.delays)()).await;
+        let tell = |error: &store::Error| {
+            if error.is_transient() {
+                tracing::debug!(%error, "waiting to begin");
+            } else {
+                tracing::error!(%error, "an attempt waits to begin until somebody mends this");
             }
-            Ended::GaveUp => self.give_back(attempt).await,
-            Ended::Committed | Ended::Failed => {}
-        }
-        ended
-    }
-
-    /// Reads, computes, commits; waits for the store as often as it is away.
-    async fn work(&self, assignment: &Assignment, priority: Priority, holding: &Holding) -> Ended {
-        self.config.faults.reach(Point::Begun).await;
-        let mut delays = (self.config.delays)();
-        let mut rows: Option<ResultRows> = None;
-        loop {
-            let failure = match self.go_on(assignment, priority, holding, &mut rows).await {
-                Ok(()) => break,
-                Err(failure) => failure,
-            };
-            match failure {
-                Failure::Superseded => return Ended::Superseded,
-                Failure::Chunk(reason) => return self.fail(assignment.attempt, &reason).await,
-                Failure::Away(error) => {
-                    metrics::waited();
-                    if error.is_transient() {
-                        tracing::warn!(%error, "the attempt waits for the store");
-                    } else {
-                        tracing::error!(%error, "the attempt waits until somebody mends this");
-                    }
-                    match self.stand(assignment.attempt, &mut delays).await {
-                        Some(Standing::Held) => {}
-                        Some(Standing::Committed) => break,
-                        Some(Standing::Superseded) => return Ended::Superseded,
-                        None => return Ended::GaveUp,
-                    }
-                }
+        };
+        match self.bench.patience().ask(begin, tell).await? {
+            Ok(begun) => Some(begun),
+            Err(error) => {
+                // It may have begun, but what it is about cannot be understood. Nobody keeps its lease, so it is
+                // lost, tried elsewhere, and dead in the end: with others of its kind it must not hold every slot
+                // of the fleet.
+                tracing::error!(%error, "an attempt makes no sense and is left to its lease");
+                Some(Begin::Settled)
             }
-        }
-        let rows = rows.expect("only computed rows are committed");
-        self.config.faults.reach(Point::Committed).await;
-        metrics::committed(rows.values.len(), rows.rejections.len());
-        self.cache_values(assignment, &rows).await;
-        self.config.faults.reach(Point::Cached).await;
-        Ended::Committed
-    }
-
-    /// Takes the attempt from where it is to the commit. Rows that are computed are kept for a repeat.
-    async fn go_on(
-        &self,
-        assignment: &Assignment,
-        priority: Priority,
-        holding: &Holding,
-        rows: &mut Option<ResultRows>,
-    ) -> Result<(), Failure> {
-        let computed = match rows.take() {
-            Some(computed) => computed,
-            None => self.compute_rows(assignment, priority).await?,
-        };
-        let computed = rows.insert(computed);
-        holding.committing();
-        let began = Instant::now();
-        let committed = self.store.commit_attempt(assignment.attempt, computed).await?;
-        metrics::stage("commit", began.elapsed());
-        match committed {
-            CommitOutcome::Committed => Ok(()),
-            CommitOutcome::Refused => Err(Failure::Superseded),
-        }
-    }
-
-    async fn compute_rows(&self, assignment: &Assignment, priority: Priority) -> Result<ResultRows, Failure> {
-        let pinned = self.valuers.get(&self.store, assignment).await?;
-        let Some(pinned) = pinned else {
-            return Err(Failure::Chunk(format!("model version {} is missing", assignment.model_version)));
-        };
-        let began = Instant::now();
-        let reading = Reading {
-            customers: &assignment.customers,
-            is_whole: assignment.is_whole,
-            as_of: assignment.as_of,
-            currency: pinned.currency,
-            contracts: &pinned.valuer.models().contracts,
-        };
-        let histories = self.store.read_histories(&reading).await?;
-        metrics::stage("read", began.elapsed());
-
-        let began = Instant::now();
-        let mut valuing = Valuing::new(histories, pinned.valuer, self.config.faults);
-        while !valuing.is_complete() {
-            let part = move || {
-                valuing.advance(SUB_BATCH);
-                valuing
-            };
-            valuing = self
-                .compute
-                .run(priority, part)
-                .await
-                .map_err(|panicked| Failure::Chunk(panicked.to_string()))?;
-        }
-        metrics::stage("compute", began.elapsed());
-        Ok(valuing.rows)
-    }
-
-    /// Puts committed values near the reader, if the cache is well. What is lost costs a query, never a value.
-    async fn cache_values(&self, assignment: &Assignment, rows: &ResultRows) {
-        let began = Instant::now();
-        let values: Vec<_> =
-            rows.values.iter().map(|valued| cache::Valued::of(valued.customer, &valued.value)).collect();
-        if let Err(error) = self.cache.put_values(assignment.attempt.chunk.run, &values).await {
-            tracing::debug!(%error, "values not cached");
-        }
-        metrics::stage("cache", began.elapsed());
-    }
-
-    /// Records that the chunk itself is at fault.
-    async fn fail(&self, attempt: AttemptId, reason: &str) -> Ended {
-        let mut delays = (self.config.delays)();
-        loop {
-            match self.store.fail_attempt(attempt, reason, &self.config.retry).await {
-                Ok(Some(verdict)) => {
-                    tracing::warn!(reason, ?verdict, "the attempt failed");
-                    return Ended::Failed;
-                }
-                Ok(None) => return Ended::Superseded,
-                Err(error) if error.is_transient() => {
-                    if self.wait(&mut delays).await.is_none() {
-                        return Ended::GaveUp;
-                    }
-                }
-                Err(error @ store::Error::Broken { .. }) => {
-                    tracing::error!(%error, reason, "a failed attempt waits to be recorded until somebody mends this");
-                    if self.wait(&mut delays).await.is_none() {
-                        return Ended::GaveUp;
-                    }
-                }
-                Err(error) => {
-                    // Its lease runs out, and the coordinator counts it as lost.
-                    tracing::error!(%error, reason, "a failed attempt could not be recorded");
-                    return Ended::Failed;
-                }
-            }
-        }
-    }
-
-    /// Waits for the store and asks where the attempt stands; `None` if the grace period was over first.
-    async fn stand(&self, attempt: AttemptId, delays: &mut Delays) -> Option<Standing> {
-        loop {
-            self.wait(delays).await?;
-            match self.store.resume_attempt(attempt, self.config.lease).await {
-                Ok(standing) => return Some(standing),
-                Err(error) => tracing::debug!(%error, "the store is still away"),
-            }
-        }
-    }
-
-    /// Waits until another call to the store makes sense; `None` if the grace period was over first.
-    async fn wait(&self, delays: &mut Delays) -> Option<()> {
-        let better = async {
-            delays.pause().await;
-            self.store.wait_until_available().await;
-        };
-        tokio::select! {
-            biased;
-            () = self.gave_up.cancelled() => None,
-            () = better => Some(()),
-        }
-    }
-
-    async fn give_back(&self, attempt: AttemptId) {
-        if let Err(error) = self.store.give_back(attempt).await {
-            tracing::warn!(%error, lease = ?self.config.lease, "a chunk could not be given back; its lease runs out");
         }
     }
 }
@@ -393,34 +154,5 @@ fn settle(acked: Acked, outcome: &'static str) {
     metrics::settled(outcome);
     if acked == Acked::NotSent {
         tracing::debug!(outcome, "the message comes again");
-    }
-}
-
-/// A chunk being valued: customer by customer, a part at a time.
-struct Valuing {
-    histories: std::vec::IntoIter<History>,
-    valuer: Arc<Valuer>,
-    rows: ResultRows,
-    faults: FaultPlan,
-}
-
-impl Valuing {
-    fn new(histories: Vec<History>, valuer: Arc<Valuer>, faults: FaultPlan) -> Self {
-        let rows = ResultRows { values: Vec::with_capacity(histories.len()), rejections: Vec::new() };
-        Self { histories: histories.into_iter(), valuer, rows, faults }
-    }
-
-    fn is_complete(&self) -> bool {
-        self.histories.as_slice().is_empty()
-    }
-
-    fn advance(&mut self, customers: usize) {
-        for History { customer, account } in self.histories.by_ref().take(customers) {
-            self.faults.compute(customer);
-            match account.and_then(|account| Ok((self.valuer.value(&account)?, account))) {
-                Ok((value, account)) => self.rows.values.push(Valued { customer, value, account }),
-                Err(reason) => self.rows.rejections.push(Rejected { customer, reason }),
-            }
-        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use model::{Currency, Observation, Valuer};
-use store::{Assignment, ModelVersionId, Values};
+use jiff::Timestamp;
+use model::{Currency, Observation, ValueTerms, Valuer};
+use store::{ModelVersionId, Values};
 
 /// What a run needs to value customers.
 #[derive(Clone)]
@@ -21,21 +22,23 @@ pub(crate) struct Valuers(Mutex<Vec<Pinned>>);
 const KEPT: usize = 4;
 
 impl Valuers {
-    /// The valuer that a run pins; `None` if its model version does not exist.
+    /// The valuer of a model version for a moment and terms; `None` if there is no such version.
     pub(crate) async fn get<S: Values>(
         &self,
         store: &S,
-        assignment: &Assignment,
+        version: ModelVersionId,
+        as_of: Timestamp,
+        terms: ValueTerms,
     ) -> store::Result<Option<Pinned>> {
-        if let Some(pinned) = self.find(assignment) {
+        if let Some(pinned) = self.find(version, as_of, terms) {
             return Ok(Some(pinned));
         }
-        let Some(model) = store.model_version(assignment.model_version).await? else { return Ok(None) };
-        let last_day = Observation::new(assignment.as_of.as_microsecond(), model.currency).last_day();
-        let valuer = Arc::new(Valuer::new(model.models, assignment.terms, last_day));
+        let Some(model) = store.model_version(version).await? else { return Ok(None) };
+        let last_day = Observation::new(as_of.as_microsecond(), model.currency).last_day();
+        let valuer = Arc::new(Valuer::new(model.models, terms, last_day));
         let pinned = Pinned { version: model.version, currency: model.currency, valuer };
         // Two slots may both have built one; the first is kept, and the other is as good.
-        if let Some(first) = self.find(assignment) {
+        if let Some(first) = self.find(version, as_of, terms) {
             return Ok(Some(first));
         }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,17 +47,15 @@ impl Valuers {
         Ok(Some(pinned))
     }
 
-    fn find(&self, assignment: &Assignment) -> Option<Pinned> {
+    fn find(&self, version: ModelVersionId, as_of: Timestamp, terms: ValueTerms) -> Option<Pinned> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().find(|pinned| pinned.is_for(assignment)).cloned()
+        kept.iter().find(|pinned| pinned.is_for(version, as_of, terms)).cloned()
     }
 }
 
 impl Pinned {
-    fn is_for(&self, assignment: &Assignment) -> bool {
-        let last_day = Observation::new(assignment.as_of.as_microsecond(), self.currency).last_day();
-        self.version == assignment.model_version
-            && *self.valuer.terms() == assignment.terms
-            && self.valuer.last_day() == last_day
+    fn is_for(&self, version: ModelVersionId, as_of: Timestamp, terms: ValueTerms) -> bool {
+        let last_day = Observation::new(as_of.as_microsecond(), self.currency).last_day();
+        self.version == version && *self.valuer.terms() == terms && self.valuer.last_day() == last_day
     }
 }

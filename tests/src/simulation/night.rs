@@ -18,7 +18,7 @@ use store::{Archive, Selection};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
+use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
 
 use super::base::{Customers, Ordered, store_over};
 use super::checks::{self, Expected};
@@ -47,7 +47,7 @@ pub(super) struct Scene {
     customers: u64,
     chunk_customers: u32,
     workers: u64,
-    slots: usize,
+    slots: u16,
     /// How long a worker may take to finish what it holds when it is asked to end.
     grace_period: Duration,
     coordinators: u64,
@@ -430,7 +430,7 @@ impl Hands {
             cache: self.cache(&process),
             config: WorkerConfig {
                 name: process.name().into(),
-                slots: self.scene.slots,
+                lanes: vec![Lane::of_all_priorities(self.scene.slots)],
                 lease: LEASE,
                 retry: RetryPolicy::default(),
                 compute_on: ComputeOn::TheCaller,
@@ -505,7 +505,7 @@ impl Scene {
             customers,
             chunk_customers: chance.among(3..16) as u32,
             workers: chance.among(1..5),
-            slots: chance.among(1..4) as usize,
+            slots: chance.among(1..4) as u16,
             grace_period: chance.millis(500..10_000),
             coordinators: chance.among(1..3),
             dispatchers: chance.among(1..3),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use batch::RetryPolicy;
 use queue::Connection as _;
 use resilience::Delays;
-use worker::{ComputeOn, Worker, WorkerConfig};
+use worker::{ComputeOn, Lane, Worker, WorkerConfig};
 
 use super::role;
 use crate::cli::WorkerArgs;
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let threads = NonZeroUsize::new(threads).expect("the command line takes 1 at least");
     let config = WorkerConfig {
         name,
-        slots: args.slots.into(),
+        lanes: vec![Lane::of_all_priorities(args.slots)],
         lease: args.lease,
         retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },
         compute_on: ComputeOn::Threads(threads),

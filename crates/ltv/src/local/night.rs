@@ -16,7 +16,7 @@ use store::memory::{Accounts, Memory};
 use store::{ModelVersionId, ModelVersions, NewModelVersion, Selection};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use worker::{ComputeOn, FaultPlan, Worker, WorkerConfig};
+use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
 
 use crate::command::runs;
 
@@ -103,7 +103,7 @@ fn worker_config(threads: NonZeroUsize) -> WorkerConfig {
     WorkerConfig {
         name: "local worker".into(),
         // While one chunk is computed, another one is read or committed.
-        slots: (2 * threads.get()).min(usize::from(u16::MAX)),
+        lanes: vec![Lane::of_all_priorities(u16::try_from(2 * threads.get()).unwrap_or(u16::MAX))],
         lease: LEASE,
         retry: RetryPolicy::default(),
         compute_on: ComputeOn::Threads(threads),

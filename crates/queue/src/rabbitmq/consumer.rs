@@ -1,9 +1,9 @@
-//! Consuming: lanes, one for each priority that was asked for, into one inbox from which the most urgent is taken.
+//! Consuming: feeds, one for each priority that was asked for, into one inbox from which the most urgent is taken.
 //!
-//! **Terms.** A *lane* is a channel with a prefetch and one consumer. The *inbox* holds what has come and was not
+//! **Terms.** A *feed* is a channel with a prefetch and one consumer. The *inbox* holds what has come and was not
 //! taken. A delivery is *stale* when the channel it came on is gone.
 //!
-//! **One task owns the connection**, sets up the lanes, and does so again whatever ends. The prefetch is set on
+//! **One task owns the connection**, sets up the feeds, and does so again whatever ends. The prefetch is set on
 //! the new channel before it consumes: forgotten once, one worker would swallow a whole queue. It counts what is
 //! in the inbox or taken and not settled, for each priority.
 //!
@@ -12,17 +12,17 @@
 //! - *The connection is lost* (also when the broker restarts, or heartbeats stop): the inbox is emptied, all of it
 //!   is stale and comes again. What was taken is stale as well: its ack is not sent, the chunk is found settled
 //!   when it comes again. The connection is made again for ever, with growing, jittered pauses.
-//! - *A channel is closed by the broker* (an ack that took longer than its time-out, 406): only this lane is set
+//! - *A channel is closed by the broker* (an ack that took longer than its time-out, 406): only this feed is set
 //!   up again, the others go on.
 //! - *The stream ends on a healthy connection* (the queue was deleted, or its leader moved): as before, and the
 //!   topology is declared again first. Without this the worker would live on and never get another message.
 //! - *The queue was deleted and declared again within milliseconds*: the broker (seen with 3.10) takes the new
 //!   queue for the old one, does not cancel our consumer, and hands it messages that never leave the broker. Two
-//!   answers: nobody here declares a queue again before [`DELETION_SETTLES`] has passed, and a lane that has been
+//!   answers: nobody here declares a queue again before [`DELETION_SETTLES`] has passed, and a feed that has been
 //!   silent for [`RENEW_AFTER`] is set up afresh although nothing seems wrong, which frees such messages.
 //! - *The broker is away when consuming begins*: the same as when it is lost later.
 //! - *A taker stops waiting* ([`next`](crate::Consumer::next) is dropped): what comes stays in the inbox.
-//! - *Stop*: each lane cancels its consumer, hears out what was on its way, and the inbox is given back. Channels
+//! - *Stop*: each feed cancels its consumer, hears out what was on its way, and the inbox is given back. Channels
 //!   live until the last delivery taken from them is settled; then they close, and the connection with them.
 //! - *The consumer is dropped without stop*: the same, in the background.
 
@@ -49,7 +49,7 @@ use super::topology::{self, short};
 use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
 use crate::{Consumer, Delivery, Error, metrics};
 
-/// A lane to which nothing came for so long, and with nothing to settle, is set up afresh.
+/// A feed to which nothing came for so long, and with nothing to settle, is set up afresh.
 const RENEW_AFTER: Duration = Duration::from_secs(30);
 
 /// Consumes chunks from RabbitMQ.
@@ -67,9 +67,9 @@ impl RabbitMqConsumer {
         publisher: Publisher,
         priorities: &[Priority],
         prefetch: u16,
-    ) -> (Self, Arc<Lanes>) {
+    ) -> (Self, Arc<Feeds>) {
         let inbox = Arc::new(Inbox::default());
-        let lanes = Arc::new(Lanes::of(priorities));
+        let feeds = Arc::new(Feeds::of(priorities));
         let (stop, stopping) = watch::channel(false);
         let task = Task {
             closing: publisher.closing(),
@@ -78,11 +78,11 @@ impl RabbitMqConsumer {
             // 0 would mean no bound at all.
             prefetch: prefetch.max(1),
             inbox: Arc::clone(&inbox),
-            lanes: Arc::clone(&lanes),
+            feeds: Arc::clone(&feeds),
             stopping,
         };
         let task = tokio::spawn(task.run());
-        (Self { inbox, stop, task }, lanes)
+        (Self { inbox, stop, task }, feeds)
     }
 
     /// Counts what has come and was not taken: for tests.
@@ -110,14 +110,14 @@ impl Consumer for RabbitMqConsumer {
 
 /// Says which priorities are being consumed at present.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(super) struct Feeds {
     wanted: PerPriority<bool>,
     consuming: PerPriority<AtomicBool>,
     /// Stopped on purpose, so that nobody waits for it.
     is_over: AtomicBool,
 }
 
-impl Lanes {
+impl Feeds {
     fn of(priorities: &[Priority]) -> Self {
         let wanted = PerPriority::from_fn(|priority| priorities.contains(&priority));
         Self { wanted, consuming: PerPriority::default(), is_over: AtomicBool::new(false) }
@@ -137,17 +137,17 @@ impl Lanes {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Marks a lane as consuming until the mark is dropped.
-    fn mark(&self, priority: Priority) -> LaneMark<'_> {
-        let lane = &self.consuming[priority];
-        lane.store(true, Ordering::Relaxed);
-        LaneMark(lane)
+    /// Marks a feed as consuming until the mark is dropped.
+    fn mark(&self, priority: Priority) -> FeedMark<'_> {
+        let feed = &self.consuming[priority];
+        feed.store(true, Ordering::Relaxed);
+        FeedMark(feed)
     }
 }
 
-struct LaneMark<'a>(&'a AtomicBool);
+struct FeedMark<'a>(&'a AtomicBool);
 
-impl Drop for LaneMark<'_> {
+impl Drop for FeedMark<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
@@ -224,7 +224,7 @@ struct Task {
     publisher: Publisher,
     prefetch: u16,
     inbox: Arc<Inbox>,
-    lanes: Arc<Lanes>,
+    feeds: Arc<Feeds>,
     stopping: watch::Receiver<bool>,
     closing: watch::Receiver<bool>,
 }
@@ -267,17 +267,17 @@ impl Task {
                 () = self.is_stopping() => break,
             }
         }
-        self.lanes.is_over.store(true, Ordering::Relaxed);
+        self.feeds.is_over.store(true, Ordering::Relaxed);
         self.inbox.close();
     }
 
-    /// Keeps all lanes going. Ends well when it is stopped, and with an error when the connection is lost.
+    /// Keeps all feeds going. Ends well when it is stopped, and with an error when the connection is lost.
     async fn serve(&self, connection: &Connection) -> Result<(), Error> {
-        let lanes = try_join_all(self.lanes.wanted().map(|priority| self.lane(connection, priority)));
-        tokio::try_join!(lanes, self.watch(connection)).map(|_| ())
+        let feeds = try_join_all(self.feeds.wanted().map(|priority| self.feed(connection, priority)));
+        tokio::try_join!(feeds, self.watch(connection)).map(|_| ())
     }
 
-    /// Hears when the connection is lost; the lanes would hear it as well, but not while they pause.
+    /// Hears when the connection is lost; the feeds would hear it as well, but not while they pause.
     async fn watch(&self, connection: &Connection) -> Result<(), Error> {
         let mut events = std::pin::pin!(connection.events_listener());
         loop {
@@ -295,16 +295,16 @@ impl Task {
         }
     }
 
-    /// Keeps one lane going, with as many channels one after another as it takes.
-    async fn lane(&self, connection: &Connection, priority: Priority) -> Result<(), Error> {
+    /// Keeps one feed going, with as many channels one after another as it takes.
+    async fn feed(&self, connection: &Connection, priority: Priority) -> Result<(), Error> {
         let mut delays = Delays::reconnect();
         loop {
             let since = Instant::now();
-            let end = match self.open_lane(connection, priority).await {
-                Ok(lane) => match self.forward(lane, priority).await {
-                    LaneEnd::Stopped => return Ok(()),
-                    LaneEnd::Silent => continue,
-                    LaneEnd::Lost(reason) => reason,
+            let end = match self.open_feed(connection, priority).await {
+                Ok(feed) => match self.forward(feed, priority).await {
+                    FeedEnd::Stopped => return Ok(()),
+                    FeedEnd::Silent => continue,
+                    FeedEnd::Lost(reason) => reason,
                 },
                 Err(error) => error.to_string(),
             };
@@ -332,7 +332,7 @@ impl Task {
         }
     }
 
-    async fn open_lane(&self, connection: &Connection, priority: Priority) -> Result<Lane, Error> {
+    async fn open_feed(&self, connection: &Connection, priority: Priority) -> Result<Feed, Error> {
         let settings = &self.settings;
         let queue = settings.names.queue(priority);
         let channel = call(settings, "open a channel", connection.create_channel()).await?;
@@ -346,39 +346,39 @@ impl Task {
             FieldTable::default(),
         );
         let stream = call(settings, &format!("consume {queue}"), consume).await?;
-        Ok(Lane { channel: Arc::new(channel), stream })
+        Ok(Feed { channel: Arc::new(channel), stream })
     }
 
     /// Puts what comes into the inbox until nothing can come any more.
-    async fn forward(&self, mut lane: Lane, priority: Priority) -> LaneEnd {
-        let _consuming = self.lanes.mark(priority);
+    async fn forward(&self, mut feed: Feed, priority: Priority) -> FeedEnd {
+        let _consuming = self.feeds.mark(priority);
         let end = loop {
             let next = tokio::select! {
-                next = lane.stream.next() => next,
-                () = self.is_stopping() => break LaneEnd::Stopped,
+                next = feed.stream.next() => next,
+                () = self.is_stopping() => break FeedEnd::Stopped,
                 () = tokio::time::sleep(RENEW_AFTER) => {
                     // Every other holder of the channel is a delivery that is not settled. It would come on top of
                     // the prefetch of a new channel.
-                    if Arc::strong_count(&lane.channel) == 1 {
-                        break LaneEnd::Silent;
+                    if Arc::strong_count(&feed.channel) == 1 {
+                        break FeedEnd::Silent;
                     }
                     continue;
                 }
             };
             match next {
-                Some(Ok(delivery)) => self.put(delivery, priority, &lane),
-                Some(Err(error)) => return LaneEnd::Lost(explain(&error)),
-                None => return LaneEnd::Lost("RabbitMQ cancelled the consumer".into()),
+                Some(Ok(delivery)) => self.put(delivery, priority, &feed),
+                Some(Err(error)) => return FeedEnd::Lost(explain(&error)),
+                None => return FeedEnd::Lost("RabbitMQ cancelled the consumer".into()),
             }
         };
 
-        let cancel = lane.channel.basic_cancel(lane.stream.tag(), BasicCancelOptions::default());
+        let cancel = feed.channel.basic_cancel(feed.stream.tag(), BasicCancelOptions::default());
         if let Err(error) = call(&self.settings, "cancel a consumer", cancel).await {
-            return LaneEnd::Lost(error.to_string());
+            return FeedEnd::Lost(error.to_string());
         }
         let hear_out = async {
-            while let Some(Ok(delivery)) = lane.stream.next().await {
-                self.put(delivery, priority, &lane);
+            while let Some(Ok(delivery)) = feed.stream.next().await {
+                self.put(delivery, priority, &feed);
             }
         };
         // The end of the stream is already on its way with the answer to the cancel.
@@ -386,12 +386,12 @@ impl Task {
         end
     }
 
-    fn put(&self, delivery: lapin::message::Delivery, priority: Priority, lane: &Lane) {
+    fn put(&self, delivery: lapin::message::Delivery, priority: Priority, feed: &Feed) {
         metrics::delivered(priority);
         self.inbox.put(RabbitMqDelivery::new(
             delivery,
             priority,
-            Arc::clone(&lane.channel),
+            Arc::clone(&feed.channel),
             self.publisher.clone(),
             Arc::clone(&self.settings),
         ));
@@ -406,14 +406,14 @@ impl Task {
     }
 }
 
-struct Lane {
+struct Feed {
     /// Shared with every delivery that came on it and is not settled.
     channel: Arc<Channel>,
     stream: lapin::Consumer,
 }
 
-/// Why a lane's channel is no longer listened to.
-enum LaneEnd {
+/// Why a feed's channel is no longer listened to.
+enum FeedEnd {
     Stopped,
     /// Nothing came for long; nothing seems wrong.
     Silent,

@@ -36,7 +36,7 @@ pub use delivery::RabbitMqDelivery;
 
 use self::config::Settings;
 use self::connection::Link;
-use self::consumer::Lanes;
+use self::consumer::Feeds;
 use self::control::Control;
 use self::publisher::{Frame, Publisher};
 use crate::metrics::Target;
@@ -55,7 +55,7 @@ pub struct RabbitMq {
     settings: Arc<Settings>,
     publisher: Publisher,
     control: Arc<Control>,
-    consumers: Arc<Mutex<Vec<Weak<Lanes>>>>,
+    consumers: Arc<Mutex<Vec<Weak<Feeds>>>>,
 }
 
 impl RabbitMq {
@@ -138,10 +138,10 @@ impl Chunks for RabbitMq {
             return Err(Link::Closed.refusal("consume").expect("a closed link refuses everything"));
         }
         let (settings, publisher) = (Arc::clone(&self.settings), self.publisher.clone());
-        let (consumer, lanes) = RabbitMqConsumer::start(settings, publisher, priorities, prefetch);
+        let (consumer, feeds) = RabbitMqConsumer::start(settings, publisher, priorities, prefetch);
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
-        consumers.retain(|lanes| lanes.upgrade().is_some_and(|lanes| !lanes.is_over()));
-        consumers.push(Arc::downgrade(&lanes));
+        consumers.retain(|feeds| feeds.upgrade().is_some_and(|feeds| !feeds.is_over()));
+        consumers.push(Arc::downgrade(&feeds));
         Ok(consumer)
     }
 
@@ -173,7 +173,7 @@ impl Connection for RabbitMq {
     fn ready(&self) -> bool {
         let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         self.publisher.link() == Link::Up
-            && consumers.iter().filter_map(Weak::upgrade).all(|lanes| lanes.are_well())
+            && consumers.iter().filter_map(Weak::upgrade).all(|feeds| feeds.are_well())
     }
 
     async fn close(&self) {

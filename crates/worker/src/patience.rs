@@ -1,0 +1,65 @@
+//! Waiting for a store that does not answer, with growing pauses, until the grace period is over.
+//!
+//! * **The store is away** (an error that may pass): what was asked is asked again, however long that takes.
+//! * **A relation or a right is missing** ([`store::Error::Broken`]): nobody's work is to blame, and somebody will mend
+//!   it. The same.
+//! * **Anything else** is an answer: asking again would bring the same.
+//! * **The grace period is over**: nobody waits any more.
+
+use resilience::Delays;
+use store::Attempts;
+use tokio_util::sync::CancellationToken;
+
+/// Waits for the store, each time longer.
+pub(crate) struct Patience<'a, S> {
+    store: &'a S,
+    /// Resolves when the grace period is over.
+    gave_up: &'a CancellationToken,
+    delays: Delays,
+}
+
+impl<'a, S: Attempts> Patience<'a, S> {
+    /// Begins with the shortest pause.
+    pub(crate) fn new(store: &'a S, gave_up: &'a CancellationToken, delays: Delays) -> Self {
+        Self { store, gave_up, delays }
+    }
+
+    /// Asks until there is an answer, or an error that waiting does not mend; tells of each error that it waits for.
+    /// `None` if the grace period was over first.
+    pub(crate) async fn ask<T, Call: Future<Output = store::Result<T>>>(
+        &mut self,
+        mut call: impl FnMut() -> Call,
+        tell: impl Fn(&store::Error),
+    ) -> Option<store::Result<T>> {
+        loop {
+            match call().await {
+                Err(error) if is_worth_waiting_for(&error) => {
+                    tell(&error);
+                    self.wait().await?;
+                }
+                answer => return Some(answer),
+            }
+        }
+    }
+
+    /// Waits until another call to the store makes sense; `None` if the grace period was over first.
+    pub(crate) async fn wait(&mut self) -> Option<()> {
+        let better = async {
+            self.delays.pause().await;
+            self.store.wait_until_available().await;
+        };
+        tokio::select! {
+            biased;
+            () = self.gave_up.cancelled() => None,
+            () = better => Some(()),
+        }
+    }
+}
+
+/// Says whether the store may answer otherwise later: it is away, or refuses everybody.
+pub(crate) fn is_worth_waiting_for(error: &store::Error) -> bool {
+    match error {
+        store::Error::Unavailable { .. } | store::Error::Broken { .. } => true,
+        store::Error::Invalid { .. } => false,
+    }
+}
