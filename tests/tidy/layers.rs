@@ -29,6 +29,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
         &[
             "batch",
             "model",
+            "resilience",
             "store",
             "queue",
             "cache",

@@ -9,7 +9,6 @@ pub mod load;
 mod bench;
 mod command;
 mod config;
-mod local;
 mod output;
 
 use std::process::ExitCode;

@@ -21,7 +21,7 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
         accepts_breaches: args.accept_breaches,
         by: args.by.by.clone(),
     };
-    let recorded = fitter::fit(&store, &order).await.map_err(with_advice)?;
+    let recorded = Box::pin(fitter::fit(&store, &order)).await.map_err(with_advice)?;
 
     let (version, new, judgement) = (recorded.version, &recorded.stored, &recorded.judgement);
     if args.json {

@@ -10,19 +10,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use batch::{AttemptId, Progress};
 use documents::{LocalAttempt, LocalFile, LocalNight, Problem};
-use fitter::Before;
 use jiff::Timestamp;
 use model::Currency;
-use store::{Archive, AttemptRecord, DEAD_CHUNK, NewModelVersion, Values};
+use offline::local::{FileReport, Files, Given, Known, Night, STOPPED, Telemetry, Terms, ValuesFile};
+use store::{Archive, AttemptRecord, DEAD_CHUNK, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::runs;
-use crate::cli::LocalArgs;
-use crate::local::base::{FileReport, Files, Known, Terms};
-use crate::local::given::Given;
-use crate::local::night::{Night, STOPPED};
-use crate::local::values::ValuesFile;
+use crate::cli::{LocalArgs, SeasonChoice};
 use crate::output::{FileBar, count};
 
 /// The currency where nobody says any; that of `ltv fit`.
@@ -52,7 +48,8 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
     })
     .await?;
     let (now, is_quiet) = (now(), args.json);
-    let reading = Terms { as_of: args.as_of, currency, season: args.season, now };
+    let is_seasonal = args.season == SeasonChoice::Estimate;
+    let reading = Terms { as_of: args.as_of, currency, is_seasonal, now };
     let known = unless_stopped(&stop, move || read(&files, reading, is_quiet)).await?;
     known
         .reports
@@ -69,7 +66,7 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
             if !is_quiet {
                 eprintln!("  fitting the models");
             }
-            fitted(&known, currency)?
+            known.fitted(currency, |warning| eprintln!("ltv: warning: {warning}"))?
         };
         let base = known.into_accounts(&version.models.contracts)?;
         Ok((version, base))
@@ -84,10 +81,13 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         deadline: args.deadline,
         chunk_customers: args.chunk_customers,
         threads: threads(args.threads)?,
-        is_quiet,
         now,
+        telemetry: Telemetry {
+            trace_context: process::telemetry::inject_current,
+            link: process::telemetry::link,
+        },
     };
-    let (store, run) = night.live(&stop).await?;
+    let (store, run) = night.live(&stop, async |store, run| runs::follow(store, run, is_quiet).await).await?;
     let summary = store.summary(run, args.top).await?;
     let story = store.troubled_attempts(run, runs::TOLD_ATTEMPTS).await?;
     let record = store.run(run).await?.context("the run is gone")?;
@@ -158,19 +158,6 @@ async fn unless_stopped<T: Send + 'static>(
         () = stop.cancelled() => bail!(STOPPED),
         done = spawn_blocking(work) => done?,
     }
-}
-
-/// Fits the models as `ltv fit` does where none is in force, and says what it thinks of them.
-fn fitted(known: &Known, currency: Currency) -> Result<NewModelVersion> {
-    let as_of = known.as_of();
-    let data = known.fit_data()?;
-    let fitted = data.fit(None).with_context(|| {
-        let left_out = data.left_out;
-        format!("the histories at {as_of} cannot be fitted, {left_out} customers left out; name models with --model")
-    })?;
-    let judgement = Before::none().judge(&fitted, &data.summaries, data.last_day);
-    judgement.warnings().for_each(|warning| eprintln!("ltv: warning: {warning}"));
-    Ok(fitter::model_version(&fitted, &judgement, as_of, currency, data.fingerprint()))
 }
 
 fn file_document(file: &FileReport) -> LocalFile {

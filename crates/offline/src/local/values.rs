@@ -68,7 +68,7 @@ const PAGE: u32 = 16_384;
 const ROWS: usize = 1_024;
 
 /// A file of values that is being written, and appears under its name when it is complete.
-pub(crate) struct ValuesFile {
+pub struct ValuesFile {
     name: String,
     writer: Writer,
 }
@@ -80,7 +80,7 @@ enum Writer {
 
 impl ValuesFile {
     /// Begins a file, compressed if its name ends in `.gz`. `inputs` are read and must not be written over.
-    pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
+    pub fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
         let file = NewFile::create(path, inputs)?;
         let is_gzip = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         let writer = if is_gzip {
@@ -92,7 +92,7 @@ impl ValuesFile {
     }
 
     /// Writes what a finished run holds of each of its customers, and gives the file its name.
-    pub(crate) async fn write(
+    pub async fn write(
         mut self,
         store: &Memory,
         run: RunId,

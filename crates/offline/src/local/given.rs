@@ -7,12 +7,12 @@ use model::{BgNbd, Currency, GammaGamma, Models, Parameters};
 use serde_json::Value as Json;
 use store::NewModelVersion;
 
-use offline::Model;
-use offline::model_file::ModelFile;
+use crate::Model;
+use crate::model_file::ModelFile;
 
 /// Models, and what is known of where they come from.
 #[derive(Debug)]
-pub(crate) struct Given {
+pub struct Given {
     models: Models,
     /// The currency that spend was fitted in, where the file says so.
     currency: Option<Currency>,
@@ -26,7 +26,7 @@ const WANTED: &str = "name one document of `ltv models show VERSION --json`, or 
 
 impl Given {
     /// Reads models from one document of a model version, or from two files with a model each.
-    pub(crate) fn read(paths: &[PathBuf]) -> Result<Self> {
+    pub fn read(paths: &[PathBuf]) -> Result<Self> {
         match paths {
             [one] => {
                 let document = document(one)?;
@@ -43,7 +43,7 @@ impl Given {
     }
 
     /// The currency that the night is in: `wanted` where it is said, else that of the models.
-    pub(crate) fn currency(&self, wanted: Option<Currency>) -> Result<Option<Currency>> {
+    pub fn currency(&self, wanted: Option<Currency>) -> Result<Option<Currency>> {
         if let (Some(fitted), Some(wanted)) = (self.currency, wanted) {
             ensure!(
                 fitted == wanted,
@@ -55,7 +55,7 @@ impl Given {
     }
 
     /// The same as a model version.
-    pub(crate) fn into_version(self, currency: Currency) -> NewModelVersion {
+    pub fn into_version(self, currency: Currency) -> NewModelVersion {
         let Self { models, fit, data_fingerprint, code_version, .. } = self;
         NewModelVersion { currency, models, fit, data_fingerprint, code_version }
     }

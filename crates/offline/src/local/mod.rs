@@ -1,4 +1,4 @@
-//! `ltv local`: a night in one process, on files.
+//! A night in one process, on files.
 //!
 //! | file | what it tells |
 //! |---|---|
@@ -13,15 +13,20 @@
 //!
 //! What `ltv load` would not take is not taken here either, and is counted under the same reasons.
 
-pub(crate) mod base;
+mod base;
 mod costs;
 mod customers;
-pub(crate) mod given;
+mod given;
 mod histories;
 mod in_order;
 mod names;
-pub(crate) mod night;
+mod night;
 mod numbers;
 mod season;
 mod subscriptions;
-pub(crate) mod values;
+mod values;
+
+pub use base::{FileReport, Files, Known, Terms};
+pub use given::Given;
+pub use night::{Night, STOPPED, Telemetry};
+pub use values::ValuesFile;

@@ -18,10 +18,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
 
-use crate::command::runs;
-
 /// What a night says that was asked to stop.
-pub(crate) const STOPPED: &str = "stopped before the night was over; nothing was written";
+pub const STOPPED: &str = "stopped before the night was over; nothing was written";
 
 /// How long a lease lasts. Nobody but us is there to take a chunk over.
 const LEASE: Duration = Duration::from_secs(20);
@@ -30,24 +28,45 @@ const LEASE: Duration = Duration::from_secs(20);
 const PASS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A night to be lived through.
-pub(crate) struct Night {
-    pub(crate) base: Accounts,
-    pub(crate) version: NewModelVersion,
-    pub(crate) terms: ValueTerms,
-    pub(crate) as_of: Timestamp,
-    pub(crate) deadline: Duration,
-    pub(crate) chunk_customers: u32,
-    pub(crate) threads: NonZeroUsize,
-    pub(crate) is_quiet: bool,
+pub struct Night {
+    /// Who is valued.
+    pub base: Accounts,
+    /// By which models.
+    pub version: NewModelVersion,
+    /// By which rates.
+    pub terms: ValueTerms,
+    /// For which moment.
+    pub as_of: Timestamp,
+    /// Within which time.
+    pub deadline: Duration,
+    /// Customers in a chunk of average work.
+    pub chunk_customers: u32,
+    /// Threads that compute.
+    pub threads: NonZeroUsize,
     /// What the clock shows when the night begins.
-    pub(crate) now: Timestamp,
+    pub now: Timestamp,
+    /// How the roles carry their traces.
+    pub telemetry: Telemetry,
+}
+
+/// How traces are carried from one role to the next.
+#[derive(Clone, Copy, Debug)]
+pub struct Telemetry {
+    /// Reads the context of the present span, as pairs.
+    pub trace_context: fn() -> Vec<(String, String)>,
+    /// Links an attempt's span to the trace that the message carries.
+    pub link: fn(&tracing::Span, &[(String, String)]),
 }
 
 impl Night {
     /// Lives through the night; afterwards the store holds the finished run. Fails if a role does, or if it is asked to
-    /// stop.
-    pub(crate) async fn live(self, stop: &CancellationToken) -> Result<(Memory, RunId)> {
-        let Self { base, version, terms, as_of, deadline, chunk_customers, threads, is_quiet, now } = self;
+    /// stop. `follow` watches the run until it is over.
+    pub async fn live(
+        self,
+        stop: &CancellationToken,
+        follow: impl AsyncFnOnce(&Memory, RunId) -> Result<()>,
+    ) -> Result<(Memory, RunId)> {
+        let Self { base, version, terms, as_of, deadline, chunk_customers, threads, now, telemetry } = self;
         let (store, broker) = (Memory::new(base, now), Broker::new());
         let model_version = store.save_model_version(&version, None).await?;
 
@@ -59,7 +78,7 @@ impl Night {
             queue: broker.connect(),
             // Nobody here reads nearer than the store: a second copy of every value would be all that a cache had to give.
             cache: cache::Nothing,
-            config: worker_config(threads),
+            config: worker_config(threads, telemetry),
         };
         let coordinator = Coordinator {
             store: store.clone(),
@@ -74,7 +93,7 @@ impl Night {
             store: store.clone(),
             queue: broker.connect(),
             policy: PlanPolicy::with_chunks_of(chunk_customers),
-            trace_context: process::telemetry::inject_current,
+            trace_context: telemetry.trace_context,
         };
         let run = dispatcher.dispatch(&order(as_of, deadline, model_version, terms)).await?.run;
         tokio::select! {
@@ -90,7 +109,7 @@ impl Night {
                 Err(panic) => anyhow!(panic).context("the coordinator panicked"),
             }),
             Some(reason) = never.recv() => return Err(reason),
-            followed = runs::follow(&store, run, is_quiet) => followed?,
+            followed = follow(&store, run) => followed?,
         }
         over.cancel();
         worker.await??;
@@ -99,7 +118,7 @@ impl Night {
     }
 }
 
-fn worker_config(threads: NonZeroUsize) -> WorkerConfig {
+fn worker_config(threads: NonZeroUsize, telemetry: Telemetry) -> WorkerConfig {
     WorkerConfig {
         name: "local worker".into(),
         // While one chunk is computed, another one is read or committed.
@@ -110,7 +129,7 @@ fn worker_config(threads: NonZeroUsize) -> WorkerConfig {
         delays: Delays::reconnect,
         grace_period: Duration::from_secs(10),
         alive: Arc::new(|| {}),
-        link: process::telemetry::link,
+        link: telemetry.link,
         faults: FaultPlan::default(),
     }
 }

@@ -5,33 +5,37 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use batch::CustomerId;
 use files::read::{self, FileToRead, Progress, ReadReport};
-use fitter::{FitData, Summaries};
+use fitter::{Before, FitData, Summaries};
 use jiff::Timestamp;
 use model::{Account, ContractModels, Currency, Observation, PurchaseCounts, Rejection, Season};
+use store::NewModelVersion;
 use store::memory::{Accounts, Customer};
 
 use super::costs::Costs;
 use super::customers::Customers;
 use super::histories::{Each, Folded, Histories, Share};
 use super::subscriptions::Subscriptions;
-use crate::cli::SeasonChoice;
-use crate::output::count;
+use crate::layout::count;
 
 /// The segment of all where no file names any.
 const EVERYBODY: &str = "all";
 
 /// Where the customers come from.
 #[derive(Clone, Debug)]
-pub(crate) struct Files {
-    pub(crate) transactions: PathBuf,
-    pub(crate) customers: Option<PathBuf>,
-    pub(crate) subscriptions: Option<PathBuf>,
-    pub(crate) acquisition_costs: Option<PathBuf>,
+pub struct Files {
+    /// What they bought.
+    pub transactions: PathBuf,
+    /// Who they are; whoever bought is a customer unless given.
+    pub customers: Option<PathBuf>,
+    /// What they subscribed to.
+    pub subscriptions: Option<PathBuf>,
+    /// What it cost to win them.
+    pub acquisition_costs: Option<PathBuf>,
 }
 
 impl Files {
     /// All that are named.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         let Self { transactions, customers, subscriptions, acquisition_costs } = self;
         [Some(transactions), customers.as_ref(), subscriptions.as_ref(), acquisition_costs.as_ref()]
             .into_iter()
@@ -41,24 +45,28 @@ impl Files {
 
 /// How the files are to be read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub struct Terms {
     /// Until when; the midnight after the last transaction if nobody says.
-    pub(crate) as_of: Option<Timestamp>,
-    pub(crate) currency: Currency,
-    pub(crate) season: SeasonChoice,
+    pub as_of: Option<Timestamp>,
+    /// That of the run: a history in another one is a rejection.
+    pub currency: Currency,
+    /// Whether a season is estimated and the purchases are fitted in it.
+    pub is_seasonal: bool,
     /// What the clock shows.
-    pub(crate) now: Timestamp,
+    pub now: Timestamp,
 }
 
 /// What became of a file's lines.
 #[derive(Debug)]
-pub(crate) struct FileReport {
-    pub(crate) path: PathBuf,
-    pub(crate) report: ReadReport,
+pub struct FileReport {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What became of them.
+    pub report: ReadReport,
 }
 
 /// What is known of the customers before it is known which models there are.
-pub(crate) struct Known {
+pub struct Known {
     observation: Observation,
     /// Who they are, in the order of the histories; none if whoever bought is a customer.
     customers: Option<Customers>,
@@ -67,14 +75,14 @@ pub(crate) struct Known {
     costs: Costs,
     /// When everybody bought, where a season is wanted.
     purchases: Option<PurchaseCounts>,
-    pub(crate) reports: Vec<FileReport>,
+    /// What became of each file's lines, in the order in which they were read.
+    pub reports: Vec<FileReport>,
 }
 
 impl Known {
     /// Reads the files; `progress` is told how far that is.
-    pub(crate) fn read(files: &Files, terms: Terms, progress: &dyn Fn(Progress)) -> Result<Self> {
-        let Terms { as_of, currency, season, now } = terms;
-        let is_seasonal = season == SeasonChoice::Estimate;
+    pub fn read(files: &Files, terms: Terms, progress: &dyn Fn(Progress)) -> Result<Self> {
+        let Terms { as_of, currency, is_seasonal, now } = terms;
         ensure!(
             !is_seasonal || is_readable_again(&files.transactions),
             "{}: --season estimate reads the transactions twice, and these can be read only once; make a file of them",
@@ -120,12 +128,12 @@ impl Known {
     }
 
     /// The moment that the customers are valued for.
-    pub(crate) fn as_of(&self) -> Timestamp {
+    pub fn as_of(&self) -> Timestamp {
         Timestamp::from_microsecond(self.observation.as_of_us()).expect("it was made from a moment")
     }
 
     /// What the models are fitted to: the same as when `ltv fit` reads the same customers from a database.
-    pub(crate) fn fit_data(&self) -> Result<FitData> {
+    fn fit_data(&self) -> Result<FitData> {
         // Contracts are read by their tenures; which model each has does not matter here.
         let contracts = ContractModels::default();
         let mut summaries = Summaries::with_capacity(self.histories.len());
@@ -140,8 +148,23 @@ impl Known {
         Ok(FitData::of(summaries, tenures, season, self.observation.last_day()))
     }
 
+    /// Fits the models as `ltv fit` does where none is in force; `warn` hears what is thought of them.
+    pub fn fitted(&self, currency: Currency, warn: impl FnMut(String)) -> Result<NewModelVersion> {
+        let as_of = self.as_of();
+        let data = self.fit_data()?;
+        let fitted = data.fit(None).with_context(|| {
+            let left_out = data.left_out;
+            format!(
+                "the histories at {as_of} cannot be fitted, {left_out} customers left out; name models with --model"
+            )
+        })?;
+        let judgement = Before::none().judge(&fitted, &data.summaries, data.last_day);
+        judgement.warnings().for_each(warn);
+        Ok(fitter::model_version(&fitted, &judgement, as_of, currency, data.fingerprint()))
+    }
+
     /// The base that the night values: who was a customer at that moment, and what is known of him.
-    pub(crate) fn into_accounts(self, contracts: &ContractModels) -> Result<Accounts> {
+    pub fn into_accounts(self, contracts: &ContractModels) -> Result<Accounts> {
         let mut accounts = Accounts::new(self.observation);
         self.each(contracts, |customer, account| Ok(accounts.push(customer, account)?))?;
         accounts.shrink_to_fit();
@@ -179,7 +202,7 @@ impl Known {
 
 impl FileReport {
     /// Says which rows were rejected, if any.
-    pub(crate) fn warning(&self) -> Option<String> {
+    pub fn warning(&self) -> Option<String> {
         let ReadReport { rows, rejected, first_problem } = &self.report;
         let (line, detail) = first_problem.as_ref()?;
         let reasons: Vec<String> =
