@@ -21,17 +21,7 @@ const SQL: [&str; 12] = [
 ];
 
 /// Where JSON is made by hand, and why.
-const JSON_BY_HAND: [(&str, &str); 13] = [
-    ("crates/ltv/src/command/dead_letters.rs", "to be a document"),
-    ("crates/ltv/src/command/dispatch.rs", "to be a document"),
-    ("crates/ltv/src/command/explain.rs", "to be a document"),
-    ("crates/ltv/src/command/fit.rs", "to be a document"),
-    ("crates/ltv/src/command/fit_file.rs", "to be a document"),
-    ("crates/ltv/src/command/fit_guard.rs", "to be a document"),
-    ("crates/ltv/src/command/fit_report.rs", "to be a document"),
-    ("crates/ltv/src/command/local.rs", "to be a document"),
-    ("crates/ltv/src/command/models.rs", "to be a document"),
-    ("crates/ltv/src/command/runs.rs", "to be a document"),
+const JSON_BY_HAND: [(&str, &str); 3] = [
     ("crates/ltv/src/bench/mod.rs", "what the model version of a benchmark says of its fit"),
     ("crates/store/src/promises/steps.rs", "what the model version of a promise says of its fit"),
     ("crates/cache/src/packed.rs", "the form in which Redis keeps progress"),
