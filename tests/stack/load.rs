@@ -506,7 +506,7 @@ async fn the_progress_runs_to_the_end_of_each_file() {
     let seen = std::cell::RefCell::new(Vec::new());
 
     load(&database.store(), &folder.input(&customers, &transactions), |progress| {
-        seen.borrow_mut().push(progress)
+        seen.borrow_mut().push(progress);
     })
     .await
     .unwrap();

@@ -1,8 +1,12 @@
 //! What people read first mentions what there is.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use clap::CommandFactory;
 
-use crate::{assert_none, files, text};
+use crate::markdown::{all_pages, anchors, backticked, links, pages, places};
+use crate::{assert_none, files, has_extension, root, text};
 
 #[test]
 fn the_architecture_mentions_every_crate() {
@@ -20,18 +24,20 @@ fn the_architecture_mentions_every_crate() {
 }
 
 #[test]
-fn every_fault_test_that_the_architecture_names_is_there() {
-    let architecture = text("ARCHITECTURE.md");
-    let named = architecture.split('`').filter_map(|code| code.split_once("::"));
-    let violations: Vec<String> = named
-        .filter_map(|(module, test)| {
-            let file = format!("tests/faults/{module}.rs");
-            let is_there = || text(&file).contains(&format!("async fn {test}()"));
-            (files().contains(&file) && !is_there()).then(|| format!("{module}::{test}"))
-        })
-        .collect();
+fn every_fault_test_that_a_document_names_is_there() {
+    let mut violations = Vec::new();
+    for (page, text) in pages() {
+        let named = backticked(&text);
+        violations.extend(named.iter().filter_map(|code| code.split_once("::")).filter_map(
+            |(module, test)| {
+                let file = format!("tests/faults/{module}.rs");
+                let is_there = || crate::text(&file).contains(&format!("async fn {test}()"));
+                (files().contains(&file) && !is_there()).then(|| format!("{page}: {module}::{test}"))
+            },
+        ));
+    }
 
-    assert_none(&violations, "ARCHITECTURE.md names tests that are not in tests/faults");
+    assert_none(&violations, "name the test as it is called now in tests/faults");
 }
 
 #[test]
@@ -66,6 +72,60 @@ fn the_readme_mentions_every_script() {
     assert_none(&violations, "say in README.md or CONTRIBUTING.md what it is for");
 }
 
+#[test]
+fn every_file_that_a_document_names_is_there() {
+    let paths: Vec<String> = files().into_iter().chain(folders()).collect();
+    let mut violations = Vec::new();
+    for (page, text) in pages() {
+        let named = backticked(&text).into_iter().filter(|code| is_path(code));
+        let unknown = named.filter(|name| paths.iter().all(|path| !is_called(path, name)));
+        violations.extend(unknown.map(|name| format!("{page}: {name}")));
+    }
+
+    assert_none(&violations, "name the file as it is called now, by its path or the end of it");
+}
+
+#[test]
+fn every_name_that_a_document_takes_from_the_code_is_there() {
+    let code: Vec<(String, BTreeSet<String>)> = files()
+        .into_iter()
+        .filter(|file| is_code(file))
+        .map(|file| (file.clone(), words(&(text(&file) + " " + &file))))
+        .collect();
+    let is_in = |name: &str, words: &BTreeSet<String>| name.split("::").all(|part| words.contains(part));
+    let mut violations = Vec::new();
+    for (page, text) in pages() {
+        let names = backticked(&text).into_iter().filter(|code| is_name(code));
+        let unknown = names.filter(|name| code.iter().all(|(_, words)| !is_in(name, words)));
+        violations.extend(unknown.map(|name| format!("{page}: {name}")));
+        let places = places(&text).into_iter().filter(|(file, name)| is_path(file) && is_name(name));
+        let misplaced = places.filter(|(file, name)| {
+            code.iter().all(|(path, words)| !is_called(path, file) || !is_in(name, words))
+        });
+        violations.extend(misplaced.map(|(file, name)| format!("{page}: {name} in {file}")));
+    }
+
+    assert_none(&violations, "name the thing as it is called now, in the file where it is now");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut violations = Vec::new();
+    for (page, text) in all_pages() {
+        let folder = Path::new(&page).parent().expect("a file has a folder");
+        for link in links(&text) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { folder.join(file).display().to_string() };
+            let leads_to = |anchor: &str| anchors(&crate::text(&target)).iter().any(|known| known == anchor);
+            if !root().join(&target).exists() || !(anchor.is_empty() || leads_to(anchor)) {
+                violations.push(format!("{page}: {link}"));
+            }
+        }
+    }
+
+    assert_none(&violations, "link to a file that is there, and to a heading that it has");
+}
+
 fn look_at(command: &clap::Command, path: &str, violations: &mut Vec<String>) {
     if command.get_about().is_none() {
         violations.push(path.to_owned());
@@ -78,4 +138,47 @@ fn look_at(command: &clap::Command, path: &str, violations: &mut Vec<String>) {
     for below in command.get_subcommands() {
         look_at(below, &format!("{path} {}", below.get_name()), violations);
     }
+}
+
+/// The folders of the repository.
+fn folders() -> BTreeSet<String> {
+    let files = files();
+    let parents = files.iter().flat_map(|file| Path::new(file).ancestors().skip(1));
+    parents.map(|folder| folder.display().to_string()).collect()
+}
+
+/// Whether a path is meant by its end.
+fn is_called(path: &str, name: &str) -> bool {
+    let before = path.strip_suffix(name.trim_end_matches('/'));
+    before.is_some_and(|before| before.is_empty() || before.ends_with('/'))
+}
+
+fn is_code(file: &str) -> bool {
+    has_extension(file, &["rs", "sql", "toml", "py"]) || file.starts_with("scripts/")
+}
+
+fn words(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    words.map(str::to_owned).collect()
+}
+
+/// A file or a folder of the repository, and no value, route or placeholder.
+fn is_path(code: &str) -> bool {
+    let is_plain = code.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-./".contains(letter));
+    let is_file = has_extension(code, &["rs", "sql", "toml", "md", "sh", "py"]);
+    let is_below =
+        ["crates", "data", "docs", "scripts", "tests"].iter().any(|top| code.starts_with(&format!("{top}/")));
+    is_plain && !code.starts_with(['/', '.', '-']) && (is_file || is_below || code.ends_with('/'))
+}
+
+/// A name of Rust or SQL that is more than a word: `Type::method`, `CamelCase`, `snake_case`, `CONSTANT`.
+fn is_name(code: &str) -> bool {
+    let is_part = |part: &str| {
+        part.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && part.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+    };
+    let is_more_than_a_word = code.contains("::")
+        || code.contains('_')
+        || code.contains(|letter: char| letter.is_ascii_uppercase());
+    code.split("::").all(is_part) && is_more_than_a_word
 }

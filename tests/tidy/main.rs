@@ -1,9 +1,13 @@
-//! The rules that the compiler does not hold: who may depend on whom, and where SQL, AMQP and Redis live.
+//! The rules that the compiler does not hold: who may depend on whom, where SQL, AMQP and Redis live, how long a function
+//! may be, and that what the documents name exists.
 //!
 //! Needs no server. Each rule is one test; its message says what to do.
 
+mod commands;
 mod documents;
 mod layers;
+mod markdown;
+mod sizes;
 mod sources;
 
 use std::fs;
@@ -40,6 +44,12 @@ fn files() -> Vec<String> {
 /// The text of a file; nothing if it is not text.
 fn text(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap_or_default()
+}
+
+/// Whether a file's name ends in one of them.
+fn has_extension(file: &str, extensions: &[&str]) -> bool {
+    let found = Path::new(file).extension().and_then(|extension| extension.to_str());
+    found.is_some_and(|found| extensions.contains(&found))
 }
 
 /// Asserts that there are no violations, or lists them under what to do about it.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{assert_none, files, text};
+use crate::{assert_none, files, has_extension, text};
 
 /// Words that only SQL has in this order.
 const SQL: [&str; 12] = [
@@ -18,6 +18,13 @@ const SQL: [&str; 12] = [
     "update fleet.",
     "update source.",
     "select count(",
+];
+
+/// Where JSON is made by hand, and why.
+const JSON_BY_HAND: [(&str, &str); 3] = [
+    ("crates/ltv/src/bench/mod.rs", "what the model version of a benchmark says of its fit"),
+    ("crates/store/src/promises/steps.rs", "what the model version of a promise says of its fit"),
+    ("crates/cache/src/packed.rs", "the form in which Redis keeps progress"),
 ];
 
 #[test]
@@ -80,6 +87,23 @@ fn the_environment_is_read_by_the_command_line_alone() {
     );
 
     assert_none(&violations, "make it an argument in crates/ltv/src/cli/ and hand it on");
+}
+
+#[test]
+fn what_a_reader_gets_as_json_is_made_of_documents() {
+    let by_hand = lines(
+        |file| is_product(file) && !file.starts_with("crates/documents/"),
+        |line| line.contains("json!("),
+    );
+    let stands_in =
+        |line: &str, file: &str| line.strip_prefix(file).is_some_and(|rest| rest.starts_with(':'));
+    let is_excepted = |line: &str| JSON_BY_HAND.iter().any(|(file, _)| stands_in(line, file));
+    let mut violations: Vec<String> = by_hand.iter().filter(|line| !is_excepted(line)).cloned().collect();
+    let is_needless = |file: &str| !by_hand.iter().any(|line| stands_in(line, file));
+    let needless = JSON_BY_HAND.iter().filter(|(file, _)| is_needless(file));
+    violations.extend(needless.map(|(file, _)| format!("{file}: none there, take the exception away")));
+
+    assert_none(&violations, "give it a shape in `documents`, which the api and the webhooks will need too");
 }
 
 #[test]
@@ -171,7 +195,7 @@ fn scripts_are_executable_and_stop_at_the_first_error() {
 }
 
 fn is_rust(file: &str) -> bool {
-    Path::new(file).extension().is_some_and(|extension| extension == "rs")
+    has_extension(file, &["rs"])
 }
 
 /// What is shipped: no tests, no examples. The contracts are held to the same rules.

@@ -32,13 +32,13 @@
 
 pub mod breaker;
 pub mod limit;
-pub mod metrics;
 pub mod retry;
 pub mod url;
 
 mod config;
 mod jitter;
 
+pub use breaker::metrics;
 pub use breaker::{Blame, Breaker, BreakerConfig, Mode, Name, Open, Permit, State};
 pub use config::InvalidConfig;
 pub use jitter::Jitter;

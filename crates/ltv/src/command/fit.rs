@@ -21,6 +21,7 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
         accepts_breaches: args.accept_breaches,
         by: args.by.by.clone(),
     };
+    // On the heap: a fit holds its models and their diagnostics across its calls to the store.
     let recorded = Box::pin(fitter::fit(&store, &order)).await.map_err(with_advice)?;
 
     let (version, new, judgement) = (recorded.version, &recorded.stored, &recorded.judgement);

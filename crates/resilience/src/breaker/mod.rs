@@ -48,6 +48,7 @@
 
 mod config;
 mod machine;
+pub mod metrics;
 mod permit;
 mod window;
 
@@ -68,7 +69,6 @@ pub use self::permit::Permit;
 use self::machine::{Machine, Readiness, Refused};
 use crate::config::InvalidConfig;
 use crate::limit::Plain;
-use crate::metrics;
 
 /// Guards the calls to one dependency by one role. A clone is another handle to the same breaker.
 #[derive(Debug, Clone)]

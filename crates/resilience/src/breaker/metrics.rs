@@ -5,7 +5,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use crate::breaker::{Name, State};
+use super::{Name, State};
 
 const STATE: &str = "ltv_breaker_state";
 const TRANSITIONS: &str = "ltv_breaker_transitions_total";
