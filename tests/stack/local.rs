@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
+use batch::RunId;
 use model::{Models, PlanIndex};
 use store::{Archive, ModelVersionId, Supervision, Valued, Values};
 use tests::{AS_OF, Fleet, Program};
@@ -28,23 +29,9 @@ async fn a_night_on_files_gives_what_the_fleet_gives_row_by_row_and_bit_by_bit()
     let fleet = Fleet::new(&program).await;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("local-and-fleet");
     let file = |name: &str| folder.join(name).display().to_string();
-    fleet.ltv(&[
-        "generate",
-        "--customers",
-        "5000",
-        "--transactions",
-        "4",
-        "--weeks",
-        "120",
-        "--as-of",
-        AS_OF,
-        "--out",
-        &file(""),
-    ]);
     let (customers, transactions) = (file("customers.csv"), file("transactions.csv"));
     let (subscriptions, costs) = (file("subscriptions.csv"), file("acquisition_costs.csv"));
-    let lines = lines_like(&fs::read_to_string(&transactions).unwrap());
-    OpenOptions::new().append(true).open(&transactions).unwrap().write_all(lines.as_bytes()).unwrap();
+    generate(&fleet, &file(""), &transactions);
 
     // The fleet, over these files and nothing else.
     let empty =
@@ -59,12 +46,8 @@ async fn a_night_on_files_gives_what_the_fleet_gives_row_by_row_and_bit_by_bit()
     .concat();
     fleet.ltv(&[&["load"], &files[..]].concat());
     fleet.ltv(&["fit", "--as-of", AS_OF, "--accept-breaches", SEASON[0], SEASON[1]]);
-    let (worker, coordinator) = (fleet.worker(&[]), fleet.coordinator(&[]));
     let terms = ["--take-rate", "0.3", "--refund-rate", "0.02", "--contract-margin", "0.8"];
-    let run = fleet.dispatch(&[&["--chunk-customers", "700"], &terms[..]].concat()).await;
-    fleet.finished(run).await;
-    worker.terminate();
-    coordinator.terminate();
+    let run = run_by_roles(&fleet, &terms).await;
     let version = fleet.store().run(run).await.unwrap().unwrap().model_version;
     assert_eq!(version, ModelVersionId(2));
 
@@ -97,6 +80,36 @@ async fn a_night_on_files_gives_what_the_fleet_gives_row_by_row_and_bit_by_bit()
     let _ = fs::remove_dir_all(folder);
 }
 
+/// Has a base generated, and adds [`MORE`] to its transactions.
+fn generate(fleet: &Fleet, folder: &str, transactions: &str) {
+    fleet.ltv(&[
+        "generate",
+        "--customers",
+        "5000",
+        "--transactions",
+        "4",
+        "--weeks",
+        "120",
+        "--as-of",
+        AS_OF,
+        "--out",
+        folder,
+    ]);
+    let lines = lines_like(&fs::read_to_string(transactions).expect("it was generated"));
+    let mut file = OpenOptions::new().append(true).open(transactions).expect("it was generated");
+    file.write_all(lines.as_bytes()).expect("what was generated can be added to");
+}
+
+/// Has a worker and a coordinator value everybody.
+async fn run_by_roles(fleet: &Fleet, terms: &[&str]) -> RunId {
+    let (worker, coordinator) = (fleet.worker(&[]), fleet.coordinator(&[]));
+    let run = fleet.dispatch(&[&["--chunk-customers", "700"], terms].concat()).await;
+    fleet.finished(run).await;
+    worker.terminate();
+    coordinator.terminate();
+    run
+}
+
 /// The lines to be added, in the columns of the generated file.
 fn lines_like(generated: &str) -> String {
     let header = generated.lines().next().expect("the file has a header");
@@ -114,7 +127,7 @@ fn lines_like(generated: &str) -> String {
 }
 
 /// What the fleet holds, in the columns of the file.
-async fn rows_of_fleet(fleet: &Fleet, run: batch::RunId, models: &Models) -> Vec<Row> {
+async fn rows_of_fleet(fleet: &Fleet, run: RunId, models: &Models) -> Vec<Row> {
     let mut rows: BTreeMap<i64, Row> = BTreeMap::new();
     for valued in fleet.store().values_after(run, None, 1_000_000).await.expect("values can be read") {
         rows.insert(valued.customer.0, row_of(Some(&valued), models));

@@ -12,7 +12,7 @@ use serde_json::json;
 use store::memory::{Base, Customer, Memory};
 use store::{ModelVersions, NewModelVersion};
 
-use super::night::as_of;
+use super::scene::as_of;
 
 /// What somebody ordered, and what an undisturbed valuation says about each of its customers.
 #[derive(Debug)]

@@ -11,9 +11,10 @@ use store::{Archive, Supervision};
 use tokio::time::sleep;
 
 use super::base::Ordered;
-use super::readers::Readers;
+use super::process::Process;
+use super::readers::{Readers, is_behind};
 use super::rule::Rule;
-use super::world::{Process, World};
+use super::world::World;
 
 /// A run, and what it was ordered for.
 pub(super) struct Expected {
@@ -67,11 +68,6 @@ pub(super) async fn watch(world: World, store: Memory, mut readers: Readers) {
             readers.look().await;
         }
     }
-}
-
-/// Whether one is less far than the other was.
-pub(super) fn is_behind(now: &Progress, before: &Progress) -> bool {
-    now.done < before.done || now.values < before.values || now.rejections < before.rejections
 }
 
 /// Whether what is shown of a run is the sum of what is committed.

@@ -7,10 +7,14 @@
 //!
 //! | file | what it tells |
 //! |---|---|
-//! | `world` | lives of processes, network, weather |
+//! | `world` | network, weather, and the night's story |
+//! | `process` | the life of one process |
+//! | `fault` | what goes wrong, by kind |
 //! | `call` | by which calls a process does anything to it, and how much goes wrong with each |
 //! | `remote_*` | a server as a process reaches it |
-//! | `night` | who takes part, and how a night goes |
+//! | `night` | how a night goes |
+//! | `scene` | who takes part in it, and what is ordered |
+//! | `hands` | the product's roles, as a process of the night starts them |
 //! | `yesterday` | the run of the night before, which readers see when a night begins |
 //! | `checks`, `readers` | what must hold meanwhile and at the end |
 //! | `panics` | who panicked, though nobody waited for it |
@@ -28,20 +32,24 @@ mod base;
 mod call;
 mod chance;
 mod checks;
+mod fault;
+mod hands;
 mod ledger;
 mod mutation;
 mod night;
 mod panics;
+mod process;
 mod readers;
 mod remote_cache;
 mod remote_queue;
 mod remote_store;
 mod rule;
+mod scene;
 mod world;
 mod yesterday;
 
 pub use call::Call;
+pub use fault::{Deaths, Fault, Faults};
 pub use mutation::Mutation;
 pub use night::{Report, night, nights};
 pub use rule::{Rule, Violation};
-pub use world::{Deaths, Fault, Faults};

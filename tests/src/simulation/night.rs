@@ -1,68 +1,41 @@
-//! One simulated night: who takes part, how it goes, how it must end.
+//! One simulated night: how it goes, how it must end.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use batch::{CustomerId, PlanPolicy, Priority, RetryPolicy, RunId, SupervisePolicy};
-use coordinator::{Coordinator, CoordinatorConfig};
-use dispatcher::{Dispatcher, Order};
+use batch::{CustomerId, Priority, RunId};
+use dispatcher::Order;
 use jiff::Timestamp;
 use model::ValueTerms;
 use queue::Chunks as _;
 use queue::memory::Broker;
-use resilience::{Delays, Jitter};
 use store::memory::Memory;
 use store::{Archive, Selection};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
 
 use super::base::{Customers, Ordered, store_over};
 use super::checks::{self, Expected};
+use super::fault::{Deaths, Faults};
+use super::hands::Hands;
 use super::mutation::Mutation;
 use super::panics;
+use super::process::Process;
 use super::readers::Readers;
-use super::remote_cache::RemoteCache;
-use super::remote_queue::{RemoteQueue, Weather};
-use super::remote_store::RemoteStore;
+use super::remote_queue::Weather;
 use super::rule::{Rule, Violation};
-use super::world::{Deaths, Faults, Process, World};
+use super::scene::{Scene, as_of, as_of_before, night_terms, terms_before, urgent_terms};
+use super::world::World;
 use super::yesterday;
-
-/// How long a lease lasts.
-pub(super) const LEASE: Duration = Duration::from_secs(20);
 
 /// Longer than anything is on its way: a message, a process that stands still.
 const LONGEST_WAY: Duration = Duration::from_mins(3);
 
 /// How long a night may take, the storm included.
 const LONGEST: Duration = Duration::from_mins(50);
-
-/// What is drawn for a night beside its weather.
-#[derive(Clone, Debug)]
-pub(super) struct Scene {
-    customers: u64,
-    chunk_customers: u32,
-    workers: u64,
-    slots: u16,
-    /// How long a worker may take to finish what it holds when it is asked to end.
-    grace_period: Duration,
-    coordinators: u64,
-    dispatchers: u64,
-    /// A customer whose mathematics panic.
-    poison: Option<CustomerId>,
-    /// How long reading a chunk's histories takes, at the longest: short and long nights.
-    work: Duration,
-    /// Customers whom somebody wants valued at once, under other terms.
-    urgent: Vec<CustomerId>,
-    /// For which moment: before the run of the night before, between the two nights, at tonight's, or after it.
-    urgent_as_of: Timestamp,
-    /// Whether the cache still knows of the night before.
-    is_cache_warm: bool,
-}
 
 /// How a night went.
 #[derive(Clone, Debug)]
@@ -376,172 +349,6 @@ impl Night {
             sleep(Duration::from_millis(500)).await;
         }
     }
-}
-
-/// What a process is given to reach the world with.
-struct Hands {
-    mutation: Option<Mutation>,
-    world: World,
-    scene: Scene,
-    store: Memory,
-    broker: Broker,
-    cache: cache::Memory,
-}
-
-impl Hands {
-    fn store(&self, process: &Process) -> RemoteStore<Memory> {
-        RemoteStore {
-            inner: self.store.clone(),
-            world: self.world.clone(),
-            process: process.clone(),
-            work: self.scene.work,
-        }
-    }
-
-    fn queue(&self, process: &Process) -> RemoteQueue {
-        RemoteQueue {
-            inner: self.broker.connect(),
-            broker: self.broker.clone(),
-            world: self.world.clone(),
-            process: process.clone(),
-            store: self.store.clone(),
-        }
-    }
-
-    fn cache(&self, process: &Process) -> RemoteCache {
-        RemoteCache { inner: self.cache.clone(), world: self.world.clone(), process: process.clone() }
-    }
-
-    async fn work(self: Arc<Self>, process: Process) {
-        let faults: Vec<String> = [
-            self.scene.poison.map(|customer| format!("panic={customer}")),
-            (self.mutation == Some(Mutation::AckBeforeCommit)).then(|| "ack-first=0".into()),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        let faults: FaultPlan = match &faults[..] {
-            [] => FaultPlan::default(),
-            faults => faults.join(",").parse().expect("these are faults"),
-        };
-        let worker = Worker {
-            store: self.store(&process),
-            queue: self.queue(&process),
-            cache: self.cache(&process),
-            config: WorkerConfig {
-                name: process.name().into(),
-                lanes: vec![Lane::of_all_priorities(self.scene.slots)],
-                lease: LEASE,
-                retry: RetryPolicy::default(),
-                compute_on: ComputeOn::TheCaller,
-                delays: || Delays::reconnect().with_jitter(Jitter::None),
-                grace_period: self.scene.grace_period,
-                alive: Arc::new(|| {}),
-                link: |_, _| {},
-                faults,
-            },
-        };
-        let asked = process.asked().clone();
-        if let Err(error) = worker.run(asked.cancelled_owned()).await {
-            self.world.violation(Rule::End, format_args!("{} ended: {error}", process.name()));
-        }
-    }
-
-    async fn coordinate(self: Arc<Self>, process: Process) {
-        let coordinator = Coordinator {
-            store: self.store(&process),
-            queue: self.queue(&process),
-            cache: self.cache(&process),
-            config: CoordinatorConfig {
-                name: process.name().into(),
-                policy: SupervisePolicy { lease_duration: LEASE, ..SupervisePolicy::default() },
-                pass_interval: Duration::from_secs(1),
-                leadership_lease: Duration::from_secs(10),
-                alive: Arc::new(|| {}),
-                unfinishable: Arc::new({
-                    let world = self.world.clone();
-                    move |run, error| world.violation(Rule::OneOutcome, format_args!("run {run}: {error}"))
-                }),
-            },
-        };
-        let asked = process.asked().clone();
-        coordinator.run(asked.cancelled_owned()).await;
-    }
-
-    async fn dispatch(self, process: Process, order: Order) -> Option<RunId> {
-        let chunk_customers = self.scene.chunk_customers;
-        let dispatcher = Dispatcher {
-            store: self.store(&process),
-            queue: self.queue(&process),
-            policy: PlanPolicy {
-                chunk_customers,
-                max_chunk_customers: 2 * chunk_customers,
-                ..PlanPolicy::default()
-            },
-            trace_context: Vec::new,
-        };
-        match dispatcher.dispatch(&order).await {
-            Ok(dispatched) => Some(dispatched.run),
-            Err(error) => {
-                self.world.tell(format_args!("{}: {error}", process.name()));
-                None
-            }
-        }
-    }
-}
-
-impl Scene {
-    fn draw(chance: &mut super::chance::Chance) -> Self {
-        let customers = chance.among(20..120);
-        let someone = |chance: &mut super::chance::Chance| CustomerId(chance.among(1..customers + 1) as i64);
-        let poison = someone(chance);
-        let mut urgent: Vec<CustomerId> = (0..chance.among(0..6)).map(|_| someone(chance)).collect();
-        urgent.sort_unstable();
-        urgent.dedup();
-        let moments =
-            ["2026-06-29T12:00:00Z", "2026-06-30T12:00:00Z", "2026-07-01T00:00:00Z", "2026-07-01T12:00:00Z"]
-                .map(moment);
-        Self {
-            customers,
-            chunk_customers: chance.among(3..16) as u32,
-            workers: chance.among(1..5),
-            slots: chance.among(1..4) as u16,
-            grace_period: chance.millis(500..10_000),
-            coordinators: chance.among(1..3),
-            dispatchers: chance.among(1..3),
-            poison: chance.happens(0.2).then_some(poison),
-            work: if chance.happens(0.5) { Duration::from_millis(10) } else { chance.millis(1_000..20_000) },
-            urgent,
-            urgent_as_of: moments[chance.among(0..4) as usize],
-            is_cache_warm: chance.happens(0.8),
-        }
-    }
-}
-
-/// The moment that the night's run values for.
-pub(super) fn as_of() -> Timestamp {
-    moment("2026-07-01T00:00:00Z")
-}
-
-/// The moment that the run of the night before valued for.
-fn as_of_before() -> Timestamp {
-    moment("2026-06-30T00:00:00Z")
-}
-
-fn moment(text: &str) -> Timestamp {
-    text.parse().expect("the constant is a moment")
-}
-
-fn terms_before() -> ValueTerms {
-    ValueTerms::new(0.1, 0.3, 0.0, 0.7).expect("the constants are in their domains")
-}
-
-fn night_terms() -> ValueTerms {
-    ValueTerms::default()
-}
-
-fn urgent_terms() -> ValueTerms {
-    ValueTerms::new(0.15, 0.5, 0.0, 0.5).expect("the constants are in their domains")
 }
 
 #[cfg(test)]

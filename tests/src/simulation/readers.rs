@@ -15,7 +15,6 @@ use store::memory::Memory;
 use store::{Archive, RunRecord, Supervision, VisibleRuns};
 
 use super::base::Ordered;
-use super::checks::is_behind;
 use super::rule::Rule;
 use super::world::World;
 
@@ -210,4 +209,9 @@ fn right(runs: &[RunRecord]) -> Vec<RunId> {
     let mut visible: Vec<_> = finished().map(rank).filter(|&rank| Some(rank) >= last_whole).collect();
     visible.sort_unstable();
     visible.into_iter().rev().map(|(_, run)| run).collect()
+}
+
+/// Whether one is less far than the other was.
+pub(super) fn is_behind(now: &Progress, before: &Progress) -> bool {
+    now.done < before.done || now.values < before.values || now.rejections < before.rejections
 }

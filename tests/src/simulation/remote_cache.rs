@@ -4,7 +4,9 @@ use batch::{CustomerId, Progress, RunId};
 use cache::{Cache, CachedValue, Error, Memory, Valued, VisibleRuns};
 
 use super::call::Call;
-use super::world::{Fault, Process, World};
+use super::fault::Fault;
+use super::process::Process;
+use super::world::World;
 
 /// A process's handle to the cache.
 #[derive(Clone)]

@@ -13,8 +13,10 @@ use queue::{
 
 use super::call::{Call, Server};
 use super::checks;
+use super::fault::Fault;
+use super::process::Process;
 use super::rule::Rule;
-use super::world::{Fate, Fault, Process, World};
+use super::world::{Fate, World};
 
 /// Draws what becomes of messages.
 pub(super) struct Weather(pub(super) World);

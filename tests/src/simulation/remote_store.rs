@@ -13,7 +13,8 @@ use store::{
 use tokio::time::sleep;
 
 use super::call::{Call, Server};
-use super::world::{Obstacle, Process, World};
+use super::process::Process;
+use super::world::{Obstacle, World};
 
 /// A process's handle to the store.
 #[derive(Clone)]

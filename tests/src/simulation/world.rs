@@ -9,279 +9,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::future::pending;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::{AttemptId, ChunkRef, Outcome, RunId};
+use batch::{AttemptId, Outcome, RunId};
 use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use super::call::{Call, Server};
 use super::chance::Chance;
+use super::fault::{Deaths, Fault, Faults};
 use super::ledger::{Entry, Ledger};
-use super::night::LEASE;
 use super::panics;
+use super::process::Process;
 use super::rule::{Rule, Violation};
+use super::scene::LEASE;
 
 /// How long ago a worker was last troubled at the earliest, if its lease runs out because of it: a lease, and the
 /// longest pause between two looks at a store that did not answer.
 const LONGEST_SILENCE: Duration = LEASE.saturating_add(Duration::from_secs(10));
-
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// A call fails before it takes effect.
-    Refused,
-    /// A call takes effect, and the answer is lost.
-    LostAnswer,
-    /// A call takes seconds.
-    Slow,
-    /// A server is away for a while.
-    Outage,
-    /// The store refuses a call to everybody until somebody mends it: a relation or a right is missing.
-    Broken,
-    /// A process dies before a call takes effect.
-    KilledBefore,
-    /// A process dies after a call took effect.
-    KilledAfter,
-    /// A process stands still for a while.
-    Hang,
-    /// A worker is asked to drain.
-    Drain,
-    /// A message is confirmed and lost.
-    LostMessage,
-    /// A message arrives twice.
-    DuplicatedMessage,
-    /// A message is confirmed now and arrives late.
-    DelayedMessage,
-    /// A message arrives before those that were there.
-    OvertakingMessage,
-    /// Bytes that are no message arrive instead of one.
-    Garbage,
-    /// The broker takes no messages for a while.
-    Blocked,
-    /// No queue is there to take a message.
-    Unroutable,
-    /// A confirm is lost, with the message or without.
-    LostConfirm,
-    /// A message is lost on its way to a consumer.
-    LostDelivery,
-    /// A message is long on its way to a consumer.
-    DelayedDelivery,
-    /// All consumers' connections are cut.
-    CutConnection,
-    /// An ack, or a requeue, is lost.
-    LostAck,
-    /// The broker forgets every message.
-    Amnesia,
-    /// The cache forgets everything.
-    Flush,
-    /// The cache takes a part of what it is given, and fails.
-    PartialPut,
-}
-
-impl Fault {
-    /// Every kind.
-    pub const ALL: [Self; 24] = [
-        Self::Refused,
-        Self::LostAnswer,
-        Self::Slow,
-        Self::Outage,
-        Self::Broken,
-        Self::KilledBefore,
-        Self::KilledAfter,
-        Self::Hang,
-        Self::Drain,
-        Self::LostMessage,
-        Self::DuplicatedMessage,
-        Self::DelayedMessage,
-        Self::OvertakingMessage,
-        Self::Garbage,
-        Self::Blocked,
-        Self::Unroutable,
-        Self::LostConfirm,
-        Self::LostDelivery,
-        Self::DelayedDelivery,
-        Self::CutConnection,
-        Self::LostAck,
-        Self::Amnesia,
-        Self::Flush,
-        Self::PartialPut,
-    ];
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::LostAnswer => "lost_answer",
-            Self::Slow => "slow",
-            Self::Outage => "outage",
-            Self::Broken => "broken",
-            Self::KilledBefore => "killed_before",
-            Self::KilledAfter => "killed_after",
-            Self::Hang => "hang",
-            Self::Drain => "drain",
-            Self::LostMessage => "lost_message",
-            Self::DuplicatedMessage => "duplicated_message",
-            Self::DelayedMessage => "delayed_message",
-            Self::OvertakingMessage => "overtaking_message",
-            Self::Garbage => "garbage",
-            Self::Blocked => "blocked",
-            Self::Unroutable => "unroutable",
-            Self::LostConfirm => "lost_confirm",
-            Self::LostDelivery => "lost_delivery",
-            Self::DelayedDelivery => "delayed_delivery",
-            Self::CutConnection => "cut_connection",
-            Self::LostAck => "lost_ack",
-            Self::Amnesia => "amnesia",
-            Self::Flush => "flush",
-            Self::PartialPut => "partial_put",
-        }
-    }
-}
-
-/// How many faults of each kind there were.
-pub type Faults = BTreeMap<&'static str, u64>;
-
-/// How many processes died before, and how many after, each call took effect.
-pub type Deaths = BTreeMap<(Call, Fault), u64>;
-
-/// One process, from its start to its end.
-#[derive(Clone)]
-pub(super) struct Process(Arc<ProcessState>);
-
-struct ProcessState {
-    name: String,
-    died: CancellationToken,
-    /// Asked to end in good order.
-    asked: CancellationToken,
-    stands_until: Mutex<Option<Instant>>,
-    /// Until when it last stood still, or a server did not answer it well.
-    troubled_until: Mutex<Option<Instant>>,
-    /// Its task is over.
-    has_ended: AtomicBool,
-    /// It was asked to end before the night was over.
-    was_drained: AtomicBool,
-    /// The messages it holds, by chunk.
-    holds: Mutex<BTreeMap<ChunkRef, u32>>,
-    /// What the world does when it dies.
-    last_rites: Mutex<Vec<LastRite>>,
-}
-
-type LastRite = Box<dyn FnOnce() + Send>;
-
-impl fmt::Debug for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl Process {
-    fn new(name: String) -> Self {
-        Self(Arc::new(ProcessState {
-            name,
-            died: CancellationToken::new(),
-            asked: CancellationToken::new(),
-            stands_until: Mutex::default(),
-            troubled_until: Mutex::default(),
-            has_ended: AtomicBool::new(false),
-            was_drained: AtomicBool::new(false),
-            holds: Mutex::default(),
-            last_rites: Mutex::default(),
-        }))
-    }
-
-    /// Unique for each process that ever lived.
-    pub(super) fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// Resolves when it is killed.
-    pub(super) fn died(&self) -> &CancellationToken {
-        &self.0.died
-    }
-
-    /// Resolves when it is asked to end in good order.
-    pub(super) fn asked(&self) -> &CancellationToken {
-        &self.0.asked
-    }
-
-    /// Leaves something to be done when it dies.
-    pub(super) fn at_death(&self, rite: impl FnOnce() + Send + 'static) {
-        self.0.last_rites.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(rite));
-    }
-
-    /// It was given a message.
-    pub(super) fn takes(&self, chunk: ChunkRef) {
-        *self.holding().entry(chunk).or_default() += 1;
-    }
-
-    /// It settles a message.
-    pub(super) fn lets_go(&self, chunk: ChunkRef) {
-        if let Some(count) = self.holding().get_mut(&chunk) {
-            *count -= 1;
-        }
-    }
-
-    /// Whether it holds a message for a chunk.
-    pub(super) fn holds(&self, chunk: ChunkRef) -> bool {
-        self.holding().get(&chunk).is_some_and(|&count| count > 0)
-    }
-
-    fn holding(&self) -> MutexGuard<'_, BTreeMap<ChunkRef, u32>> {
-        self.0.holds.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stand_until(&self, until: Instant) {
-        let mut stands = self.0.stands_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *stands = (*stands).max(Some(until));
-    }
-
-    fn is_troubled_until(&self, until: Instant) {
-        let mut troubled = self.0.troubled_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *troubled = (*troubled).max(Some(until));
-    }
-
-    fn was_troubled_within(&self, past: Duration) -> bool {
-        let troubled = *self.0.troubled_until.lock().unwrap_or_else(PoisonError::into_inner);
-        troubled.is_some_and(|until| until + past >= Instant::now())
-    }
-
-    /// Its task is over.
-    pub(super) fn ends(&self) {
-        self.0.has_ended.store(true, Ordering::Relaxed);
-    }
-
-    fn was_drained(&self) -> bool {
-        self.0.was_drained.load(Ordering::Relaxed)
-    }
-
-    fn has_ended(&self) -> bool {
-        self.0.has_ended.load(Ordering::Relaxed)
-    }
-
-    /// Goes on when the process does; never if it is dead.
-    async fn be_well(&self) {
-        loop {
-            if self.died().is_cancelled() {
-                pending::<()>().await;
-            }
-            let stands = *self.0.stands_until.lock().unwrap_or_else(PoisonError::into_inner);
-            match stands {
-                Some(until) if until > Instant::now() => sleep_until(until).await,
-                _ => return,
-            }
-        }
-    }
-}
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -542,8 +287,7 @@ impl World {
             process.is_troubled_until(until);
         }
         if self.befalls(Fault::Drain, &whom) {
-            process.0.was_drained.store(true, Ordering::Relaxed);
-            process.asked().cancel();
+            process.drain();
         }
         if self.befalls(Fault::Slow, &whom) {
             let pause = self.draw(|chance| chance.millis(500..8_000));
@@ -615,11 +359,7 @@ impl World {
     /// Ends a process where it stands.
     pub(super) fn kill(&self, process: &Process) {
         self.tell(format_args!("{} dies", process.name()));
-        process.died().cancel();
-        let rites = std::mem::take(&mut *process.0.last_rites.lock().unwrap_or_else(PoisonError::into_inner));
-        for rite in rites {
-            rite();
-        }
+        process.die();
     }
 
     /// The way through the network.
@@ -676,26 +416,5 @@ impl State {
     fn tell(&mut self, event: impl fmt::Display) {
         let at = Instant::now().duration_since(self.began).as_secs_f64();
         self.story.push(format!("{at:9.3} s  {event}"));
-    }
-}
-
-impl Fault {
-    /// The highest probability at each call. What ends a process or a server for long is rarer than what costs a call.
-    fn worst_rate(self) -> f64 {
-        match self {
-            Self::Refused | Self::LostAnswer | Self::Slow | Self::PartialPut => 0.1,
-            Self::Outage | Self::Broken | Self::Flush => 0.005,
-            Self::KilledBefore | Self::KilledAfter | Self::Hang | Self::Drain | Self::Amnesia => 0.02,
-            Self::CutConnection | Self::Blocked | Self::Unroutable => 0.05,
-            Self::LostMessage
-            | Self::DuplicatedMessage
-            | Self::DelayedMessage
-            | Self::OvertakingMessage
-            | Self::Garbage
-            | Self::LostConfirm
-            | Self::LostDelivery
-            | Self::DelayedDelivery
-            | Self::LostAck => 0.3,
-        }
     }
 }

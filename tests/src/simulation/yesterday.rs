@@ -10,7 +10,7 @@ use store::{
 };
 
 use super::base::{Customers, Ordered};
-use super::night::LEASE;
+use super::scene::LEASE;
 
 const THERE: &str = "the store itself is never away";
 

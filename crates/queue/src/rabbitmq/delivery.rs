@@ -21,7 +21,8 @@ use resilience::within;
 
 use super::Settings;
 use super::connection::explain;
-use super::publisher::{Frame, Publisher};
+use super::job::Frame;
+use super::publisher::Publisher;
 use crate::dead_letters::shortened;
 use crate::metrics::{self, Target};
 use crate::{Acked, Delivery, Error, Malformed, Message, TraceContext};

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use super::Settings;
 use super::connection::{explain, is_unsent};
+use super::job::Job;
 use super::ledger::{Ledger, Settled};
-use super::publisher::Job;
 use super::topology::short;
 use crate::Error;
 use crate::metrics::{self, Target};

@@ -18,6 +18,7 @@ mod consumer;
 mod control;
 mod delivery;
 mod flight;
+mod job;
 mod ledger;
 mod publisher;
 mod topology;
@@ -38,7 +39,8 @@ use self::config::Settings;
 use self::connection::Link;
 use self::consumer::Feeds;
 use self::control::Control;
-use self::publisher::{Frame, Publisher};
+use self::job::Frame;
+use self::publisher::Publisher;
 use crate::metrics::Target;
 use crate::{Chunks, Connection, DeadLetters, DeadMessage, Error, Message, Outgoing};
 

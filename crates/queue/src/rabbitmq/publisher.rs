@@ -34,27 +34,18 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use lapin::options::ConfirmSelectOptions;
-use lapin::{BasicProperties, Channel, Connection, Event};
+use lapin::{Channel, Connection, Event};
 use resilience::{Blame, Breaker, Delays};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::connection::{self, Link, call, explain, report};
 use super::flight::Flight;
+use super::job::{Frame, Job, closed};
 use super::topology;
 use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
 use crate::Error;
 use crate::metrics::{self, Target};
-
-/// Is a message on its way out.
-#[derive(Debug)]
-pub(super) struct Frame {
-    /// Names the call in errors: "publish chunk 3 of run 7".
-    pub(super) what: String,
-    pub(super) target: Target,
-    pub(super) body: Vec<u8>,
-    pub(super) properties: BasicProperties,
-}
 
 /// Is the way to the publishing task. A clone is another handle to it; the task ends with the last one.
 #[derive(Clone, Debug)]
@@ -172,29 +163,12 @@ enum Answer {
     Later(oneshot::Receiver<Result<(), Error>>),
 }
 
-fn closed(what: &str) -> Error {
-    Link::Closed.refusal(what).expect("a closed link refuses everything")
-}
-
 fn blame(result: &Result<(), Error>) -> Blame {
     match result {
         Err(Error::Unavailable { .. } | Error::Blocked { .. } | Error::Unconfirmed { .. }) => {
             Blame::Dependency
         }
         Ok(()) | Err(_) => Blame::Caller,
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) frame: Frame,
-    pub(super) reply: oneshot::Sender<Result<(), Error>>,
-}
-
-impl Job {
-    fn refuse(self, link: &Link) {
-        let error = link.refusal(&self.frame.what).unwrap_or_else(|| closed(&self.frame.what));
-        let _ = self.reply.send(Err(error));
     }
 }
 

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests too, which clippy does not see")]
 
+mod generated;
+mod subscriptions;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -142,10 +145,8 @@ async fn cdnow_loads_without_a_reject() {
     assert_eq!((texts.as_slice(), row.get::<_, i64>(4)), (&expected.map(str::to_owned)[..], 2_973));
 }
 
-#[tokio::test]
-async fn each_kind_of_bad_row_is_rejected_with_its_line_and_reason_and_the_rest_is_loaded() {
-    let (database, client) = database().await;
-    let folder = Folder::new("bad-rows");
+/// Customers of which three can be loaded, and each other one is bad in a way of its own.
+fn bad_customers() -> Vec<u8> {
     // Columns in another order, one more than needed, both line ends, blank lines: all of that is fine.
     let mut customers = b"segment,note,customer_id,external_id,acquired_at\r\n\
         venue,,1,one,2020-01-01\r\n\
@@ -160,26 +161,33 @@ async fn each_kind_of_bad_row_is_rejected_with_its_line_and_reason_and_the_rest_
     customers.extend_from_slice(b"venue,\xff is fine here,8,eight,2020-01-01\n");
     customers.extend_from_slice(b"venue,,9,ni\xffne,2020-01-01\n");
     customers.extend_from_slice(b"venue,,10,t\0en,2020-01-01\n");
-    let customers = folder.write("customers.csv", customers);
-    let transactions = folder.write(
-        "transactions.csv",
-        "transaction_id,customer_id,occurred_at,amount,currency\n\
-         1,1,2020-02-01T12:34:56.789Z,29.33,USD\n\
-         2,2,2020-02-01,3000,JPY\n\
-         3,99,2020-02-01,1.00,USD\n\
-         4,4,2020-02-01,1.00,USD\n\
-         1,2,2020-02-01,1.00,USD\n\
-         6,1,2020-02-01,1.005,USD\n\
-         7,1,2020-02-01,1.5,JPY\n\
-         8,1,2999-01-01,1.00,USD\n\
-         9,1,1969-12-31,1.00,USD\n\
-         10,1,01/02/2020,1.00,USD\n\
-         11,1,2020-02-01,1.00,XXX\n\
-         12,1,2020-02-01,1.00\n\
-         13,1,2020-02-01,\"1.00,USD\n\
-         14,1,2020-02-01,-1.00,USD\n\
-         15,1,2020-02-01,,USD\n",
-    );
+    customers
+}
+
+/// Transactions of which three can be loaded, and each other one is bad in a way of its own.
+const BAD_TRANSACTIONS: &str = "transaction_id,customer_id,occurred_at,amount,currency\n\
+    1,1,2020-02-01T12:34:56.789Z,29.33,USD\n\
+    2,2,2020-02-01,3000,JPY\n\
+    3,99,2020-02-01,1.00,USD\n\
+    4,4,2020-02-01,1.00,USD\n\
+    1,2,2020-02-01,1.00,USD\n\
+    6,1,2020-02-01,1.005,USD\n\
+    7,1,2020-02-01,1.5,JPY\n\
+    8,1,2999-01-01,1.00,USD\n\
+    9,1,1969-12-31,1.00,USD\n\
+    10,1,01/02/2020,1.00,USD\n\
+    11,1,2020-02-01,1.00,XXX\n\
+    12,1,2020-02-01,1.00\n\
+    13,1,2020-02-01,\"1.00,USD\n\
+    14,1,2020-02-01,-1.00,USD\n\
+    15,1,2020-02-01,,USD\n";
+
+#[tokio::test]
+async fn each_kind_of_bad_row_is_rejected_with_its_line_and_reason_and_the_rest_is_loaded() {
+    let (database, client) = database().await;
+    let folder = Folder::new("bad-rows");
+    let customers = folder.write("customers.csv", bad_customers());
+    let transactions = folder.write("transactions.csv", BAD_TRANSACTIONS);
 
     let report = load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap();
 
@@ -334,154 +342,6 @@ async fn rows_that_come_later_are_added_to_what_is_there() {
     assert_eq!(totals(&client).await, (2_357, 6_921, 24_409_194 - 2_833));
 }
 
-/// Two customers, and files of what else is known of them.
-fn subscribed(folder: &Folder) -> LoadInput {
-    LoadInput {
-        customers: Some(folder.write(
-            "customers.csv",
-            "customer_id,external_id,segment,acquired_at\n\
-             1,one,venue,2020-01-01\n\
-             2,two,venue,2020-01-01\n",
-        )),
-        subscriptions: Some(folder.write(
-            "subscriptions.csv",
-            "customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason\n\
-             1,basic,1,2020-01-31,2020-06-30T10:00:00Z,29.00,USD,plan_changed\n\
-             1,pro,12,2020-06-30T10:00:00Z,,790,USD,\n\
-             2,pro,1,2020-02-01,2999-01-01,0.00,USD,cancelled\n\
-             99,pro,1,2020-02-01,,79.00,USD,\n\
-             2,pro,1,2020-02-01,,79.00,USD,\n\
-             2,pro,1,2020-02-03,2020-02-02,79.00,USD,\n\
-             2,pro,0,2020-02-03,,79.00,USD,\n\
-             2,pro,1,2020-02-03,,-79.00,USD,\n",
-        )),
-        acquisition_costs: Some(folder.write(
-            "acquisition_costs.csv",
-            "customer_id,cost_minor,currency\n\
-             1,12000,USD\n\
-             2,-1,USD\n\
-             1,100,USD\n\
-             99,100,USD\n",
-        )),
-        ..folder.nothing()
-    }
-}
-
-#[tokio::test]
-async fn subscriptions_and_acquisition_costs_are_loaded_with_their_own_rejects() {
-    let (database, client) = database().await;
-    let folder = Folder::new("subscribed");
-
-    let report = load_quietly(&database, &subscribed(&folder)).await.unwrap();
-
-    assert_eq!(report.subscriptions.unwrap().loaded, 3);
-    assert_eq!(report.acquisition_costs.unwrap().loaded, 1);
-    let rejects: Vec<_> =
-        folder.rejects().into_iter().map(|(file, line, reason, _)| (file, line, reason)).collect();
-    let expected = [
-        ("subscriptions.csv", 5, "unknown_customer"),
-        ("subscriptions.csv", 6, "duplicate_subscription"),
-        ("subscriptions.csv", 7, "end_before_start"),
-        ("subscriptions.csv", 8, "bad_period"),
-        ("subscriptions.csv", 9, "bad_amount"),
-        ("acquisition_costs.csv", 3, "bad_amount"),
-        ("acquisition_costs.csv", 4, "duplicate_acquisition_cost"),
-        ("acquisition_costs.csv", 5, "unknown_customer"),
-    ];
-    assert_eq!(rejects, expected.map(|(file, line, reason)| (file.to_owned(), line, reason.to_owned())));
-    let sql = "
-        select string_agg(concat_ws(' ', customer_id, plan, period_months, ended_at, price_minor, end_reason), '; '
-                          order by started_at)
-        from source.subscriptions";
-    let found: String = client.query_one(sql, &[]).await.unwrap().get(0);
-    assert_eq!(
-        found,
-        "1 basic 1 2020-06-30 10:00:00+00 2900 plan_changed; 2 pro 1 2999-01-01 00:00:00+00 0 cancelled; \
-         1 pro 12 79000"
-    );
-}
-
-#[tokio::test]
-async fn loading_the_same_subscriptions_twice_charges_nobody_twice() {
-    let (database, client) = database().await;
-    let folder = Folder::new("subscribed-twice");
-    load_quietly(&database, &subscribed(&folder)).await.unwrap();
-    let before = fingerprint(&client).await;
-
-    let report = load_quietly(&database, &subscribed(&folder)).await.unwrap();
-
-    assert_eq!(report.subscriptions.unwrap().rejected["duplicate_subscription"], 4);
-    assert_eq!(report.acquisition_costs.unwrap().rejected["duplicate_acquisition_cost"], 2);
-    assert_eq!(fingerprint(&client).await, before);
-}
-
-#[tokio::test]
-async fn a_subscription_that_is_there_without_an_end_gets_the_one_of_the_file_and_nothing_else() {
-    const HEADER: &str = "customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason\n";
-    let (database, client) = database().await;
-    let folder = Folder::new("subscribed-and-ended");
-    let first = "\
-        1,pro,1,2020-01-31,,29.00,USD,\n\
-        1,pro,12,2020-01-31,,290,USD,\n\
-        2,pro,1,2020-02-01,,29.00,USD,\n\
-        2,pro,1,2020-02-02,2020-06-01,29.00,USD,cancelled\n\
-        2,pro,1,2020-02-03,,29.00,USD,\n";
-    let subscriptions = Some(folder.write("first.csv", [HEADER, first].concat()));
-    load_quietly(&database, &LoadInput { subscriptions, ..subscribed(&folder) }).await.unwrap();
-
-    let second = "\
-        1,pro,1,2020-01-31,2020-06-30,29.00,USD,cancelled\n\
-        1,pro,12,2020-01-31,2021-01-31,300,USD,cancelled\n\
-        2,pro,1,2020-02-01,,29.00,USD,\n\
-        2,pro,1,2020-02-02,2020-07-01,29.00,USD,cancelled\n\
-        2,pro,1,2020-02-03,2020-07-01,29.00,USD,\n\
-        2,pro,1,2020-02-03,2020-08-01,29.00,USD,\n\
-        2,pro,1,2020-02-04,2020-08-01,29.00,USD,moved\n";
-    let subscriptions = Some(folder.write("second.csv", [HEADER, second].concat()));
-    let input = LoadInput { subscriptions, ..folder.nothing() };
-    let report = load_quietly(&database, &input).await.unwrap().subscriptions.unwrap();
-
-    assert_eq!((report.loaded, report.rejected), (3, counts(&[("duplicate_subscription", 4)])));
-    let mut reader = csv::Reader::from_path(folder.path("rejects.csv")).unwrap();
-    let details: Vec<_> = reader.records().map(|record| record.unwrap()[3].to_owned()).collect();
-    let expected = [
-        "with period_months 12, in the database already: price_minor is 29000 there and 30000 here, ended_at is empty",
-        "with period_months 1, in the database already: it is the same",
-        "ended_at is 2020-06-01 00:00:00+00 there and 2020-07-01 00:00:00+00 here",
-        "with period_months 1, in line 6 already",
-    ];
-    assert_eq!(details.len(), expected.len());
-    for (detail, expected) in details.iter().zip(expected) {
-        assert!(detail.contains(expected), "{detail}");
-    }
-    let sql = "
-        select string_agg(concat_ws(' ', customer_id, period_months, started_at::date, ended_at::date, end_reason), '; '
-                          order by started_at, period_months)
-        from source.subscriptions";
-    let found: String = client.query_one(sql, &[]).await.unwrap().get(0);
-    assert_eq!(
-        found,
-        "1 1 2020-01-31 2020-06-30 cancelled; 1 12 2020-01-31; 2 1 2020-02-01; \
-         2 1 2020-02-02 2020-06-01 cancelled; 2 1 2020-02-03 2020-07-01; 2 1 2020-02-04 2020-08-01 moved"
-    );
-}
-
-#[tokio::test]
-async fn a_view_of_subscriptions_keeps_nobody_from_loading_transactions() {
-    let (database, client) = database().await;
-    let folder = Folder::new("subscription-view");
-    let sql = "
-        alter table source.subscriptions rename to elsewhere;
-        create view source.subscriptions as select * from source.elsewhere";
-    client.batch_execute(sql).await.unwrap();
-    let (customers, transactions) = cdnow();
-
-    load_quietly(&database, &folder.input(&customers, &transactions)).await.unwrap();
-    let text = load_quietly(&database, &subscribed(&folder)).await.unwrap_err();
-
-    assert!(text.contains("write to source.subscriptions: it is not a table but a view"), "{text}");
-}
-
 #[tokio::test]
 async fn views_are_refused_in_one_sentence() {
     let (database, client) = database().await;
@@ -516,68 +376,4 @@ async fn the_progress_runs_to_the_end_of_each_file() {
         seen.iter().rfind(|progress| progress.stage == Stage::Reading(Relation::Transactions)).unwrap();
     assert_eq!((last.rows, last.bytes, last.total_bytes), (6_919, size, size));
     assert_eq!(seen.last().unwrap().stage, Stage::Tidying);
-}
-
-fn generated_base() -> GenerateSpec {
-    GenerateSpec {
-        customers: 2_000,
-        transactions_per_customer: Some(6.0),
-        first_customer_id: 1_000_001,
-        first_transaction_id: 5_000_001,
-        seed: 42,
-        as_of: "2026-06-01T00:00:00Z".parse().unwrap(),
-        weeks: 104,
-        subscriptions: true,
-    }
-}
-
-#[tokio::test]
-async fn a_generated_base_is_the_same_through_files_and_straight() {
-    let (straight_database, straight) = database().await;
-    let (plain_database, plain) = database().await;
-    let (packed_database, packed) = database().await;
-    let folder = Folder::new("generated");
-    let spec = generated_base();
-
-    let report = generate_into(&straight_database.store(), &spec, |_| {}).await.unwrap();
-    for (database, packing) in [(&plain_database, Packing::Plain), (&packed_database, Packing::Gzip)] {
-        let files = generate(&spec).unwrap().write_csv(&folder.0, packing).unwrap();
-        let input = LoadInput {
-            subscriptions: files.subscriptions,
-            acquisition_costs: files.acquisition_costs,
-            ..folder.input(&files.customers, &files.transactions)
-        };
-        let report = load_quietly(database, &input).await.unwrap();
-        assert_eq!(report.rejected_rows(), 0, "{report}");
-    }
-
-    assert_eq!(report.customers, 2_000);
-    assert_eq!(totals(&straight).await.1, report.transactions as i64);
-    assert_eq!(fingerprint(&straight).await, fingerprint(&plain).await);
-    assert_eq!(fingerprint(&straight).await, fingerprint(&packed).await);
-    let sql = "
-        select bool_and(occurred_at >= before)
-        from (
-            select occurred_at, lag(occurred_at, 1, '-infinity') over (order by ctid) as before
-            from source.transactions
-        ) rows";
-    assert!(
-        straight.query_one(sql, &[]).await.unwrap().get::<_, bool>(0),
-        "the rows lie in the order of time"
-    );
-}
-
-#[tokio::test]
-async fn a_filled_table_is_read_by_its_index_alone() {
-    let (database, client) = database().await;
-
-    generate_into(&database.store(), &generated_base(), |_| {}).await.unwrap();
-
-    for table in ["transactions", "subscriptions"] {
-        let sql =
-            format!("select relpages = relallvisible from pg_class where oid = 'source.{table}'::regclass");
-        assert!(client.query_one(&sql, &[]).await.unwrap().get::<_, bool>(0), "every page is all-visible");
-        let sql = format!("select to_regclass('source.{table}_history') is not null");
-        assert!(client.query_one(&sql, &[]).await.unwrap().get::<_, bool>(0), "the index is there");
-    }
 }

@@ -1,0 +1,249 @@
+//! The cache against a real Redis: the promises of the seam, and what Redis alone can show, also while it is away,
+//! hangs, is emptied or restarted.
+//!
+//! Every test has a prefix of its own. Those that take the server away or empty it do so alone: a lock on a file,
+//! because the test runner may give each test a process. What only needs a sick connection gets one from a
+//! [`Gate`] in front of the server, and disturbs nobody.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod gate;
+mod outages;
+mod server;
+
+use std::time::Duration;
+
+use ::cache::promises::{Severable, Subject, chunk, valued, visible};
+use ::cache::{Cache, Error, Redis, RedisConfig, Valued, outage_tests, promise_tests};
+use batch::{CustomerId, Progress, RunId};
+use resilience::State;
+use tests::unique;
+use tokio::time::Instant;
+
+use self::gate::{Gate, Mode};
+use self::server::Server;
+
+/// How long anything may take, the restart of a server included.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+promise_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
+
+outage_tests! { tokio::test(flavor = "multi_thread"), OnRedis::new().await }
+
+// --- values -----------------------------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_of_customers_without_neighbours_is_written_within_its_limit() {
+    let server = Server::shared();
+    let cache = connect(RedisConfig { bulk_limit: Duration::from_secs(10), ..config(&server) }).await;
+    let sparse: Vec<Valued> = (0..5_000).map(|number| valued(number * 1_000)).collect();
+
+    cache.put_values(RunId(1), &sparse).await.unwrap();
+
+    cache.put_visible(&visible(1, [1])).await.unwrap();
+    for Valued { customer, value } in [sparse[0], sparse[255], sparse[256], sparse[4_999]] {
+        assert_eq!(cache.value(customer).await, Ok(Some((RunId(1), value))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hashes_are_packed_tightly_and_expire_as_a_whole() {
+    let server = Server::shared();
+    let config = RedisConfig { time_to_live: Duration::from_mins(10), ..config(&server) };
+    let bucket = |number: i64| format!("{}:values:1:{number}", config.prefix);
+    let visible_key = format!("{}:visible", config.prefix);
+    let progress_key = format!("{}:progress:1", config.prefix);
+    let cache = connect(config.clone()).await;
+
+    cache.put_values(RunId(1), &chunk(0..5_000)).await.unwrap();
+    cache.put_visible(&visible(1, [1])).await.unwrap();
+    cache.put_progress(RunId(1), &Progress::default()).await.unwrap();
+
+    let mut raw = server.raw().await;
+    assert_eq!(raw.ask(&format!("HLEN {}", bucket(0))).await, ":100");
+    assert_eq!(raw.ask(&format!("HLEN {}", bucket(49))).await, ":100");
+    assert_eq!(raw.ask(&format!("EXISTS {}", bucket(50))).await, ":0");
+    assert_eq!(raw.ask(&format!("OBJECT ENCODING {}", bucket(17))).await, "listpack");
+    let bytes = raw.number(&format!("MEMORY USAGE {}", bucket(17))).await;
+    // A value has 59 bytes, its slot and the block's own bookkeeping another ten or so.
+    assert!(bytes < 8_000, "{bytes} bytes for a hundred customers");
+    for key in [bucket(0), bucket(49), visible_key, progress_key] {
+        let seconds = raw.number(&format!("TTL {key}")).await;
+        assert!((1..=600).contains(&seconds), "{key} expires in {seconds} s");
+    }
+}
+
+// --- visible runs -----------------------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeating_the_newest_version_keeps_it_from_expiring() {
+    let server = Server::shared();
+    let config = config(&server);
+    let key = format!("{}:visible", config.prefix);
+    let cache = connect(config).await;
+    let mut raw = server.raw().await;
+
+    cache.put_visible(&visible(1, [1])).await.unwrap();
+    assert_eq!(raw.ask(&format!("EXPIRE {key} 100")).await, ":1");
+    cache.put_visible(&visible(1, [1])).await.unwrap();
+
+    assert!(raw.number(&format!("TTL {key}")).await > 100);
+}
+
+// --- progress ---------------------------------------------------------------------------------------------------
+
+/// The script reads the same JSON as we do.
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_of_an_earlier_release_is_compared_and_what_is_none_is_replaced() {
+    let server = Server::shared();
+    let config = config(&server);
+    let key = format!("{}:progress:1", config.prefix);
+    let cache = connect(config).await;
+    let mut raw = server.raw().await;
+    let reached = |done| Progress { chunks: 200, done, ..Progress::default() };
+    let held = r#"{"chunks":200,"done":20,"dead":0,"customers":0,"values":0,"rejections":0,"work":0,"work_settled":0}"#;
+
+    raw.ask(&format!("SET {key} '{held}'")).await;
+    cache.put_progress(RunId(1), &reached(19)).await.unwrap();
+    assert_eq!(cache.progress(RunId(1)).await, Ok(Some(reached(20))));
+    cache.put_progress(RunId(1), &reached(21)).await.unwrap();
+    assert_eq!(cache.progress(RunId(1)).await, Ok(Some(reached(21))));
+
+    for nonsense in ["gibberish", "[]", "null", "7", r#"{"chunks":200,"customers":0,"done":"many"}"#] {
+        raw.ask(&format!("SET {key} '{nonsense}'")).await;
+        cache.put_progress(RunId(1), &reached(1)).await.unwrap();
+        assert_eq!(cache.progress(RunId(1)).await, Ok(Some(reached(1))), "{nonsense}");
+    }
+    assert_eq!(cache.breaker().state(), State::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_that_is_behind_does_not_keep_what_is_held_from_expiring() {
+    let server = Server::shared();
+    let config = config(&server);
+    let key = format!("{}:progress:1", config.prefix);
+    let cache = connect(config).await;
+    let mut raw = server.raw().await;
+    let reached = |done| Progress { chunks: 200, done, ..Progress::default() };
+
+    cache.put_progress(RunId(1), &reached(20)).await.unwrap();
+    assert_eq!(raw.ask(&format!("EXPIRE {key} 100")).await, ":1");
+    cache.put_progress(RunId(1), &reached(19)).await.unwrap();
+    assert!(raw.number(&format!("TTL {key}")).await <= 100);
+    cache.put_progress(RunId(1), &reached(20)).await.unwrap();
+    assert!(raw.number(&format!("TTL {key}")).await > 100);
+}
+
+// --- bytes of others --------------------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_not_ours_are_malformed_and_do_not_open_the_breaker() {
+    let server = Server::shared();
+    let config = config(&server);
+    let prefix = config.prefix.clone();
+    let cache = connect(config).await;
+    let mut raw = server.raw().await;
+    cache.put_visible(&visible(1, [1])).await.unwrap();
+    raw.ask(&format!("HSET {prefix}:values:1:0 \"\\x11\" gibberish")).await;
+    raw.ask(&format!("SET {prefix}:progress:1 gibberish")).await;
+    raw.ask(&format!("SET {prefix}:values:1:1 \"not a hash\"")).await;
+
+    for _ in 0..20 {
+        let value = cache.value(CustomerId(17)).await.unwrap_err();
+        let progress = cache.progress(RunId(1)).await.unwrap_err();
+
+        assert!(matches!(value, Error::Malformed(_)) && !value.is_transient(), "{value}");
+        assert!(matches!(progress, Error::Malformed(_)), "{progress}");
+    }
+    let value = cache.value(CustomerId(17)).await.unwrap_err().to_string();
+    assert_eq!(value, "redis: read the value of customer 17: run 1: format version 103 instead of 2");
+    let wrong_type = cache.value(CustomerId(117)).await.unwrap_err();
+    assert!(matches!(wrong_type, Error::Malformed(_)), "{wrong_type}");
+
+    raw.ask(&format!("HSET {prefix}:visible runs gibberish")).await;
+    assert!(matches!(cache.visible().await, Err(Error::Malformed(_))));
+    assert_eq!(cache.value(CustomerId(17)).await, Ok(None));
+    assert_eq!(cache.put_visible(&visible(2, [1])).await, Ok(true), "a newer version heals it");
+    assert_eq!(cache.breaker().state(), State::Closed);
+}
+
+// --- under the promises -----------------------------------------------------------------------------------------
+
+/// Keys of a test's own, behind a gate.
+struct OnRedis {
+    server: Server,
+    gate: Gate,
+    config: RedisConfig,
+}
+
+impl OnRedis {
+    async fn new() -> Self {
+        let server = Server::shared();
+        let gate = Gate::new(&server, Mode::Pass).await;
+        let config = through(&gate, &server);
+        Self { server, gate, config }
+    }
+}
+
+impl Subject for OnRedis {
+    type Cache = Redis;
+
+    async fn connect(&self) -> Redis {
+        connect(self.config.clone()).await
+    }
+
+    async fn empty(&self) {
+        // What others hold stays.
+        let delete =
+            "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end return 1";
+        let mut raw = self.server.raw().await;
+        assert_eq!(raw.number(&format!("EVAL \"{delete}\" 0 {}:*", self.config.prefix)).await, 1);
+    }
+}
+
+impl Severable for OnRedis {
+    async fn go_away(&self) {
+        self.gate.set(Mode::Cut);
+    }
+
+    async fn hang(&self) {
+        self.gate.set(Mode::Hang);
+    }
+
+    async fn come_back(&self) {
+        self.gate.set(Mode::Pass);
+    }
+}
+
+// --- what the tests say -----------------------------------------------------------------------------------------
+
+async fn connect(config: RedisConfig) -> Redis {
+    let cache = Redis::connect(config).await.unwrap();
+    until("it is connected", async || cache.check().await.is_ok()).await;
+    cache
+}
+
+fn config(server: &Server) -> RedisConfig {
+    RedisConfig { prefix: unique("cache"), ..RedisConfig::new(server.stack.redis_url(), "test") }
+}
+
+fn through(gate: &Gate, server: &Server) -> RedisConfig {
+    let url = server.stack.redis_url().replace(&server.address(), &gate.address).into();
+    RedisConfig { url, ..config(server) }
+}
+
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    until_some(what, async || condition().await.then_some(())).await;
+}
+
+/// Asks until there is an answer, or patience ends.
+async fn until_some<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
