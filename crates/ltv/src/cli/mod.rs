@@ -1,6 +1,6 @@
 //! The command line: what the user typed, and nothing about what it means. `--help` is the reference.
 //!
-//! A file for each family of commands; [`values`] parses what stands after an option.
+//! A file for each family of commands; `values.rs` parses what stands after an option.
 
 mod base;
 mod bench;

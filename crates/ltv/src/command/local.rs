@@ -8,12 +8,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use batch::{AttemptId, Progress};
+use batch::{AttemptId, Progress, RunId};
 use documents::{LocalAttempt, LocalFile, LocalNight, Problem};
 use jiff::Timestamp;
 use model::Currency;
 use offline::local::{FileReport, Files, Given, Known, Night, STOPPED, Telemetry, Terms, ValuesFile};
-use store::{Archive, AttemptRecord, DEAD_CHUNK, Values};
+use store::memory::{Accounts, Memory};
+use store::{Archive, AttemptRecord, DEAD_CHUNK, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -59,19 +60,8 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
     let as_of = known.as_of();
     let files = known.reports.iter().map(file_document).collect::<Vec<_>>();
 
-    let (version, base) = unless_stopped(&stop, move || {
-        let version = if let Some(given) = given {
-            given.into_version(currency)
-        } else {
-            if !is_quiet {
-                eprintln!("  fitting the models");
-            }
-            known.fitted(currency, |warning| eprintln!("ltv: warning: {warning}"))?
-        };
-        let base = known.into_accounts(&version.models.contracts)?;
-        Ok((version, base))
-    })
-    .await?;
+    let (version, base) =
+        unless_stopped(&stop, move || with_models(known, given, currency, is_quiet)).await?;
     let models = version.models.clone();
     let night = Night {
         base,
@@ -88,14 +78,47 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
         },
     };
     let (store, run) = night.live(&stop, async |store, run| runs::follow(store, run, is_quiet).await).await?;
-    let summary = store.summary(run, args.top).await?;
+    out.write(&store, run, &models, &stop).await?;
+    tell(&store, run, files, &Telling { out: args.out, top: args.top, is_document: args.json }).await
+}
+
+/// Gives the customers the models that were named, or those that are fitted to what is known of them.
+fn with_models(
+    known: Known,
+    given: Option<Given>,
+    currency: Currency,
+    is_quiet: bool,
+) -> Result<(NewModelVersion, Accounts)> {
+    let version = if let Some(given) = given {
+        given.into_version(currency)
+    } else {
+        if !is_quiet {
+            eprintln!("  fitting the models");
+        }
+        known.fitted(currency, |warning| eprintln!("ltv: warning: {warning}"))?
+    };
+    let base = known.into_accounts(&version.models.contracts)?;
+    Ok((version, base))
+}
+
+/// How a night is told of.
+struct Telling {
+    /// Where its values are.
+    out: PathBuf,
+    /// So many of the most valuable customers.
+    top: u32,
+    /// As one document and nothing else.
+    is_document: bool,
+}
+
+/// Tells of a night whose values are written. Fails if not all of it went well.
+async fn tell(store: &Memory, run: RunId, files: Vec<LocalFile>, telling: &Telling) -> Result<()> {
+    let summary = store.summary(run, telling.top).await?;
     let story = store.troubled_attempts(run, runs::TOLD_ATTEMPTS).await?;
     let record = store.run(run).await?.context("the run is gone")?;
     let model = store.model_version(record.model_version).await?.context("the model version is gone")?;
-    out.write(&store, run, &models, &stop).await?;
-
-    let name = args.out.display();
-    if args.json {
+    let name = telling.out.display();
+    if telling.is_document {
         let document = LocalNight {
             summary: documents::RunSummary::new(&record, &model, &summary),
             files,
@@ -110,7 +133,7 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
             "\nThe values are in {name}. Nothing else of this night is kept: no run, no model version, no history"
         );
     }
-    all_settled(&record.progress, &args.out)
+    all_settled(&record.progress, &telling.out)
 }
 
 /// Reads the files and shows how far that is.
