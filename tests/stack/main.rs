@@ -7,6 +7,7 @@ mod local;
 mod models;
 mod proxy;
 mod queue;
+mod rows;
 mod scripts;
 mod store;
 mod telemetry;

@@ -21,6 +21,7 @@
 //!   blame for it.
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
+//! * **A customer's rows cannot be read.** No error, but a rejection of that customer: `unreadable.rs`.
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
@@ -39,6 +40,7 @@ mod season;
 pub mod source;
 mod supervision;
 mod tenures;
+mod unreadable;
 mod value_row;
 mod values;
 
