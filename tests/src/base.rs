@@ -52,8 +52,19 @@ const SPOIL: &str = "
     vacuum analyze source.subscriptions;
     vacuum analyze source.customers;";
 
+// Here and not beside its other beginnings: the reference run is made by a fleet, which knows no base.
+impl Fleet {
+    /// Makes a world over a copy of the base, its model and the reference run.
+    pub async fn new(program: &Program) -> Self {
+        let stack = Stack::from_env();
+        let alone = stack.alone();
+        let database = copy(&stack, program).await;
+        Self::over(&stack, program, database, Some(alone)).await
+    }
+}
+
 /// A copy of the base, with its model, and the reference run in it.
-pub(crate) async fn copy(stack: &Stack, program: &Program) -> Database {
+async fn copy(stack: &Stack, program: &Program) -> Database {
     let name = template_name(program);
     let admin = connect(stack.database_url()).await;
     // Programs of tests at once wait for each other, and all but the first find the template. The lock goes with

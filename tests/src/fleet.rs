@@ -14,8 +14,7 @@ use tokio_postgres::Client;
 
 use crate::process::{dying_with_us, print_logs};
 use crate::{
-    Alone, Answer, Database, PATIENCE, Process, Program, Stack, Watch, base, eventually, finish_in_drop,
-    unique,
+    Alone, Answer, Database, PATIENCE, Process, Program, Stack, Watch, eventually, finish_in_drop, unique,
 };
 
 /// The moment that all nights value the base for.
@@ -49,14 +48,6 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Makes a world over a copy of the base, its model and the reference run.
-    pub async fn new(program: &Program) -> Self {
-        let stack = Stack::from_env();
-        let alone = stack.alone();
-        let database = base::copy(&stack, program).await;
-        Self::over(&stack, program, database, Some(alone)).await
-    }
-
     /// Makes a world over an empty database with the schema.
     pub async fn empty(program: &Program) -> Self {
         let stack = Stack::from_env();
