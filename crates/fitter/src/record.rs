@@ -136,7 +136,8 @@ pub struct ContractFitRecord {
 pub struct LeftToOthers {
     /// The model that it has not; null in the document.
     pub model: (),
-    /// Why it has none.
+    /// Why it has none; older records call it `why`.
+    #[serde(alias = "why")]
     pub reason: String,
 }
 
@@ -148,7 +149,8 @@ pub enum Tried {
     Fitted(TriedFit),
     /// It was not.
     Failed {
-        /// Why.
+        /// Why; older records call it `why`.
+        #[serde(alias = "why")]
         reason: String,
     },
 }
@@ -396,7 +398,7 @@ mod tests {
         );
     }
 
-    /// What `ltv fit` of release 0.1 stored.
+    /// What `ltv fit` stores, with contracts of every shape.
     #[test]
     fn what_was_stored_is_read_back_and_would_be_written_the_same() {
         let stored: Json = serde_json::from_str(include_str!("../tests/data/stored_fit.json")).unwrap();
@@ -407,6 +409,17 @@ mod tests {
         assert!(record.purchase_log_likelihood().is_some() && record.spend_log_likelihood().is_some());
         assert!(record.forecast_per_customer().is_some());
         assert_eq!(record.contracts.plans.len(), 3);
+    }
+
+    #[test]
+    fn a_record_of_before_that_says_why_is_read_as_one_that_gives_a_reason() {
+        let stored = include_str!("../tests/data/stored_fit.json");
+        let before = stored.replace("\"reason\":", "\"why\":");
+        assert_ne!(before, stored);
+
+        let record = FitRecord::read(&serde_json::from_str(&before).unwrap());
+
+        assert_eq!(record.document(), serde_json::from_str::<Json>(stored).unwrap());
     }
 
     fn chosen(fit: &Result<ContractFit, FitError>) -> Json {

@@ -14,6 +14,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
+use resilience::InvalidConfig;
 
 use cli::Cli;
 
@@ -36,5 +37,6 @@ pub fn main() -> ExitCode {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("ltv: {error:#}");
-    ExitCode::FAILURE
+    // The command line takes any text for a URL, and whoever is to use it finds that it is none.
+    if error.is::<InvalidConfig>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
