@@ -20,7 +20,7 @@ mod kernel;
 mod metrics;
 mod traces;
 
-pub use context::{inject_current, link, span_context};
+pub use context::{inject_current, link};
 pub use metrics::Metrics;
 
 use std::io::{self, IsTerminal};
