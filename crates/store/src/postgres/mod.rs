@@ -17,6 +17,7 @@
 //! * **Deadlock or serialization failure.** Unavailable too: the transaction left nothing behind.
 //! * **A worker's future is dropped in the middle of a call.** The session goes with it, connection included, so
 //!   that nobody inherits a half-finished transaction.
+//! * **Somebody holds a lock that a call needs** against all others. [`Error::Blocked`]: see `locks`.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
 //!   blame for it.
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
@@ -30,6 +31,7 @@ mod attempts;
 mod config;
 mod copy;
 mod floor;
+mod locks;
 mod migrate;
 mod models;
 mod planning;
@@ -53,7 +55,7 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{Error, Result, metrics};
+use crate::{Blocker, Error, Result, metrics};
 
 pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
@@ -206,7 +208,8 @@ impl Session {
             Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
         if let Some(permit) = self.permit.take() {
-            permit.record(result.as_ref().is_err_and(Error::is_transient));
+            // Who is only kept out by a lock has been answered well.
+            permit.record(result.as_ref().is_err_and(|error| matches!(error, Error::Unavailable { .. })));
         }
         match &result {
             Ok(_) => drop(self.client.take()),
@@ -231,6 +234,8 @@ enum Fault {
     Driver(tokio_postgres::Error),
     /// What was read or asked makes no sense.
     Nonsense(String),
+    /// Somebody holds a lock that is needed.
+    Blocked(Vec<Blocker>),
 }
 
 impl From<tokio_postgres::Error> for Fault {
@@ -255,6 +260,7 @@ impl Fault {
             }
             Self::Driver(error) => Error::Broken { what, reason: with_causes(&error) },
             Self::Nonsense(reason) => Error::Invalid { what, reason },
+            Self::Blocked(by) => Error::Blocked { what, by },
         }
     }
 }
