@@ -1,8 +1,11 @@
 //! Somebody else's locks.
 
-use batch::{CustomerId, RunState};
+use std::time::Duration;
+
+use batch::{CustomerId, RunId, RunState};
 use store::Archive;
-use tests::{Fleet, PATIENCE, Program};
+use store::postgres::{Postgres, PostgresConfig};
+use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually};
 
 fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"))
@@ -55,4 +58,34 @@ async fn a_run_whose_table_is_read_is_cancelled_when_it_is_free() {
     let store::Error::Blocked { by, .. } = &error else { panic!("{error:?}") };
     assert!(by.len() == 1 && by[0].pid > 0, "{by:?}");
     assert!(error.is_transient() && is_cancelled);
+}
+
+/// With one more for each call they would fill the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_ends_at_its_limit_leaves_no_statement_behind() {
+    let database = Database::create(&Stack::from_env()).await;
+    let (holder, client) = (database.client().await, database.client().await);
+    let hold = "begin; lock table fleet.chunks in access exclusive mode";
+    holder.batch_execute(hold).await.expect("nobody else locks it");
+    let hurried = PostgresConfig {
+        call_limit: Duration::from_millis(200),
+        ..PostgresConfig::new(database.url(), "hurried")
+    };
+    let store = Postgres::new(hurried).expect("it is a good configuration");
+
+    for _ in 0..4 {
+        let error = store.redrive(RunId(1)).await.expect_err("the table is locked");
+        assert!(error.is_transient(), "{error}");
+    }
+
+    let left = "
+        select count(*)
+          from pg_stat_activity
+         where datname = current_database() and application_name = 'ltv hurried'";
+    eventually(PATIENCE, "no statement is left", async || {
+        let left: i64 = client.query_one(left, &[]).await.ok()?.get(0);
+        (left == 0).then_some(())
+    })
+    .await;
+    holder.batch_execute("commit").await.expect("it still holds the lock");
 }

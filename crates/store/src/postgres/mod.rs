@@ -6,10 +6,10 @@
 //! the caller knows what a repeat would mean. Each says what it is safe to repeat:
 //!
 //! * **No connection, or it was lost, or no answer in time.** [`Error::Unavailable`]. The connection is thrown
-//!   away: a query may still be running on it. What was asked may have taken effect, so every statement that
-//!   changes something is guarded by what it expects to find (`where attempt = $2 and state = 'leased'`), and
-//!   doing it twice changes nothing the second time. A worker whose begin was not answered asks again and says
-//!   so; it gets a new attempt, and the one that nobody heard of costs nothing.
+//!   away, and what still runs on it is cancelled (see `abandoned`). What was asked may have taken effect, so every
+//!   statement that changes something is guarded by what it expects to find (`where attempt = $2 and state =
+//!   'leased'`), and doing it twice changes nothing the second time. A worker whose begin was not answered asks again
+//!   and says so; it gets a new attempt, and the one that nobody heard of costs nothing.
 //! * **A commit whose answer was lost.** The worker asks where its attempt stands ([`Attempts::resume_attempt`]):
 //!   committed, still held (it does the work again), or superseded.
 //! * **The server restarts, or fails over to a read-only standby.** The same, and the breaker opens after a few
@@ -25,6 +25,7 @@
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
+mod abandoned;
 mod accounts;
 mod archive;
 mod attempts;
@@ -93,6 +94,7 @@ impl Postgres {
         );
         let pool = Pool::builder(manager)
             .max_size(config.connections)
+            .post_create(abandoned::notice_clients_that_are_gone())
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.pool_limit),
@@ -202,6 +204,7 @@ impl Session {
     /// Ends the session: tells the breaker, keeps or discards the connection, names the error.
     fn settle<T>(mut self, result: std::result::Result<Result<T, Fault>, Elapsed>) -> Result<T> {
         metrics::called(self.what, self.began.elapsed());
+        let has_answered = result.is_ok();
         let result = match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
@@ -211,9 +214,12 @@ impl Session {
             // Who is only kept out by a lock has been answered well.
             permit.record(result.as_ref().is_err_and(|error| matches!(error, Error::Unavailable { .. })));
         }
-        match &result {
-            Ok(_) => drop(self.client.take()),
-            Err(error) => metrics::failed(self.what, error),
+        if let Err(error) = &result {
+            metrics::failed(self.what, error);
+        }
+        // Without an answer in time the statement goes on: see `drop`.
+        if has_answered && let Some(client) = self.client.take() {
+            if result.is_ok() { drop(client) } else { drop(Object::take(client)) }
         }
         result
     }
@@ -222,6 +228,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
+            abandoned::cancel(&client);
             drop(Object::take(client));
         }
     }
