@@ -5,7 +5,7 @@ use std::time::Duration;
 use batch::{CustomerId, RunId, RunState};
 use store::Archive;
 use store::postgres::{Postgres, PostgresConfig};
-use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually};
+use tests::{Database, FIRST_CUSTOMER, Fleet, PATIENCE, Program, Stack, eventually};
 
 fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"))
@@ -28,7 +28,12 @@ async fn a_run_whose_table_is_read_keeps_no_other_waiting_and_is_finished_when_i
     let _worker = fleet.worker(&[]);
     coordinator.says(HELD, PATIENCE).await;
 
-    let urgent = fleet.dispatch_customers(&[CustomerId(1), CustomerId(2)], &["--priority", "critical"]).await;
+    let urgent = fleet
+        .dispatch_customers(
+            &[CustomerId(FIRST_CUSTOMER), CustomerId(FIRST_CUSTOMER + 1)],
+            &["--priority", "critical"],
+        )
+        .await;
     fleet.finished(urgent).await;
     let cancelled = fleet.answer(&["runs", "cancel", &run.to_string()]);
     let meanwhile = fleet.store().run(run).await.unwrap().unwrap().state;
