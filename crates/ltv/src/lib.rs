@@ -14,6 +14,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
+use resilience::InvalidConfig;
 
 use cli::Cli;
 
@@ -36,5 +37,28 @@ pub fn main() -> ExitCode {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("ltv: {error:#}");
-    ExitCode::FAILURE
+    ExitCode::from(exit_code(error))
+}
+
+/// A setting that can never work is wrong use, like an option that cannot be read.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_wrong_use = error.chain().any(|cause| {
+        let of_queue = cause.downcast_ref::<queue::Error>();
+        cause.is::<InvalidConfig>() || matches!(of_queue, Some(queue::Error::Configuration(_)))
+    });
+    if is_wrong_use { 2 } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_wrong_use_and_a_server_that_is_away_a_failure() {
+        let unusable = InvalidConfig::url("database URL", "it names no host", "postgres://host/database");
+
+        assert_eq!(exit_code(&anyhow::Error::from(unusable.clone()).context("migrate")), 2);
+        assert_eq!(exit_code(&queue::Error::from(unusable).into()), 2);
+        assert_eq!(exit_code(&anyhow::anyhow!("connection refused").context("migrate")), 1);
+    }
 }

@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use batch::{AttemptId, DeadlinePolicy, Outcome, RunId, RunState, forecast};
 use jiff::Timestamp;
 use model::Rejection;
-use store::{Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, Values};
+use store::{
+    Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue,
+    TopCustomer, Values,
+};
 use tokio::time::{Instant, sleep};
 
 use super::explain::explain;
@@ -206,71 +209,80 @@ pub(crate) fn tell(
         100.0 * run.terms.annual_discount_rate()
     );
     println!("  model version       {}", model.version);
+    tell_segments(&summary.segments);
+    tell_top(&summary.top);
+    tell_rejections(&summary.rejections, meaning);
+}
 
-    if !summary.segments.is_empty() {
-        println!("\nValue by segment\n");
-        let rows: Vec<_> = summary
-            .segments
-            .iter()
-            .map(|segment| {
-                let mean = segment.value_minor as f64 / segment.customers as f64;
-                vec![
-                    segment.segment.clone(),
-                    count(segment.customers),
-                    money(segment.value_minor),
-                    money(segment.contract_minor),
-                    money(mean as i64),
-                    segment.historic_minor.map_or_else(String::new, money),
-                ]
-            })
-            .collect();
-        print!(
-            "{}",
-            table(&["segment", "customers", "value", "of it contracts", "a customer", "so far"], &[], &rows)
-        );
+fn tell_segments(segments: &[SegmentValue]) {
+    if segments.is_empty() {
+        return;
     }
-    if !summary.top.is_empty() {
-        println!("\nThe most valuable customers\n");
-        let rows: Vec<_> = summary
-            .top
-            .iter()
-            .map(|top| {
-                let (value, account) = (&top.valued.value, &top.valued.account);
-                vec![
-                    top.external_id.clone(),
-                    top.segment.clone(),
-                    money(value.value_minor()),
-                    money(value.contracts.months_12),
-                    char::from(value.confidence.grade.letter()).to_string(),
-                    money(value.historic_minor),
-                    format!("{:.1}", value.expected_purchases),
-                    value.p_alive.map_or_else(String::new, |p_alive| format!("{:.0} %", 100.0 * p_alive)),
-                    account.purchases.map_or_else(String::new, |summary| count(summary.frequency)),
-                ]
-            })
-            .collect();
-        let heads = [
-            "customer",
-            "segment",
-            "value",
-            "of it contracts",
-            "grade",
-            "so far",
-            "purchases to come",
-            "alive",
-            "repeat purchases so far",
-        ];
-        print!("{}", table(&heads, &[1], &rows));
+    println!("\nValue by segment\n");
+    let rows: Vec<_> = segments
+        .iter()
+        .map(|segment| {
+            let mean = segment.value_minor as f64 / segment.customers as f64;
+            vec![
+                segment.segment.clone(),
+                count(segment.customers),
+                money(segment.value_minor),
+                money(segment.contract_minor),
+                money(mean as i64),
+                segment.historic_minor.map_or_else(String::new, money),
+            ]
+        })
+        .collect();
+    print!(
+        "{}",
+        table(&["segment", "customers", "value", "of it contracts", "a customer", "so far"], &[], &rows)
+    );
+}
+
+fn tell_top(top: &[TopCustomer]) {
+    if top.is_empty() {
+        return;
     }
-    if !summary.rejections.is_empty() {
-        println!("\nRejections\n");
-        let rows: Vec<_> = summary
-            .rejections
-            .iter()
-            .map(|(code, customers)| vec![count(*customers), meaning(code)])
-            .collect();
-        print!("{}", table(&["customers", "reason"], &[1], &rows));
+    println!("\nThe most valuable customers\n");
+    let rows: Vec<_> = top
+        .iter()
+        .map(|top| {
+            let (value, account) = (&top.valued.value, &top.valued.account);
+            vec![
+                top.external_id.clone(),
+                top.segment.clone(),
+                money(value.value_minor()),
+                money(value.contracts.months_12),
+                char::from(value.confidence.grade.letter()).to_string(),
+                money(value.historic_minor),
+                format!("{:.1}", value.expected_purchases),
+                value.p_alive.map_or_else(String::new, |p_alive| format!("{:.0} %", 100.0 * p_alive)),
+                account.purchases.map_or_else(String::new, |summary| count(summary.frequency)),
+            ]
+        })
+        .collect();
+    let heads = [
+        "customer",
+        "segment",
+        "value",
+        "of it contracts",
+        "grade",
+        "so far",
+        "purchases to come",
+        "alive",
+        "repeat purchases so far",
+    ];
+    print!("{}", table(&heads, &[1], &rows));
+}
+
+fn tell_rejections(rejections: &[(String, u64)], meaning: impl Fn(&str) -> String) {
+    if rejections.is_empty() {
+        return;
     }
+    println!("\nRejections\n");
+    let rows: Vec<_> =
+        rejections.iter().map(|(code, customers)| vec![count(*customers), meaning(code)]).collect();
+    print!("{}", table(&["customers", "reason"], &[1], &rows));
 }
 
 /// Tells of the attempts that did not simply succeed, if any.

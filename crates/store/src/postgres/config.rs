@@ -131,8 +131,9 @@ fn read(url: &ServerUrl) -> Result<Config, InvalidConfig> {
     };
     parts.user.iter().for_each(|user| say("user", user));
     parts.password.iter().for_each(|password| say("password", password));
-    for host in parts.hosts.iter().filter(|host| !host.name.is_empty()) {
-        say("host", &host.name);
+    // A port alone is that of a host among the parameters.
+    for host in parts.hosts.iter().filter(|host| !host.name.is_empty() || host.port.is_some()) {
+        Some(&host.name).filter(|name| !name.is_empty()).iter().for_each(|name| say("host", name));
         say("port", &host.port.unwrap_or(5432).to_string());
     }
     parts.path.iter().filter(|database| !database.is_empty()).for_each(|database| say("dbname", database));
@@ -175,6 +176,14 @@ mod tests {
         {
             assert_eq!(driver(url).get_hosts(), [Host::Unix("/var/run".into())], "{url}");
         }
+    }
+
+    #[test]
+    fn a_port_is_heard_where_the_host_is_a_parameter() {
+        let config = driver("postgres://ltv@:5433/ltv?host=/var/run");
+
+        assert_eq!(config.get_hosts(), [Host::Unix("/var/run".into())]);
+        assert_eq!(config.get_ports(), [5433]);
     }
 
     #[test]
