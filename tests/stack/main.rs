@@ -4,6 +4,7 @@ mod cache;
 mod fit;
 mod load;
 mod local;
+mod locks;
 mod models;
 mod proxy;
 mod queue;

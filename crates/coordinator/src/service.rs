@@ -4,10 +4,11 @@
 //!
 //! * **A pass fails.** The next one tries again, after a whole interval. The store counts as unwell until then
 //!   (`Remembered::well_since`), so that nobody is rescued on the strength of what is not known.
-//! * **A pass takes minutes,** because a large run is being finished. It says once a second that it is alive, and the
-//!   leadership is renewed beside it.
-//! * **It is asked to stop in the middle of a pass.** The pass is finished first. Then the leadership is given up; if
-//!   the store does not hear that, the next coordinator waits for the end of the lease.
+//! * **A pass takes long,** because much is to be published. It says once a second that it is alive, and the leadership
+//!   is renewed beside it. Runs are finished beside it, too; when one is, the next pass comes at once.
+//! * **It is asked to stop in the middle of a pass.** The pass is finished first, and then the runs whose end is under
+//!   way. Then the leadership is given up; if the store does not hear that, the next coordinator waits for the end of
+//!   the lease.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,6 +37,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
             let leads = *term.borrow();
             let turn = async {
                 remembered.leads_under(leads);
+                self.hear_of_finished(&mut remembered);
                 let Some(leads) = leads else { return self.config.pass_interval };
                 match self.pass(leads, &mut remembered).await {
                     Ok(report) => {
@@ -55,8 +57,11 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 biased;
                 () = &mut shutdown => break,
                 () = self.while_alive(sleep(pause)) => {}
+                () = remembered.finishing.one_ends() => {}
             }
         }
+        self.while_alive(remembered.finishing.all_end()).await;
+        self.hear_of_finished(&mut remembered);
 
         leadership.abort();
         let leads = *term.borrow();
@@ -66,7 +71,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         }
     }
 
-    /// Waits for something and says once a second that we are alive: finishing a large run takes minutes.
+    /// Waits for something and says once a second that we are alive: what a pass has to do may take long.
     async fn while_alive<T>(&self, awaited: impl Future<Output = T>) -> T {
         tokio::pin!(awaited);
         let mut tick = interval(Duration::from_secs(1));

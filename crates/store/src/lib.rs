@@ -11,6 +11,7 @@
 //! accounts.
 
 mod archive;
+mod blocker;
 mod encoding;
 mod error;
 mod metrics;
@@ -29,6 +30,7 @@ use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, RetryPolicy, RunId, Verdi
 use jiff::Timestamp;
 
 pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+pub use blocker::Blocker;
 pub use error::Error;
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;
@@ -172,7 +174,8 @@ pub trait Supervision: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool>> + Send;
 
     /// Checks the counts of a settled run and makes its values visible, all at once; `None` if another
-    /// coordinator has done it.
+    /// coordinator has done it. Whoever reads the run's table meanwhile is not waited for
+    /// ([`Error::Blocked`]).
     fn finish_run(&self, term: Term, run: RunId) -> impl Future<Output = Result<Option<FinishedRun>>> + Send;
 
     /// A page of a finished run's values, by customer, after one; empty at the end.
@@ -224,6 +227,7 @@ pub trait Archive: Clone + Send + Sync + 'static {
     fn redrive(&self, run: RunId) -> impl Future<Output = Result<u64>> + Send;
 
     /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
+    /// Whoever reads its table is not waited for ([`Error::Blocked`]).
     fn cancel_run(&self, run: RunId) -> impl Future<Output = Result<bool>> + Send;
 }
 

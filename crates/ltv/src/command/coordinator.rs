@@ -12,8 +12,11 @@ use crate::cli::CoordinatorArgs;
 use crate::config;
 use process::telemetry::Metrics;
 
+/// Its connections to PostgreSQL: the leadership and a pass, and of each run that is being finished two.
+const CONNECTIONS: usize = 8;
+
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
-    let store = config::store(&args.database, "coordinator", 4)?;
+    let store = config::store(&args.database, "coordinator", CONNECTIONS)?;
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 

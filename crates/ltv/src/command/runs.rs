@@ -10,7 +10,7 @@ use store::{
     Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue,
     TopCustomer, Values,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::explain::explain;
 use crate::cli::{ListArgs, RunArgs, ShowArgs, WatchArgs};
@@ -19,6 +19,10 @@ use crate::output::{RunBar, count, duration, money, table};
 
 /// How often a run that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long a run is tried to be cancelled while somebody reads its table, and how soon after each try.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Attempts that are told of.
 pub(crate) const TOLD_ATTEMPTS: u32 = 40;
@@ -80,11 +84,33 @@ pub(crate) async fn cancel(args: &RunArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
     let run = args.run;
     store.run(run).await?.with_context(|| format!("there is no run {run}"))?;
-    if !store.cancel_run(run).await? {
+    if !cancelled(&store, run).await? {
         bail!("run {run} is over already");
     }
     println!("run {run} is cancelled");
     Ok(())
+}
+
+/// Cancels a run. Says once of each reader of its table that it stands in the way, and tries again for a while.
+async fn cancelled(store: &impl Archive, run: RunId) -> anyhow::Result<bool> {
+    let (began, mut told) = (Instant::now(), String::new());
+    loop {
+        let error = match store.cancel_run(run).await {
+            Err(error @ store::Error::Blocked { .. }) => error,
+            other => return Ok(other?),
+        };
+        if began.elapsed() >= CANCEL_PATIENCE {
+            let advice =
+                format!("run {run} is not cancelled: end that session, or try again when it has ended");
+            return Err(anyhow::Error::new(error).context(advice));
+        }
+        let now = error.to_string();
+        if now != told {
+            eprintln!("{now}; trying again");
+            told = now;
+        }
+        sleep(CANCEL_AGAIN).await;
+    }
 }
 
 /// Lays runs out as a table.

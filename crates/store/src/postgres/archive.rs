@@ -183,8 +183,7 @@ impl Archive for Postgres {
                    night = night || ' (cancelled run ' || run_id || ')'
              where run_id = $1
                and state in ('planned', 'running')";
-        self.short("cancel a run", async |client| {
-            client.batch_execute("begin").await?;
+        self.locking("cancel a run", self.config.call_limit, async |client| {
             let is_cancelled = client.execute(CANCEL, &[&run.0]).await? == 1;
             if is_cancelled {
                 end_writers(client, run).await?;

@@ -26,6 +26,9 @@ pub struct PostgresConfig {
     pub call_limit: Duration,
     /// How long reading or committing a chunk, or cutting a plan, may take.
     pub bulk_limit: Duration,
+    /// How long a lock that shuts everybody else out is waited for. Whoever comes after the one that waits, waits as
+    /// long: so it is short, and tried again.
+    pub lock_limit: Duration,
     /// How long building a finished run's primary key may take.
     pub finish_limit: Duration,
     /// How long a connection to one of the hosts may take.
@@ -46,6 +49,7 @@ impl PostgresConfig {
             connections: 8,
             call_limit: Duration::from_secs(5),
             bulk_limit,
+            lock_limit: Duration::from_secs(1),
             finish_limit: Duration::from_mins(10),
             connect_limit: Duration::from_secs(3),
             pool_limit: Duration::from_secs(10),
@@ -69,6 +73,7 @@ impl PostgresConfig {
         let limits = [
             ("call_limit", self.call_limit),
             ("bulk_limit", self.bulk_limit),
+            ("lock_limit", self.lock_limit),
             ("finish_limit", self.finish_limit),
             ("connect_limit", self.connect_limit),
             ("pool_limit", self.pool_limit),
@@ -227,6 +232,7 @@ mod tests {
         check(PostgresConfig { connections: 0, ..good.clone() }, Err("connections"));
         check(PostgresConfig { call_limit: Duration::ZERO, ..good.clone() }, Err("call_limit"));
         check(PostgresConfig { bulk_limit: Duration::ZERO, ..good.clone() }, Err("bulk_limit"));
+        check(PostgresConfig { lock_limit: Duration::ZERO, ..good.clone() }, Err("lock_limit"));
         check(PostgresConfig { finish_limit: Duration::ZERO, ..good.clone() }, Err("finish_limit"));
         check(PostgresConfig { connect_limit: Duration::ZERO, ..good.clone() }, Err("connect_limit"));
         check(PostgresConfig { pool_limit: Duration::ZERO, ..good.clone() }, Err("pool_limit"));

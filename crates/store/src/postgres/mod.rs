@@ -6,10 +6,10 @@
 //! the caller knows what a repeat would mean. Each says what it is safe to repeat:
 //!
 //! * **No connection, or it was lost, or no answer in time.** [`Error::Unavailable`]. The connection is thrown
-//!   away: a query may still be running on it. What was asked may have taken effect, so every statement that
-//!   changes something is guarded by what it expects to find (`where attempt = $2 and state = 'leased'`), and
-//!   doing it twice changes nothing the second time. A worker whose begin was not answered asks again and says
-//!   so; it gets a new attempt, and the one that nobody heard of costs nothing.
+//!   away, and what still runs on it is cancelled (see `abandoned`). What was asked may have taken effect, so every
+//!   statement that changes something is guarded by what it expects to find (`where attempt = $2 and state =
+//!   'leased'`), and doing it twice changes nothing the second time. A worker whose begin was not answered asks again
+//!   and says so; it gets a new attempt, and the one that nobody heard of costs nothing.
 //! * **A commit whose answer was lost.** The worker asks where its attempt stands ([`Attempts::resume_attempt`]):
 //!   committed, still held (it does the work again), or superseded.
 //! * **The server restarts, or fails over to a read-only standby.** The same, and the breaker opens after a few
@@ -17,6 +17,7 @@
 //! * **Deadlock or serialization failure.** Unavailable too: the transaction left nothing behind.
 //! * **A worker's future is dropped in the middle of a call.** The session goes with it, connection included, so
 //!   that nobody inherits a half-finished transaction.
+//! * **Somebody holds a lock that a call needs** against all others. [`Error::Blocked`]: see `locks`.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
 //!   blame for it.
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
@@ -24,12 +25,14 @@
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
+mod abandoned;
 mod accounts;
 mod archive;
 mod attempts;
 mod config;
 mod copy;
 mod floor;
+mod locks;
 mod migrate;
 mod models;
 mod planning;
@@ -53,7 +56,7 @@ use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{Error, Result, metrics};
+use crate::{Blocker, Error, Result, metrics};
 
 pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
@@ -91,6 +94,7 @@ impl Postgres {
         );
         let pool = Pool::builder(manager)
             .max_size(config.connections)
+            .post_create(abandoned::notice_clients_that_are_gone())
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.pool_limit),
@@ -200,17 +204,22 @@ impl Session {
     /// Ends the session: tells the breaker, keeps or discards the connection, names the error.
     fn settle<T>(mut self, result: std::result::Result<Result<T, Fault>, Elapsed>) -> Result<T> {
         metrics::called(self.what, self.began.elapsed());
+        let has_answered = result.is_ok();
         let result = match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
             Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
         if let Some(permit) = self.permit.take() {
-            permit.record(result.as_ref().is_err_and(Error::is_transient));
+            // Who is only kept out by a lock has been answered well.
+            permit.record(result.as_ref().is_err_and(|error| matches!(error, Error::Unavailable { .. })));
         }
-        match &result {
-            Ok(_) => drop(self.client.take()),
-            Err(error) => metrics::failed(self.what, error),
+        if let Err(error) = &result {
+            metrics::failed(self.what, error);
+        }
+        // Without an answer in time the statement goes on: see `drop`.
+        if has_answered && let Some(client) = self.client.take() {
+            if result.is_ok() { drop(client) } else { drop(Object::take(client)) }
         }
         result
     }
@@ -219,6 +228,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
+            abandoned::cancel(&client);
             drop(Object::take(client));
         }
     }
@@ -231,6 +241,8 @@ enum Fault {
     Driver(tokio_postgres::Error),
     /// What was read or asked makes no sense.
     Nonsense(String),
+    /// Somebody holds a lock that is needed.
+    Blocked(Vec<Blocker>),
 }
 
 impl From<tokio_postgres::Error> for Fault {
@@ -255,6 +267,7 @@ impl Fault {
             }
             Self::Driver(error) => Error::Broken { what, reason: with_causes(&error) },
             Self::Nonsense(reason) => Error::Invalid { what, reason },
+            Self::Blocked(by) => Error::Blocked { what, by },
         }
     }
 }
