@@ -113,7 +113,8 @@ impl Finishing {
         if by.is_empty() {
             return told.is_empty() && told.insert(None);
         }
-        by.iter().fold(false, |is_news, blocker| told.insert(Some(blocker.pid)) || is_news)
+        // Each of them, also behind the first one who is new.
+        by.iter().filter(|blocker| told.insert(Some(blocker.pid))).count() > 0
     }
 }
 
