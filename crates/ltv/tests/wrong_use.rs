@@ -1,7 +1,5 @@
 //! A command line that makes no sense.
 
-#![expect(clippy::unwrap_used, reason = "in a test, what cannot be read or built has failed")]
-
 use std::process::Command;
 
 #[test]
