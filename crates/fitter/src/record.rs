@@ -16,7 +16,6 @@ use serde_json::Value as Json;
 use store::{ModelVersionId, PlanTenures};
 
 use crate::fitted::Fitted;
-use crate::judgement::Judgement;
 
 /// A fit, as it is stored with its model version.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -212,8 +211,8 @@ pub struct Compared {
 }
 
 impl FitRecord {
-    /// Records a fit and what was thought of it.
-    pub fn of(fitted: &Fitted, as_of: Timestamp, judgement: &Judgement) -> Self {
+    /// Records a fit and what the guard thought of it.
+    pub fn of(fitted: &Fitted, as_of: Timestamp, guard: GuardRecord) -> Self {
         let Diagnostics { bg_nbd, gamma_gamma, spend_correlation } = &fitted.diagnostics;
         let listed = |errors: &[f64]| errors.iter().copied().map(Some).collect();
         Self {
@@ -224,7 +223,7 @@ impl FitRecord {
             began_at_parameters_in_force: fitted.is_warm,
             is_seasonal: fitted.models.season.is_some(),
             contracts: ContractRecords::of(fitted),
-            guard: judgement.record(),
+            guard,
         }
     }
 

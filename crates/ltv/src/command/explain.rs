@@ -6,7 +6,7 @@ use documents::{Explanation, plan_name};
 use model::{Account, Between, Contract, Horizons, Observation, Summary, Value, Valuer};
 use store::{Archive, Explained, ModelVersion, RunRecord, Valued};
 
-use super::runs::meaning;
+use super::meaning::meaning;
 use crate::output::{count, money, table};
 
 pub(crate) async fn explain(

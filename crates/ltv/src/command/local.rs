@@ -18,7 +18,7 @@ use store::{Archive, AttemptRecord, DEAD_CHUNK, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::runs;
+use super::{meaning, runs};
 use crate::cli::{LocalArgs, SeasonChoice};
 use crate::output::{FileBar, count};
 
@@ -166,7 +166,7 @@ fn all_settled(progress: &Progress, out: &Path) -> Result<()> {
 fn meaning(code: &str) -> String {
     match code {
         DEAD_CHUNK => "its chunk used up its attempts; what each of them met is told below".into(),
-        code => runs::meaning(code),
+        code => meaning::meaning(code),
     }
 }
 
@@ -234,6 +234,6 @@ mod tests {
         for said in [reason, meaning(DEAD_CHUNK)] {
             assert!(!said.contains("dead-letters"), "{said}");
         }
-        assert_eq!(meaning("no_purchase"), runs::meaning("no_purchase"));
+        assert_eq!(meaning("no_purchase"), meaning::meaning("no_purchase"));
     }
 }

@@ -13,6 +13,7 @@ mod fit_report;
 mod generate;
 mod load;
 mod local;
+mod meaning;
 mod migrate;
 mod models;
 mod predict;

@@ -5,14 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use batch::{AttemptId, DeadlinePolicy, Outcome, RunId, RunState, forecast};
 use jiff::Timestamp;
-use model::Rejection;
 use store::{
-    Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue,
-    TopCustomer, Values,
+    Archive, AttemptRecord, ModelVersion, Planning, RunRecord, RunSummary, SegmentValue, TopCustomer, Values,
 };
 use tokio::time::{Instant, sleep};
 
 use super::explain::explain;
+use super::meaning::meaning;
 use crate::cli::{ListArgs, RunArgs, ShowArgs, WatchArgs};
 use crate::config;
 use crate::output::{RunBar, count, duration, money, table};
@@ -304,13 +303,4 @@ pub(crate) fn tell_story(story: &[(AttemptId, AttemptRecord)]) {
         })
         .collect();
     print!("{}", table(&["chunk", "attempt", "outcome", "worker", "reason"], &[2, 3, 4], &rows));
-}
-
-/// What a rejection's code means.
-pub(crate) fn meaning(code: &str) -> String {
-    match Rejection::from_code(code) {
-        Some(rejection) => rejection.to_string(),
-        None if code == DEAD_CHUNK => "its chunk used up its attempts; `ltv dead-letters list`".into(),
-        None => code.to_owned(),
-    }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::{Folder, data, fails, succeeds, table};
+use crate::folder::Folder;
+use crate::{data, fails, succeeds, table};
 
 #[test]
 fn contracts_are_fitted_from_survivors_and_from_losses() {

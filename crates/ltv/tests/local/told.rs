@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::{CUSTOMERS, Folder, MODELS, TRANSACTIONS, cdnow, command, fails, ltv, rows, succeeds};
+use crate::folder::Folder;
+use crate::{CUSTOMERS, MODELS, TRANSACTIONS, cdnow, command, fails, ltv, rows, succeeds};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
