@@ -162,7 +162,9 @@ impl Drop for Process {
 /// A test that is interrupted runs none of its drops, and a process that it has stopped hears no other signal.
 pub(crate) fn dying_with_us(binary: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(binary);
+    // The kernel kills nobody who had not told it yet when that happened: whoever finds another parent ends.
+    let with_us = r#"[ "$PPID" = "$0" ] || exit 1; exec "$@""#;
+    command.args(["--pdeathsig", "KILL", "sh", "-c", with_us, &std::process::id().to_string()]).arg(binary);
     command
 }
 
