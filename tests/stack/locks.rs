@@ -65,6 +65,50 @@ async fn a_run_whose_table_is_read_is_cancelled_when_it_is_free() {
     assert!(error.is_transient() && is_cancelled);
 }
 
+/// A run's end is one transaction: to give it up leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_is_asked_to_stop_waits_for_no_run_that_cannot_be_finished() {
+    // As long as the end of a run may take once it is asked, and time for a busy machine.
+    const SOON: Duration = Duration::from_secs(40);
+    let fleet = Fleet::new(&program()).await;
+    let run = fleet.dispatch(&["--chunk-customers", "1000"]).await;
+    let (reader, owner) = (fleet.sql().await, fleet.sql().await);
+    let read = format!("begin; lock table fleet.values_{run} in access share mode");
+    reader.batch_execute(&read).await.expect("nobody else locks it");
+    let _worker = fleet.worker(&[]);
+    let mut first = fleet.coordinator(&[]);
+    first.says(HELD, PATIENCE).await;
+
+    first.terminate();
+    let kept_out = first.ended(SOON).await;
+    reader.batch_execute("commit").await.expect("it was not ended");
+    // No limit on locks ends this one.
+    let endless = "
+        create function fleet.endless() returns trigger language plpgsql
+            as $$ begin perform pg_sleep(3600); return new; end $$;
+        create trigger endless before update of state on fleet.runs
+           for each row when (new.state = 'finished') execute function fleet.endless()";
+    owner.batch_execute(endless).await.expect("the owner may");
+    let mut second = fleet.coordinator(&[]);
+    let asleep = async |expected: i64| {
+        let asleep = "
+            select count(*) from pg_stat_activity
+             where datname = current_database() and wait_event = 'PgSleep'";
+        (owner.query_one(asleep, &[]).await.ok()?.get::<_, i64>(0) == expected).then_some(())
+    };
+    eventually(PATIENCE, "the run's end is under way", async || asleep(1).await).await;
+    second.terminate();
+    let kept_waiting = second.ended(SOON).await;
+    eventually(PATIENCE, "the server does nothing for it", async || asleep(0).await).await;
+    owner.batch_execute("drop trigger endless on fleet.runs").await.expect("nobody holds it");
+    let _third = fleet.coordinator(&[]);
+    fleet.finished(run).await;
+
+    assert_eq!((kept_out.code(), kept_waiting.code()), (Some(0), Some(0)), "{}", second.log());
+    assert!(second.log().contains("a run's end is given up"), "{}", second.log());
+    fleet.assert_exact(run).await;
+}
+
 /// With one more for each call they would fill the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_ends_at_its_limit_leaves_no_statement_behind() {

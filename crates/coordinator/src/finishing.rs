@@ -15,7 +15,9 @@
 //!   whoever wants to know (`CoordinatorConfig::unfinishable`).
 //! * **The term ends meanwhile.** A try holds the run's row from its guard to its end: the next leader's try waits for
 //!   it, and finds nothing left to do.
-//! * **The coordinator is asked to stop.** Tries that are under way come to their end first.
+//! * **The coordinator is asked to stop.** Tries that are under way have some seconds to come to their end. Those that
+//!   have not are given up, at the server too: each is one transaction, which leaves nothing behind, and the next leader
+//!   begins it anew.
 
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
@@ -24,16 +26,20 @@ use std::time::Duration;
 use batch::RunId;
 use store::{Blocker, FinishedRun, Supervision, Term};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::remembered::Remembered;
 use crate::{Coordinator, metrics};
 
-/// The most tries at once. Each holds a connection of the store's, and asks with another one who stands in its way.
+/// The most tries at once. Each holds a connection of the store's; now and then one asks with another who is in its way.
 const MOST: usize = 3;
 
 /// The pause after the first try that did not finish its run, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+
+/// How long tries that are under way may go on after the coordinator was asked to stop: as long as the end of most runs
+/// takes, and well within the grace that orchestrators give (30 s).
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// What came of a try.
 type Tried = Result<Option<FinishedRun>, store::Error>;
@@ -77,8 +83,20 @@ impl Finishing {
         }
     }
 
-    /// Waits until no try is under way.
-    pub(crate) async fn all_end(&mut self) {
+    /// Waits until no try is under way, and gives up those that still are when the grace is over.
+    pub(crate) async fn all_end(&mut self, grace: Duration) {
+        if timeout(grace, self.all_ended()).await.is_ok() {
+            return;
+        }
+        for (run, _) in self.runs.iter().filter(|(_, tries)| tries.is_under_way) {
+            tracing::warn!(run.id = %run, "a run's end is given up, and left to the next coordinator");
+        }
+        // What is dropped is cancelled by the store.
+        self.tasks.abort_all();
+        self.all_ended().await;
+    }
+
+    async fn all_ended(&mut self) {
         while let Some(joined) = self.tasks.join_next().await {
             self.end(joined);
         }
@@ -90,7 +108,11 @@ impl Finishing {
     }
 
     fn end(&mut self, joined: Result<(RunId, Tried), JoinError>) {
-        let (run, tried) = joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        let (run, tried) = match joined {
+            Ok(ended) => ended,
+            Err(error) if error.is_cancelled() => return,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
         let tries = self.runs.entry(run).or_default();
         tries.is_under_way = false;
         if !matches!(tried, Ok(Some(_))) {
@@ -205,6 +227,19 @@ mod tests {
         assert!(finishing.is_news(RunId(8), &[blocker(1)]), "another run");
         finishing.keep(|_| false);
         assert!(finishing.is_news(RUN, &[blocker(1)]), "it was over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_does_not_end_is_given_up_when_the_grace_is_over() {
+        let mut finishing = Finishing::default();
+        finishing.tasks.spawn(pending());
+        finishing.tasks.spawn(async { (RUN, Ok(None)) });
+        let began = Instant::now();
+
+        finishing.all_end(GRACE).await;
+
+        assert_eq!((began.elapsed(), finishing.tasks.len()), (GRACE, 0));
+        assert!(matches!(finishing.take_ended()[..], [(RUN, Ok(None))]), "the other one came to its end");
     }
 
     #[tokio::test(start_paused = true)]

@@ -79,15 +79,8 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         for run in to_finish {
             remembered.finishing.begin(&self.store, term, run);
         }
-        for (run, progress) in mem::take(&mut remembered.finished) {
-            let told = self.cache_progress(run, &progress).await;
-            if told.is_err_and(|error| error.is_transient()) {
-                remembered.finished.push((run, progress));
-            }
-        }
         report.published = self.publish(&snapshot, &to_publish).await?;
-        let has_finished = mem::take(&mut remembered.has_finished);
-        remembered.publication.bring_up_to_date(&self.store, &self.cache, has_finished).await;
+        self.tell_of_finished(remembered).await;
         report.pause = pause(&report, &snapshot, remembered.idle_passes, self.config.pass_interval);
         metrics::passed(began.elapsed());
         Ok(report)
@@ -110,6 +103,18 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
             );
         }
         is_rescued
+    }
+
+    /// Tells the cache how far those runs came that were finished, and which runs are visible.
+    pub(crate) async fn tell_of_finished(&self, remembered: &mut Remembered) {
+        for (run, progress) in mem::take(&mut remembered.finished) {
+            let told = self.cache_progress(run, &progress).await;
+            if told.is_err_and(|error| error.is_transient()) {
+                remembered.finished.push((run, progress));
+            }
+        }
+        let has_finished = mem::take(&mut remembered.has_finished);
+        remembered.publication.bring_up_to_date(&self.store, &self.cache, has_finished).await;
     }
 
     /// Tells the cache how far a run is.

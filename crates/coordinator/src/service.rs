@@ -7,8 +7,8 @@
 //! * **A pass takes long,** because much is to be published. It says once a second that it is alive, and the leadership
 //!   is renewed beside it. Runs are finished beside it, too; when one is, the next pass comes at once.
 //! * **It is asked to stop in the middle of a pass.** The pass is finished first, and then the runs whose end is under
-//!   way. Then the leadership is given up; if the store does not hear that, the next coordinator waits for the end of
-//!   the lease.
+//!   way, unless that takes long (see `finishing`). Then the leadership is given up; if the store does not hear that, the
+//!   next coordinator waits for the end of the lease.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,9 +18,10 @@ use cache::Cache;
 use queue::Chunks;
 use store::{Publishing, Supervision};
 use tokio::sync::watch;
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::Coordinator;
+use crate::finishing::GRACE;
 use crate::leadership::keep_leading;
 use crate::pass::PassReport;
 use crate::remembered::Remembered;
@@ -60,8 +61,12 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 () = remembered.finishing.one_ends() => {}
             }
         }
-        self.while_alive(remembered.finishing.all_end()).await;
+        self.while_alive(remembered.finishing.all_end(GRACE)).await;
         self.hear_of_finished(&mut remembered);
+        if remembered.has_finished {
+            // The next coordinator would tell it too, some seconds later.
+            let _ = timeout(GRACE, self.while_alive(self.tell_of_finished(&mut remembered))).await;
+        }
 
         leadership.abort();
         let leads = *term.borrow();

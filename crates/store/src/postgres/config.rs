@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use resilience::{BreakerConfig, InvalidConfig, ServerUrl};
-use tokio_postgres::Config;
+use tokio_postgres::{Config, NoTls};
 
 use super::with_causes;
 
 /// What the connections say of themselves, so that the schema can refuse a program that cannot read what it would
 /// begin: the number of the migration that it was made for.
 const RELEASE: i32 = 4;
+
+/// How a connection is secured, whatever it is for.
+pub(super) type Connector = NoTls;
 
 /// Says which database, and how it is treated.
 #[derive(Clone, Debug)]
@@ -82,6 +85,12 @@ impl PostgresConfig {
             InvalidConfig::unless(!limit.is_zero(), field, "longer than zero")?;
         }
         self.breaker.validate().map_err(|error| error.of("breaker"))
+    }
+
+    /// What secures every connection.
+    #[expect(clippy::unused_self, reason = "what is configured decides it")]
+    pub(super) fn connector(&self) -> Connector {
+        NoTls
     }
 
     /// The driver's settings for the connections of the pool.

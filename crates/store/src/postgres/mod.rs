@@ -53,10 +53,12 @@ use deadpool_postgres::{
 };
 use resilience::{Breaker, Elapsed, InvalidConfig, Name, Permit, within};
 use tokio::time::Instant;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
 
 use crate::{Blocker, Error, Result, metrics};
+
+use config::Connector;
 
 pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
@@ -67,6 +69,7 @@ pub use migrate::Migrated;
 pub struct Postgres {
     config: PostgresConfig,
     driver: tokio_postgres::Config,
+    connector: Connector,
     pool: Pool,
     breaker: Breaker,
     #[cfg(feature = "faults")]
@@ -85,16 +88,16 @@ impl Postgres {
     pub fn new(config: PostgresConfig) -> std::result::Result<Self, InvalidConfig> {
         config.validate()?;
         let breaker = Breaker::new(Name { dependency: "postgres", role: config.role }, config.breaker)?;
-        let driver = config.driver()?;
+        let (driver, connector) = (config.driver()?, config.connector());
         let manager = Manager::from_config(
             driver.clone(),
-            NoTls,
+            connector,
             // A query would cost a round trip for each checkout; what is not well is thrown away by `Session`.
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
             .max_size(config.connections)
-            .post_create(abandoned::notice_clients_that_are_gone())
+            .post_create(abandoned::notice_clients_that_are_gone(config.connect_limit))
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.pool_limit),
@@ -106,6 +109,7 @@ impl Postgres {
         Ok(Self {
             config,
             driver,
+            connector,
             pool,
             breaker,
             #[cfg(feature = "faults")]
@@ -135,7 +139,7 @@ impl Postgres {
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
         let driver = config::alone(&self.driver);
-        let (client, connection) = within(self.config.call_limit, what(), driver.connect(NoTls))
+        let (client, connection) = within(self.config.call_limit, what(), driver.connect(self.connector))
             .await
             .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
@@ -157,7 +161,8 @@ impl Postgres {
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
             Ok(client) => {
-                Ok(Session { what, began: Instant::now(), client: Some(client), permit: Some(permit) })
+                let (began, connector) = (Instant::now(), self.connector);
+                Ok(Session { what, began, connector, client: Some(client), permit: Some(permit) })
             }
             Err(error) => {
                 permit.failure();
@@ -192,6 +197,7 @@ impl Postgres {
 struct Session {
     what: &'static str,
     began: Instant,
+    connector: Connector,
     client: Option<Object>,
     permit: Option<Permit>,
 }
@@ -228,7 +234,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            abandoned::cancel(&client);
+            abandoned::cancel(&client, self.connector);
             drop(Object::take(client));
         }
     }
