@@ -12,8 +12,12 @@ use crate::cli::CoordinatorArgs;
 use crate::config;
 use process::telemetry::Metrics;
 
+/// To the store: passes, publication and leadership go on beside each other.
+const CONNECTIONS: usize = 4;
+
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
-    let store = config::store(&args.database, "coordinator", 4)?;
+    process::check_descriptors(CONNECTIONS + role::BESIDE_THE_STORE);
+    let store = config::store(&args.database, "coordinator", CONNECTIONS)?;
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 
