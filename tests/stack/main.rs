@@ -9,5 +9,6 @@ mod models;
 mod proxy;
 mod queue;
 mod scripts;
+mod shell;
 mod store;
 mod telemetry;

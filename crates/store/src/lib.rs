@@ -29,7 +29,7 @@ use std::time::Duration;
 use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, RetryPolicy, RunId, Verdict, WorkSample};
 use jiff::Timestamp;
 
-pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
 pub use blocker::Blocker;
 pub use error::Error;
 pub use metrics::describe as describe_metrics;
@@ -198,6 +198,9 @@ pub trait Archive: Clone + Send + Sync + 'static {
 
     /// The latest runs, the newest first.
     fn runs(&self, limit: u32) -> impl Future<Output = Result<Vec<RunRecord>>> + Send;
+
+    /// Who is at work on a run.
+    fn staffing(&self, run: RunId) -> impl Future<Output = Result<Staffing>> + Send;
 
     /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
     fn summary(&self, run: RunId, top: u32) -> impl Future<Output = Result<RunSummary>> + Send;

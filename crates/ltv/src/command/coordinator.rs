@@ -17,6 +17,7 @@ use process::telemetry::Metrics;
 const CONNECTIONS: usize = 6;
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
+    process::check_descriptors(CONNECTIONS + role::BESIDE_THE_STORE);
     let store = config::store(&args.database, "coordinator", CONNECTIONS)?;
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
