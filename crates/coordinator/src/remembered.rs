@@ -17,6 +17,7 @@ use batch::{Outlook, Progress, RunId, Snapshot};
 use store::Term;
 use tokio::time::Instant;
 
+use crate::finishing::Finishing;
 use crate::publication::Publication;
 
 /// What a coordinator remembers between passes. No run depends on it.
@@ -32,6 +33,10 @@ pub(crate) struct Remembered {
     /// Runs that were finished, and how far they came, until the cache has heard of it: no later snapshot shows
     /// them.
     pub(crate) finished: Vec<(RunId, Progress)>,
+    /// Whether a run was finished since the cache was last told which are visible.
+    pub(crate) has_finished: bool,
+    /// Runs being finished.
+    pub(crate) finishing: Finishing,
     /// What a person was last told of each open run.
     pub(crate) outlooks: HashMap<RunId, Outlook>,
 }
@@ -45,6 +50,8 @@ impl Remembered {
             idle_passes: 0,
             publication: Publication::default(),
             finished: Vec::new(),
+            has_finished: false,
+            finishing: Finishing::default(),
             outlooks: HashMap::new(),
         }
     }

@@ -5,14 +5,15 @@ use std::time::Duration;
 use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, Outcome, RetryPolicy, RunId, Verdict, WorkSample};
 use jiff::Timestamp;
 use store::{
-    Attempts, Begin, CommitOutcome, CreatedRun, Error, FinishedRun, History, ModelVersion, ModelVersionId,
-    NewRun, Planning, Publishing, Reading, Result, ResultRows, Selection, Standing, Supervision, Term,
-    Valued, Values, VisibleRuns,
+    Attempts, Begin, Blocker, CommitOutcome, CreatedRun, Error, FinishedRun, History, ModelVersion,
+    ModelVersionId, NewRun, Planning, Publishing, Reading, Result, ResultRows, Selection, Standing,
+    Supervision, Term, Valued, Values, VisibleRuns,
 };
 
 use tokio::time::sleep;
 
 use super::call::{Call, Server};
+use super::fault::Fault;
 use super::process::Process;
 use super::world::{Obstacle, World};
 
@@ -203,7 +204,14 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
     }
 
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
-        let finished = self.call(Call::Finish, self.inner.finish_run(term, run)).await?;
+        let effect = async {
+            if self.world.strikes(Fault::Locked, format_args!("run {run}")) {
+                let reader = Blocker { pid: 1, application: "pg_dump".into(), ..Blocker::default() };
+                return Err(Error::Blocked { what: Call::Finish.to_string(), by: vec![reader] });
+            }
+            self.inner.finish_run(term, run).await
+        };
+        let finished = self.call(Call::Finish, effect).await?;
         if finished.is_some() {
             self.world.tell(format_args!("{} finishes run {run}", self.process.name()));
         }

@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use resilience::{BreakerConfig, InvalidConfig, ServerUrl};
-use tokio_postgres::Config;
+use tokio_postgres::{Config, NoTls};
 
 use super::with_causes;
 
 /// What the connections say of themselves, so that the schema can refuse a program that cannot read what it would
 /// begin: the number of the migration that it was made for.
 const RELEASE: i32 = 4;
+
+/// How a connection is secured, whatever it is for.
+pub(super) type Connector = NoTls;
 
 /// Says which database, and how it is treated.
 #[derive(Clone, Debug)]
@@ -26,6 +29,9 @@ pub struct PostgresConfig {
     pub call_limit: Duration,
     /// How long reading or committing a chunk, or cutting a plan, may take.
     pub bulk_limit: Duration,
+    /// How long a lock that shuts everybody else out is waited for. Whoever comes after the one that waits, waits as
+    /// long: so it is short, and tried again.
+    pub lock_limit: Duration,
     /// How long building a finished run's primary key may take.
     pub finish_limit: Duration,
     /// How long a connection to one of the hosts may take.
@@ -46,6 +52,7 @@ impl PostgresConfig {
             connections: 8,
             call_limit: Duration::from_secs(5),
             bulk_limit,
+            lock_limit: Duration::from_secs(1),
             finish_limit: Duration::from_mins(10),
             connect_limit: Duration::from_secs(3),
             pool_limit: Duration::from_secs(10),
@@ -69,6 +76,7 @@ impl PostgresConfig {
         let limits = [
             ("call_limit", self.call_limit),
             ("bulk_limit", self.bulk_limit),
+            ("lock_limit", self.lock_limit),
             ("finish_limit", self.finish_limit),
             ("connect_limit", self.connect_limit),
             ("pool_limit", self.pool_limit),
@@ -77,6 +85,12 @@ impl PostgresConfig {
             InvalidConfig::unless(!limit.is_zero(), field, "longer than zero")?;
         }
         self.breaker.validate().map_err(|error| error.of("breaker"))
+    }
+
+    /// What secures every connection.
+    #[expect(clippy::unused_self, reason = "what is configured decides it")]
+    pub(super) fn connector(&self) -> Connector {
+        NoTls
     }
 
     /// The driver's settings for the connections of the pool.
@@ -126,8 +140,9 @@ fn read(url: &ServerUrl) -> Result<Config, InvalidConfig> {
     };
     parts.user.iter().for_each(|user| say("user", user));
     parts.password.iter().for_each(|password| say("password", password));
-    for host in parts.hosts.iter().filter(|host| !host.name.is_empty()) {
-        say("host", &host.name);
+    // A port alone is that of a host among the parameters.
+    for host in parts.hosts.iter().filter(|host| !host.name.is_empty() || host.port.is_some()) {
+        Some(&host.name).filter(|name| !name.is_empty()).iter().for_each(|name| say("host", name));
         say("port", &host.port.unwrap_or(5432).to_string());
     }
     parts.path.iter().filter(|database| !database.is_empty()).for_each(|database| say("dbname", database));
@@ -170,6 +185,14 @@ mod tests {
         {
             assert_eq!(driver(url).get_hosts(), [Host::Unix("/var/run".into())], "{url}");
         }
+    }
+
+    #[test]
+    fn a_port_is_heard_where_the_host_is_a_parameter() {
+        let config = driver("postgres://ltv@:5433/ltv?host=/var/run");
+
+        assert_eq!(config.get_hosts(), [Host::Unix("/var/run".into())]);
+        assert_eq!(config.get_ports(), [5433]);
     }
 
     #[test]
@@ -218,6 +241,7 @@ mod tests {
         check(PostgresConfig { connections: 0, ..good.clone() }, Err("connections"));
         check(PostgresConfig { call_limit: Duration::ZERO, ..good.clone() }, Err("call_limit"));
         check(PostgresConfig { bulk_limit: Duration::ZERO, ..good.clone() }, Err("bulk_limit"));
+        check(PostgresConfig { lock_limit: Duration::ZERO, ..good.clone() }, Err("lock_limit"));
         check(PostgresConfig { finish_limit: Duration::ZERO, ..good.clone() }, Err("finish_limit"));
         check(PostgresConfig { connect_limit: Duration::ZERO, ..good.clone() }, Err("connect_limit"));
         check(PostgresConfig { pool_limit: Duration::ZERO, ..good.clone() }, Err("pool_limit"));

@@ -77,6 +77,7 @@ macro_rules! promise_tests {
             customers_of_dead_chunks_become_rejections
             readers_see_the_last_whole_run_and_the_partial_ones_after_it
             a_cancelled_run_is_over_and_its_night_is_free
+            it_is_told_who_is_at_work_on_a_run
             a_redrive_forgives_and_puts_back_to_work
             a_run_is_summed_up_and_each_customer_explained
             the_story_tells_of_chunks_that_did_not_go_through_at_once
