@@ -87,9 +87,14 @@ impl Process {
         Self { name: name.to_owned(), child, out, log }
     }
 
-    /// Its name in the store and the logs.
+    /// What it is called, and its files are.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How its name in the store and the logs begins; the rest is random.
+    pub fn instances(&self) -> String {
+        format!("{}-", self.name)
     }
 
     /// Its number.
