@@ -52,6 +52,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     ) -> Result<PassReport, store::Error> {
         let began = Instant::now();
         let waiting = self.queue.waiting().await;
+        remembered.hear_of_broker(&waiting);
         let open = self.store.snapshot().await?;
         let mut snapshot = Snapshot::new(open, waiting, &self.config.policy.deadline);
         remembered.remind(&mut snapshot);
@@ -69,6 +70,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         for action in supervise(&snapshot, &self.config.policy) {
             match action {
                 Action::Publish { attempt, cause } => to_publish.push((attempt, cause)),
+                Action::Shorten(attempt) => self.shorten(term, attempt).await,
                 Action::Rescue { attempt, verdict } => {
                     report.rescued += usize::from(self.rescue(term, attempt, verdict).await);
                 }
@@ -84,6 +86,20 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         report.pause = pause(&report, &snapshot, remembered.idle_passes, self.config.pass_interval);
         metrics::passed(began.elapsed());
         Ok(report)
+    }
+
+    /// Shortens a lease that was given before the clock was set back. If that fails, the next pass sees it again.
+    async fn shorten(&self, term: Term, attempt: AttemptId) {
+        let shortened = self.store.shorten_lease(term, attempt, self.config.policy.lease_duration).await;
+        if matches!(shortened, Ok(true)) {
+            tracing::warn!(
+                run.id = %attempt.chunk.run,
+                chunk.id = %attempt.chunk.chunk,
+                attempt = attempt.attempt.0,
+                "shortened a lease that ends later than one can: PostgreSQL's clock was set back, or workers are given \
+                 longer leases (--lease) than this coordinator was told of"
+            );
+        }
     }
 
     /// Rescues a chunk. One whose row is held by somebody is tried again by the next pass.

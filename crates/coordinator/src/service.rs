@@ -30,8 +30,9 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (led, term) = watch::channel(None);
-        let leadership = tokio::spawn(keep_leading(self.store.clone(), self.config.clone(), led));
         let mut remembered = Remembered::new();
+        let broker = remembered.broker_away_since();
+        let leadership = tokio::spawn(keep_leading(self.store.clone(), self.config.clone(), led, broker));
 
         tokio::pin!(shutdown);
         loop {
@@ -39,7 +40,11 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
             let turn = async {
                 remembered.leads_under(leads);
                 self.hear_of_finished(&mut remembered);
-                let Some(leads) = leads else { return self.config.pass_interval };
+                let Some(leads) = leads else {
+                    // One that would not reach it had better not lead.
+                    remembered.hear_of_broker(&self.queue.waiting().await);
+                    return self.config.pass_interval;
+                };
                 match self.pass(leads, &mut remembered).await {
                     Ok(report) => {
                         note(&report, &mut remembered.outlooks);

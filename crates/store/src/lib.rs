@@ -156,14 +156,26 @@ pub trait Values: Clone + Send + Sync + 'static {
 
 /// What a pass looks at, and what it does. The coordinator's side.
 pub trait Supervision: Clone + Send + Sync + 'static {
-    /// Takes or renews the leadership of the coordinators; `None` while somebody else leads.
+    /// Takes or renews the leadership of the coordinators; `None` while somebody else leads. A lease that ends more than
+    /// [`batch::MEANWHILE`] later than this one would was given before the clock was set back, and is not believed.
     fn lead(&self, leader: &str, lease: Duration) -> impl Future<Output = Result<Option<Term>>> + Send;
+
+    /// Who leads.
+    fn leader(&self) -> impl Future<Output = Result<Option<String>>> + Send;
 
     /// Gives the leadership up, so that the next coordinator need not wait for its end.
     fn abdicate(&self, leader: &str, term: Term) -> impl Future<Output = Result<()>> + Send;
 
     /// The store's part of a snapshot.
     fn snapshot(&self) -> impl Future<Output = Result<OpenRuns>> + Send;
+
+    /// Lets a lease end so long from now, if it would end later; false if it would not.
+    fn shorten_lease(
+        &self,
+        term: Term,
+        attempt: AttemptId,
+        lease: Duration,
+    ) -> impl Future<Output = Result<bool>> + Send;
 
     /// Takes a chunk from an attempt whose lease has expired; false if there was nothing to take.
     fn rescue(

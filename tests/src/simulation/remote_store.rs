@@ -180,12 +180,21 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
         self.call(Call::Lead, self.inner.lead(leader, lease)).await
     }
 
+    async fn leader(&self) -> Result<Option<String>> {
+        self.inner.leader().await
+    }
+
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
         self.call(Call::Abdicate, self.inner.abdicate(leader, term)).await
     }
 
     async fn snapshot(&self) -> Result<OpenRuns> {
         self.call(Call::Snapshot, self.inner.snapshot()).await
+    }
+
+    /// No clock is set back in these nights.
+    async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
+        self.inner.shorten_lease(term, attempt, lease).await
     }
 
     async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, OpenRun, OpenRuns, Progress, RunId, Verdict,
+    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, MEANWHILE, OpenRun, OpenRuns, Progress, RunId,
+    Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -44,12 +45,25 @@ impl Supervision for Postgres {
                                else l.term + 1
                           end,
                    expires_at = excluded.expires_at
-             where l.leader = excluded.leader or l.expires_at <= now()
+             where l.leader = excluded.leader
+                or l.expires_at <= now()
+                or l.expires_at > excluded.expires_at + $3::float8 * interval '1 second'
          returning term";
         self.short("lead", async |client| {
             let lead = client.prepare_cached(LEAD).await?;
-            let row = client.query_opt(&lead, &[&leader, &lease.as_secs_f64()]).await?;
+            let row =
+                client.query_opt(&lead, &[&leader, &lease.as_secs_f64(), &MEANWHILE.as_secs_f64()]).await?;
             row.map(|row| Ok(Term(get(&row, "term")?))).transpose()
+        })
+        .await
+    }
+
+    async fn leader(&self) -> Result<Option<String>> {
+        const LEADER: &str =
+            "select leader from fleet.leadership where role = 'coordinator' and expires_at > now()";
+        self.short("ask who leads", async |client| {
+            let row = client.query_opt(LEADER, &[]).await?;
+            row.map(|row| get(&row, "leader")).transpose()
         })
         .await
     }
@@ -96,6 +110,27 @@ impl Supervision for Postgres {
             client.batch_execute("commit").await?;
             let (taken_at, store_well_since) = (get(&clock, "taken_at")?, get(&clock, "store_well_since")?);
             Ok(OpenRuns { taken_at, store_well_since, runs })
+        })
+        .await
+    }
+
+    async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
+        const SHORTEN: &str = "
+            update fleet.chunks
+               set leased_until = now() + $4::float8 * interval '1 second'
+             where run_id = $1
+               and chunk_id = $2
+               and attempt = $3
+               and state = 'leased'
+               and leased_until > now() + $4::float8 * interval '1 second'
+               and exists (select from fleet.leadership
+                            where role = 'coordinator' and term = $5 and expires_at > now())";
+        let (chunk, lease) = (attempt.chunk, lease.as_secs_f64());
+        self.short("shorten a lease", async |client| {
+            let shortened = client
+                .execute(SHORTEN, &[&chunk.run.0, &chunk.chunk.0, &attempt.attempt.0, &lease, &term.0])
+                .await?;
+            Ok(shortened == 1)
         })
         .await
     }

@@ -69,6 +69,8 @@ macro_rules! promise_tests {
             what_was_committed_is_read_back_to_the_bit
             a_model_version_is_read_back_as_it_was_stored
             terms_grow_and_one_leads
+            a_leadership_that_ends_later_than_one_can_is_not_believed
+            a_lease_that_ends_later_than_one_can_is_shortened_by_who_leads
             a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt
             a_snapshot_shows_open_runs_by_sums_and_their_open_chunks
             a_settled_run_is_finished_once_by_who_leads
