@@ -13,3 +13,4 @@ mod scripts;
 mod shell;
 mod store;
 mod telemetry;
+mod tls;
