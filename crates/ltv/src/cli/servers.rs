@@ -22,7 +22,7 @@ pub struct DatabaseArgs {
 /// Where the broker is.
 #[derive(Clone, Debug, Args)]
 pub struct BrokerArgs {
-    /// RabbitMQ, as amqp://user:password@host:port/vhost
+    /// RabbitMQ, as amqps://user:password@host:port/vhost; amqp:// on this machine, or with ?sslmode=disable
     #[arg(long, env = "LTV_AMQP_URL", value_name = "URL", hide_env_values = true)]
     pub amqp_url: ServerUrl,
 
