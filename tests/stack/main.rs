@@ -2,6 +2,7 @@
 
 mod cache;
 mod fit;
+mod guard;
 mod load;
 mod local;
 mod locks;
@@ -13,4 +14,3 @@ mod scripts;
 mod shell;
 mod store;
 mod telemetry;
-mod tls;
