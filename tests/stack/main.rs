@@ -2,6 +2,7 @@
 
 mod cache;
 mod fit;
+mod guard;
 mod load;
 mod local;
 mod locks;

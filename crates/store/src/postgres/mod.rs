@@ -34,6 +34,7 @@ mod attempts;
 mod config;
 mod copy;
 mod floor;
+mod guard;
 mod locks;
 mod migrate;
 mod models;
