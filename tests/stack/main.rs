@@ -14,3 +14,4 @@ mod scripts;
 mod shell;
 mod store;
 mod telemetry;
+mod tls;
