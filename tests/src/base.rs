@@ -54,16 +54,17 @@ const SPOIL: &str = "
 
 // Here and not beside its other beginnings: the reference run is made by a fleet, which knows no base.
 impl Fleet {
-    /// Makes a world over a copy of the base, its model and the reference run.
-    pub async fn new(program: &Program) -> Self {
-        Self::on(&Stack::from_env(), program).await
+    /// A further copy of the base, in a database of its own.
+    pub async fn another_base(&self, program: &Program) -> Database {
+        copy(self.stack(), program).await
     }
 
-    /// The same on servers of the caller's choice.
-    pub async fn on(stack: &Stack, program: &Program) -> Self {
+    /// Makes a world over a copy of the base, its model and the reference run.
+    pub async fn new(program: &Program) -> Self {
+        let stack = Stack::from_env();
         let alone = stack.alone();
-        let database = copy(stack, program).await;
-        Self::over(stack, program, database, Some(alone)).await
+        let database = copy(&stack, program).await;
+        Self::over(&stack, program, database, Some(alone)).await
     }
 }
 

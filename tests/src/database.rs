@@ -1,7 +1,7 @@
 //! A database of a test's own.
 
 use store::postgres::{Postgres, PostgresConfig};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, NoTls};
 
 use crate::{PATIENCE, Stack, eventually, finish_in_drop, unique};
 
@@ -60,9 +60,12 @@ impl Drop for Database {
 
 /// Connects as soon as the server answers.
 pub(crate) async fn connect(url: &str) -> Client {
-    let url = url.into();
-    eventually(PATIENCE, "a connection to PostgreSQL", async || store::postgres::connect(&url).await.ok())
-        .await
+    let (client, connection) = eventually(PATIENCE, "a connection to PostgreSQL", async || {
+        tokio_postgres::connect(url, NoTls).await.ok()
+    })
+    .await;
+    tokio::spawn(connection);
+    client
 }
 
 /// The database's name.

@@ -10,9 +10,14 @@ use super::values::duration;
 /// Where the database is.
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseArgs {
-    /// PostgreSQL, as postgres://user:password@host:port/database, with libpq's parameters
+    /// PostgreSQL, as postgres://user:password@host:port/database
     #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: ServerUrl,
+
+    /// PostgreSQL that customers and histories are read from, where that is not the fleet's own: a read replica of it,
+    /// or another database with the schema source
+    #[arg(long, env = "LTV_SOURCE_URL", value_name = "URL", hide_env_values = true)]
+    pub source_url: Option<ServerUrl>,
 
     /// How long reading or committing a chunk, or cutting a plan, may take; more for a slow source
     #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]
@@ -34,7 +39,7 @@ pub struct BrokerArgs {
 /// Where the cache is.
 #[derive(Clone, Debug, Args)]
 pub struct CacheArgs {
-    /// Redis, as rediss://user:password@host:port; redis:// on this machine, or with ?sslmode=disable
+    /// Redis, as redis://user:password@host:port
     #[arg(long, env = "LTV_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: ServerUrl,
 

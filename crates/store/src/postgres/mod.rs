@@ -20,10 +20,10 @@
 //! * **Somebody holds a lock that a call needs** against all others. [`Error::Blocked`]: see `locks`.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
 //!   blame for it.
-//! * **The way cannot be secured**, or not as the server or the URL wants it. Unavailable; the error says who mends it.
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
 //! * **A customer's rows cannot be read.** No error, but a rejection of that customer: `unreadable.rs`.
+//! * **The customer's own relations are on another server,** which is away, or lags behind: `elsewhere.rs`.
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
@@ -33,6 +33,7 @@ mod archive;
 mod attempts;
 mod config;
 mod copy;
+mod elsewhere;
 mod floor;
 mod guard;
 mod locks;
@@ -42,12 +43,11 @@ mod planning;
 mod publishing;
 mod row;
 mod season;
-mod secure;
+mod segments;
 pub mod source;
 mod supervision;
 mod tenures;
 mod unreadable;
-mod url;
 mod value_row;
 mod values;
 
@@ -64,9 +64,11 @@ use tokio_postgres::error::SqlState;
 
 use crate::{Blocker, Error, Result, metrics};
 
-use secure::{Door, Secure};
+use config::Connector;
+use elsewhere::Elsewhere;
 
 pub use config::PostgresConfig;
+pub use elsewhere::SourceStanding;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
 
@@ -75,9 +77,11 @@ pub use migrate::Migrated;
 pub struct Postgres {
     config: PostgresConfig,
     driver: tokio_postgres::Config,
-    door: Door,
+    connector: Connector,
     pool: Pool,
     breaker: Breaker,
+    /// Where the customer's own relations are, if not here.
+    elsewhere: Option<Elsewhere>,
     #[cfg(feature = "faults")]
     is_fenced: bool,
 }
@@ -92,12 +96,16 @@ impl Postgres {
     /// Makes the store. Connections are opened when they are needed, so a database that is away is no error yet; only a
     /// configuration that can never work is one.
     pub fn new(config: PostgresConfig) -> std::result::Result<Self, InvalidConfig> {
+        Self::open(config, "postgres")
+    }
+
+    fn open(config: PostgresConfig, dependency: &'static str) -> std::result::Result<Self, InvalidConfig> {
         config.validate()?;
-        let breaker = Breaker::new(Name { dependency: "postgres", role: config.role }, config.breaker)?;
-        let (driver, door) = config.driver()?;
-        let manager = Manager::from_connect(
+        let breaker = Breaker::new(Name { dependency, role: config.role }, config.breaker)?;
+        let (driver, connector) = (config.driver()?, config.connector());
+        let manager = Manager::from_config(
             driver.clone(),
-            door.clone(),
+            connector,
             // A query would cost a round trip for each checkout; what is not well is thrown away by `Session`.
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
@@ -107,7 +115,7 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.pool_limit),
-                create: Some(url::connect_limit(&driver)),
+                create: Some(config.connect_limit),
                 recycle: Some(Duration::from_secs(2)),
             })
             .build()
@@ -115,9 +123,10 @@ impl Postgres {
         Ok(Self {
             config,
             driver,
-            door,
+            connector,
             pool,
             breaker,
+            elsewhere: None,
             #[cfg(feature = "faults")]
             is_fenced: true,
         })
@@ -145,11 +154,15 @@ impl Postgres {
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
         let driver = config::alone(&self.driver);
-        let limit = self.config.call_limit.max(url::connect_limit(&driver));
-        let (client, _) = within(limit, what(), self.door.open(&driver))
+        let (client, connection) = within(self.config.call_limit, what(), driver.connect(self.connector))
             .await
             .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %with_causes(&error), "database connection ended");
+            }
+        });
         Ok(client)
     }
 
@@ -163,8 +176,8 @@ impl Postgres {
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
             Ok(client) => {
-                let (began, secure) = (Instant::now(), self.door.secure.clone());
-                Ok(Session { what, began, secure, client: Some(client), permit: Some(permit) })
+                let (began, connector) = (Instant::now(), self.connector);
+                Ok(Session { what, began, connector, client: Some(client), permit: Some(permit) })
             }
             Err(error) => {
                 permit.failure();
@@ -195,24 +208,11 @@ impl Postgres {
     }
 }
 
-/// Connects as a URL says, and asks for nothing beyond: for tests that look where the product does not.
-#[cfg(feature = "promises")]
-pub async fn connect(url: &resilience::ServerUrl) -> Result<Client> {
-    let what = || format!("connect to {url}");
-    let url::Read { driver, password, tls } =
-        url::read(url).map_err(|error| Error::Invalid { what: what(), reason: error.to_string() })?;
-    let door = Door { secure: Secure(tls), password };
-    door.open(&driver)
-        .await
-        .map(|(client, _)| client)
-        .map_err(|error| Fault::Driver(error).into_error(&what()))
-}
-
 /// A connection in use. Unless the work on it ends well it is thrown away, never returned to the pool.
 struct Session {
     what: &'static str,
     began: Instant,
-    secure: Secure,
+    connector: Connector,
     client: Option<Object>,
     permit: Option<Permit>,
 }
@@ -249,7 +249,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            abandoned::cancel(&client, self.secure.clone());
+            abandoned::cancel(&client, self.connector);
             drop(Object::take(client));
         }
     }
@@ -319,11 +319,8 @@ fn is_about_data(error: &tokio_postgres::Error) -> bool {
 }
 
 /// An error with everything that caused it: the driver's own message leaves the server's text out.
-pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    if let Some(meaning) = secure::meaning(error) {
-        return format!("{text}: {meaning}");
-    }
     let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();
@@ -332,10 +329,6 @@ pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
             text.push_str(&next);
         }
         cause = error.source();
-    }
-    if let Some(mend) = secure::mend(&text) {
-        text.push_str(": ");
-        text.push_str(mend);
     }
     // One line: it goes into logs, tables and the reasons of attempts.
     text.replace('\n', "; ")
