@@ -25,7 +25,7 @@ impl Postgres {
     /// Counts the rows of the source, if it can be done now: no run waits for a load that holds a table, and none is lost
     /// for want of a count.
     pub(super) async fn source_counts_if_any(&self) -> Option<SourceCounts> {
-        let counted = self.short("count the source's rows", async |client| {
+        let counted = self.source().short("count the source's rows", async |client| {
             client.batch_execute("begin; set local lock_timeout = '1s'").await?;
             let customers = count(client, "source.customers").await?;
             let transactions = count(client, "source.transactions").await?;

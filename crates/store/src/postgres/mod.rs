@@ -24,6 +24,7 @@
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
 //! * **A customer's rows cannot be read.** No error, but a rejection of that customer: `unreadable.rs`.
+//! * **The customer's own relations are on another server,** which is away, or lags behind: `elsewhere.rs`.
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
@@ -33,6 +34,7 @@ mod archive;
 mod attempts;
 mod config;
 mod copy;
+mod elsewhere;
 mod floor;
 mod guard;
 mod locks;
@@ -43,6 +45,7 @@ mod publishing;
 mod row;
 mod season;
 mod secure;
+mod segments;
 pub mod source;
 mod supervision;
 mod tenures;
@@ -64,9 +67,11 @@ use tokio_postgres::error::SqlState;
 
 use crate::{Blocker, Error, Result, metrics};
 
+use elsewhere::Elsewhere;
 use secure::{Door, Secure};
 
 pub use config::PostgresConfig;
+pub use elsewhere::SourceStanding;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
 
@@ -78,6 +83,8 @@ pub struct Postgres {
     door: Door,
     pool: Pool,
     breaker: Breaker,
+    /// Where the customer's own relations are, if not here.
+    elsewhere: Option<Elsewhere>,
     #[cfg(feature = "faults")]
     is_fenced: bool,
 }
@@ -92,8 +99,12 @@ impl Postgres {
     /// Makes the store. Connections are opened when they are needed, so a database that is away is no error yet; only a
     /// configuration that can never work is one.
     pub fn new(config: PostgresConfig) -> std::result::Result<Self, InvalidConfig> {
+        Self::open(config, "postgres")
+    }
+
+    fn open(config: PostgresConfig, dependency: &'static str) -> std::result::Result<Self, InvalidConfig> {
         config.validate()?;
-        let breaker = Breaker::new(Name { dependency: "postgres", role: config.role }, config.breaker)?;
+        let breaker = Breaker::new(Name { dependency, role: config.role }, config.breaker)?;
         let (driver, door) = config.driver()?;
         let manager = Manager::from_connect(
             driver.clone(),
@@ -118,6 +129,7 @@ impl Postgres {
             door,
             pool,
             breaker,
+            elsewhere: None,
             #[cfg(feature = "faults")]
             is_fenced: true,
         })

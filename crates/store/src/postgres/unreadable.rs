@@ -21,10 +21,12 @@
 //!   row: not looked into.
 
 use batch::{CustomerId, Finding, Isolation};
+use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use model::Rejection;
 
 use super::accounts::read_accounts;
+use super::elsewhere::Needed;
 use super::{Fault, Postgres, is_transient, with_causes};
 use crate::record::{History, Reading};
 use crate::{Error, Result, metrics};
@@ -61,13 +63,17 @@ struct Culprit {
 impl Postgres {
     /// Reads histories, and rejects those customers whose rows cannot be read.
     pub(super) async fn read_or_reject(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
+        let needed = reading.run.map_or(Needed::Now, Needed::Run);
         let mut isolation = Isolation::among(reading.customers, MOST_UNREADABLE);
         let mut histories = Vec::new();
         let mut culprits = Vec::new();
         while let Some(customers) = isolation.next_set() {
             let part = Reading { customers, ..*reading };
-            let limit = self.config.bulk_limit;
-            let read = self.call(READ, limit, async |client| read_accounts(client, &part).await).await?;
+            let read = self
+                .read_source(READ, needed, || {
+                    async |client: &ClientWrapper| read_accounts(client, &part).await
+                })
+                .await?;
             let unreadable = match read {
                 Ok(read) if histories.is_empty() => {
                     histories = read;
@@ -99,7 +105,7 @@ impl Postgres {
     async fn find_columns(&self, culprits: &mut [Culprit], as_of: Timestamp) {
         for Culprit { customer, column, unreadable } in culprits {
             for probe in unreadable.relation.probes(*customer, as_of) {
-                let failed = self.short("find a column", async |client| {
+                let failed = self.source().short("find a column", async |client| {
                     match client.batch_execute(&probe.statement).await {
                         Err(error) if is_over_a_row(&error) => Ok(true),
                         done => Ok(done.map(|()| false)?),
