@@ -24,6 +24,11 @@ impl Stack {
         }
     }
 
+    /// What `scripts/stack` calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The URL of the database that the stack made; tests make their own beside it.
     pub fn database_url(&self) -> &str {
         &self.database_url

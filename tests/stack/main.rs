@@ -1,10 +1,12 @@
 //! The seams on real servers, each by itself. `scripts/test` runs this; it needs `scripts/stack`.
 
 mod cache;
+mod doors;
 mod fit;
 mod load;
 mod local;
 mod models;
+mod poolers;
 mod proxy;
 mod queue;
 mod scripts;

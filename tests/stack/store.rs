@@ -79,7 +79,7 @@ impl Ground for Moved {
 
 store::promise_tests!(tokio::test(flavor = "multi_thread"), Moved::fresh());
 
-fn program() -> Program {
+pub(crate) fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"))
 }
 

@@ -44,10 +44,11 @@ const ALLOWED: [(&str, &[&str]); 16] = [
 ];
 
 /// The only crates that may depend on a driver, beside the tests.
-const DRIVERS: [(&str, &[&str]); 6] = [
+const DRIVERS: [(&str, &[&str]); 7] = [
     ("tokio-postgres", &["store"]),
     ("deadpool-postgres", &["store"]),
     ("refinery", &["store"]),
+    ("refinery-core", &["store"]),
     ("lapin", &["queue"]),
     ("fred", &["cache"]),
     ("backoff", &["resilience"]),

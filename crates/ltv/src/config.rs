@@ -6,7 +6,7 @@ use anyhow::Context;
 use cache::{Redis, RedisConfig};
 use queue::{RabbitMq, RabbitMqConfig};
 use resilience::{Class, InvalidConfig, RetryPolicy, retry};
-use store::postgres::{Postgres, PostgresConfig};
+use store::postgres::{Duty, Postgres, PostgresConfig};
 
 use crate::cli::{BrokerArgs, CacheArgs, DatabaseArgs};
 
@@ -25,8 +25,18 @@ pub(crate) fn store(
 
 /// Makes the store for a command that needs it now, with the schema it was made for.
 pub(crate) async fn store_now(args: &DatabaseArgs, role: &'static str) -> anyhow::Result<Postgres> {
+    store_for(Duty::Read, args, role).await
+}
+
+/// The same for a command that does more than look.
+pub(crate) async fn store_for(
+    duty: Duty,
+    args: &DatabaseArgs,
+    role: &'static str,
+) -> anyhow::Result<Postgres> {
     let store = store(args, role, 4)?;
     reach(&store, args).await?;
+    store.check_rights(duty).await?;
     store.check_schema().await?;
     Ok(store)
 }
@@ -57,7 +67,8 @@ async fn reach(store: &Postgres, args: &DatabaseArgs) -> anyhow::Result<()> {
             "PostgreSQL at {} cannot be used: start it (`scripts/stack up`), or set LTV_DATABASE_URL",
             args.database_url
         )
-    })
+    })?;
+    Ok(store.check_pooler().await?)
 }
 
 fn queue_config(args: &BrokerArgs, role: &'static str) -> RabbitMqConfig {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use batch::{RetryPolicy, SupervisePolicy};
 use coordinator::{Coordinator, CoordinatorConfig};
 use queue::Connection as _;
+use store::postgres::Duty;
 
 use super::role;
 use crate::cli::CoordinatorArgs;
@@ -17,7 +18,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 
-    role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
+    role::look_around(Duty::Coordinate, (&store, &args.database), (&cache, &args.cache)).await?;
     let checks = role::checks(&store, &queue, &cache);
     let surroundings = process::surround("coordinator", args.role.listen, checks, metrics).await?;
     let config = CoordinatorConfig {

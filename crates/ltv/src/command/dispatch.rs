@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use batch::{CustomerId, PlanPolicy};
 use dispatcher::{Dispatched, Dispatcher, Order};
 use queue::Connection as _;
+use store::postgres::Duty;
 use store::{ModelVersionId, Selection};
 use tracing::Instrument;
 
@@ -16,7 +17,7 @@ use crate::output::{count, duration};
 
 pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let order = order(args)?;
-    let store = config::store_now(&args.database, "dispatcher").await?;
+    let store = config::store_for(Duty::Dispatch, &args.database, "dispatcher").await?;
     let queue = config::queue_now(&args.broker, "dispatcher").await?;
     let dispatcher = Dispatcher {
         store: store.clone(),

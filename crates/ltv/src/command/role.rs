@@ -3,7 +3,7 @@
 use cache::{Cache, Redis};
 use process::operations::Check;
 use queue::{Connection as _, RabbitMq};
-use store::postgres::Postgres;
+use store::postgres::{Duty, Postgres};
 
 use crate::cli::{CacheArgs, DatabaseArgs};
 
@@ -27,12 +27,13 @@ pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<C
 }
 
 /// Looks at the servers once. One that is away is waited for, and said to be away; a schema that is not the one
-/// this program was made for is an error.
+/// this program was made for is an error, and so are a right that is missing and a pooler that does not do.
 pub(crate) async fn look_around(
+    duty: Duty,
     (store, database): (&Postgres, &DatabaseArgs),
     (cache, redis): (&Redis, &CacheArgs),
 ) -> anyhow::Result<()> {
-    match store.check_schema().await {
+    match fits(store, duty).await {
         Ok(()) => {}
         Err(error) if error.is_transient() => tracing::warn!(
             url = %database.database_url,
@@ -49,4 +50,11 @@ pub(crate) async fn look_around(
         );
     }
     Ok(())
+}
+
+/// Whether the database, what stands in front of it and what is allowed there do for the duty.
+async fn fits(store: &Postgres, duty: Duty) -> store::Result<()> {
+    store.check_pooler().await?;
+    store.check_rights(duty).await?;
+    store.check_schema().await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use batch::RetryPolicy;
 use queue::Connection as _;
 use resilience::Delays;
+use store::postgres::Duty;
 use worker::{ComputeOn, Lane, Worker, WorkerConfig};
 
 use super::role;
@@ -21,7 +22,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let queue = config::queue(&args.broker, "worker").await?;
     let cache = config::cache(&args.cache, "worker").await?;
 
-    role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
+    role::look_around(Duty::Work, (&store, &args.database), (&cache, &args.cache)).await?;
     let checks = role::checks(&store, &queue, &cache);
     let surroundings = process::surround("worker", args.role.listen, checks, metrics).await?;
     let threads = usize::from(args.compute_threads);

@@ -5,7 +5,7 @@
 //!
 //! Together they are one read-only transaction over one snapshot: a customer whose first subscription begins while
 //! his chunk is read has it with its cost, or neither. Its beginning and its end travel with what is waited for
-//! anyway. Whatever does not end well leaves the transaction open, and `Session` throws the connection away.
+//! anyway; so does the time zone, which makes a moment without one a moment of UTC. Whatever does not end well leaves the transaction open, and `Session` throws the connection away.
 //!
 //! # Row by row
 //!
@@ -40,6 +40,7 @@ use model::{
 use tokio_postgres::{Client, Statement};
 
 use super::Fault;
+use super::connect::BEGIN_IN_UTC;
 use super::copy::{Fields, Malformed, POSTGRES_EPOCH_US, read_rows};
 use crate::record::{History, Reading};
 
@@ -94,7 +95,7 @@ impl Queries {
         client: &Client,
     ) -> Result<(Statement, Statement, Statement), tokio_postgres::Error> {
         let ((), transactions, subscriptions, costs) = try_join4(
-            client.batch_execute("begin isolation level repeatable read read only"),
+            client.batch_execute(BEGIN_IN_UTC),
             client.prepare(&self.transactions),
             client.prepare(&self.subscriptions),
             client.prepare(&self.costs),

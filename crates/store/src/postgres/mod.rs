@@ -19,6 +19,7 @@
 //!   that nobody inherits a half-finished transaction.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
 //!   blame for it.
+//!   Where that can be seen at the start it is, by [`Postgres::check_rights`] and [`Postgres::check_pooler`].
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
 //!
@@ -28,12 +29,14 @@ mod accounts;
 mod archive;
 mod attempts;
 mod config;
+mod connect;
 mod copy;
 mod floor;
 mod migrate;
 mod models;
 mod planning;
 mod publishing;
+mod rights;
 mod row;
 mod season;
 pub mod source;
@@ -50,20 +53,23 @@ use deadpool_postgres::{
 };
 use resilience::{Breaker, Elapsed, InvalidConfig, Name, Permit, within};
 use tokio::time::Instant;
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls};
 
 use crate::{Error, Result, metrics};
+
+use connect::{BEGIN_IN_UTC, Connector};
 
 pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
+pub use rights::Duty;
 
 /// The store on PostgreSQL. A clone is another handle to the same connections.
 #[derive(Clone)]
 pub struct Postgres {
     config: PostgresConfig,
-    driver: tokio_postgres::Config,
+    connector: Connector,
     pool: Pool,
     breaker: Breaker,
     #[cfg(feature = "faults")]
@@ -82,10 +88,10 @@ impl Postgres {
     pub fn new(config: PostgresConfig) -> std::result::Result<Self, InvalidConfig> {
         config.validate()?;
         let breaker = Breaker::new(Name { dependency: "postgres", role: config.role }, config.breaker)?;
-        let driver = config.driver()?;
-        let manager = Manager::from_config(
-            driver.clone(),
-            NoTls,
+        let connector = config.connector()?;
+        let manager = Manager::from_connect(
+            tokio_postgres::Config::new(), // the connector knows better
+            connector.clone(),
             // A query would cost a round trip for each checkout; what is not well is thrown away by `Session`.
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
@@ -101,7 +107,7 @@ impl Postgres {
             .expect("a runtime is given, which is all that the builder checks");
         Ok(Self {
             config,
-            driver,
+            connector,
             pool,
             breaker,
             #[cfg(feature = "faults")]
@@ -130,16 +136,11 @@ impl Postgres {
     /// Opens a connection of its own, outside the pool, for work that holds one for long.
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
-        let driver = config::alone(&self.driver);
-        let (client, connection) = within(self.config.call_limit, what(), driver.connect(NoTls))
+        let connector = self.connector.without_limits();
+        let (client, _) = within(self.config.call_limit, what(), connector.connect())
             .await
             .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %with_causes(&error), "database connection ended");
-            }
-        });
         Ok(client)
     }
 
@@ -182,6 +183,15 @@ impl Postgres {
     ) -> Result<T> {
         self.call(what, self.config.call_limit, work).await
     }
+}
+
+/// Reads the customer's own relations over one snapshot, in which a moment without a zone is one of UTC. What fails
+/// leaves the transaction open, and its session is thrown away.
+async fn in_utc<T>(client: &ClientWrapper, read: impl AsyncFnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    client.batch_execute(BEGIN_IN_UTC).await?;
+    let found = read().await?;
+    client.batch_execute("commit").await?;
+    Ok(found)
 }
 
 /// A connection in use. Unless the work on it ends well it is thrown away, never returned to the pool.
@@ -253,6 +263,13 @@ impl Fault {
             Self::Driver(error) if is_about_data(&error) => {
                 Error::Invalid { what, reason: with_causes(&error) }
             }
+            Self::Driver(error) if is_about_names(&error) => {
+                let reason = format!(
+                    "{}: a pooler in front of the database keeps no prepared statements",
+                    with_causes(&error)
+                );
+                Error::Broken { what, reason }
+            }
             Self::Driver(error) => Error::Broken { what, reason: with_causes(&error) },
             Self::Nonsense(reason) => Error::Invalid { what, reason },
         }
@@ -282,6 +299,12 @@ fn is_transient(error: &tokio_postgres::Error) -> bool {
 /// Whether an error is about the rows at hand: data exceptions and violated constraints.
 fn is_about_data(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|state| state.code().starts_with("22") || state.code().starts_with("23"))
+}
+
+/// Whether a session did not know a statement that was prepared, or knew one of its name.
+fn is_about_names(error: &tokio_postgres::Error) -> bool {
+    let states = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
+    error.code().is_some_and(|state| states.contains(state))
 }
 
 /// An error with everything that caused it: the driver's own message leaves the server's text out.

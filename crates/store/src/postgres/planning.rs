@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 
 use super::copy::{RowWriter, read_rows};
 use super::row::{get, word};
-use super::{Fault, Postgres};
+use super::{Fault, Postgres, in_utc};
 use crate::encoding::members;
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
 use crate::{Error, Planning, Result};
@@ -113,32 +113,36 @@ impl Postgres {
     async fn select(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
         const SEGMENT: &str = "
             select customer_id::bigint from source.customers
-             where segment::text = $1 and acquired_at <= $2::timestamptz
+             where segment::text = $1 and acquired_at::timestamptz <= $2
              order by customer_id";
         const NAMED: &str = "
             select customer_id::bigint from source.customers
-             where customer_id = any($1::bigint[]) and acquired_at <= $2::timestamptz
+             where customer_id = any($1::bigint[]) and acquired_at::timestamptz <= $2
              order by customer_id";
-        self.call("select the customers", self.config.bulk_limit, async |client| match selection {
-            Selection::All => {
-                // A million rows come much faster by COPY, which takes no parameters; sorting them here is
-                // cheaper than on the server.
-                let customers = format!(
-                    "copy (select customer_id::bigint from source.customers where acquired_at <= '{as_of}')
-                       to stdout (format binary)"
-                );
-                let mut customers = read_ids(client, &customers).await?;
-                customers.sort_unstable();
-                Ok(customers)
-            }
-            Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
-            Selection::Customers(named) => {
-                let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
-                ids(&client.query(NAMED, &[&named, &as_of]).await?)
-            }
+        self.call("select the customers", self.config.bulk_limit, async |client| {
+            in_utc(client, async || match selection {
+                Selection::All => all(client, as_of).await,
+                Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
+                Selection::Customers(named) => {
+                    let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
+                    ids(&client.query(NAMED, &[&named, &as_of]).await?)
+                }
+            })
+            .await
         })
         .await
     }
+}
+
+/// A million rows come much faster by COPY, which takes no parameters; sorting them here is cheaper than on the server.
+async fn all(client: &ClientWrapper, as_of: Timestamp) -> Result<Vec<CustomerId>, Fault> {
+    let customers = format!(
+        "copy (select customer_id::bigint from source.customers where acquired_at::timestamptz <= '{as_of}')
+           to stdout (format binary)"
+    );
+    let mut customers = read_ids(client, &customers).await?;
+    customers.sort_unstable();
+    Ok(customers)
 }
 
 async fn insert_run(client: &ClientWrapper, new: &NewRun) -> Result<Option<RunId>, Fault> {

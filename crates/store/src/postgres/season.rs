@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use model::{Currency, Observation, PurchaseCounts};
 
-use super::Postgres;
 use super::copy::read_rows;
+use super::{Postgres, in_utc};
 use crate::Result;
 
 impl Postgres {
@@ -17,14 +17,18 @@ impl Postgres {
         let last_day = Observation::new(as_of.as_microsecond(), currency).last_day();
         self.call("count purchases by day", self.config.bulk_limit, async |client| {
             let mut counts = None;
-            read_rows(client, &counts_query(as_of, currency), |fields| {
-                let [came, day, customers] = [fields.int8()?, fields.int8()?, fields.int8()?]
-                    .map(|field| field.expect("neither a group nor its count is null"));
-                let counts = counts.get_or_insert_with(|| PurchaseCounts::of_a_century(came, last_day));
-                counts.customers_on(came, day, customers as u64);
-                Ok(())
-            })
-            .await?;
+            let query = counts_query(as_of, currency);
+            let count = async || {
+                read_rows(client, &query, |fields| {
+                    let [came, day, customers] = [fields.int8()?, fields.int8()?, fields.int8()?]
+                        .map(|field| field.expect("neither a group nor its count is null"));
+                    let counts = counts.get_or_insert_with(|| PurchaseCounts::of_a_century(came, last_day));
+                    counts.customers_on(came, day, customers as u64);
+                    Ok(())
+                })
+                .await
+            };
+            in_utc(client, count).await?;
             Ok(counts.unwrap_or_else(|| PurchaseCounts::of_a_century(last_day, last_day)))
         })
         .await
@@ -38,7 +42,7 @@ fn counts_query(as_of: Timestamp, currency: Currency) -> String {
              with days as (
                  select customer_id, (occurred_at at time zone 'UTC')::date - date '1970-01-01' as day
                    from source.transactions
-                  where occurred_at < '{as_of}'
+                  where occurred_at::timestamptz < '{as_of}'
                     and occurred_at > '-infinity'
                     and currency = '{currency}'
                     and amount_minor >= 0

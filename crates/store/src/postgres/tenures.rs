@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use model::{Currency, Observation};
 
-use super::Postgres;
 use super::accounts::subscription;
 use super::copy::read_rows;
+use super::{Postgres, in_utc};
 use crate::{PlanTenures, Result, TenureCounts};
 
 impl Postgres {
@@ -23,11 +23,14 @@ impl Postgres {
         let observation = Observation::new(as_of.as_microsecond(), currency);
         self.call("read the subscriptions", self.config.bulk_limit, async |client| {
             let mut counting = TenureCounts::default();
-            read_rows(client, &copy, |fields| {
-                counting.line(&subscription(fields)?, fields.text()?, &observation);
-                Ok(())
-            })
-            .await?;
+            let count = async || {
+                read_rows(client, &copy, |fields| {
+                    counting.line(&subscription(fields)?, fields.text()?, &observation);
+                    Ok(())
+                })
+                .await
+            };
+            in_utc(client, count).await?;
             Ok(counting.finish())
         })
         .await
