@@ -23,16 +23,21 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap end_script EXIT
 
-# Should the script be killed without a word, the kernel asks in its place.
+# Should the script be killed without a word, the kernel asks in its place. It asks nobody who had not told it yet when
+# that happened: whoever finds himself with another parent ends by himself.
+ltv_with_us='[ "$PPID" = "$0" ] || exit 143; exec "$@"'
+
 run() {
-    LTV_STARTED_BY=$ltv_marks setpriv --pdeathsig TERM "$@" &
+    local starter=$BASHPID # here: what stands in a command that ends in & is expanded by the child
+    LTV_STARTED_BY=$ltv_marks setpriv --pdeathsig TERM sh -c "$ltv_with_us" "$starter" "$@" &
     wait $!
 }
 
 # In a session of its own: Ctrl-C reaches the script alone, which asks each role once. A second signal would end it
 # without draining.
 start() {
-    LTV_STARTED_BY=$ltv_marks setsid setpriv --pdeathsig TERM "$@" </dev/null &
+    local starter=$BASHPID
+    LTV_STARTED_BY=$ltv_marks setsid setpriv --pdeathsig TERM sh -c "$ltv_with_us" "$starter" "$@" </dev/null &
     ltv_roles+=($!)
 }
 

@@ -41,10 +41,10 @@ async fn leased_to(fleet: &Fleet, run: RunId, worker: &Process) -> i32 {
          where c.run_id = $1
            and c.state = 'leased'
            and a.outcome is null
-           and a.worker = $2";
+           and starts_with(a.worker, $2)";
     let client = fleet.sql().await;
     eventually(PATIENCE, &format!("{} has a chunk", worker.name()), async || {
-        let rows = client.query(query, &[&run.0, &worker.name()]).await.unwrap();
+        let rows = client.query(query, &[&run.0, &worker.instances()]).await.unwrap();
         rows.first().map(|row| row.get(0))
     })
     .await

@@ -97,10 +97,11 @@ async fn a_zombie_commits(fleet: &Fleet, run: RunId, arguments: &[&str]) -> Proc
     zombie.resume();
 
     // It is through with that chunk once it has begun another, or there is none left.
-    let begun_another = "select count(*) > 1 from fleet.attempts where run_id = $1 and worker = $2";
+    let begun_another =
+        "select count(*) > 1 from fleet.attempts where run_id = $1 and starts_with(worker, $2)";
     let client = fleet.sql().await;
     eventually(SOON, "the zombie has dealt with its chunk", async || {
-        let row = client.query_one(begun_another, &[&run.0, &zombie.name()]).await.unwrap();
+        let row = client.query_one(begun_another, &[&run.0, &zombie.instances()]).await.unwrap();
         (row.get(0) || zombie.log().contains("superseded") || stored_twice(fleet, run, chunk).await)
             .then_some(())
     })
@@ -128,8 +129,10 @@ async fn stored_twice(fleet: &Fleet, run: RunId, chunk: i32) -> bool {
 
 async fn zombies_chunk(fleet: &Fleet, run: RunId, zombie: &Process) -> i32 {
     let query = format!(
-        "select min(chunk_id) from fleet.attempts where run_id = $1 and worker = '{}' and outcome <> 'done'",
-        zombie.name()
+        "select min(chunk_id)
+           from fleet.attempts
+          where run_id = $1 and starts_with(worker, '{}') and outcome <> 'done'",
+        zombie.instances()
     );
     fleet.ask(&query, run).await
 }

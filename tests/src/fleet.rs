@@ -1,8 +1,9 @@
 //! One test's world: a database, queues and cache keys of its own, and real processes working in it.
 
 use std::fs;
+use std::io::PipeWriter;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use batch::{CustomerId, RunId, RunState};
@@ -184,6 +185,22 @@ impl Fleet {
     pub fn background(&self, name: &str, arguments: &[&str]) -> Process {
         let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
         Process::start(self.command().args(arguments), &format!("{name}-{number}"), &self.folder)
+    }
+
+    /// Starts any command in the background, with a standard error that nobody may be reading.
+    pub fn unread(&self, arguments: &[&str], stderr: PipeWriter) -> Process {
+        let number = self.processes.fetch_add(1, Ordering::Relaxed) + 1;
+        Process::start_unread(
+            self.command().args(arguments),
+            &format!("unread-{number}"),
+            &self.folder,
+            stderr,
+        )
+    }
+
+    /// Runs a command to its end, with another standard output.
+    pub fn answer_into(&self, arguments: &[&str], out: impl Into<Stdio>) -> Answer {
+        Answer::into_other(self.command().args(arguments).env_remove("LTV_LOG"), out.into())
     }
 
     fn role(&self, role: &str, arguments: &[&str]) -> Process {

@@ -36,7 +36,14 @@ pub struct Answer {
 impl Answer {
     /// Runs a command to its end.
     pub(crate) fn of(command: &mut Command) -> Self {
-        let output = command.stdin(Stdio::null()).output().expect("the binary under test can be run");
+        Self::into_other(command, Stdio::piped())
+    }
+
+    /// Runs a command to its end, with this standard output.
+    pub(crate) fn into_other(command: &mut Command, out: Stdio) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
+        let child = command.spawn().expect("the binary under test can be run");
+        let output = child.wait_with_output().expect("it ends");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
@@ -59,19 +66,35 @@ pub struct Process {
 impl Process {
     /// Starts a command whose output and log go into files named after it.
     pub(crate) fn start(command: &mut Command, name: &str, folder: &Path) -> Self {
+        let log = File::create(folder.join(format!("{name}.log"))).expect("a file can be made");
+        Self::start_unread(command, name, folder, log)
+    }
+
+    /// Starts a command whose output goes into a file named after it, and its log elsewhere.
+    pub(crate) fn start_unread(
+        command: &mut Command,
+        name: &str,
+        folder: &Path,
+        stderr: impl Into<Stdio>,
+    ) -> Self {
         let (out, log) = (folder.join(format!("{name}.out")), folder.join(format!("{name}.log")));
         let child = command
             .stdin(Stdio::null())
             .stdout(File::create(&out).expect("a file can be made"))
-            .stderr(File::create(&log).expect("a file can be made"))
+            .stderr(stderr)
             .spawn()
             .expect("the binary under test can be run");
         Self { name: name.to_owned(), child, out, log }
     }
 
-    /// Its name in the store and the logs.
+    /// What it is called, and its files are.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How its name in the store and the logs begins; the rest is random.
+    pub fn instances(&self) -> String {
+        format!("{}-", self.name)
     }
 
     /// Its number.
@@ -162,7 +185,9 @@ impl Drop for Process {
 /// A test that is interrupted runs none of its drops, and a process that it has stopped hears no other signal.
 pub(crate) fn dying_with_us(binary: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(binary);
+    // The kernel kills nobody who had not told it yet when that happened: whoever finds another parent ends.
+    let with_us = r#"[ "$PPID" = "$0" ] || exit 1; exec "$@""#;
+    command.args(["--pdeathsig", "KILL", "sh", "-c", with_us, &std::process::id().to_string()]).arg(binary);
     command
 }
 

@@ -46,15 +46,21 @@ impl Stack {
 
     /// Does `stop`, `start` or `kill` to `rabbitmq`, `postgres` or `redis`, and returns when it is done.
     pub fn service(&self, action: &str, service: &str) {
+        self.script(&[action, service]);
+    }
+
+    fn script(&self, arguments: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/stack");
         let output = Command::new(&script)
-            .args(["--name", &self.name, action, service])
+            .args(["--name", &self.name])
+            .args(arguments)
             .output()
             .expect("scripts/stack can be run");
         assert!(
             output.status.success(),
-            "scripts/stack --name {} {action} {service}: {}",
+            "scripts/stack --name {} {}: {}",
             self.name,
+            arguments.join(" "),
             String::from_utf8_lossy(&output.stderr)
         );
     }
@@ -64,6 +70,13 @@ impl Stack {
     pub fn without(&self, action: &str, service: &'static str) -> Outage {
         self.service(action, service);
         Outage { stack: self.clone(), service }
+    }
+
+    /// Lets RabbitMQ believe that it is low on memory, until the alarm ends or is dropped.
+    #[must_use]
+    pub fn alarm(&self) -> Alarm {
+        self.script(&["alarm"]);
+        Alarm { stack: self.clone() }
     }
 
     /// Waits until no other test uses the servers, and keeps them for this one.
@@ -110,6 +123,19 @@ pub struct Alone {
 pub struct Outage {
     stack: Stack,
     service: &'static str,
+}
+
+/// RabbitMQ takes no messages.
+#[derive(Debug)]
+pub struct Alarm {
+    stack: Stack,
+}
+
+impl Drop for Alarm {
+    // Also for a test that failed in the middle: the others publish.
+    fn drop(&mut self) {
+        self.stack.script(&["calm"]);
+    }
 }
 
 impl Outage {

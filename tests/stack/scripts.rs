@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,6 +45,28 @@ async fn a_demo_that_is_ended_in_mid_night_leaves_nothing_but_its_servers_and_it
     check(&servers, |_, night| signal("KILL", &night.to_string()), Some(137)).await;
     // Nothing can be done about this one but by the kernel.
     check(&servers, |demo, _| signal("KILL", &demo.child.id().to_string()), None).await;
+}
+
+/// The kernel asks nobody who had not told it yet that he wants to be asked.
+#[tokio::test]
+async fn a_script_that_is_killed_while_it_starts_something_leaves_nothing() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique("killed-test"));
+    fs::create_dir(&folder).unwrap();
+    // As on a busy machine: what was started comes to it when the script is gone.
+    let late = folder.join("setpriv");
+    let waits = "#!/bin/sh\nwhile [ -d /proc/$SCRIPT ]; do :; done; PATH=${PATH#*:} exec setpriv \"$@\"\n";
+    fs::write(&late, waits).unwrap();
+    fs::set_permissions(&late, fs::Permissions::from_mode(0o755)).unwrap();
+    let killed = "set -euo pipefail; PATH=$LATE:$PATH; source scripts/processes.sh
+                  export SCRIPT=0; run true; export SCRIPT=$$
+                  start sleep 300 >/dev/null 2>&1; echo \"${ltv_roles[0]}\"; kill -s KILL $$";
+
+    let output = script("bash").args(["-c", killed]).env("LATE", &folder).output().unwrap();
+
+    assert_eq!(output.status.signal(), Some(9), "{output:?}");
+    let started: u32 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+    eventually(PATIENCE, "what was started has ended", async || (!is_there(started)).then_some(())).await;
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@
 //! | outcome | how an attempt ended: done, failed, lost, excused, given back |
 //! | lane | what keeps slots and a connection of a worker for some priorities |
 //! | rejection | a customer that could not be valued, and why |
+//! | culprit | a customer over whose rows a read fails |
 //! | open run | a run that is not over |
 //! | pace | how fast a run's work is committed, on the mean since the plan |
 //! | forecast | the end to which the pace leads, and its outlook |
@@ -30,6 +31,7 @@
 mod deadline;
 mod fingerprint;
 mod identity;
+mod isolation;
 mod plan;
 mod priority;
 mod retry;
@@ -41,10 +43,11 @@ mod transition;
 pub use deadline::{DeadlinePolicy, Forecast, Outlook, forecast};
 pub use fingerprint::Fingerprint;
 pub use identity::{Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, RunId};
+pub use isolation::{Finding, Isolation};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
 pub use priority::{PerPriority, Priority, UnknownPriority};
 pub use retry::{RetryPolicy, Verdict};
 pub use snapshot::{ChunkSnapshot, OpenRun, OpenRuns, Progress, RunSnapshot, Snapshot};
 pub use state::{ChunkState, Outcome, RunState, UnknownState};
-pub use supervise::{Action, PublishCause, SupervisePolicy, supervise};
+pub use supervise::{Action, MEANWHILE, PublishCause, SupervisePolicy, supervise};
 pub use transition::{ChunkEvent, Refusal, RunEvent};

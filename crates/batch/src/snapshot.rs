@@ -24,6 +24,8 @@ impl Snapshot {
     /// Puts together what the store and the queues say, and forecasts each run.
     pub fn new(open: OpenRuns, waiting: PerPriority<Option<u64>>, policy: &DeadlinePolicy) -> Self {
         let OpenRuns { taken_at, store_well_since, runs } = open;
+        // A start in the future was before the clock was set back, who knows when.
+        let store_well_since = if store_well_since > taken_at { Timestamp::MIN } else { store_well_since };
         let seen = |run: OpenRun| RunSnapshot {
             forecast: forecast(&run.progress, run.planned_at, run.deadline_at, taken_at, policy),
             recorded: run,

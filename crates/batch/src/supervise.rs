@@ -13,6 +13,9 @@
 //!   looks just like this; a worker that comes back and says so takes the count back.
 //! * **The store was down, or failed over.** Nobody could renew a lease: all of them get a full lease of grace from
 //!   the moment since when it has been well.
+//! * **The store's clock was set back.** What was written before lies in the future, and nothing is believed beyond what
+//!   it can be from now: a lease ends a lease from now at the latest (it is shortened, so that a worker that lives has
+//!   the time to renew it), a retry is due, a message may be lost, a dispatcher dead.
 //! * **An attempt failed.** The worker has recorded when the retry is due: publish it then.
 //! * **Everything is settled.** Finish the run.
 //!
@@ -37,6 +40,8 @@ pub enum Action {
         /// Why.
         cause: PublishCause,
     },
+    /// Let a lease that ends later than any lease can end one lease from now.
+    Shorten(AttemptId),
     /// Take a chunk from an attempt whose lease has expired.
     Rescue {
         /// The attempt that was lost.
@@ -128,14 +133,21 @@ fn supervise_chunk(
     let publish = |cause| Some(Action::Publish { attempt, cause });
 
     match chunk.state {
-        ChunkState::Pending if now >= after(run.planned_at, policy.publish_grace) => {
+        ChunkState::Pending if is_over(run.planned_at, policy.publish_grace, now) => {
             publish(PublishCause::Unpublished)
         }
         ChunkState::Published => {
             let is_alone = snapshot.waiting[run.priority] == Some(0);
             let published_at = chunk.published_at.unwrap_or(run.planned_at);
-            (is_alone && now >= after(published_at, policy.lost_after))
+            (is_alone && is_over(published_at, policy.lost_after, now))
                 .then_some(Action::Publish { attempt, cause: PublishCause::Lost })
+        }
+        ChunkState::Leased
+            if chunk.leased_until.is_some_and(|until| {
+                is_too_far(until, policy.lease_duration.saturating_mul(LEASES), now)
+            }) =>
+        {
+            Some(Action::Shorten(attempt))
         }
         ChunkState::Leased => {
             let grace_until = after(snapshot.store_well_since, policy.lease_duration);
@@ -145,11 +157,32 @@ fn supervise_chunk(
                 verdict: policy.retry.verdict(id, chunk.failures.saturating_add(1), now),
             })
         }
-        ChunkState::Retryable if chunk.retry_at.is_none_or(|due| now >= due) => {
+        ChunkState::Retryable
+            if chunk
+                .retry_at
+                .is_none_or(|due| now >= due || is_too_far(due, policy.retry.max_delay, now)) =>
+        {
             publish(PublishCause::RetryDue)
         }
         ChunkState::Pending | ChunkState::Retryable | ChunkState::Done | ChunkState::Dead => None,
     }
+}
+
+/// Workers may be given longer leases than their coordinator was told; so much longer no lease is.
+const LEASES: u32 = 2;
+
+/// How much later a moment may be than `now` though the clock was not set back: another transaction wrote it, which began
+/// after the one that looks.
+pub const MEANWHILE: Duration = Duration::from_secs(1);
+
+/// Whether a time has passed since a moment. One that has not come yet was written before the clock was set back.
+fn is_over(since: Timestamp, time: Duration, now: Timestamp) -> bool {
+    now >= after(since, time) || is_too_far(since, Duration::ZERO, now)
+}
+
+/// Whether a moment lies further ahead than what is written now can, and so was written before the clock was set back.
+fn is_too_far(moment: Timestamp, ahead: Duration, now: Timestamp) -> bool {
+    moment > after(now, ahead.saturating_add(MEANWHILE))
 }
 
 fn after(moment: Timestamp, duration: Duration) -> Timestamp {
@@ -250,6 +283,33 @@ mod tests {
 
         restarted.taken_at = at(135);
         assert_eq!(supervise(&restarted, &SupervisePolicy::default()).len(), 1);
+    }
+
+    /// Nothing that was written before is believed beyond what it can be from now.
+    #[test]
+    fn after_the_clock_was_set_back_nothing_waits_for_it_to_come_round() {
+        let back = 90; // before everything that is recorded
+
+        check(&snapshot(99, &[chunk(ChunkState::Pending)]), &[]);
+        check(&snapshot(back, &[chunk(ChunkState::Pending)]), &[publish(PublishCause::Unpublished)]);
+        check(&snapshot(back, &[chunk(ChunkState::Published)]), &[publish(PublishCause::Lost)]);
+        check(&snapshot(back, &[chunk(ChunkState::Retryable)]), &[publish(PublishCause::RetryDue)]);
+        check(&snapshot(78, &[chunk(ChunkState::Leased)]), &[Action::Shorten(ATTEMPT)]);
+        check(&snapshot(79, &[chunk(ChunkState::Leased)]), &[]);
+    }
+
+    #[test]
+    fn a_store_that_started_in_the_future_gives_no_grace() {
+        let mut snapshot = snapshot(130, &[chunk(ChunkState::Leased)]);
+        let open = |since| OpenRuns { taken_at: at(130), store_well_since: at(since), runs: Vec::new() };
+        let seen = |since| Snapshot::new(open(since), snapshot.waiting, &DeadlinePolicy::default());
+
+        let (future, past) = (seen(7_330).store_well_since, seen(115).store_well_since);
+        snapshot.store_well_since = future;
+
+        assert!(future < at(0));
+        assert_eq!(past, at(115));
+        assert_eq!(supervise(&snapshot, &SupervisePolicy::default()).len(), 1);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use batch::{
-    Action, Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, DeadlinePolicy, OpenRun,
-    OpenRuns, Outcome, PerPriority, Priority, Progress, PublishCause, RetryPolicy, RunEvent, RunId, RunState,
-    Snapshot, SupervisePolicy, Verdict, supervise,
+    Action, Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, DeadlinePolicy, MEANWHILE,
+    OpenRun, OpenRuns, Outcome, PerPriority, Priority, Progress, PublishCause, RetryPolicy, RunEvent, RunId,
+    RunState, Snapshot, SupervisePolicy, Verdict, supervise,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -103,19 +103,35 @@ fn due(
     chunk: &ChunkSnapshot,
     policy: &SupervisePolicy,
 ) -> Option<Timestamp> {
+    // What cannot have been written by now was written before the clock was set back.
+    let now = snapshot.taken_at;
+    let unless_too_far = |moment: Timestamp, ahead: Duration, due: Timestamp| {
+        if moment > now + ahead + MEANWHILE { now } else { due }
+    };
+    let over = |since, time| unless_too_far(since, Duration::ZERO, since + time);
     match chunk.state {
-        ChunkState::Pending => Some(run.planned_at + policy.publish_grace),
+        ChunkState::Pending => Some(over(run.planned_at, policy.publish_grace)),
         ChunkState::Published => (snapshot.waiting[run.priority] == Some(0))
-            .then(|| chunk.published_at.unwrap_or(run.planned_at) + policy.lost_after),
-        ChunkState::Leased => chunk.leased_until.max(Some(snapshot.store_well_since + policy.lease_duration)),
-        ChunkState::Retryable => chunk.retry_at,
+            .then(|| over(chunk.published_at.unwrap_or(run.planned_at), policy.lost_after)),
+        ChunkState::Leased => chunk.leased_until.map(|until| {
+            let grace_until = snapshot.store_well_since + policy.lease_duration;
+            unless_too_far(until, 2 * policy.lease_duration, until.max(grace_until))
+        }),
+        ChunkState::Retryable => chunk.retry_at.map(|due| unless_too_far(due, policy.retry.max_delay, due)),
         ChunkState::Done | ChunkState::Dead => None,
     }
 }
 
+/// A lease that is shortened.
+fn shortened(attempt: Attempt, now: Timestamp, policy: &SupervisePolicy) -> ChunkEvent {
+    ChunkEvent::Renewed { attempt, leased_until: now + policy.lease_duration }
+}
+
 fn subject(action: &Action) -> Option<ChunkRef> {
     match action {
-        Action::Publish { attempt, .. } | Action::Rescue { attempt, .. } => Some(attempt.chunk),
+        Action::Publish { attempt, .. } | Action::Shorten(attempt) | Action::Rescue { attempt, .. } => {
+            Some(attempt.chunk)
+        }
         Action::Finish(_) => None,
     }
 }
@@ -131,7 +147,7 @@ fn recorded_mut(snapshot: &mut Snapshot) -> impl Iterator<Item = &mut OpenRun> {
 }
 
 /// Does to a snapshot what an action does to the store.
-fn apply(snapshot: &mut Snapshot, action: &Action) {
+fn apply(snapshot: &mut Snapshot, action: &Action, policy: &SupervisePolicy) {
     let now = snapshot.taken_at;
     let (attempt, event) = match *action {
         Action::Finish(run) => {
@@ -140,6 +156,7 @@ fn apply(snapshot: &mut Snapshot, action: &Action) {
             return;
         }
         Action::Publish { attempt, .. } => (attempt, ChunkEvent::Published(attempt.attempt)),
+        Action::Shorten(attempt) => (attempt, shortened(attempt.attempt, now, policy)),
         Action::Rescue { attempt, verdict } => (attempt, ChunkEvent::Rescued(attempt.attempt, verdict)),
     };
     let of_run = |run: &&mut OpenRun| run.run == attempt.chunk.run;
@@ -191,6 +208,11 @@ proptest! {
                     };
                     prop_assert_eq!(cause, expected);
                 }
+                Action::Shorten(attempt) => {
+                    prop_assert_eq!((attempt.attempt, chunk.state), (chunk.attempt, ChunkState::Leased));
+                    let a_lease = snapshot.taken_at + policy.lease_duration;
+                    prop_assert!(chunk.leased_until.is_some_and(|until| until > a_lease), "it ends sooner");
+                }
                 Action::Rescue { attempt, verdict } => {
                     prop_assert_eq!((attempt.attempt, chunk.state), (chunk.attempt, ChunkState::Leased));
                     let is_last = chunk.failures + 1 >= policy.retry.max_failures;
@@ -223,7 +245,7 @@ proptest! {
     ) {
         let actions = supervise(&snapshot, &policy);
         for action in &actions {
-            apply(&mut snapshot, action);
+            apply(&mut snapshot, action, &policy);
         }
 
         // A run that lost its last open chunk in this pass is finished in the next one.
@@ -284,6 +306,8 @@ enum Luck {
     Purge,
     BrokerIsSilent,
     Wait(u64),
+    /// The store's clock is set back.
+    SetBack(u64),
     Pass,
 }
 
@@ -297,6 +321,7 @@ fn lucks() -> impl Strategy<Value = Vec<Luck>> {
         1 => Just(Luck::Purge),
         1 => Just(Luck::BrokerIsSilent),
         4 => (1..25_u64).prop_map(Luck::Wait),
+        1 => (1..7_200_u64).prop_map(Luck::SetBack),
         5 => Just(Luck::Pass),
     ];
     prop::collection::vec(luck, 0..80)
@@ -390,7 +415,11 @@ impl Night {
                     let event = ChunkEvent::Rescued(attempt.attempt, verdict);
                     assert!(self.happens(attempt.chunk.chunk, event));
                 }
-                Action::Finish(_) => apply(&mut self.snapshot, action),
+                Action::Shorten(attempt) => {
+                    let event = shortened(attempt.attempt, self.snapshot.taken_at, &self.policy);
+                    assert!(self.happens(attempt.chunk.chunk, event));
+                }
+                Action::Finish(_) => apply(&mut self.snapshot, action, &self.policy),
             }
         }
         self.snapshot.waiting = PerPriority::from_fn(|_| Some(self.queue.len() as u64));
@@ -420,6 +449,11 @@ impl Night {
                 return;
             }
             Luck::Wait(seconds) => self.snapshot.taken_at += Duration::from_secs(seconds),
+            // The store has been up for longer than that.
+            Luck::SetBack(seconds) => {
+                let back = self.snapshot.taken_at - Duration::from_secs(seconds);
+                self.snapshot.taken_at = back.max(at(60));
+            }
             Luck::Pass => drop(self.pass()),
         }
         self.snapshot.waiting = PerPriority::from_fn(|_| Some(self.queue.len() as u64));

@@ -12,25 +12,73 @@
 //!   changes nothing there. Its next renewal tells it that it leads no more.
 //! * **Two lead for a moment.** Every action is guarded by the state that it expects; one of them finds nothing left to
 //!   do.
+//! * **The leader's broker is away,** and not that of others. After half a minute it gives way: it gives its lease up and
+//!   keeps out of the way until everybody who waits has asked for it. If nobody else takes it, nobody can do better; it
+//!   leads on, and gives way again when the broker has been away for twice as long, and so on.
+//! * **The clock was set back after the leader had died.** Its lease ends in the far future. Nobody believes one that ends
+//!   later than his own would.
 //! * **The store is away.** Whoever led goes on believing so: the store's guard decides when it is back.
+
+use std::time::Duration;
 
 use store::{Supervision, Term};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::CoordinatorConfig;
+
+/// How long the broker may be away before a leader gives way for the first time.
+const GIVE_WAY_AFTER: Duration = Duration::from_secs(30);
+
+/// What a coordinator does about the leadership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bid {
+    /// Takes or renews it.
+    Lead,
+    /// Gives it up.
+    GiveWay,
+    /// Leaves it to others for now.
+    StandAside,
+}
+
+/// What a coordinator knows of itself when it bids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Standing {
+    leads: bool,
+    /// How long its broker has been away.
+    broker_away: Option<Duration>,
+    /// How long ago it gave way.
+    gave_way: Option<Duration>,
+    /// How often it gave way since its broker went away.
+    times: u32,
+}
+
+/// Decides what to do about the leadership.
+fn bid(standing: Standing, lease: Duration) -> Bid {
+    let Standing { leads, broker_away, gave_way, times } = standing;
+    let Some(away) = broker_away else { return Bid::Lead };
+    // Everybody asks three times in a lease.
+    if gave_way.is_some_and(|ago| ago < lease / 2) {
+        return Bid::StandAside;
+    }
+    let patience = GIVE_WAY_AFTER.saturating_mul(1 << times.min(16));
+    if leads && away >= patience { Bid::GiveWay } else { Bid::Lead }
+}
 
 /// Takes the leadership when it is free and renews it, three times in a lease, for ever.
 pub(crate) async fn keep_leading<S: Supervision>(
     store: S,
     config: CoordinatorConfig,
     led: watch::Sender<Option<Term>>,
+    broker_away_since: watch::Receiver<Option<Instant>>,
 ) {
     let mut renewal = interval(config.leadership_lease / 3);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut bidding = Bidding::default();
     loop {
         renewal.tick().await;
-        let term = match store.lead(&config.name, config.leadership_lease).await {
+        let (before, away_since) = (*led.borrow(), *broker_away_since.borrow());
+        let term = match bidding.ask(&store, &config, before, away_since).await {
             Ok(term) => term,
             // The store's guard decides; keep what we believe until it answers.
             Err(error) => {
@@ -46,5 +94,102 @@ pub(crate) async fn keep_leading<S: Supervision>(
             *before = term;
             is_changed
         });
+        bidding.tell_who_leads(&store, &config, term).await;
+    }
+}
+
+/// What a coordinator remembers of its bids.
+#[derive(Debug, Default)]
+struct Bidding {
+    /// When it gave way, and how often since its broker went away.
+    gave_way: Option<Instant>,
+    times: u32,
+    /// The one whose lease it waits for, of whom it told.
+    awaited: Option<String>,
+}
+
+impl Bidding {
+    /// Does about the leadership what is to be done; under which term it leads then.
+    async fn ask<S: Supervision>(
+        &mut self,
+        store: &S,
+        config: &CoordinatorConfig,
+        leads: Option<Term>,
+        away_since: Option<Instant>,
+    ) -> store::Result<Option<Term>> {
+        if away_since.is_none() {
+            self.times = 0;
+        }
+        let standing = Standing {
+            leads: leads.is_some(),
+            broker_away: away_since.map(|since| since.elapsed()),
+            gave_way: self.gave_way.map(|at| at.elapsed()),
+            times: self.times,
+        };
+        match (bid(standing, config.leadership_lease), leads) {
+            (Bid::GiveWay, Some(term)) => {
+                tracing::warn!(coordinator = %config.name, "gives way: its broker is away");
+                (self.gave_way, self.times) = (Some(Instant::now()), self.times.saturating_add(1));
+                store.abdicate(&config.name, term).await.map(|()| None)
+            }
+            (Bid::StandAside, _) => Ok(None),
+            (Bid::Lead | Bid::GiveWay, _) => store.lead(&config.name, config.leadership_lease).await,
+        }
+    }
+
+    /// Says whose lease it waits for, once of each.
+    async fn tell_who_leads<S: Supervision>(
+        &mut self,
+        store: &S,
+        config: &CoordinatorConfig,
+        term: Option<Term>,
+    ) {
+        if term.is_some() {
+            self.awaited = None;
+            return;
+        }
+        let Ok(Some(leader)) = store.leader().await else { return };
+        if self.awaited.as_ref() != Some(&leader) {
+            tracing::info!(coordinator = %config.name, %leader, "waits for the lease of the one that leads");
+            self.awaited = Some(leader);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn check(standing: Standing, expected: Bid) {
+        assert_eq!(bid(standing, LEASE), expected, "{standing:?}");
+    }
+
+    #[test]
+    fn a_leader_gives_way_when_its_broker_has_been_away_for_long() {
+        let leader = Standing { leads: true, ..Standing::default() };
+        let away = |seconds| Standing { broker_away: Some(Duration::from_secs(seconds)), ..leader };
+
+        check(leader, Bid::Lead);
+        check(away(29), Bid::Lead);
+        check(away(30), Bid::GiveWay);
+        check(Standing { leads: false, ..away(30) }, Bid::Lead);
+    }
+
+    #[test]
+    fn who_gave_way_lets_the_others_ask_and_leads_on_if_nobody_can_do_better() {
+        let away = |seconds, ago| Standing {
+            broker_away: Some(Duration::from_secs(seconds)),
+            gave_way: Some(Duration::from_secs(ago)),
+            times: 1,
+            leads: false,
+        };
+
+        check(away(34, 4), Bid::StandAside);
+        check(away(35, 5), Bid::Lead);
+        check(Standing { leads: true, ..away(59, 29) }, Bid::Lead);
+        check(Standing { leads: true, ..away(60, 30) }, Bid::GiveWay);
+        check(Standing { broker_away: None, ..away(34, 4) }, Bid::Lead);
     }
 }

@@ -6,7 +6,8 @@
 //! | file | what it tells, and what happens when it goes wrong |
 //! |---|---|
 //! | `service` | the loop, from the start to the shutdown |
-//! | `pass` | one look, and what is done about it: rescues and finished runs |
+//! | `pass` | one look, and what is done about it |
+//! | `finishing` | the end of a settled run, beside the passes |
 //! | `republishing` | messages for chunks that have none |
 //! | `publication` | how the cache hears which runs are visible |
 //! | `leadership` | which coordinator leads |
@@ -14,6 +15,7 @@
 //!
 //! It knows neither SQL nor AMQP nor Redis, and decides nothing: what is to be done is [`batch`]'s to say.
 
+mod finishing;
 mod leadership;
 mod metrics;
 mod pass;
@@ -44,7 +46,7 @@ pub struct CoordinatorConfig {
     pub leadership_lease: Duration,
     /// Called at least once a second while it is alive. A call to the store that hangs ends at its own limit.
     pub alive: Arc<dyn Fn() + Send + Sync>,
-    /// Called, at each pass again, with a settled run that cannot be finished because what is recorded of it makes no
+    /// Called, with each try again, with a settled run that cannot be finished because what is recorded of it makes no
     /// sense to the store ([`store::Error::Invalid`]). No waiting helps such a run, and it stays open until somebody
     /// cancels it; whoever waits for it alone had better end.
     pub unfinishable: Arc<Unfinishable>,

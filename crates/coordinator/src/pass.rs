@@ -2,10 +2,8 @@
 //!
 //! # Failure by failure
 //!
-//! * **The store is away.** The pass fails, and the next one tries again. Only rescues and finished runs stand for
-//!   themselves: one that fails keeps no other waiting.
-//! * **What is recorded of a settled run makes no sense.** It does not become visible. Each pass logs it, says so to
-//!   whoever wants to know (`CoordinatorConfig::unfinishable`), and looks after the other runs.
+//! * **The store is away.** The pass fails, and the next one tries again. Only rescues stand for themselves: one that
+//!   fails keeps no other waiting. No pass waits for a run to be finished (see `finishing`).
 //! * **The broker is away.** Queue lengths are unknown, which is not empty: no message counts as lost.
 //! * **The coordinator dies between finishing a run and telling the cache,** or is not answered. What the pass saw was
 //!   told before, so that the cache lacks the rejections of dead chunks and nothing else. Readers who must know ask
@@ -16,10 +14,12 @@
 use std::mem;
 use std::time::Duration;
 
-use batch::{Action, AttemptId, Forecast, Progress, RunId, RunSnapshot, Snapshot, Verdict, supervise};
+use batch::{
+    Action, AttemptId, Forecast, Priority, Progress, RunId, RunSnapshot, Snapshot, Verdict, supervise,
+};
 use cache::Cache;
 use queue::Chunks;
-use store::{FinishedRun, Publishing, Supervision, Term};
+use store::{Publishing, Supervision, Term};
 use tokio::time::Instant;
 
 use crate::remembered::Remembered;
@@ -34,8 +34,6 @@ pub(crate) struct PassReport {
     pub(crate) published: usize,
     /// Chunks taken from attempts whose lease had expired.
     pub(crate) rescued: usize,
-    /// Runs finished.
-    pub(crate) finished: Vec<FinishedRun>,
     /// How the open runs stand.
     pub(crate) forecasts: Vec<(RunId, Forecast)>,
     /// When another look is worth while, at the latest.
@@ -54,11 +52,12 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     ) -> Result<PassReport, store::Error> {
         let began = Instant::now();
         let waiting = self.queue.waiting().await;
+        remembered.hear_of_broker(&waiting);
         let open = self.store.snapshot().await?;
         let mut snapshot = Snapshot::new(open, waiting, &self.config.policy.deadline);
         remembered.remind(&mut snapshot);
         let mut report = PassReport { open_runs: snapshot.runs.len(), ..PassReport::default() };
-        // Before anything is done: finishing a large run takes minutes, and the readers wait for it too.
+        // Before anything is done: the readers wait for it.
         for run in &snapshot.runs {
             metrics::run(run);
             let RunSnapshot { recorded, forecast } = run;
@@ -66,28 +65,41 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
             // The next pass tells more.
             let _ = self.cache_progress(recorded.run, &recorded.progress).await;
         }
-        let mut to_publish = Vec::new();
+        remembered.finishing.keep(|run| snapshot.runs.iter().any(|open| open.recorded.run == run));
+        let (mut to_publish, mut to_finish) = (Vec::new(), Vec::new());
         for action in supervise(&snapshot, &self.config.policy) {
             match action {
                 Action::Publish { attempt, cause } => to_publish.push((attempt, cause)),
+                Action::Shorten(attempt) => self.shorten(term, attempt).await,
                 Action::Rescue { attempt, verdict } => {
                     report.rescued += usize::from(self.rescue(term, attempt, verdict).await);
                 }
-                Action::Finish(run) => report.finished.extend(self.finish(term, run).await),
+                Action::Finish(run) => to_finish.push(run),
             }
         }
-        remembered.finished.extend(report.finished.iter().map(|finished| (finished.run, finished.progress)));
-        for (run, progress) in mem::take(&mut remembered.finished) {
-            let told = self.cache_progress(run, &progress).await;
-            if told.is_err_and(|error| error.is_transient()) {
-                remembered.finished.push((run, progress));
-            }
+        to_finish.sort_by_key(|run| priority(&snapshot, *run));
+        for run in to_finish {
+            remembered.finishing.begin(&self.store, term, run);
         }
         report.published = self.publish(&snapshot, &to_publish).await?;
-        remembered.publication.bring_up_to_date(&self.store, &self.cache, !report.finished.is_empty()).await;
+        self.tell_of_finished(remembered).await;
         report.pause = pause(&report, &snapshot, remembered.idle_passes, self.config.pass_interval);
         metrics::passed(began.elapsed());
         Ok(report)
+    }
+
+    /// Shortens a lease that was given before the clock was set back. If that fails, the next pass sees it again.
+    async fn shorten(&self, term: Term, attempt: AttemptId) {
+        let shortened = self.store.shorten_lease(term, attempt, self.config.policy.lease_duration).await;
+        if matches!(shortened, Ok(true)) {
+            tracing::warn!(
+                run.id = %attempt.chunk.run,
+                chunk.id = %attempt.chunk.chunk,
+                attempt = attempt.attempt.0,
+                "shortened a lease that ends later than one can: PostgreSQL's clock was set back, or workers are given \
+                 longer leases (--lease) than this coordinator was told of"
+            );
+        }
     }
 
     /// Rescues a chunk. One whose row is held by somebody is tried again by the next pass.
@@ -109,38 +121,16 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         is_rescued
     }
 
-    /// Finishes a settled run. One that cannot be finished is tried again by the next pass and keeps no other run
-    /// waiting.
-    async fn finish(&self, term: Term, run: RunId) -> Option<FinishedRun> {
-        let finished = match self.store.finish_run(term, run).await {
-            Ok(finished) => finished,
-            Err(error @ store::Error::Unavailable { .. }) => {
-                tracing::warn!(run.id = %run, %error, "a run is not finished yet");
-                None
+    /// Tells the cache how far those runs came that were finished, and which runs are visible.
+    pub(crate) async fn tell_of_finished(&self, remembered: &mut Remembered) {
+        for (run, progress) in mem::take(&mut remembered.finished) {
+            let told = self.cache_progress(run, &progress).await;
+            if told.is_err_and(|error| error.is_transient()) {
+                remembered.finished.push((run, progress));
             }
-            Err(error @ store::Error::Broken { .. }) => {
-                tracing::error!(run.id = %run, %error, "a run is not finished before the store is mended");
-                None
-            }
-            Err(error @ store::Error::Invalid { .. }) => {
-                tracing::error!(run.id = %run, %error, "a settled run cannot be finished");
-                (self.config.unfinishable)(run, &error);
-                None
-            }
-        };
-        if let Some(finished) = &finished {
-            metrics::finished(finished);
-            tracing::info!(
-                run.id = %run,
-                customers = finished.progress.customers,
-                values = finished.progress.values,
-                rejections = finished.progress.rejections,
-                dead_chunks = finished.progress.dead,
-                took = ?finished.took,
-                "finished"
-            );
         }
-        finished
+        let has_finished = mem::take(&mut remembered.has_finished);
+        remembered.publication.bring_up_to_date(&self.store, &self.cache, has_finished).await;
     }
 
     /// Tells the cache how far a run is.
@@ -151,6 +141,11 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         }
         told
     }
+}
+
+/// Which run's end comes first, where there are many.
+fn priority(snapshot: &Snapshot, run: RunId) -> Option<Priority> {
+    snapshot.runs.iter().map(|seen| &seen.recorded).find(|open| open.run == run).map(|open| open.priority)
 }
 
 /// How long the next pass may wait: half the time to the next predicted end, so that a run which is done is

@@ -111,7 +111,9 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
     let mut after = None;
     loop {
         let page = store.values_after(run, after, PAGE).await.map_err(|error| match error {
-            store::Error::Unavailable { .. } => Failed::Away(error.to_string()),
+            store::Error::Unavailable { .. } | store::Error::Blocked { .. } => {
+                Failed::Away(error.to_string())
+            }
             store::Error::Broken { .. } => {
                 // What is named now stays named for this version: so nothing is, until somebody mends it.
                 tracing::warn!(run.id = %run, %error, "the cache is not told which runs are visible");

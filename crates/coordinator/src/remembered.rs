@@ -13,10 +13,12 @@
 
 use std::collections::HashMap;
 
-use batch::{Outlook, Progress, RunId, Snapshot};
+use batch::{Outlook, PerPriority, Priority, Progress, RunId, Snapshot};
 use store::Term;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::finishing::Finishing;
 use crate::publication::Publication;
 
 /// What a coordinator remembers between passes. No run depends on it.
@@ -32,6 +34,12 @@ pub(crate) struct Remembered {
     /// Runs that were finished, and how far they came, until the cache has heard of it: no later snapshot shows
     /// them.
     pub(crate) finished: Vec<(RunId, Progress)>,
+    /// Since when the broker has been away, for whoever keeps the leadership.
+    broker_away_since: watch::Sender<Option<Instant>>,
+    /// Whether a run was finished since the cache was last told which are visible.
+    pub(crate) has_finished: bool,
+    /// Runs being finished.
+    pub(crate) finishing: Finishing,
     /// What a person was last told of each open run.
     pub(crate) outlooks: HashMap<RunId, Outlook>,
 }
@@ -45,6 +53,9 @@ impl Remembered {
             idle_passes: 0,
             publication: Publication::default(),
             finished: Vec::new(),
+            broker_away_since: watch::Sender::new(None),
+            has_finished: false,
+            finishing: Finishing::default(),
             outlooks: HashMap::new(),
         }
     }
@@ -55,6 +66,23 @@ impl Remembered {
             self.term = term;
             self.well_since = Instant::now();
         }
+    }
+
+    /// Notes whether the broker said anything.
+    pub(crate) fn hear_of_broker(&mut self, waiting: &PerPriority<Option<u64>>) {
+        let is_away = Priority::ALL.iter().all(|&priority| waiting[priority].is_none());
+        self.broker_away_since.send_if_modified(|since| {
+            let is_changed = since.is_some() != is_away;
+            if is_changed {
+                *since = is_away.then(Instant::now);
+            }
+            is_changed
+        });
+    }
+
+    /// Tells since when the broker has been away.
+    pub(crate) fn broker_away_since(&self) -> watch::Receiver<Option<Instant>> {
+        self.broker_away_since.subscribe()
     }
 
     /// Notes that the store has failed us.

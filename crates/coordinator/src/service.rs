@@ -4,10 +4,11 @@
 //!
 //! * **A pass fails.** The next one tries again, after a whole interval. The store counts as unwell until then
 //!   (`Remembered::well_since`), so that nobody is rescued on the strength of what is not known.
-//! * **A pass takes minutes,** because a large run is being finished. It says once a second that it is alive, and the
-//!   leadership is renewed beside it.
-//! * **It is asked to stop in the middle of a pass.** The pass is finished first. Then the leadership is given up; if
-//!   the store does not hear that, the next coordinator waits for the end of the lease.
+//! * **A pass takes long,** because much is to be published. It says once a second that it is alive, and the leadership
+//!   is renewed beside it. Runs are finished beside it, too; when one is, the next pass comes at once.
+//! * **It is asked to stop in the middle of a pass.** The pass is finished first, and then the runs whose end is under
+//!   way, unless that takes long (see `finishing`). Then the leadership is given up; if the store does not hear that, the
+//!   next coordinator waits for the end of the lease.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,9 +18,10 @@ use cache::Cache;
 use queue::Chunks;
 use store::{Publishing, Supervision};
 use tokio::sync::watch;
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 
 use crate::Coordinator;
+use crate::finishing::GRACE;
 use crate::leadership::keep_leading;
 use crate::pass::PassReport;
 use crate::remembered::Remembered;
@@ -28,15 +30,21 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (led, term) = watch::channel(None);
-        let leadership = tokio::spawn(keep_leading(self.store.clone(), self.config.clone(), led));
         let mut remembered = Remembered::new();
+        let broker = remembered.broker_away_since();
+        let leadership = tokio::spawn(keep_leading(self.store.clone(), self.config.clone(), led, broker));
 
         tokio::pin!(shutdown);
         loop {
             let leads = *term.borrow();
             let turn = async {
                 remembered.leads_under(leads);
-                let Some(leads) = leads else { return self.config.pass_interval };
+                self.hear_of_finished(&mut remembered);
+                let Some(leads) = leads else {
+                    // One that would not reach it had better not lead.
+                    remembered.hear_of_broker(&self.queue.waiting().await);
+                    return self.config.pass_interval;
+                };
                 match self.pass(leads, &mut remembered).await {
                     Ok(report) => {
                         note(&report, &mut remembered.outlooks);
@@ -55,7 +63,14 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 biased;
                 () = &mut shutdown => break,
                 () = self.while_alive(sleep(pause)) => {}
+                () = remembered.finishing.one_ends() => {}
             }
+        }
+        self.while_alive(remembered.finishing.all_end(GRACE)).await;
+        self.hear_of_finished(&mut remembered);
+        if remembered.has_finished {
+            // The next coordinator would tell it too, some seconds later.
+            let _ = timeout(GRACE, self.while_alive(self.tell_of_finished(&mut remembered))).await;
         }
 
         leadership.abort();
@@ -66,7 +81,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         }
     }
 
-    /// Waits for something and says once a second that we are alive: finishing a large run takes minutes.
+    /// Waits for something and says once a second that we are alive: what a pass has to do may take long.
     async fn while_alive<T>(&self, awaited: impl Future<Output = T>) -> T {
         tokio::pin!(awaited);
         let mut tick = interval(Duration::from_secs(1));

@@ -60,6 +60,8 @@ pub struct Dispatched {
     pub published: u64,
     /// Its chunks whose messages were not confirmed; the coordinator publishes them.
     pub unconfirmed: u64,
+    /// Why the first of them was not.
+    pub failure: Option<String>,
     /// How long the plan took, recording included.
     pub plan_took: Duration,
     /// How long publishing took, confirms included.
@@ -135,7 +137,7 @@ impl<S: Planning + Publishing, Q: Chunks> Dispatcher<S, Q> {
         metrics::planned(created.is_new, plan_took);
 
         let began = Instant::now();
-        let published = self.publish(&created).await?;
+        let (published, failure) = self.publish(&created).await?;
         let publish_took = began.elapsed();
         metrics::published(publish_took);
         let dispatched = Dispatched {
@@ -144,6 +146,7 @@ impl<S: Planning + Publishing, Q: Chunks> Dispatcher<S, Q> {
             customers,
             published,
             unconfirmed: created.unpublished.len() as u64 - published,
+            failure,
             plan_took,
             publish_took,
         };
@@ -210,19 +213,20 @@ impl<S: Planning + Publishing, Q: Chunks> Dispatcher<S, Q> {
         Ok((customers, sample))
     }
 
-    /// Publishes what is left to publish and records what was confirmed; returns how many that were.
-    async fn publish(&self, created: &CreatedRun) -> Result<u64, DispatchError> {
+    /// Publishes what is left to publish and records what was confirmed; returns how many that were, and what kept the
+    /// others from it.
+    async fn publish(&self, created: &CreatedRun) -> Result<(u64, Option<String>), DispatchError> {
         let untried = |&chunk| AttemptId { chunk: ChunkRef { run: created.run, chunk }, attempt: Attempt(0) };
         let chunks: Vec<AttemptId> = created.unpublished.iter().map(untried).collect();
         let trace = (self.trace_context)();
         let messages = Messages { run: created.run, priority: created.priority, chunks: &chunks, trace };
         let Published { confirmed, unconfirmed, failure, recorded } =
             publish(&self.store, &self.queue, messages).await;
-        if let Some(error) = failure {
+        if let Some(error) = &failure {
             tracing::warn!(run.id = %created.run, unconfirmed, %error, "the coordinator publishes the rest");
         }
         recorded?;
-        Ok(confirmed.len() as u64)
+        Ok((confirmed.len() as u64, failure.map(|error| error.to_string())))
     }
 }
 

@@ -4,7 +4,7 @@ use batch::RunId;
 use serde::Serialize;
 
 /// A run that was planned and published, or found.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Dispatched {
     /// The run.
     pub run: RunId,
@@ -16,6 +16,8 @@ pub struct Dispatched {
     pub published: u64,
     /// Chunks that were not confirmed; the coordinator publishes them.
     pub unconfirmed: u64,
+    /// Why the first of them was not.
+    pub reason: Option<String>,
     /// How long planning took.
     pub plan_seconds: f64,
     /// How long publishing took.

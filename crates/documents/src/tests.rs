@@ -271,6 +271,7 @@ fn a_dispatch() {
         customers: 1_500,
         published: 2,
         unconfirmed: 1,
+        reason: Some("publish chunk 7/3: low on memory".into()),
         plan_seconds: 0.25,
         publish_seconds: 0.5,
     };

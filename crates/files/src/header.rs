@@ -19,7 +19,7 @@ pub struct Column(pub(crate) usize);
 
 /// How the names of columns are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Naming {
+pub(crate) enum Naming {
     /// As they are written, and each must be a text: `t` and `T` are two.
     AsWritten,
     /// In lower case, whatever else they hold.

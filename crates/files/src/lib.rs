@@ -48,7 +48,7 @@ mod widened;
 pub use acquisition_costs::{AcquisitionCost, AcquisitionCostColumns};
 pub use customers::{Customer, CustomerColumns};
 pub use fields::quoted;
-pub use header::{Column, Header, Naming};
+pub use header::{Column, Header};
 pub use kind::{Columns, FileOf, Kind};
 pub use new_file::NewFile;
 pub use reason::{Problem, Reason};

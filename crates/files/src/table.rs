@@ -33,7 +33,7 @@ pub struct Table {
 
 impl Table {
     /// Opens a file and reads its header.
-    pub fn open(path: &Path, naming: Naming) -> Result<Self> {
+    pub(crate) fn open(path: &Path, naming: Naming) -> Result<Self> {
         let name = path.display();
         let input = Input::open(path).with_context(|| format!("open {name}"))?;
         let mut records = Records::new(input);
@@ -60,7 +60,7 @@ impl Table {
     }
 
     /// Reads the next row, or what is wrong with it; `None` at the end of the file.
-    pub fn next_row(&mut self) -> Result<Option<Result<Row<'_>, Problem>>> {
+    pub(crate) fn next_row(&mut self) -> Result<Option<Result<Row<'_>, Problem>>> {
         let (line, form) = match self.records.next() {
             Ok(Some(stretch)) => (stretch.line, stretch.form),
             Ok(None) => return Ok(None),
@@ -101,7 +101,7 @@ impl Table {
     }
 
     /// The names of the columns.
-    pub fn header(&self) -> &Arc<Header> {
+    pub(crate) fn header(&self) -> &Arc<Header> {
         &self.header
     }
 

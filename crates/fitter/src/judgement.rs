@@ -223,7 +223,7 @@ mod tests {
             version: ModelVersionId(1),
             created_at: jiff::Timestamp::UNIX_EPOCH,
             currency: Currency::parse("USD").unwrap(),
-            fit: FitRecord::of(&fitted, jiff::Timestamp::UNIX_EPOCH, &judgement).document(),
+            fit: FitRecord::of(&fitted, jiff::Timestamp::UNIX_EPOCH, judgement.record()).document(),
             models: fitted.models,
             data_fingerprint: String::new(),
             code_version: String::new(),

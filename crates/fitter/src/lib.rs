@@ -137,7 +137,7 @@ pub fn model_version(
     NewModelVersion {
         currency,
         models: fitted.models.clone(),
-        fit: FitRecord::of(fitted, as_of, judgement).document(),
+        fit: FitRecord::of(fitted, as_of, judgement.record()).document(),
         data_fingerprint,
         code_version: env!("CARGO_PKG_VERSION").into(),
     }

@@ -16,7 +16,6 @@ use serde_json::Value as Json;
 use store::{ModelVersionId, PlanTenures};
 
 use crate::fitted::Fitted;
-use crate::judgement::Judgement;
 
 /// A fit, as it is stored with its model version.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -136,7 +135,8 @@ pub struct ContractFitRecord {
 pub struct LeftToOthers {
     /// The model that it has not; null in the document.
     pub model: (),
-    /// Why it has none.
+    /// Why it has none; older records call it `why`.
+    #[serde(alias = "why")]
     pub reason: String,
 }
 
@@ -148,7 +148,8 @@ pub enum Tried {
     Fitted(TriedFit),
     /// It was not.
     Failed {
-        /// Why.
+        /// Why; older records call it `why`.
+        #[serde(alias = "why")]
         reason: String,
     },
 }
@@ -210,8 +211,8 @@ pub struct Compared {
 }
 
 impl FitRecord {
-    /// Records a fit and what was thought of it.
-    pub fn of(fitted: &Fitted, as_of: Timestamp, judgement: &Judgement) -> Self {
+    /// Records a fit and what the guard thought of it.
+    pub fn of(fitted: &Fitted, as_of: Timestamp, guard: GuardRecord) -> Self {
         let Diagnostics { bg_nbd, gamma_gamma, spend_correlation } = &fitted.diagnostics;
         let listed = |errors: &[f64]| errors.iter().copied().map(Some).collect();
         Self {
@@ -222,7 +223,7 @@ impl FitRecord {
             began_at_parameters_in_force: fitted.is_warm,
             is_seasonal: fitted.models.season.is_some(),
             contracts: ContractRecords::of(fitted),
-            guard: judgement.record(),
+            guard,
         }
     }
 
@@ -396,7 +397,7 @@ mod tests {
         );
     }
 
-    /// What `ltv fit` of release 0.1 stored.
+    /// What `ltv fit` stores, with contracts of every shape.
     #[test]
     fn what_was_stored_is_read_back_and_would_be_written_the_same() {
         let stored: Json = serde_json::from_str(include_str!("../tests/data/stored_fit.json")).unwrap();
@@ -407,6 +408,17 @@ mod tests {
         assert!(record.purchase_log_likelihood().is_some() && record.spend_log_likelihood().is_some());
         assert!(record.forecast_per_customer().is_some());
         assert_eq!(record.contracts.plans.len(), 3);
+    }
+
+    #[test]
+    fn a_record_of_before_that_says_why_is_read_as_one_that_gives_a_reason() {
+        let stored = include_str!("../tests/data/stored_fit.json");
+        let before = stored.replace("\"reason\":", "\"why\":");
+        assert_ne!(before, stored);
+
+        let record = FitRecord::read(&serde_json::from_str(&before).unwrap());
+
+        assert_eq!(record.document(), serde_json::from_str::<Json>(stored).unwrap());
     }
 
     fn chosen(fit: &Result<ContractFit, FitError>) -> Json {

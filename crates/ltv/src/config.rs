@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use cache::{Redis, RedisConfig};
 use queue::{RabbitMq, RabbitMqConfig};
 use resilience::{Class, InvalidConfig, RetryPolicy, retry};
@@ -82,9 +82,10 @@ pub(crate) async fn queue(args: &BrokerArgs, role: &'static str) -> Result<Rabbi
 
 /// Makes the queue for a command that needs it now.
 pub(crate) async fn queue_now(args: &BrokerArgs, role: &'static str) -> anyhow::Result<RabbitMq> {
-    RabbitMq::connect_now(queue_config(args, role))
-        .await
-        .map_err(|error| anyhow::anyhow!("{error} (`scripts/stack up`, LTV_AMQP_URL)"))
+    RabbitMq::connect_now(queue_config(args, role)).await.map_err(|error| match error {
+        queue::Error::Configuration(error) => error.into(),
+        error => anyhow!("{error} (`scripts/stack up`, LTV_AMQP_URL)"),
+    })
 }
 
 /// Makes the cache, which may be away.
@@ -120,6 +121,8 @@ mod tests {
         check(store(&database, "test", 1).unwrap_err(), "database URL: ");
         let broker = BrokerArgs { amqp_url: "amqps://ltv:hunter2@h".into(), queue_prefix: "ltv".into() };
         check(queue(&broker, "test").await.unwrap_err(), "RabbitMQ URL: ");
+        let now = queue_now(&broker, "test").await.unwrap_err();
+        check(now.downcast().unwrap(), "RabbitMQ URL: ");
         let redis = CacheArgs { redis_url: "redis://:hunter2".into(), cache_prefix: "ltv".into() };
         check(cache(&redis, "test").await.unwrap_err(), "redis url: ");
     }

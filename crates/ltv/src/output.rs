@@ -11,6 +11,7 @@ use jiff::Timestamp;
 pub(crate) use offline::layout::{count, money, table};
 
 use crate::load;
+use crate::stdout::note;
 
 /// Writes a duration as people say it: `1 h 2 min`, `3 min 4 s`, `5.6 s`, `78 ms`.
 pub(crate) fn duration(duration: Duration) -> String {
@@ -65,7 +66,7 @@ impl RunBar {
             }
             None if share / 100 > self.told => {
                 self.told = share / 100;
-                eprintln!("  {:>3} %  {message}", share / 10);
+                note!("  {:>3} %  {message}", share / 10);
             }
             None => {}
         }
@@ -92,7 +93,7 @@ impl FileBar {
         self.stage = Some(progress.stage);
         if !std::io::stderr().is_terminal() {
             if is_new {
-                eprintln!("  {}", progress.stage);
+                note!("  {}", progress.stage);
             }
             return;
         }

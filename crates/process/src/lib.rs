@@ -8,12 +8,15 @@
 //! tell failure by failure what happens.
 
 pub mod operations;
+pub mod stderr;
 pub mod telemetry;
 
+mod descriptors;
 mod instance;
 mod signals;
 mod surroundings;
 
-pub use instance::instance;
-pub use signals::stop_on_signal;
+pub use descriptors::check_descriptors;
+pub use instance::{GivenName, InvalidName, instance};
+pub use signals::{Interrupted, interrupted, stop_on_signal};
 pub use surroundings::{Surroundings, surround};

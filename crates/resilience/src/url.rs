@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-/// The parameters whose values are shown. Any other may be a secret, or a secret's place.
+/// The parameters that are shown. Any other may be a secret, or a secret's place.
 const HARMLESS: [&str; 13] = [
     "application_name",
     "channel_binding",
@@ -29,8 +29,9 @@ const HARMLESS: [&str; 13] = [
 
 /// Says where a server is and who asks, as in `scheme://user:password@host:port/path?name=value`.
 ///
-/// Its display and debug forms hide the password, whatever is malformed. Everything up to the last `@` is taken for
-/// user and password there, so that a password with an unescaped `/` or `@` is hidden as well.
+/// Its display and debug forms hide the password, also where the URL is malformed. Everything up to the last `@` is taken
+/// for user and password there, so that a password with an unescaped `/` or `@` is hidden as well, and of the rest only
+/// that is shown which looks as if it was meant so.
 ///
 /// ```
 /// let url = resilience::ServerUrl::from("amqp://ltv:secret@broker:5672/%2f");
@@ -111,7 +112,7 @@ impl ServerUrl {
     /// `://` in it.
     fn split(&self) -> (&str, &str) {
         let is_scheme = |(scheme, _): &(&str, &str)| {
-            scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            scheme.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-')
         };
         self.0.split_once("://").filter(is_scheme).unwrap_or(("", &self.0))
     }
@@ -140,19 +141,24 @@ impl FromStr for ServerUrl {
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = self.split();
-        if !scheme.is_empty() {
-            write!(f, "{scheme}://")?;
+        // Nobody knows what is what in a text without a scheme: a word alone, keywords, a URL in quotes.
+        if scheme.is_empty() {
+            return f.write_str(if rest.is_empty() { "" } else { "***" });
         }
-        let place = match rest.rsplit_once('@') {
-            Some((login, place)) => {
-                let user = login.split(':').next().filter(|user| is_name(user)).unwrap_or_default();
-                write!(f, "{user}:***@")?;
-                place
+        write!(f, "{scheme}://")?;
+        let (login, place) =
+            rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
+        if let Some(login) = login {
+            // An `@` among the parameters: what comes behind it may be the end of a password.
+            if login.contains(|c: char| c == '?' || c.is_whitespace()) || login.contains("password=") {
+                return f.write_str("***");
             }
-            // A word alone may be anything.
-            None if scheme.is_empty() => return f.write_str(if rest.is_empty() { "" } else { "***" }),
-            None => rest,
-        };
+            // Without a colon it may be a password, and not a user.
+            match login.split_once(':').filter(|(user, _)| is_harmless(user, "@")) {
+                Some((user, _)) => write!(f, "{user}:***@")?,
+                None => f.write_str("***@")?,
+            }
+        }
         Place::of(place).show(f)
     }
 }
@@ -211,25 +217,41 @@ impl<'a> Place<'a> {
         self.query.split('&').filter(|parameter| !parameter.is_empty())
     }
 
-    /// Shows it, unless it cannot be read: what stands for a port may be a password whose host was forgotten.
+    /// Shows what can be nothing else than it seems: what stands for a port may be a password whose host was forgotten,
+    /// and behind a wrong separator anything may come.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.hosts().any(|host| UrlHost::read(host).is_err()) {
+        if !self.hosts().all(is_harmless_host) {
             return f.write_str("***");
         }
         f.write_str(self.authority)?;
         if let Some(path) = self.path {
-            write!(f, "/{}", path.split('#').next().unwrap_or_default())?;
+            let shown = if is_harmless(path, "") { path } else { "***" };
+            write!(f, "/{shown}")?;
         }
         for (number, parameter) in self.parameters().enumerate() {
-            let mark = if number == 0 { '?' } else { '&' };
-            match parameter.split_once('=') {
-                Some((name, value)) if HARMLESS.contains(&name) => write!(f, "{mark}{name}={value}")?,
-                Some((name, _)) if is_name(name) => write!(f, "{mark}{name}=***")?,
-                _ => write!(f, "{mark}***")?,
+            f.write_str(if number == 0 { "?" } else { "&" })?;
+            let is_shown =
+                |(name, value): &(&str, &str)| HARMLESS.contains(name) && is_harmless(value, ":,[]");
+            match parameter.split_once('=').filter(is_shown) {
+                Some((name, value)) => write!(f, "{name}={value}")?,
+                None => f.write_str("***")?,
             }
         }
         Ok(())
     }
+}
+
+fn is_harmless_host(text: &str) -> bool {
+    let Ok(UrlHost { name, port }) = UrlHost::read(text) else { return false };
+    let is_address = text.starts_with('[');
+    if name.is_empty() { port.is_none() } else { is_harmless(&name, if is_address { ":%" } else { "" }) }
+}
+
+/// Whether there is nothing in a text, decoded, but letters, digits, what joins them in names and paths, and some other
+/// characters.
+fn is_harmless(text: &str, others: &str) -> bool {
+    let is_allowed = |c: char| c.is_alphanumeric() || "_-./".contains(c) || others.contains(c);
+    decoded(text).is_ok_and(|text| text.chars().all(is_allowed))
 }
 
 fn is_name(text: &str) -> bool {
@@ -251,33 +273,64 @@ mod tests {
         ServerUrl::from(url).parts()
     }
 
+    fn check_shown(url: &str, expected: &str) {
+        assert_eq!(ServerUrl::from(url).to_string(), expected, "{url}");
+    }
+
     #[test]
     fn a_password_is_never_shown() {
-        let check = |url: &str, expected: &str| assert_eq!(ServerUrl::from(url).to_string(), expected);
-
-        check("amqp://u:p@h", "amqp://u:***@h");
-        check("amqp://u:p@h:5672/%2f?heartbeat=5", "amqp://u:***@h:5672/%2f?heartbeat=5");
-        check("amqp://u:a/b@c:d@h", "amqp://u:***@h");
-        check("amqp://h:5672", "amqp://h:5672");
-        check("u:p@h", "u:***@h");
-        check("nonsense", "***");
-        check("", "");
-        check(
+        check_shown("amqp://u:p@h", "amqp://u:***@h");
+        check_shown("amqp://u:p@h:5672/%2f?heartbeat=5", "amqp://u:***@h:5672/%2f?heartbeat=5");
+        check_shown("amqp://u:a/b@c:d@h", "amqp://u:***@h");
+        check_shown("amqp://h:5672", "amqp://h:5672");
+        check_shown("", "");
+        check_shown(
             "postgres://u:p@h1:1,h2/d?sslmode=disable&x=p",
-            "postgres://u:***@h1:1,h2/d?sslmode=disable&x=***",
+            "postgres://u:***@h1:1,h2/d?sslmode=disable&***",
         );
-        check("postgres://u:p@h?user=v&password=p&p", "postgres://u:***@h?user=v&password=***&***");
-        check("postgres://hunt@er2@h/d", "postgres://:***@h/d");
+        check_shown("postgres://u:p@h?user=v&password=p&p", "postgres://u:***@h?user=v&***&***");
+        check_shown("postgres://hunt@er2@h/d", "postgres://***@h/d");
+        check_shown(
+            "postgres://u:p@%2Fvar%2Frun,[fd00::1]:1/d",
+            "postgres://u:***@%2Fvar%2Frun,[fd00::1]:1/d",
+        );
     }
 
     #[test]
     fn a_password_whose_host_was_forgotten_is_not_shown_either() {
-        let check = |url: &str, expected: &str| assert_eq!(ServerUrl::from(url).to_string(), expected);
+        check_shown("redis://:sesame", "redis://***");
+        check_shown("redis://:12345", "redis://***");
+        check_shown("redis://:ses#ame", "redis://***");
+        check_shown("postgres://ltv:hunter2/ltv", "postgres://***");
+        check_shown("postgres://ltv:hunter2?sslmode=disable", "postgres://***");
+    }
 
-        check("redis://:sesame", "redis://***");
-        check("redis://:ses#ame", "redis://***");
-        check("postgres://ltv:hunter2/ltv", "postgres://***");
-        check("postgres://ltv:hunter2?sslmode=disable", "postgres://***");
+    #[test]
+    fn a_login_without_a_colon_may_be_a_password() {
+        check_shown("redis://sesame@h", "redis://***@h");
+        check_shown("postgres://ltv%3Ahunter2@h", "postgres://***@h");
+        check_shown("redis://%3Asesame%40h", "redis://***");
+    }
+
+    #[test]
+    fn a_password_among_the_parameters_is_not_shown_however_they_are_separated() {
+        check_shown("postgres://u:p@h/d?password=hunt@er2", "postgres://***");
+        check_shown("postgres://h/d?user=u&password=hunt@er2", "postgres://***");
+        check_shown("postgres://h/d?host=h;password=p", "postgres://h/d?***");
+        check_shown("postgres://h/d?user=u%26password=p", "postgres://h/d?***");
+        check_shown("postgres://h/d&password=p", "postgres://h/***");
+        check_shown("postgres://h/d&password=hunt@er2", "postgres://***");
+        check_shown("postgres://h&password=p", "postgres://***");
+    }
+
+    #[test]
+    fn of_a_text_without_a_scheme_nothing_is_shown() {
+        check_shown("nonsense", "***");
+        check_shown("u:p@h", "***");
+        check_shown("host=h user=u password=hunt@er2", "***");
+        check_shown("jdbc:postgresql://h/d?user=u&password=hunt@er2", "***");
+        check_shown("\"postgres://u:p@h\"", "***");
+        check_shown("hunter2://u@h", "***");
     }
 
     #[test]

@@ -42,6 +42,15 @@ pub struct RunSummary {
     pub rejections: Vec<(String, u64)>,
 }
 
+/// Who is at work on a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Staffing {
+    /// The coordinator that leads, if one does.
+    pub leader: Option<String>,
+    /// Chunks that workers hold.
+    pub held: u64,
+}
+
 /// What a run holds about one customer.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "one is asked for at a time, and most are values")]

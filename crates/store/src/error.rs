@@ -1,5 +1,7 @@
 //! What can go wrong with the store, for those who must act on it.
 
+use crate::blocker::{Blocker, held_by};
+
 /// Why a call to the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,6 +14,15 @@ pub enum Error {
         what: String,
         /// What stood in the way.
         reason: String,
+    },
+    /// Somebody holds a lock that the call needs. It waited for a moment only, so that nobody waits behind it, and
+    /// left nothing behind. The store is well; the same call succeeds when the lock is given up.
+    #[error("{what}: {}", held_by(by))]
+    Blocked {
+        /// What was tried.
+        what: String,
+        /// Who holds it, as far as was seen.
+        by: Vec<Blocker>,
     },
     /// The store works and will not do this: a relation or a right is missing, or another thing that somebody
     /// has to mend. It does not pass by itself, and it is not the fault of the data that was being worked on.
@@ -35,13 +46,14 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Blocked { .. })
     }
 
     /// The word for it in metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => "unavailable",
+            Self::Blocked { .. } => "blocked",
             Self::Broken { .. } => "broken",
             Self::Invalid { .. } => "invalid",
         }

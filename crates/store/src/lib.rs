@@ -11,6 +11,7 @@
 //! accounts.
 
 mod archive;
+mod blocker;
 mod encoding;
 mod error;
 mod metrics;
@@ -28,7 +29,8 @@ use std::time::Duration;
 use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, RetryPolicy, RunId, Verdict, WorkSample};
 use jiff::Timestamp;
 
-pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
+pub use blocker::Blocker;
 pub use error::Error;
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;
@@ -154,14 +156,26 @@ pub trait Values: Clone + Send + Sync + 'static {
 
 /// What a pass looks at, and what it does. The coordinator's side.
 pub trait Supervision: Clone + Send + Sync + 'static {
-    /// Takes or renews the leadership of the coordinators; `None` while somebody else leads.
+    /// Takes or renews the leadership of the coordinators; `None` while somebody else leads. A lease that ends more than
+    /// [`batch::MEANWHILE`] later than this one would was given before the clock was set back, and is not believed.
     fn lead(&self, leader: &str, lease: Duration) -> impl Future<Output = Result<Option<Term>>> + Send;
+
+    /// Who leads.
+    fn leader(&self) -> impl Future<Output = Result<Option<String>>> + Send;
 
     /// Gives the leadership up, so that the next coordinator need not wait for its end.
     fn abdicate(&self, leader: &str, term: Term) -> impl Future<Output = Result<()>> + Send;
 
     /// The store's part of a snapshot.
     fn snapshot(&self) -> impl Future<Output = Result<OpenRuns>> + Send;
+
+    /// Lets a lease end so long from now, if it would end later; false if it would not.
+    fn shorten_lease(
+        &self,
+        term: Term,
+        attempt: AttemptId,
+        lease: Duration,
+    ) -> impl Future<Output = Result<bool>> + Send;
 
     /// Takes a chunk from an attempt whose lease has expired; false if there was nothing to take.
     fn rescue(
@@ -172,7 +186,8 @@ pub trait Supervision: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool>> + Send;
 
     /// Checks the counts of a settled run and makes its values visible, all at once; `None` if another
-    /// coordinator has done it.
+    /// coordinator has done it. Whoever reads the run's table meanwhile is not waited for
+    /// ([`Error::Blocked`]).
     fn finish_run(&self, term: Term, run: RunId) -> impl Future<Output = Result<Option<FinishedRun>>> + Send;
 
     /// A page of a finished run's values, by customer, after one; empty at the end.
@@ -195,6 +210,9 @@ pub trait Archive: Clone + Send + Sync + 'static {
 
     /// The latest runs, the newest first.
     fn runs(&self, limit: u32) -> impl Future<Output = Result<Vec<RunRecord>>> + Send;
+
+    /// Who is at work on a run.
+    fn staffing(&self, run: RunId) -> impl Future<Output = Result<Staffing>> + Send;
 
     /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
     fn summary(&self, run: RunId, top: u32) -> impl Future<Output = Result<RunSummary>> + Send;
@@ -224,6 +242,7 @@ pub trait Archive: Clone + Send + Sync + 'static {
     fn redrive(&self, run: RunId) -> impl Future<Output = Result<u64>> + Send;
 
     /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
+    /// Whoever reads its table is not waited for ([`Error::Blocked`]).
     fn cancel_run(&self, run: RunId) -> impl Future<Output = Result<bool>> + Send;
 }
 

@@ -59,7 +59,7 @@ impl<'a, S: Attempts> Patience<'a, S> {
 /// Says whether the store may answer otherwise later: it is away, or refuses everybody.
 pub(crate) fn is_worth_waiting_for(error: &store::Error) -> bool {
     match error {
-        store::Error::Unavailable { .. } | store::Error::Broken { .. } => true,
+        store::Error::Unavailable { .. } | store::Error::Blocked { .. } | store::Error::Broken { .. } => true,
         store::Error::Invalid { .. } => false,
     }
 }

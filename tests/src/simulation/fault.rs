@@ -17,6 +17,8 @@ pub enum Fault {
     Outage,
     /// The store refuses a call to everybody until somebody mends it: a relation or a right is missing.
     Broken,
+    /// Somebody reads a settled run's table.
+    Locked,
     /// A process dies before a call takes effect.
     KilledBefore,
     /// A process dies after a call took effect.
@@ -59,12 +61,13 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Refused,
         Self::LostAnswer,
         Self::Slow,
         Self::Outage,
         Self::Broken,
+        Self::Locked,
         Self::KilledBefore,
         Self::KilledAfter,
         Self::Hang,
@@ -94,6 +97,7 @@ impl Fault {
             Self::Slow => "slow",
             Self::Outage => "outage",
             Self::Broken => "broken",
+            Self::Locked => "locked",
             Self::KilledBefore => "killed_before",
             Self::KilledAfter => "killed_after",
             Self::Hang => "hang",
@@ -131,7 +135,8 @@ impl Fault {
             Self::Outage | Self::Broken | Self::Flush => 0.005,
             Self::KilledBefore | Self::KilledAfter | Self::Hang | Self::Drain | Self::Amnesia => 0.02,
             Self::CutConnection | Self::Blocked | Self::Unroutable => 0.05,
-            Self::LostMessage
+            Self::Locked
+            | Self::LostMessage
             | Self::DuplicatedMessage
             | Self::DelayedMessage
             | Self::OvertakingMessage

@@ -5,14 +5,15 @@ use std::time::Duration;
 use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, Outcome, RetryPolicy, RunId, Verdict, WorkSample};
 use jiff::Timestamp;
 use store::{
-    Attempts, Begin, CommitOutcome, CreatedRun, Error, FinishedRun, History, ModelVersion, ModelVersionId,
-    NewRun, Planning, Publishing, Reading, Result, ResultRows, Selection, Standing, Supervision, Term,
-    Valued, Values, VisibleRuns,
+    Attempts, Begin, Blocker, CommitOutcome, CreatedRun, Error, FinishedRun, History, ModelVersion,
+    ModelVersionId, NewRun, Planning, Publishing, Reading, Result, ResultRows, Selection, Standing,
+    Supervision, Term, Valued, Values, VisibleRuns,
 };
 
 use tokio::time::sleep;
 
 use super::call::{Call, Server};
+use super::fault::Fault;
 use super::process::Process;
 use super::world::{Obstacle, World};
 
@@ -179,12 +180,21 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
         self.call(Call::Lead, self.inner.lead(leader, lease)).await
     }
 
+    async fn leader(&self) -> Result<Option<String>> {
+        self.inner.leader().await
+    }
+
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
         self.call(Call::Abdicate, self.inner.abdicate(leader, term)).await
     }
 
     async fn snapshot(&self) -> Result<OpenRuns> {
         self.call(Call::Snapshot, self.inner.snapshot()).await
+    }
+
+    /// No clock is set back in these nights.
+    async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
+        self.inner.shorten_lease(term, attempt, lease).await
     }
 
     async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {
@@ -203,7 +213,14 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
     }
 
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
-        let finished = self.call(Call::Finish, self.inner.finish_run(term, run)).await?;
+        let effect = async {
+            if self.world.strikes(Fault::Locked, format_args!("run {run}")) {
+                let reader = Blocker { pid: 1, application: "pg_dump".into(), ..Blocker::default() };
+                return Err(Error::Blocked { what: Call::Finish.to_string(), by: vec![reader] });
+            }
+            self.inner.finish_run(term, run).await
+        };
+        let finished = self.call(Call::Finish, effect).await?;
         if finished.is_some() {
             self.world.tell(format_args!("{} finishes run {run}", self.process.name()));
         }

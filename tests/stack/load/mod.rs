@@ -377,3 +377,22 @@ async fn the_progress_runs_to_the_end_of_each_file() {
     assert_eq!((last.rows, last.bytes, last.total_bytes), (6_919, size, size));
     assert_eq!(seen.last().unwrap().stage, Stage::Tidying);
 }
+
+/// As in a container whose root is read-only.
+#[tokio::test]
+async fn a_folder_that_takes_no_file_is_an_error_when_there_is_a_row_to_write_down_and_not_before() {
+    const NOWHERE: &str = "/sys/rejects.csv";
+    let (database, client) = database().await;
+    let folder = Folder::new("nowhere");
+    let (customers, transactions) = cdnow();
+    let input = LoadInput { rejects: NOWHERE.into(), ..folder.input(&customers, &transactions) };
+
+    let good = load_quietly(&database, &input).await.unwrap();
+    let loaded = totals(&client).await;
+    let bad = load_quietly(&database, &input).await.unwrap_err();
+
+    assert_eq!(good.rejected_rows(), 0);
+    assert_eq!(loaded, (2_357, 6_919, 24_409_194));
+    assert!(bad.contains("name another file with --rejects") && bad.contains(NOWHERE), "{bad}");
+    assert_eq!(totals(&client).await, loaded);
+}

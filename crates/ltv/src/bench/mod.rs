@@ -25,6 +25,7 @@ use crate::cli::BenchNightArgs;
 use crate::config;
 use crate::generate::{GenerateSpec, generate_into};
 use crate::output::{count, duration, table};
+use crate::stdout::{Unsaid, note, put, say};
 
 use account::{Accounts, Spent};
 use floor::Floor;
@@ -169,9 +170,9 @@ fn report(args: &BenchNightArgs, size: &SourceSize, measured: &Measured) -> Repo
 }
 
 /// Lays a report out for a person.
-pub(crate) fn tell(report: &Report) {
+pub(crate) fn tell(report: &Report) -> Result<(), Unsaid> {
     let seconds = |all: &[f64]| all.iter().map(|s| format!("{s:.2}")).collect::<Vec<_>>().join(", ");
-    println!(
+    say!(
         "\n{} customers with {} transactions, {} subscriptions and {} acquisition costs; {} workers with {} slots, \
          {} chunks\n",
         count(report.customers),
@@ -181,7 +182,7 @@ pub(crate) fn tell(report: &Report) {
         report.workers,
         report.slots,
         count(report.chunks)
-    );
+    )?;
     let rows = [
         ("night", format!("{}/s", count(report.customers_per_s as u64)), seconds(&report.night_s)),
         ("floor", format!("{}/s", count(report.floor_customers_per_s as u64)), seconds(&report.floor_s)),
@@ -198,8 +199,8 @@ pub(crate) fn tell(report: &Report) {
         ),
     ]
     .map(|(name, figure, remark)| vec![name.to_owned(), figure, remark]);
-    print!("{}", table(&["", "customers", "seconds"], &[2], &rows));
-    println!();
+    put(table(&["", "customers", "seconds"], &[2], &rows))?;
+    say!("")?;
     let rows: Vec<_> = report
         .processes
         .iter()
@@ -212,7 +213,7 @@ pub(crate) fn tell(report: &Report) {
             ]
         })
         .collect();
-    print!("{}", table(&["process", "night CPU s", "floor CPU s", "peak memory"], &[], &rows));
+    put(table(&["process", "night CPU s", "floor CPU s", "peak memory"], &[], &rows))
 }
 
 /// Makes sure that the base is the one ordered, and that a model is fitted to it; returns how large it is.
@@ -299,5 +300,5 @@ fn processes(accounts: &Accounts, night: &Spent, floor: &Spent) -> Vec<Process> 
 }
 
 fn note(what: &str) {
-    eprintln!("  {what}");
+    note!("  {what}");
 }

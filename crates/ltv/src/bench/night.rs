@@ -131,6 +131,8 @@ fn spawn(role: &str, args: &BenchNightArgs) -> anyhow::Result<Child> {
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "TERM"])
+        // The kernel asks nobody who had not told it yet when that happened: whoever finds another parent ends.
+        .args(["sh", "-c", r#"[ "$PPID" = "$0" ] || exit 143; exec "$@""#, &std::process::id().to_string()])
         .arg(std::env::current_exe()?)
         .arg(role)
         .env("LTV_DATABASE_URL", args.database.database_url.expose())

@@ -66,6 +66,10 @@ pub struct DispatchArgs {
     #[arg(long)]
     pub wait: bool,
 
+    /// How long after its deadline the run is waited for; it goes on when this command is over
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h", requires = "wait")]
+    pub give_up: Duration,
+
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use process::GivenName;
 use worker::FaultPlan;
 
 use super::values::{duration, lease};
@@ -12,9 +13,9 @@ use super::{BrokerArgs, CacheArgs, DatabaseArgs};
 /// What every role has.
 #[derive(Clone, Debug, Args)]
 pub struct RoleArgs {
-    /// Its name in logs and in the store, unique for each process that ever lived; made up unless given
+    /// Its name in logs and in the store, to which a random part is added; made of host and process unless given
     #[arg(long, env = "LTV_INSTANCE", value_name = "NAME")]
-    pub instance: Option<String>,
+    pub instance: Option<GivenName>,
 
     /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one
     #[arg(long, env = "LTV_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:0")]

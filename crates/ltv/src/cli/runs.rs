@@ -1,9 +1,12 @@
 //! `ltv runs …`
 
+use std::time::Duration;
+
 use batch::RunId;
 use clap::{Args, Subcommand};
 
 use super::DatabaseArgs;
+use super::values::duration;
 
 /// `ltv runs …`
 #[derive(Debug, Subcommand)]
@@ -66,6 +69,10 @@ pub struct WatchArgs {
 
     /// The run; the latest one unless given
     pub run: Option<RunId>,
+
+    /// How long after its deadline the run is waited for; it goes on when this command is over
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1h")]
+    pub give_up: Duration,
 }
 
 /// A run.

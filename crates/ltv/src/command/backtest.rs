@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::cli::BacktestArgs;
+use crate::stdout::{note, put, say};
 use files::NewFile;
 use offline::backtest::{self, Question, Report};
 
@@ -40,9 +41,9 @@ fn answer(args: &BacktestArgs, question: &Question) -> anyhow::Result<()> {
 
     let base = backtest::Base::read(&args.transactions, args.customers.as_deref())?;
     if let Some(warning) = base.warning() {
-        eprintln!("  {warning}");
+        note!("  {warning}");
     }
-    let report = backtest::backtest(&base, question, |step| eprintln!("  {step}"))?;
+    let report = backtest::backtest(&base, question, |step| note!("  {step}"))?;
     if let Some(file) = html {
         write(file, &backtest::html(&report))?;
     }
@@ -51,9 +52,9 @@ fn answer(args: &BacktestArgs, question: &Question) -> anyhow::Result<()> {
         write(file, &json(&report)?)?;
     }
     if is_document {
-        println!("{}", json(&report)?);
+        say!("{}", json(&report)?)?;
     } else {
-        print!("{}", backtest::text(&report));
+        put(backtest::text(&report))?;
     }
     Ok(())
 }

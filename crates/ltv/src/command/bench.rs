@@ -2,13 +2,14 @@
 
 use crate::bench;
 use crate::cli::BenchNightArgs;
+use crate::stdout::say;
 
 pub(crate) async fn night(args: &BenchNightArgs) -> anyhow::Result<()> {
     let report = bench::measure(args).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        bench::tell(&report);
+        bench::tell(&report)?;
     }
     Ok(())
 }

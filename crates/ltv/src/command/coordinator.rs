@@ -13,8 +13,13 @@ use crate::cli::CoordinatorArgs;
 use crate::config;
 use process::telemetry::Metrics;
 
+/// Its connections to PostgreSQL: one for the leadership, one for a pass, one for each of three runs that are finished at
+/// once, and one to ask, for a moment, who stands in the way of these.
+const CONNECTIONS: usize = 6;
+
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
-    let store = config::store(&args.database, "coordinator", 4)?;
+    process::check_descriptors(CONNECTIONS + role::BESIDE_THE_STORE);
+    let store = config::store(&args.database, "coordinator", CONNECTIONS)?;
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 

@@ -13,6 +13,7 @@ use store::{Archive, Selection};
 use crate::cli::{DeadLettersArgs, DiscardArgs, RedriveArgs};
 use crate::config;
 use crate::output::{count, table};
+use crate::stdout::{put, say};
 
 pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.list.database, "command").await?;
@@ -31,14 +32,14 @@ pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
             chunks: chunks.iter().map(DeadChunk::from).collect(),
             messages: messages.collect(),
         };
-        println!("{}", documents::line(&letters));
+        say!("{}", documents::line(&letters))?;
         return Ok(());
     }
     if chunks.is_empty() && messages.is_empty() {
-        println!("there are no dead letters");
+        say!("there are no dead letters")?;
     }
     if !chunks.is_empty() {
-        println!("Chunks that used up their attempts\n");
+        say!("Chunks that used up their attempts\n")?;
         let rows: Vec<_> = chunks
             .iter()
             .map(|dead| {
@@ -50,17 +51,17 @@ pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
                 ]
             })
             .collect();
-        print!("{}", table(&["run", "chunk", "customers", "reason"], &[3], &rows));
-        println!("\n  `ltv dead-letters redrive RUN` puts them back to work");
+        put(table(&["run", "chunk", "customers", "reason"], &[3], &rows))?;
+        say!("\n  `ltv dead-letters redrive RUN` puts them back to work")?;
     }
     if !messages.is_empty() {
-        println!("Messages that made no sense\n");
+        say!("Messages that made no sense\n")?;
         let rows: Vec<_> = messages
             .iter()
             .map(|dead| vec![dead.origin.clone().unwrap_or_default(), dead.reason.clone()])
             .collect();
-        print!("{}", table(&["queue", "reason"], &[1], &rows));
-        println!("\n  `ltv dead-letters discard` throws them away");
+        put(table(&["queue", "reason"], &[1], &rows))?;
+        say!("\n  `ltv dead-letters discard` throws them away")?;
     }
     Ok(())
 }
@@ -73,7 +74,7 @@ pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
     let run = store.run(id).await?.with_context(|| format!("there is no run {id}"))?;
     if !run.state.is_over() {
         let chunks = store.redrive(id).await?;
-        println!("{} chunks of run {id} are back; the coordinator publishes them", count(chunks));
+        say!("{} chunks of run {id} are back; the coordinator publishes them", count(chunks))?;
         return Ok(());
     }
     if run.state == RunState::Cancelled {
@@ -101,11 +102,11 @@ pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
     };
     let dispatched = dispatcher.dispatch(&order).await?;
     queue.close().await;
-    println!(
+    say!(
         "run {} values the {} customers of run {id}'s dead chunks",
         dispatched.run,
         count(dispatched.customers)
-    );
+    )?;
     Ok(())
 }
 
@@ -113,6 +114,6 @@ pub(crate) async fn discard(args: &DiscardArgs) -> anyhow::Result<()> {
     let queue = config::queue_now(&args.broker, "command").await?;
     let discarded = queue.discard_dead_letters().await?;
     queue.close().await;
-    println!("{} messages thrown away", count(u64::from(discarded)));
+    say!("{} messages thrown away", count(u64::from(discarded)))?;
     Ok(())
 }

@@ -1,19 +1,21 @@
 //! `ltv dispatch`
 
+use std::convert::Infallible;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use batch::{CustomerId, PlanPolicy};
 use dispatcher::{Dispatched, Dispatcher, Order};
-use queue::Connection as _;
+use queue::{Connection as _, RabbitMq};
 use store::postgres::Duty;
 use store::{ModelVersionId, Selection};
 use tracing::Instrument;
 
-use super::runs;
+use super::follow::{Following, follow};
 use crate::cli::DispatchArgs;
 use crate::config;
 use crate::output::{count, duration};
+use crate::stdout::{Unsaid, note, say};
 
 pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let order = order(args)?;
@@ -26,19 +28,34 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
         trace_context: process::telemetry::inject_current,
     };
     let span = tracing::info_span!("dispatch");
-    let dispatched = dispatcher.dispatch(&order).instrument(span).await?;
+    let dispatched = tokio::select! {
+        biased;
+        dispatched = dispatcher.dispatch(&order).instrument(span) => dispatched?,
+        never = tell_of_alarms(&queue) => match never {},
+    };
     queue.close().await;
 
     if !args.json {
-        tell(&dispatched);
+        tell(&dispatched)?;
     }
     if args.wait {
-        runs::follow(&store, dispatched.run, args.json).await?;
+        let following = Following { shows_progress: !args.json, past_deadline: Some(args.give_up) };
+        follow(&store, dispatched.run, following).await?;
     }
     if args.json {
-        println!("{}", documents::line(&document(&dispatched)));
+        say!("{}", documents::line(&document(&dispatched)))?;
     }
     Ok(())
+}
+
+/// Says at once what the confirmations are waited for; they are, for as long as one may take.
+async fn tell_of_alarms(queue: &RabbitMq) -> Infallible {
+    let reason = queue.blocked().await;
+    note!(
+        "  RabbitMQ takes no messages at present ({reason}): what it does not confirm, the coordinator publishes when it \
+         takes messages again"
+    );
+    std::future::pending().await
 }
 
 fn order(args: &DispatchArgs) -> anyhow::Result<Order> {
@@ -79,22 +96,25 @@ fn read_customers(file: &Path) -> anyhow::Result<Vec<CustomerId>> {
     Ok(customers)
 }
 
-fn tell(dispatched: &Dispatched) {
-    let Dispatched { run, is_new, customers, published, unconfirmed, plan_took, publish_took } = dispatched;
+fn tell(dispatched: &Dispatched) -> Result<(), Unsaid> {
+    let Dispatched { run, is_new, customers, published, unconfirmed, failure, plan_took, publish_took } =
+        dispatched;
     if *is_new {
-        println!(
+        say!(
             "run {run}: {} customers in {} chunks, planned in {}, published in {}",
             count(*customers),
             count(published + unconfirmed),
             duration(*plan_took),
             duration(*publish_took)
-        );
+        )?;
     } else {
-        println!("run {run} is this night's run already, {} more chunks published", count(*published));
+        say!("run {run} is this night's run already, {} more chunks published", count(*published))?;
     }
     if *unconfirmed > 0 {
-        println!("{} chunks were not confirmed; the coordinator publishes them", count(*unconfirmed));
+        let reason = failure.as_deref().unwrap_or("no reason is known");
+        say!("{} chunks were not confirmed ({reason}); the coordinator publishes them", count(*unconfirmed))?;
     }
+    Ok(())
 }
 
 fn document(dispatched: &Dispatched) -> documents::Dispatched {
@@ -104,6 +124,7 @@ fn document(dispatched: &Dispatched) -> documents::Dispatched {
         customers: dispatched.customers,
         published: dispatched.published,
         unconfirmed: dispatched.unconfirmed,
+        reason: dispatched.failure.clone(),
         plan_seconds: dispatched.plan_took.as_secs_f64(),
         publish_seconds: dispatched.publish_took.as_secs_f64(),
     }

@@ -2,6 +2,7 @@
 
 use crate::cli::EvaluateArgs;
 use crate::output::count;
+use crate::stdout::note;
 use files::{NewFile, Rows, widen};
 use offline::{ModelName, evaluate};
 
@@ -12,7 +13,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let evaluation = evaluate::of(model, table.header())?;
     let widened = widen(table, &*evaluation, out)?;
     if widened.left_empty > 0 {
-        eprintln!(
+        note!(
             "{} of {} rows are of another model than {} and were left empty",
             count(widened.left_empty),
             count(widened.rows),

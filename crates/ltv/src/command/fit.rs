@@ -3,13 +3,14 @@
 use anyhow::{Context, anyhow, bail};
 use fitter::{Error, Order};
 
-use super::{fit_file, fit_report};
+use super::{busy, fit_file, fit_report};
 use crate::cli::{FitArgs, SeasonChoice};
 use crate::config;
+use crate::stdout::{note, put, say};
 
-pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
-    if let (Some(model), Some(input), Some(out)) = (args.model, &args.input, &args.out) {
-        return fit_file::run(args, model.into(), input, out);
+pub(crate) async fn run(args: FitArgs) -> anyhow::Result<()> {
+    if let (Some(model), Some(input), Some(out)) = (args.model, args.input.clone(), args.out.clone()) {
+        return busy(move || fit_file::run(&args, model.into(), &input, &out)).await;
     }
     let database = args.database().context("--database-url is missing")?;
     let store = config::store_now(&database, "command").await?;
@@ -33,17 +34,17 @@ pub(crate) async fn run(args: &FitArgs) -> anyhow::Result<()> {
             fit: new.fit.clone(),
             promoted: recorded.is_promoted,
         };
-        println!("{}", documents::line(&document));
+        say!("{}", documents::line(&document))?;
     } else {
-        print!("{}", fit_report::told(&recorded.fitted, version, args.currency, recorded.as_of));
+        put(fit_report::told(&recorded.fitted, version, args.currency, recorded.as_of))?;
         if recorded.left_out > 0 {
-            println!("  {}", fit_report::left_out(recorded.left_out));
+            say!("  {}", fit_report::left_out(recorded.left_out))?;
         }
         if !recorded.is_promoted {
-            println!("  not promoted: `ltv models promote {version}` makes it the one that runs pin");
+            say!("  not promoted: `ltv models promote {version}` makes it the one that runs pin")?;
         }
     }
-    judgement.warnings().for_each(|warning| eprintln!("ltv: warning: {warning}"));
+    judgement.warnings().for_each(|warning| note!("ltv: warning: {warning}"));
     if recorded.is_refused {
         bail!(
             "model version {version} is too far from {}, so it was stored and not promoted: {}; \

@@ -8,6 +8,7 @@ use offline::ModelName;
 use offline::fits::{self, FitOrder};
 
 use crate::cli::FitArgs;
+use crate::stdout::{note, put, say};
 
 pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) -> Result<()> {
     let out = NewFile::create(out, &[input])?;
@@ -18,12 +19,12 @@ pub(crate) fn run(args: &FitArgs, model: ModelName, input: &Path, out: &Path) ->
         as_of: args.as_of,
         currency: args.currency,
     };
-    let fitted = fits::fit(&order, &|remark| eprintln!("{remark}"))?;
+    let fitted = fits::fit(&order, &|remark| note!("{remark}"))?;
     fitted.write(out)?;
     if args.json {
-        println!("{}", documents::line(&fitted.document()));
+        say!("{}", documents::line(&fitted.document()))?;
     } else {
-        print!("{}", fitted.told());
+        put(fitted.told())?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::cli::{DatabaseArgs, GenerateArgs};
 use crate::config;
 use crate::generate::{GenerateSpec, Packing, generate, generate_into};
 use crate::output::count;
+use crate::stdout::say;
 
 pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let spec = GenerateSpec {
@@ -24,12 +25,12 @@ pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         let database = DatabaseArgs { database_url: url.clone(), bulk_limit: Duration::from_mins(1) };
         let store = config::store_now(&database, "generate").await?;
         let report = generate_into(&store, &spec, |_| {}).await?;
-        println!(
+        say!(
             "{} customers with {} transactions and {} subscriptions are in {url}",
             count(report.customers),
             count(report.transactions),
             count(report.subscriptions)
-        );
+        )?;
         return Ok(());
     }
     let folder = args.out.clone().context("--out or --into is required")?;
@@ -39,21 +40,21 @@ pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         anyhow::Ok((files, generated))
     })
     .await??;
-    println!(
+    say!(
         "{} customers are in {}, their {} transactions in {}",
         count(generated.customer_count()),
         files.customers.display(),
         count(generated.transaction_count()),
         files.transactions.display()
-    );
+    )?;
     if let (Some(subscriptions), Some(costs)) = (files.subscriptions, files.acquisition_costs) {
-        println!(
+        say!(
             "their {} subscriptions are in {}, {} acquisition costs in {}",
             count(generated.subscription_count()),
             subscriptions.display(),
             count(generated.acquisition_cost_count()),
             costs.display()
-        );
+        )?;
     }
     Ok(())
 }

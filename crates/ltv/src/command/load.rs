@@ -6,6 +6,7 @@ use crate::cli::LoadArgs;
 use crate::config;
 use crate::load::{LoadInput, load};
 use crate::output::FileBar;
+use crate::stdout::{put, say};
 
 pub(crate) async fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "load").await?;
@@ -20,9 +21,9 @@ pub(crate) async fn run(args: &LoadArgs) -> anyhow::Result<()> {
     let report = load(&store, &input, |progress| display.borrow_mut().show(progress)).await?;
     display.into_inner().finish();
     if args.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?)?;
     } else {
-        print!("{report}");
+        put(report)?;
     }
     Ok(())
 }

@@ -18,9 +18,11 @@ use store::{Archive, AttemptRecord, DEAD_CHUNK, NewModelVersion, Values};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::runs;
+use super::follow::{Following, follow};
+use super::{meaning, runs};
 use crate::cli::{LocalArgs, SeasonChoice};
 use crate::output::{FileBar, count};
+use crate::stdout::{note, say};
 
 /// The currency where nobody says any; that of `ltv fit`.
 const CURRENCY: &str = "USD";
@@ -52,11 +54,7 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
     let is_seasonal = args.season == SeasonChoice::Estimate;
     let reading = Terms { as_of: args.as_of, currency, is_seasonal, now };
     let known = unless_stopped(&stop, move || read(&files, reading, is_quiet)).await?;
-    known
-        .reports
-        .iter()
-        .filter_map(FileReport::warning)
-        .for_each(|warning| eprintln!("ltv: warning: {warning}"));
+    known.reports.iter().filter_map(FileReport::warning).for_each(|warning| note!("ltv: warning: {warning}"));
     let as_of = known.as_of();
     let files = known.reports.iter().map(file_document).collect::<Vec<_>>();
 
@@ -77,7 +75,8 @@ pub(crate) async fn run(args: LocalArgs) -> Result<()> {
             link: process::telemetry::link,
         },
     };
-    let (store, run) = night.live(&stop, async |store, run| runs::follow(store, run, is_quiet).await).await?;
+    let following = Following { shows_progress: !is_quiet, past_deadline: None };
+    let (store, run) = night.live(&stop, async |store, run| follow(store, run, following).await).await?;
     out.write(&store, run, &models, &stop).await?;
     tell(&store, run, files, &Telling { out: args.out, top: args.top, is_document: args.json }).await
 }
@@ -93,9 +92,9 @@ fn with_models(
         given.into_version(currency)
     } else {
         if !is_quiet {
-            eprintln!("  fitting the models");
+            note!("  fitting the models");
         }
-        known.fitted(currency, |warning| eprintln!("ltv: warning: {warning}"))?
+        known.fitted(currency, |warning| note!("ltv: warning: {warning}"))?
     };
     let base = known.into_accounts(&version.models.contracts)?;
     Ok((version, base))
@@ -125,13 +124,13 @@ async fn tell(store: &Memory, run: RunId, files: Vec<LocalFile>, telling: &Telli
             out: name.to_string(),
             attempts: story.iter().map(attempt_document).collect(),
         };
-        println!("{}", documents::line(&document));
+        say!("{}", documents::line(&document))?;
     } else {
-        runs::tell(&record, &model, &summary, meaning);
-        runs::tell_story(&story);
-        println!(
+        runs::tell(&record, &model, &summary, meaning)?;
+        runs::tell_story(&story)?;
+        say!(
             "\nThe values are in {name}. Nothing else of this night is kept: no run, no model version, no history"
-        );
+        )?;
     }
     all_settled(&record.progress, &telling.out)
 }
@@ -166,7 +165,7 @@ fn all_settled(progress: &Progress, out: &Path) -> Result<()> {
 fn meaning(code: &str) -> String {
     match code {
         DEAD_CHUNK => "its chunk used up its attempts; what each of them met is told below".into(),
-        code => runs::meaning(code),
+        code => meaning::meaning(code),
     }
 }
 
@@ -234,6 +233,6 @@ mod tests {
         for said in [reason, meaning(DEAD_CHUNK)] {
             assert!(!said.contains("dead-letters"), "{said}");
         }
-        assert_eq!(meaning("no_purchase"), runs::meaning("no_purchase"));
+        assert_eq!(meaning("no_purchase"), meaning::meaning("no_purchase"));
     }
 }

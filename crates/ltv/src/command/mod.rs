@@ -10,9 +10,11 @@ pub(crate) mod explain;
 mod fit;
 mod fit_file;
 mod fit_report;
+mod follow;
 mod generate;
 mod load;
 mod local;
+mod meaning;
 mod migrate;
 mod models;
 mod predict;
@@ -21,7 +23,8 @@ pub(crate) mod runs;
 mod worker;
 
 use crate::cli::{BenchCommand, Cli, Command, DeadLettersCommand, ModelsCommand, RunsCommand};
-use process::telemetry::{self, TelemetryConfig};
+use process::telemetry::{self, Metrics, TelemetryConfig};
+use tokio::task::spawn_blocking;
 
 /// Does what the command line says.
 pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
@@ -33,8 +36,8 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     };
     let is_service = matches!(cli.command, Command::Worker(_) | Command::Coordinator(_));
     let instance = process::instance(match &cli.command {
-        Command::Worker(args) => args.role.instance.as_deref(),
-        Command::Coordinator(args) => args.role.instance.as_deref(),
+        Command::Worker(args) => args.role.instance.as_ref(),
+        Command::Coordinator(args) => args.role.instance.as_ref(),
         _ => None,
     });
     // A command answers its caller; what it logs by the way is for those who ask for it.
@@ -51,19 +54,36 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         describe_metrics,
     })?;
 
-    let result = match cli.command {
+    // These know themselves how they end in good order; every other command is dropped, and what it had begun with it.
+    let ends_in_order = is_service || matches!(cli.command, Command::Local(_) | Command::Bench(_));
+    let work = act(cli.command, instance, telemetry.metrics());
+    let result = if ends_in_order {
+        work.await
+    } else {
+        tokio::select! {
+            biased;
+            interrupted = process::interrupted() => Err(interrupted.map_or_else(Into::into, Into::into)),
+            result = work => result,
+        }
+    };
+    telemetry.shutdown().await;
+    result
+}
+
+async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Result<()> {
+    match command {
         Command::Migrate(args) => migrate::run(&args).await,
         Command::Load(args) => load::run(&args).await,
         Command::Generate(args) => generate::run(&args).await,
         // The largest of them, by far.
-        Command::Fit(args) => Box::pin(fit::run(&args)).await,
-        Command::Predict(args) => predict::run(&args),
-        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Fit(args) => Box::pin(fit::run(args)).await,
+        Command::Predict(args) => busy(move || predict::run(&args)).await,
+        Command::Evaluate(args) => busy(move || evaluate::run(&args)).await,
         Command::Backtest(args) => backtest::run(args).await,
         Command::Local(args) => Box::pin(local::run(args)).await,
         Command::Dispatch(args) => dispatch::run(&args).await,
-        Command::Worker(args) => worker::run(args, instance, telemetry.metrics()).await,
-        Command::Coordinator(args) => coordinator::run(args, instance, telemetry.metrics()).await,
+        Command::Worker(args) => worker::run(args, instance, metrics).await,
+        Command::Coordinator(args) => coordinator::run(args, instance, metrics).await,
         Command::Runs(RunsCommand::List(args)) => runs::list(&args).await,
         Command::Runs(RunsCommand::Show(args)) => runs::show(&args).await,
         Command::Runs(RunsCommand::Watch(args)) => runs::watch(&args).await,
@@ -76,9 +96,12 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Models(ModelsCommand::Promote(args)) => models::promote(args).await,
         Command::Models(ModelsCommand::RollBack(args)) => models::roll_back(args).await,
         Command::Bench(BenchCommand::Night(args)) => bench::night(&args).await,
-    };
-    telemetry.shutdown().await;
-    result
+    }
+}
+
+/// Does what keeps a thread busy, so that a signal is heard meanwhile.
+async fn busy(work: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> anyhow::Result<()> {
+    spawn_blocking(work).await?
 }
 
 fn describe_metrics() {

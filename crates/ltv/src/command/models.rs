@@ -11,6 +11,7 @@ use super::runs;
 use crate::cli::{ChoiceArgs, ListArgs, ModelShowArgs, PromoteArgs};
 use crate::config;
 use crate::output::{count, table};
+use crate::stdout::{put, say};
 
 pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
@@ -18,11 +19,11 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let promoted = store.model_version_to_pin(None).await?;
     if args.json {
         let listed: Vec<_> = models.iter().map(|model| ListedModel::new(model, promoted)).collect();
-        println!("{}", documents::line(&listed));
+        say!("{}", documents::line(&listed))?;
         return Ok(());
     }
     if models.is_empty() {
-        println!("there is no model version yet: `ltv fit` makes one");
+        say!("there is no model version yet: `ltv fit` makes one")?;
         return Ok(());
     }
     let rows: Vec<_> = models
@@ -45,7 +46,7 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
         })
         .collect();
     let heads = ["version", "", "created", "currency", "r", "alpha", "a", "b", "p", "q", "v"];
-    print!("{}", table(&heads, &[1, 2, 3], &rows));
+    put(table(&heads, &[1, 2, 3], &rows))?;
     Ok(())
 }
 
@@ -66,15 +67,15 @@ pub(crate) async fn show(args: &ModelShowArgs) -> anyhow::Result<()> {
             runs: runs.iter().map(documents::Run::from).collect(),
             runs_in_all: pinning,
         };
-        println!("{}", documents::line(&shown));
+        say!("{}", documents::line(&shown))?;
         return Ok(());
     }
     tell(&model, promoted, &promotions)?;
     if pinning == 0 {
-        println!("\nNo run has pinned it");
+        say!("\nNo run has pinned it")?;
     } else {
-        println!("\nRuns that pinned it: {}, the latest first\n", count(pinning));
-        print!("{}", runs::listing(&runs, store.now().await?));
+        say!("\nRuns that pinned it: {}, the latest first\n", count(pinning))?;
+        put(runs::listing(&runs, store.now().await?))?;
     }
     Ok(())
 }
@@ -86,11 +87,11 @@ pub(crate) async fn promote(args: PromoteArgs) -> anyhow::Result<()> {
     let promotion = store.promote(version, &NewPromotion { by: choice.by.by, reason: choice.reason }).await?;
     if choice.json {
         let promoted = Promoted { model_version: version, is_new: promotion.is_some() };
-        println!("{}", documents::line(&promoted));
+        say!("{}", documents::line(&promoted))?;
     } else if promotion.is_some() {
-        println!("model version {version} is promoted: the next run pins it");
+        say!("model version {version} is promoted: the next run pins it")?;
     } else {
-        println!("model version {version} is promoted already");
+        say!("model version {version} is promoted already")?;
     }
     Ok(())
 }
@@ -109,9 +110,9 @@ pub(crate) async fn roll_back(args: ChoiceArgs) -> anyhow::Result<()> {
     };
     let version = promotion.version;
     if args.json {
-        println!("{}", documents::line(&RolledBack { model_version: version }));
+        say!("{}", documents::line(&RolledBack { model_version: version }))?;
     } else {
-        println!("rolled back to model version {version}: the next run pins it");
+        say!("rolled back to model version {version}: the next run pins it")?;
     }
     Ok(())
 }
@@ -131,20 +132,20 @@ fn tell(
     promotions: &[Promotion],
 ) -> anyhow::Result<()> {
     let standing = if promoted == Some(model.version) { ", promoted" } else { "" };
-    println!("\nModel version {}{standing}\n", model.version);
-    println!("  created           {}", model.created_at);
-    println!("  currency          {}", model.currency);
-    println!("  data fingerprint  {}", model.data_fingerprint);
-    println!("  code version      {}", model.code_version);
-    println!("\nParameters\n");
-    print!("{}", table(&["parameter", "value"], &[1], &leaves(&serde_json::to_value(&model.models)?)));
-    println!("\nFit\n");
-    print!("{}", table(&["diagnostic", "value"], &[1], &leaves(&model.fit)));
+    say!("\nModel version {}{standing}\n", model.version)?;
+    say!("  created           {}", model.created_at)?;
+    say!("  currency          {}", model.currency)?;
+    say!("  data fingerprint  {}", model.data_fingerprint)?;
+    say!("  code version      {}", model.code_version)?;
+    say!("\nParameters\n")?;
+    put(table(&["parameter", "value"], &[1], &leaves(&serde_json::to_value(&model.models)?)))?;
+    say!("\nFit\n")?;
+    put(table(&["diagnostic", "value"], &[1], &leaves(&model.fit)))?;
     if promotions.is_empty() {
-        println!("\nIt was never promoted");
+        say!("\nIt was never promoted")?;
         return Ok(());
     }
-    println!("\nPromoted\n");
+    say!("\nPromoted\n")?;
     let rows: Vec<_> = promotions
         .iter()
         .map(|promotion| {
@@ -159,7 +160,7 @@ fn tell(
             ]
         })
         .collect();
-    print!("{}", table(&["when", "how", "by", "reason"], &[1, 2, 3], &rows));
+    put(table(&["when", "how", "by", "reason"], &[1, 2, 3], &rows))?;
     Ok(())
 }
 

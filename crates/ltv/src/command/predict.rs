@@ -5,6 +5,7 @@ use offline::predict::PredictOrder;
 
 use crate::cli::PredictArgs;
 use crate::output::count;
+use crate::stdout::note;
 
 pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<()> {
     let order = PredictOrder {
@@ -19,7 +20,7 @@ pub(crate) fn run(args: &PredictArgs) -> anyhow::Result<()> {
     };
     let out = NewFile::create(&args.out, &order.paths())?;
     let prediction = order.prepare(|left_out| {
-        eprintln!("{} customers were left out: their histories cannot be summed up", count(left_out));
+        note!("{} customers were left out: their histories cannot be summed up", count(left_out));
     })?;
     prediction.write(out)
 }

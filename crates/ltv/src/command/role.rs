@@ -7,6 +7,9 @@ use store::postgres::{Duty, Postgres};
 
 use crate::cli::{CacheArgs, DatabaseArgs};
 
+/// Connections that a role has beside those to the store: to publish, to consume, to ask the broker; two to Redis.
+pub(crate) const BESIDE_THE_STORE: usize = 5;
+
 /// What a role cannot do its work without, and Redis, which it can.
 pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<Check> {
     let (store, queue, cache) = (store.clone(), queue.clone(), cache.clone());

@@ -3,19 +3,25 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{AttemptId, DeadlinePolicy, Outcome, RunId, RunState, forecast};
+use batch::{AttemptId, Outcome, RunId, RunState};
 use jiff::Timestamp;
-use model::Rejection;
-use store::{Archive, AttemptRecord, DEAD_CHUNK, ModelVersion, Planning, RunRecord, RunSummary, Values};
-use tokio::time::sleep;
+use store::{
+    Archive, AttemptRecord, ModelVersion, Planning as _, RunRecord, RunSummary, SegmentValue, TopCustomer,
+    Values,
+};
+use tokio::time::{Instant, sleep};
 
 use super::explain::explain;
+use super::follow::{Following, follow};
+use super::meaning::meaning;
 use crate::cli::{ListArgs, RunArgs, ShowArgs, WatchArgs};
 use crate::config;
-use crate::output::{RunBar, count, duration, money, table};
+use crate::output::{count, duration, money, table};
+use crate::stdout::{Unsaid, note, put, say};
 
-/// How often a run that is followed is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a run is tried to be cancelled while somebody reads its table, and how soon after each try.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+const CANCEL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Attempts that are told of.
 pub(crate) const TOLD_ATTEMPTS: u32 = 40;
@@ -24,14 +30,14 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
     let runs = store.runs(args.limit).await?;
     if args.json {
-        println!("{}", documents::line(&runs.iter().map(documents::Run::from).collect::<Vec<_>>()));
+        say!("{}", documents::line(&runs.iter().map(documents::Run::from).collect::<Vec<_>>()))?;
         return Ok(());
     }
     if runs.is_empty() {
-        println!("there are no runs yet: `ltv dispatch --all` makes one");
+        say!("there are no runs yet: `ltv dispatch --all` makes one")?;
         return Ok(());
     }
-    print!("{}", listing(&runs, store.now().await?));
+    put(listing(&runs, store.now().await?))?;
     Ok(())
 }
 
@@ -56,11 +62,11 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let summary = store.summary(run.run, args.top).await?;
     let story = store.troubled_attempts(run.run, TOLD_ATTEMPTS).await?;
     if args.json {
-        println!("{}", documents::line(&documents::RunSummary::new(&run, &model, &summary)));
+        say!("{}", documents::line(&documents::RunSummary::new(&run, &model, &summary)))?;
         return Ok(());
     }
-    tell(&run, &model, &summary, meaning);
-    tell_story(&story);
+    tell(&run, &model, &summary, meaning)?;
+    tell_story(&story)?;
     Ok(())
 }
 
@@ -70,18 +76,40 @@ pub(crate) async fn watch(args: &WatchArgs) -> anyhow::Result<()> {
         Some(run) => run,
         None => store.runs(1).await?.first().context("there are no runs yet")?.run,
     };
-    follow(&store, run, false).await
+    follow(&store, run, Following { shows_progress: true, past_deadline: Some(args.give_up) }).await
 }
 
 pub(crate) async fn cancel(args: &RunArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
     let run = args.run;
     store.run(run).await?.with_context(|| format!("there is no run {run}"))?;
-    if !store.cancel_run(run).await? {
+    if !cancelled(&store, run).await? {
         bail!("run {run} is over already");
     }
-    println!("run {run} is cancelled");
+    say!("run {run} is cancelled")?;
     Ok(())
+}
+
+/// Cancels a run. Says once of each reader of its table that it stands in the way, and tries again for a while.
+async fn cancelled(store: &impl Archive, run: RunId) -> anyhow::Result<bool> {
+    let (began, mut told) = (Instant::now(), String::new());
+    loop {
+        let error = match store.cancel_run(run).await {
+            Err(error @ store::Error::Blocked { .. }) => error,
+            other => return Ok(other?),
+        };
+        if began.elapsed() >= CANCEL_PATIENCE {
+            let advice =
+                format!("run {run} is not cancelled: end that session, or try again when it has ended");
+            return Err(anyhow::Error::new(error).context(advice));
+        }
+        let now = error.to_string();
+        if now != told {
+            note!("{now}; trying again");
+            told = now;
+        }
+        sleep(CANCEL_AGAIN).await;
+    }
 }
 
 /// Lays runs out as a table.
@@ -92,47 +120,8 @@ pub(crate) fn listing(runs: &[RunRecord], now: Timestamp) -> String {
     table(&heads, &[1, 2, 3, 4], &rows)
 }
 
-/// Follows a run of a store until it is over, and fails unless it is finished.
-pub(crate) async fn follow(
-    store: &(impl Planning + Archive),
-    run: RunId,
-    is_quiet: bool,
-) -> anyhow::Result<()> {
-    let mut bar = (!is_quiet).then(RunBar::new);
-    let record = loop {
-        let record = match store.run(run).await {
-            Ok(record) => record.with_context(|| format!("there is no run {run}"))?,
-            // The run goes on without us; so do we when the store is back.
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "waiting for the store");
-                sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if record.state.is_over() {
-            break record;
-        }
-        if let (Some(bar), Ok(now)) = (&mut bar, store.now().await) {
-            let policy = DeadlinePolicy::default();
-            let seen = forecast(&record.progress, record.planned_at, record.deadline_at, now, &policy);
-            let elapsed = now.duration_since(record.planned_at).unsigned_abs();
-            bar.show(&record.progress, &seen, now, elapsed);
-        }
-        sleep(LOOK_EVERY).await;
-    };
-    if let Some(bar) = bar {
-        bar.finish();
-        println!("run {run} is {} after {}", record.state, duration(took(&record, record.planned_at)));
-    }
-    if record.state == RunState::Cancelled {
-        bail!("run {run} was cancelled");
-    }
-    Ok(())
-}
-
 /// How long a run took, or has taken by now.
-fn took(run: &RunRecord, now: Timestamp) -> Duration {
+pub(super) fn took(run: &RunRecord, now: Timestamp) -> Duration {
     run.finished_at.unwrap_or(now).duration_since(run.planned_at).unsigned_abs()
 }
 
@@ -158,101 +147,107 @@ pub(crate) fn tell(
     model: &ModelVersion,
     summary: &RunSummary,
     meaning: impl Fn(&str) -> String,
-) {
+) -> Result<(), Unsaid> {
     let progress = &run.progress;
     let took = took(run, run.planned_at);
     let allowed = run.deadline_at.duration_since(run.planned_at).unsigned_abs();
     let settled = progress.values + progress.rejections;
-    println!("\nRun {}: {}, {}, as of {}\n", run.run, run.selection, run.state, run.as_of);
+    say!("\nRun {}: {}, {}, as of {}\n", run.run, run.selection, run.state, run.as_of)?;
     if run.finished_at.is_some() {
-        println!("  duration            {}", duration(took));
-        println!("  customers a second  {}", count((settled as f64 / took.as_secs_f64()) as u64));
+        say!("  duration            {}", duration(took))?;
+        say!("  customers a second  {}", count((settled as f64 / took.as_secs_f64()) as u64))?;
         let share = 100.0 * took.as_secs_f64() / allowed.as_secs_f64();
-        println!("  deadline used       {share:.1} % of {}", duration(allowed));
+        say!("  deadline used       {share:.1} % of {}", duration(allowed))?;
     }
-    println!("  customers           {}", count(progress.customers));
-    println!("  values              {}", count(progress.values));
-    println!("  rejections          {}", count(progress.rejections));
-    println!("  chunks              {} done, {} dead, of {}", progress.done, progress.dead, progress.chunks);
-    println!(
+    say!("  customers           {}", count(progress.customers))?;
+    say!("  values              {}", count(progress.values))?;
+    say!("  rejections          {}", count(progress.rejections))?;
+    say!("  chunks              {} done, {} dead, of {}", progress.done, progress.dead, progress.chunks)?;
+    say!(
         "  value               contribution expected over 12 months in {}, discounted at {:.0} % a year",
         model.currency,
         100.0 * run.terms.annual_discount_rate()
-    );
-    println!("  model version       {}", model.version);
+    )?;
+    say!("  model version       {}", model.version)?;
+    tell_segments(&summary.segments)?;
+    tell_top(&summary.top)?;
+    tell_rejections(&summary.rejections, meaning)
+}
 
-    if !summary.segments.is_empty() {
-        println!("\nValue by segment\n");
-        let rows: Vec<_> = summary
-            .segments
-            .iter()
-            .map(|segment| {
-                let mean = segment.value_minor as f64 / segment.customers as f64;
-                vec![
-                    segment.segment.clone(),
-                    count(segment.customers),
-                    money(segment.value_minor),
-                    money(segment.contract_minor),
-                    money(mean as i64),
-                    segment.historic_minor.map_or_else(String::new, money),
-                ]
-            })
-            .collect();
-        print!(
-            "{}",
-            table(&["segment", "customers", "value", "of it contracts", "a customer", "so far"], &[], &rows)
-        );
+fn tell_segments(segments: &[SegmentValue]) -> Result<(), Unsaid> {
+    if segments.is_empty() {
+        return Ok(());
     }
-    if !summary.top.is_empty() {
-        println!("\nThe most valuable customers\n");
-        let rows: Vec<_> = summary
-            .top
-            .iter()
-            .map(|top| {
-                let (value, account) = (&top.valued.value, &top.valued.account);
-                vec![
-                    top.external_id.clone(),
-                    top.segment.clone(),
-                    money(value.value_minor()),
-                    money(value.contracts.months_12),
-                    char::from(value.confidence.grade.letter()).to_string(),
-                    money(value.historic_minor),
-                    format!("{:.1}", value.expected_purchases),
-                    value.p_alive.map_or_else(String::new, |p_alive| format!("{:.0} %", 100.0 * p_alive)),
-                    account.purchases.map_or_else(String::new, |summary| count(summary.frequency)),
-                ]
-            })
-            .collect();
-        let heads = [
-            "customer",
-            "segment",
-            "value",
-            "of it contracts",
-            "grade",
-            "so far",
-            "purchases to come",
-            "alive",
-            "repeat purchases so far",
-        ];
-        print!("{}", table(&heads, &[1], &rows));
+    say!("\nValue by segment\n")?;
+    let rows: Vec<_> = segments
+        .iter()
+        .map(|segment| {
+            let mean = segment.value_minor as f64 / segment.customers as f64;
+            vec![
+                segment.segment.clone(),
+                count(segment.customers),
+                money(segment.value_minor),
+                money(segment.contract_minor),
+                money(mean as i64),
+                segment.historic_minor.map_or_else(String::new, money),
+            ]
+        })
+        .collect();
+    put(table(&["segment", "customers", "value", "of it contracts", "a customer", "so far"], &[], &rows))
+}
+
+fn tell_top(top: &[TopCustomer]) -> Result<(), Unsaid> {
+    if top.is_empty() {
+        return Ok(());
     }
-    if !summary.rejections.is_empty() {
-        println!("\nRejections\n");
-        let rows: Vec<_> = summary
-            .rejections
-            .iter()
-            .map(|(code, customers)| vec![count(*customers), meaning(code)])
-            .collect();
-        print!("{}", table(&["customers", "reason"], &[1], &rows));
+    say!("\nThe most valuable customers\n")?;
+    let rows: Vec<_> = top
+        .iter()
+        .map(|top| {
+            let (value, account) = (&top.valued.value, &top.valued.account);
+            vec![
+                top.external_id.clone(),
+                top.segment.clone(),
+                money(value.value_minor()),
+                money(value.contracts.months_12),
+                char::from(value.confidence.grade.letter()).to_string(),
+                money(value.historic_minor),
+                format!("{:.1}", value.expected_purchases),
+                value.p_alive.map_or_else(String::new, |p_alive| format!("{:.0} %", 100.0 * p_alive)),
+                account.purchases.map_or_else(String::new, |summary| count(summary.frequency)),
+            ]
+        })
+        .collect();
+    let heads = [
+        "customer",
+        "segment",
+        "value",
+        "of it contracts",
+        "grade",
+        "so far",
+        "purchases to come",
+        "alive",
+        "repeat purchases so far",
+    ];
+    put(table(&heads, &[1], &rows))
+}
+
+fn tell_rejections(rejections: &[(String, u64)], meaning: impl Fn(&str) -> String) -> Result<(), Unsaid> {
+    if rejections.is_empty() {
+        return Ok(());
     }
+    say!("\nRejections\n")?;
+    let rows: Vec<_> =
+        rejections.iter().map(|(code, customers)| vec![count(*customers), meaning(code)]).collect();
+    put(table(&["customers", "reason"], &[1], &rows))
 }
 
 /// Tells of the attempts that did not simply succeed, if any.
-pub(crate) fn tell_story(story: &[(AttemptId, AttemptRecord)]) {
+pub(crate) fn tell_story(story: &[(AttemptId, AttemptRecord)]) -> Result<(), Unsaid> {
     if story.is_empty() {
-        return;
+        return Ok(());
     }
-    println!("\nAttempts of chunks that did not go through at once\n");
+    say!("\nAttempts of chunks that did not go through at once\n")?;
     let rows: Vec<_> = story
         .iter()
         .map(|(id, record)| {
@@ -265,14 +260,5 @@ pub(crate) fn tell_story(story: &[(AttemptId, AttemptRecord)]) {
             ]
         })
         .collect();
-    print!("{}", table(&["chunk", "attempt", "outcome", "worker", "reason"], &[2, 3, 4], &rows));
-}
-
-/// What a rejection's code means.
-pub(crate) fn meaning(code: &str) -> String {
-    match Rejection::from_code(code) {
-        Some(rejection) => rejection.to_string(),
-        None if code == DEAD_CHUNK => "its chunk used up its attempts; `ltv dead-letters list`".into(),
-        None => code.to_owned(),
-    }
+    put(table(&["chunk", "attempt", "outcome", "worker", "reason"], &[2, 3, 4], &rows))
 }

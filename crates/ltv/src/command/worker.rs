@@ -16,7 +16,9 @@ use process::telemetry::{self, Metrics};
 
 pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     // One connection for each slot, and one each for the heartbeat, a check, and a failure to record.
-    let store = config::store(&args.database, "worker", usize::from(args.slots) + 3)?;
+    let connections = usize::from(args.slots) + 3;
+    process::check_descriptors(connections + role::BESIDE_THE_STORE);
+    let store = config::store(&args.database, "worker", connections)?;
     #[cfg(feature = "faults")]
     let store = if args.no_fence { store.without_fence() } else { store };
     let queue = config::queue(&args.broker, "worker").await?;

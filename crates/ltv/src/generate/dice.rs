@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::process::SEGMENTS;
+use super::segments::SEGMENTS;
 
 /// The random numbers of one customer.
 pub(super) struct Dice {

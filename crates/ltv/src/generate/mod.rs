@@ -30,6 +30,7 @@
 mod csv;
 mod dice;
 mod process;
+mod segments;
 mod straight;
 mod subscriptions;
 
@@ -41,7 +42,8 @@ use store::postgres::source::{AcquisitionCost, Customer, Subscription, Transacti
 pub use csv::{CsvFiles, Packing};
 pub use straight::{GenerateReport, Progress, Stage, generate_into};
 
-use process::{Block, Process, SEGMENTS};
+use process::{Block, Process};
+use segments::SEGMENTS;
 use subscriptions::{Cost, Subscribed, cost_row};
 
 /// Which base to generate.
@@ -265,7 +267,8 @@ fn round_to_minor(amount: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::process::{P, Q, Segment, V, expected_repeats};
+    use super::process::{P, Q, V, expected_repeats};
+    use super::segments::Segment;
     use super::*;
 
     fn spec(customers: u32, transactions_per_customer: Option<f64>) -> GenerateSpec {

@@ -3,6 +3,7 @@
 //! The terms, and how a wanted number of transactions is reached, are at the top of the module.
 
 use super::dice::Dice;
+use super::segments::{SEGMENTS, Segment};
 use super::subscriptions::{self, Cost, Subscribed};
 use super::{Acquired, GenerateSpec, Purchase, SECONDS_PER_WEEK, round_to_minor};
 
@@ -16,26 +17,6 @@ const B: f64 = 2.426;
 pub(super) const P: f64 = 6.25;
 pub(super) const Q: f64 = 3.74;
 pub(super) const V: f64 = 1_544.0;
-
-/// A kind of supplier: how many of a hundred are of it, and how it differs from the average.
-pub(super) struct Segment {
-    pub(super) name: &'static str,
-    pub(super) percent: u8,
-    /// How many times as often it buys.
-    pub(super) rate: f64,
-    /// How many times as much it spends.
-    pub(super) spend: f64,
-}
-
-/// Over all customers, both factors have the mean 1 (a test holds them to it).
-pub(super) const SEGMENTS: [Segment; 6] = [
-    Segment { name: "photographer", percent: 30, rate: 1.05, spend: 1.00 },
-    Segment { name: "venue", percent: 12, rate: 0.85, spend: 1.25 },
-    Segment { name: "florist", percent: 18, rate: 1.10, spend: 0.90 },
-    Segment { name: "caterer", percent: 15, rate: 1.00, spend: 1.05 },
-    Segment { name: "musician", percent: 15, rate: 0.90, spend: 0.85 },
-    Segment { name: "planner", percent: 10, rate: 1.00, spend: 1.03 },
-];
 
 /// Some customers in the order of their places, and their purchases in any order.
 pub(super) struct Block {

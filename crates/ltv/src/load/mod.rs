@@ -46,7 +46,7 @@ pub struct LoadInput {
     /// CSV with `customer_id,currency` and `cost` or `cost_minor`.
     pub acquisition_costs: Option<PathBuf>,
     /// Where the rejected rows go. Written whenever the load succeeds, so that it is never that of another
-    /// load.
+    /// load; only where no file can be made is it needed for a bad row alone.
     pub rejects: PathBuf,
 }
 

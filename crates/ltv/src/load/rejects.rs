@@ -1,6 +1,7 @@
 //! The file of rejected rows.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -38,15 +39,29 @@ pub(super) type Rejected = BTreeMap<Reason, u64>;
 #[derive(Debug)]
 pub(super) struct RejectsFile {
     path: PathBuf,
-    writer: csv::Writer<NewFile>,
+    table: Table,
+}
+
+#[derive(Debug)]
+enum Table {
+    Open(Box<csv::Writer<NewFile>>),
+    /// No file can be made there, for this reason. That is an error when there is a row to write down, and not before:
+    /// a container's root is read-only, and most loads reject nothing.
+    Refused(String),
 }
 
 impl RejectsFile {
     /// Begins the file; `inputs` are loaded and must not be written over.
     pub(super) fn create(path: &Path, inputs: &[&Path]) -> Result<Self> {
-        let writer = csv::Writer::from_writer(NewFile::create(path, inputs)?);
-        let mut rejects = Self { path: path.to_owned(), writer };
-        rejects.write(["file", "line", "reason", "detail", "row"].map(str::as_bytes))?;
+        let table = match NewFile::create(path, inputs) {
+            Ok(file) => Table::Open(Box::new(csv::Writer::from_writer(file))),
+            Err(error) if is_refused(&error) => Table::Refused(format!("{error:#}")),
+            Err(error) => return Err(error),
+        };
+        let mut rejects = Self { path: path.to_owned(), table };
+        if let Table::Open(_) = rejects.table {
+            rejects.write(["file", "line", "reason", "detail", "row"].map(str::as_bytes))?;
+        }
         Ok(rejects)
     }
 
@@ -64,21 +79,41 @@ impl RejectsFile {
     }
 
     fn write(&mut self, fields: [&[u8]; 5]) -> Result<()> {
-        self.writer.write_record(fields).with_context(|| format!("write {}", self.path.display()))
+        match &mut self.table {
+            Table::Open(writer) => {
+                writer.write_record(fields).with_context(|| format!("write {}", self.path.display()))
+            }
+            Table::Refused(reason) => {
+                bail!("a rejected row must be written down, and {reason}: name another file with --rejects")
+            }
+        }
     }
 
     /// Makes sure that everything is on its way to the disk.
     pub(super) fn flush(&mut self) -> Result<()> {
-        self.writer.flush().with_context(|| format!("write {}", self.path.display()))
+        let Table::Open(writer) = &mut self.table else { return Ok(()) };
+        writer.flush().with_context(|| format!("write {}", self.path.display()))
     }
 
     /// Gives the file its name.
     pub(super) fn finish(self) -> Result<()> {
-        let file = self.writer.into_inner().map_err(csv::IntoInnerError::into_error);
+        let Table::Open(writer) = self.table else {
+            if self.path.exists() {
+                tracing::warn!(rejects = %self.path.display(), "this file is of another load: nothing was rejected now");
+            }
+            return Ok(());
+        };
+        let file = writer.into_inner().map_err(csv::IntoInnerError::into_error);
         file.map_err(anyhow::Error::from).and_then(NewFile::finish).with_context(|| {
             format!("the good rows are loaded, the others are not in {}", self.path.display())
         })
     }
+}
+
+/// Whether the folder takes no new file: a right that is missing, or a read-only file system.
+fn is_refused(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem))
 }
 
 /// Reads a file for the second time and writes down what cannot be loaded of it, in the order of its lines:

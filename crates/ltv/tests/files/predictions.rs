@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::process::Command;
 
-use crate::{Folder, data, error, fails, succeeds, table};
+use crate::folder::Folder;
+use crate::{data, error, fails, succeeds, table};
 
 #[test]
 fn predictions_are_what_each_customer_by_himself_would_be_told() {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::{Folder, data, error, succeeds, table};
+use crate::folder::Folder;
+use crate::{data, error, succeeds, table};
 
 /// Evaluates a model on a reference file and returns the worst relative error of each quantity.
 #[track_caller]

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{Folder, data, fails, succeeds, table};
+use crate::folder::Folder;
+use crate::{data, fails, succeeds, table};
 
 #[test]
 fn a_bad_row_is_named_by_file_line_and_column_and_leaves_nothing_behind() {

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use serde_json::Value as Json;
 
-use crate::{Folder, MODELS, cdnow, fails, succeeds};
+use crate::folder::Folder;
+use crate::{MODELS, cdnow, fails, succeeds};
 
 use model::{Models, PurchaseCounts, Season};
 

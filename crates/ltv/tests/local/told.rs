@@ -6,25 +6,32 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::{CUSTOMERS, Folder, MODELS, TRANSACTIONS, cdnow, command, fails, ltv, rows, succeeds};
+use crate::folder::Folder;
+use crate::{CUSTOMERS, MODELS, TRANSACTIONS, cdnow, command, fails, ltv, rows, succeeds};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+
+/// The second is of a customer who has one already, the third of nobody.
+const COSTS: &str = "customer_id,cost,currency\n7,20.00,EUR\n7,30.00,EUR\n55,1.00,EUR\n";
+
+/// Three of them are bad, each in a way of its own.
+const SUBSCRIPTIONS: &str = "\
+customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason
+10,pro,1,2026-01-10,,49.00,EUR,
+10,pro,1,2026-01-10,,49.00,EUR,
+7,pro,0,2026-01-10,,49.00,EUR,
+8,pro,1,2026-09-01,,49.00,EUR,
+55,pro,1,2026-01-10,,49.00,EUR,
+";
 
 #[test]
 fn bad_rows_and_rows_of_nobody_are_counted_and_the_first_is_told() {
     let folder = Folder::new("bad");
     let transactions = folder.write("transactions.csv", TRANSACTIONS);
     let customers = folder.write("customers.csv", CUSTOMERS);
-    let subscriptions = "customer_id,plan,period_months,started_at,ended_at,price,currency,end_reason\n\
-                         10,pro,1,2026-01-10,,49.00,EUR,\n\
-                         10,pro,1,2026-01-10,,49.00,EUR,\n\
-                         7,pro,0,2026-01-10,,49.00,EUR,\n\
-                         8,pro,1,2026-09-01,,49.00,EUR,\n\
-                         55,pro,1,2026-01-10,,49.00,EUR,\n";
-    let subscriptions = folder.write("subscriptions.csv", subscriptions);
-    let costs = "customer_id,cost,currency\n7,20.00,EUR\n7,30.00,EUR\n55,1.00,EUR\n";
-    let costs = folder.write("costs.csv", costs);
+    let subscriptions = folder.write("subscriptions.csv", SUBSCRIPTIONS);
+    let costs = folder.write("costs.csv", COSTS);
     let model = folder.write("model.json", MODELS);
     let out = folder.path("values.csv");
 

@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 
 use serde_json::Value as Json;
 
-use crate::{Folder, MODELS, TRANSACTIONS, cdnow, rows, succeeds};
+use crate::folder::Folder;
+use crate::{MODELS, TRANSACTIONS, cdnow, rows, succeeds};
 
 use flate2::Compression;
 use flate2::read::GzDecoder;

@@ -23,7 +23,7 @@ pub enum Rejection {
     #[error("the transactions are not in time order")]
     HistoryOutOfOrder,
     /// A line lies outside the observed period.
-    #[error("a transaction lies after the end of the observed period")]
+    #[error("a transaction lies outside the observed period, or at no moment")]
     HistoryOutOfRange,
     /// The summary contradicts itself; no history leaves such a summary behind.
     #[error("frequency, recency, age and spend contradict each other")]
@@ -41,10 +41,19 @@ pub enum Rejection {
     /// The value is beyond 2^53 minor units.
     #[error("the value is larger than can be believed")]
     ValueOutOfRange,
+    /// The database fails when it is asked for the customer's transactions.
+    #[error("a transaction cannot be read; the worker's log names the column and the reason")]
+    UnreadableTransaction,
+    /// The database fails when it is asked for the customer's subscriptions.
+    #[error("a subscription cannot be read; the worker's log names the column and the reason")]
+    UnreadableSubscription,
+    /// The database fails when it is asked what it cost to win the customer.
+    #[error("a cost of acquisition cannot be read; the worker's log names the column and the reason")]
+    UnreadableCost,
 }
 
 impl Rejection {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::NoPurchase,
         Self::ForeignCurrency,
         Self::RefundBeforePurchase,
@@ -57,6 +66,9 @@ impl Rejection {
         Self::ImpossibleContract,
         Self::NoContractModel,
         Self::ValueOutOfRange,
+        Self::UnreadableTransaction,
+        Self::UnreadableSubscription,
+        Self::UnreadableCost,
     ];
 
     /// The name under which the rejection is stored and counted.
@@ -74,6 +86,9 @@ impl Rejection {
             Self::ImpossibleContract => "impossible_contract",
             Self::NoContractModel => "no_contract_model",
             Self::ValueOutOfRange => "value_out_of_range",
+            Self::UnreadableTransaction => "unreadable_transaction",
+            Self::UnreadableSubscription => "unreadable_subscription",
+            Self::UnreadableCost => "unreadable_cost",
         }
     }
 

@@ -19,7 +19,7 @@ pub fn inject_current() -> Vec<(String, String)> {
 }
 
 /// Reads the sender's context from the pairs that came with a message, if they hold a valid one.
-pub fn span_context(pairs: &[(String, String)]) -> Option<SpanContext> {
+fn span_context(pairs: &[(String, String)]) -> Option<SpanContext> {
     let context = global::get_text_map_propagator(|propagator| {
         propagator.extract_with_context(&opentelemetry::Context::new(), &Received(pairs))
     });

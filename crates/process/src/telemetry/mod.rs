@@ -20,7 +20,7 @@ mod kernel;
 mod metrics;
 mod traces;
 
-pub use context::{inject_current, link, span_context};
+pub use context::{inject_current, link};
 pub use metrics::Metrics;
 
 use std::io::{self, IsTerminal};
@@ -33,6 +33,8 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::layer::{Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::stderr;
 
 use json::JsonLog;
 use traces::Traces;
@@ -88,6 +90,7 @@ pub fn start(config: TelemetryConfig) -> anyhow::Result<Telemetry> {
         .context("install the log")?;
 
     let metrics = Metrics::install(config.role)?;
+    stderr::describe_metrics();
     (config.describe_metrics)();
     let stop = CancellationToken::new();
     let upkeep = tokio::spawn(metrics::keep_up(metrics.clone(), stop.clone()));
@@ -117,7 +120,7 @@ fn logs(format: LogFormat, filter: &str) -> anyhow::Result<Box<dyn Layer<Registr
     Ok(match format {
         LogFormat::Json => JsonLog::to_stderr().with_filter(filter).boxed(),
         LogFormat::Text => {
-            let lines = tracing_subscriber::fmt::layer().compact().with_writer(io::stderr);
+            let lines = tracing_subscriber::fmt::layer().compact().with_writer(|| stderr::Lines);
             // Left alone on a terminal, the layer colours unless NO_COLOR is set.
             let lines = if io::stderr().is_terminal() { lines } else { lines.with_ansi(false) };
             lines.with_filter(filter).boxed()

@@ -90,6 +90,12 @@ impl RabbitMq {
         }
     }
 
+    /// Resolves when the broker takes no messages at present (low on memory, low on disk), to its reason. It says so to
+    /// who publishes, and not before.
+    pub async fn blocked(&self) -> String {
+        self.publisher.blocked().await
+    }
+
     /// The breaker in front of publishing.
     pub fn breaker(&self) -> &Breaker {
         self.publisher.breaker()

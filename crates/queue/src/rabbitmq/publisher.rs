@@ -113,6 +113,15 @@ impl Publisher {
         }
     }
 
+    /// Waits until the broker blocks publishers; for ever if it never does.
+    pub(super) async fn blocked(&self) -> String {
+        let mut link = self.link.clone();
+        match link.wait_for(|link| matches!(link, Link::Blocked(_))).await.as_deref() {
+            Ok(Link::Blocked(reason)) => reason.clone(),
+            _ => std::future::pending().await,
+        }
+    }
+
     pub(super) fn closing(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()
     }

@@ -12,7 +12,7 @@ use super::packed::Packed;
 use super::rows::{Chunk, Run};
 use super::values::{after, valued};
 use super::{Base, Customer, Memory};
-use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
 use crate::record::{AttemptRecord, RunRecord};
 use crate::{Archive, Result};
 
@@ -25,6 +25,16 @@ impl Archive for Memory {
         self.call(|rows, _| {
             let latest = rows.runs().rev().take(limit as usize);
             Ok(latest.map(|(id, run)| rows.run_record(id, run)).collect())
+        })
+        .await
+    }
+
+    async fn staffing(&self, run: RunId) -> Result<Staffing> {
+        self.call(|rows, now| {
+            let leads = rows.leadership.as_ref().filter(|leads| leads.expires_at > now);
+            let chunks = rows.run(run).into_iter().flat_map(|run| run.chunks.iter());
+            let held = chunks.filter(|chunk| chunk.snapshot.state == ChunkState::Leased).count();
+            Ok(Staffing { leader: leads.map(|leads| leads.leader.clone()), held: held as u64 })
         })
         .await
     }

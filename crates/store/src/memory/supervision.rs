@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use batch::{
-    AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, OpenRun, OpenRuns, RunEvent,
-    RunId, RunState, Verdict,
+    AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, MEANWHILE, OpenRun, OpenRuns,
+    RunEvent, RunId, RunState, Verdict,
 };
 use jiff::Timestamp;
 
@@ -17,15 +17,24 @@ use crate::{Result, Supervision};
 impl Supervision for Memory {
     async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
         self.call(|rows, now| {
+            let expires_at = later(now, lease);
             let term = match &rows.leadership {
                 None => Term(1),
                 Some(leads) if leads.expires_at <= now => Term(leads.term.0 + 1),
                 Some(leads) if leads.leader == leader => leads.term,
+                Some(leads) if leads.expires_at > later(expires_at, MEANWHILE) => Term(leads.term.0 + 1),
                 Some(_) => return Ok(None),
             };
-            let expires_at = later(now, lease);
             rows.leadership = Some(Leadership { leader: leader.to_owned(), term, expires_at });
             Ok(Some(term))
+        })
+        .await
+    }
+
+    async fn leader(&self) -> Result<Option<String>> {
+        self.call(|rows, now| {
+            let leads = rows.leadership.as_ref().filter(|leads| leads.expires_at > now);
+            Ok(leads.map(|leads| leads.leader.clone()))
         })
         .await
     }
@@ -46,6 +55,19 @@ impl Supervision for Memory {
             let open = rows.runs().filter(|(_, run)| !run.state.is_over());
             let runs = open.map(|(id, run)| open_run(rows, id, run, now)).collect();
             Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs })
+        })
+        .await
+    }
+
+    async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
+        self.call(|rows, now| {
+            let leased_until = later(now, lease);
+            let held = rows.chunk(attempt.chunk).and_then(|chunk| chunk.snapshot.leased_until);
+            if !rows.leads(term, now) || held.is_none_or(|until| until <= leased_until) {
+                return Ok(false);
+            }
+            let event = ChunkEvent::Renewed { attempt: attempt.attempt, leased_until };
+            Ok(rows.take(attempt.chunk, event, now, None).is_ok())
         })
         .await
     }

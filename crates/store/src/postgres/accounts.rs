@@ -5,7 +5,9 @@
 //!
 //! Together they are one read-only transaction over one snapshot: a customer whose first subscription begins while
 //! his chunk is read has it with its cost, or neither. Its beginning and its end travel with what is waited for
-//! anyway; so does the time zone, which makes a moment without one a moment of UTC. Whatever does not end well leaves the transaction open, and `Session` throws the connection away.
+//! anyway; so does the time zone, which makes a moment without one a moment of UTC. A read that fails over a row is
+//! ended like any other, by the same message, so that its connection can be used for the next; whatever else does not
+//! end well leaves the transaction open, and `Session` throws the connection away.
 //!
 //! # Row by row
 //!
@@ -14,8 +16,11 @@
 //!   customer are passed over: they are nobody's.
 //! * **A column of another type.** Read as the type that it should have, if PostgreSQL knows how: `smallint`,
 //!   `integer` and `numeric` (rounded to the minor unit) as `bigint`, a `date` or a `timestamp` as a moment of UTC. A
-//!   value that does not fit, or a text that is no number, fails the reading of the chunk, as data that make no sense;
-//!   a type that cannot become the other is [`Broken`](crate::Error::Broken), and no chunk's fault.
+//!   value that does not fit, a NaN, or a text that is no number, is a rejection of its customer, whom `unreadable.rs`
+//!   finds; a type that can never become the other is [`Broken`](crate::Error::Broken), and no chunk's fault.
+//! * **A view that fails over a customer's rows**: an exception of its own, a division by zero. The same.
+//! * **A moment at infinity.** What happens at `infinity` has not happened yet, and is passed over like all that comes
+//!   later than the run's moment; `-infinity` is a rejection.
 //! * **No purchase.** A rejection only if there is no subscription either.
 //! * **A bad history and a bad subscription.** The history's reason is the one that is told, then the
 //!   subscription's, then the cost's.
@@ -31,7 +36,7 @@ use std::fmt::Write;
 
 use batch::CustomerId;
 use deadpool_postgres::ClientWrapper;
-use futures_util::future::try_join4;
+use futures_util::future::{join4, try_join4};
 use jiff::Timestamp;
 use model::{
     Account, ContractModels, Currency, HistoryFold, Observation, Rejection, Subscribed, Subscription,
@@ -42,6 +47,7 @@ use tokio_postgres::{Client, Statement};
 use super::Fault;
 use super::connect::BEGIN_IN_UTC;
 use super::copy::{Fields, Malformed, POSTGRES_EPOCH_US, read_rows};
+use super::unreadable::{Relation, Unreadable};
 use crate::record::{History, Reading};
 
 /// The largest cost that is believed, in minor units, as with all other sums.
@@ -123,26 +129,39 @@ fn those(customers: &[CustomerId], is_whole: bool) -> String {
     named
 }
 
-/// Reads what is known of the planned customers, in the order of the plan.
+/// Reads what is known of the customers, in their order; or says over which relation's rows that failed.
 pub(super) async fn read_accounts(
     client: &ClientWrapper,
     reading: &Reading<'_>,
-) -> Result<Vec<History>, Fault> {
+) -> Result<Result<Vec<History>, Unreadable>, Fault> {
     let queries = Queries::of(reading.customers, reading.is_whole, reading.as_of);
     let observation = Observation::new(reading.as_of.as_microsecond(), reading.currency);
     let mut purchases = Purchases::new(reading.customers, observation);
     let mut subscriptions = Subscriptions::new(reading.contracts, observation);
     let mut costs = Costs::new(reading.currency);
     let (transactions, subscribed, paid) = queries.begin(client).await?;
-    // Joined futures are sent in their order, so the commit is behind what it ends, and waits for nobody.
-    try_join4(
+    // Joined futures are sent in their order, so the commit is behind what it ends, and waits for nobody. None is
+    // dropped if another fails: after all four the connection is as it was before.
+    let (transactions, subscribed, paid, ended) = join4(
         read_rows(client, &transactions, |fields| purchases.row(fields)),
         read_rows(client, &subscribed, |fields| subscriptions.row(fields)),
         read_rows(client, &paid, |fields| costs.row(fields)),
-        async { Ok(client.batch_execute(COMMIT).await?) },
+        client.batch_execute(COMMIT),
     )
-    .await?;
-    Ok(merge(purchases.finish(), subscriptions.finish(), costs.costs))
+    .await;
+    let read = [
+        (Relation::Transactions, transactions),
+        (Relation::Subscriptions, subscribed),
+        (Relation::Costs, paid),
+    ];
+    // The first in the server's order is the one to hear: of those behind it the server only says that they are.
+    let failed = read.into_iter().find_map(|(relation, read)| Some((relation, read.err()?)));
+    let unreadable = failed.map(|(relation, fault)| Unreadable::of(relation, fault)).transpose()?;
+    ended?;
+    Ok(match unreadable {
+        None => Ok(merge(purchases.finish(), subscriptions.finish(), costs.costs)),
+        Some(unreadable) => Err(unreadable),
+    })
 }
 
 /// Folds transactions into one history for each planned customer.

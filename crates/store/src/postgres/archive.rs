@@ -10,7 +10,7 @@ use super::row::{get, json, word, word_if_any};
 use super::supervision::{end_writers, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
-use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, TopCustomer};
+use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
 use crate::record::{AttemptRecord, ModelVersionId, RunRecord};
 use crate::{Archive, Result};
 
@@ -33,6 +33,18 @@ impl Archive for Postgres {
                 runs.push(run_record(&row, progress(client, run).await?)?);
             }
             Ok(runs)
+        })
+        .await
+    }
+
+    async fn staffing(&self, run: RunId) -> Result<Staffing> {
+        const ASK: &str = "
+            select (select leader from fleet.leadership
+                     where role = 'coordinator' and expires_at > now()) as leader,
+                   (select count(*) from fleet.chunks where run_id = $1 and state = 'leased') as held";
+        self.short("ask who is at work", async |client| {
+            let row = client.query_one(ASK, &[&run.0]).await?;
+            Ok(Staffing { leader: get(&row, "leader")?, held: get::<i64>(&row, "held")? as u64 })
         })
         .await
     }
@@ -183,8 +195,7 @@ impl Archive for Postgres {
                    night = night || ' (cancelled run ' || run_id || ')'
              where run_id = $1
                and state in ('planned', 'running')";
-        self.short("cancel a run", async |client| {
-            client.batch_execute("begin").await?;
+        self.locking("cancel a run", self.config.call_limit, async |client| {
             let is_cancelled = client.execute(CANCEL, &[&run.0]).await? == 1;
             if is_cancelled {
                 end_writers(client, run).await?;

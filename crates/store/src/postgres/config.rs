@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use resilience::{BreakerConfig, InvalidConfig, ServerUrl};
-use tokio_postgres::Config;
+use tokio_postgres::{Config, NoTls};
 
-use super::connect::Connector;
+use super::connect::Connections;
 use super::with_causes;
+
+/// How a connection is secured, whatever it is for.
+pub(super) type Connector = NoTls;
 
 /// Says which database, and how it is treated.
 #[derive(Clone, Debug)]
@@ -23,6 +26,9 @@ pub struct PostgresConfig {
     pub call_limit: Duration,
     /// How long reading or committing a chunk, or cutting a plan, may take.
     pub bulk_limit: Duration,
+    /// How long a lock that shuts everybody else out is waited for. Whoever comes after the one that waits, waits as
+    /// long: so it is short, and tried again.
+    pub lock_limit: Duration,
     /// How long building a finished run's primary key may take.
     pub finish_limit: Duration,
     /// How long a connection to one of the hosts may take.
@@ -43,6 +49,7 @@ impl PostgresConfig {
             connections: 8,
             call_limit: Duration::from_secs(5),
             bulk_limit,
+            lock_limit: Duration::from_secs(1),
             finish_limit: Duration::from_mins(10),
             connect_limit: Duration::from_secs(3),
             pool_limit: Duration::from_secs(10),
@@ -66,6 +73,7 @@ impl PostgresConfig {
         let limits = [
             ("call_limit", self.call_limit),
             ("bulk_limit", self.bulk_limit),
+            ("lock_limit", self.lock_limit),
             ("finish_limit", self.finish_limit),
             ("connect_limit", self.connect_limit),
             ("pool_limit", self.pool_limit),
@@ -76,8 +84,14 @@ impl PostgresConfig {
         self.breaker.validate().map_err(|error| error.of("breaker"))
     }
 
+    /// What secures every connection.
+    #[expect(clippy::unused_self, reason = "what is configured decides it")]
+    pub(super) fn connector(&self) -> Connector {
+        NoTls
+    }
+
     /// How the connections of the pool are made.
-    pub(super) fn connector(&self) -> Result<Connector, InvalidConfig> {
+    pub(super) fn connections(&self) -> Result<Connections, InvalidConfig> {
         let mut config = read(&self.url)?;
         config
             .application_name(format!("ltv {}", self.role))
@@ -92,7 +106,7 @@ impl PostgresConfig {
              -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
             backstop.as_millis()
         );
-        Ok(Connector::new(config, &limits))
+        Ok(Connections::new(config, &limits, self.connector()))
     }
 }
 
@@ -114,8 +128,9 @@ fn read(url: &ServerUrl) -> Result<Config, InvalidConfig> {
     };
     parts.user.iter().for_each(|user| say("user", user));
     parts.password.iter().for_each(|password| say("password", password));
-    for host in parts.hosts.iter().filter(|host| !host.name.is_empty()) {
-        say("host", &host.name);
+    // A port alone is that of a host among the parameters.
+    for host in parts.hosts.iter().filter(|host| !host.name.is_empty() || host.port.is_some()) {
+        Some(&host.name).filter(|name| !name.is_empty()).iter().for_each(|name| say("host", name));
         say("port", &host.port.unwrap_or(5432).to_string());
     }
     parts.path.iter().filter(|database| !database.is_empty()).for_each(|database| say("dbname", database));
@@ -158,6 +173,14 @@ mod tests {
         {
             assert_eq!(driver(url).get_hosts(), [Host::Unix("/var/run".into())], "{url}");
         }
+    }
+
+    #[test]
+    fn a_port_is_heard_where_the_host_is_a_parameter() {
+        let config = driver("postgres://ltv@:5433/ltv?host=/var/run");
+
+        assert_eq!(config.get_hosts(), [Host::Unix("/var/run".into())]);
+        assert_eq!(config.get_ports(), [5433]);
     }
 
     #[test]
@@ -206,6 +229,7 @@ mod tests {
         check(PostgresConfig { connections: 0, ..good.clone() }, Err("connections"));
         check(PostgresConfig { call_limit: Duration::ZERO, ..good.clone() }, Err("call_limit"));
         check(PostgresConfig { bulk_limit: Duration::ZERO, ..good.clone() }, Err("bulk_limit"));
+        check(PostgresConfig { lock_limit: Duration::ZERO, ..good.clone() }, Err("lock_limit"));
         check(PostgresConfig { finish_limit: Duration::ZERO, ..good.clone() }, Err("finish_limit"));
         check(PostgresConfig { connect_limit: Duration::ZERO, ..good.clone() }, Err("connect_limit"));
         check(PostgresConfig { pool_limit: Duration::ZERO, ..good.clone() }, Err("pool_limit"));

@@ -22,8 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use resilience::within;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 
+use super::config::Connector;
 use super::{Fault, Postgres, with_causes};
 use crate::{Error, Result};
 
@@ -34,30 +35,36 @@ pub(super) const BEGIN_IN_UTC: &str =
 
 /// Makes connections that ask for time limits of the server's own, if they may.
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
+pub(super) struct Connections {
     /// With the limits.
     limited: Config,
     /// With what the URL asks for, and nothing else.
     plain: Config,
+    connector: Connector,
     is_refused: Arc<AtomicBool>,
 }
 
-impl Connector {
-    pub(super) fn new(plain: Config, limits: &str) -> Self {
+impl Connections {
+    pub(super) fn new(plain: Config, limits: &str, connector: Connector) -> Self {
         let given = plain.get_options().unwrap_or_default().to_owned();
         let mut limited = plain.clone();
         limited.options(format!("{given} {limits}").trim());
-        Self { limited, plain, is_refused: Arc::default() }
+        Self { limited, plain, connector, is_refused: Arc::default() }
+    }
+
+    /// How they are secured.
+    pub(super) fn connector(&self) -> Connector {
+        self.connector
     }
 
     /// The same, for a connection whose work may take as long as it needs.
     pub(super) fn without_limits(&self) -> Self {
-        Self::new(self.plain.clone(), "-c statement_timeout=0")
+        Self::new(self.plain.clone(), "-c statement_timeout=0", self.connector)
     }
 
     pub(super) async fn connect(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         if !self.is_refused.load(Ordering::Relaxed) {
-            match open(&self.limited).await {
+            match open(&self.limited, self.connector).await {
                 Err(error) if is_refusal(&error) => {
                     if !self.is_refused.swap(true, Ordering::Relaxed) {
                         tracing::info!(
@@ -69,11 +76,11 @@ impl Connector {
                 connected => return connected,
             }
         }
-        open(&self.plain).await
+        open(&self.plain, self.connector).await
     }
 }
 
-impl deadpool_postgres::Connect for Connector {
+impl deadpool_postgres::Connect for Connections {
     fn connect(
         &self,
         _: &Config,
@@ -83,8 +90,11 @@ impl deadpool_postgres::Connect for Connector {
     }
 }
 
-async fn open(config: &Config) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-    let (client, connection) = config.connect(NoTls).await?;
+async fn open(
+    config: &Config,
+    connector: Connector,
+) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
+    let (client, connection) = config.connect(connector).await?;
     let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(error = %with_causes(&error), "database connection ended");

@@ -6,10 +6,10 @@
 //! the caller knows what a repeat would mean. Each says what it is safe to repeat:
 //!
 //! * **No connection, or it was lost, or no answer in time.** [`Error::Unavailable`]. The connection is thrown
-//!   away: a query may still be running on it. What was asked may have taken effect, so every statement that
-//!   changes something is guarded by what it expects to find (`where attempt = $2 and state = 'leased'`), and
-//!   doing it twice changes nothing the second time. A worker whose begin was not answered asks again and says
-//!   so; it gets a new attempt, and the one that nobody heard of costs nothing.
+//!   away, and what still runs on it is cancelled (see `abandoned`). What was asked may have taken effect, so every
+//!   statement that changes something is guarded by what it expects to find (`where attempt = $2 and state =
+//!   'leased'`), and doing it twice changes nothing the second time. A worker whose begin was not answered asks again
+//!   and says so; it gets a new attempt, and the one that nobody heard of costs nothing.
 //! * **A commit whose answer was lost.** The worker asks where its attempt stands ([`Attempts::resume_attempt`]):
 //!   committed, still held (it does the work again), or superseded.
 //! * **The server restarts, or fails over to a read-only standby.** The same, and the breaker opens after a few
@@ -17,14 +17,17 @@
 //! * **Deadlock or serialization failure.** Unavailable too: the transaction left nothing behind.
 //! * **A worker's future is dropped in the middle of a call.** The session goes with it, connection included, so
 //!   that nobody inherits a half-finished transaction.
+//! * **Somebody holds a lock that a call needs** against all others. [`Error::Blocked`]: see `locks`.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
 //!   blame for it.
 //!   Where that can be seen at the start it is, by [`Postgres::check_rights`] and [`Postgres::check_pooler`].
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
+//! * **A customer's rows cannot be read.** No error, but a rejection of that customer: `unreadable.rs`.
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
+mod abandoned;
 mod accounts;
 mod archive;
 mod attempts;
@@ -32,6 +35,7 @@ mod config;
 mod connect;
 mod copy;
 mod floor;
+mod locks;
 mod migrate;
 mod models;
 mod planning;
@@ -42,6 +46,7 @@ mod season;
 pub mod source;
 mod supervision;
 mod tenures;
+mod unreadable;
 mod value_row;
 mod values;
 
@@ -56,9 +61,10 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::{Error, Result, metrics};
+use crate::{Blocker, Error, Result, metrics};
 
-use connect::{BEGIN_IN_UTC, Connector};
+use config::Connector;
+use connect::{BEGIN_IN_UTC, Connections};
 
 pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
@@ -69,7 +75,7 @@ pub use rights::Duty;
 #[derive(Clone)]
 pub struct Postgres {
     config: PostgresConfig,
-    connector: Connector,
+    connections: Connections,
     pool: Pool,
     breaker: Breaker,
     #[cfg(feature = "faults")]
@@ -88,15 +94,16 @@ impl Postgres {
     pub fn new(config: PostgresConfig) -> std::result::Result<Self, InvalidConfig> {
         config.validate()?;
         let breaker = Breaker::new(Name { dependency: "postgres", role: config.role }, config.breaker)?;
-        let connector = config.connector()?;
+        let connections = config.connections()?;
         let manager = Manager::from_connect(
-            tokio_postgres::Config::new(), // the connector knows better
-            connector.clone(),
+            tokio_postgres::Config::new(), // `connections` knows better
+            connections.clone(),
             // A query would cost a round trip for each checkout; what is not well is thrown away by `Session`.
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
             .max_size(config.connections)
+            .post_create(abandoned::notice_clients_that_are_gone(config.connect_limit))
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.pool_limit),
@@ -107,7 +114,7 @@ impl Postgres {
             .expect("a runtime is given, which is all that the builder checks");
         Ok(Self {
             config,
-            connector,
+            connections,
             pool,
             breaker,
             #[cfg(feature = "faults")]
@@ -136,8 +143,8 @@ impl Postgres {
     /// Opens a connection of its own, outside the pool, for work that holds one for long.
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
-        let connector = self.connector.without_limits();
-        let (client, _) = within(self.config.call_limit, what(), connector.connect())
+        let connections = self.connections.without_limits();
+        let (client, _) = within(self.config.call_limit, what(), connections.connect())
             .await
             .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
@@ -154,7 +161,8 @@ impl Postgres {
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
             Ok(client) => {
-                Ok(Session { what, began: Instant::now(), client: Some(client), permit: Some(permit) })
+                let (began, connector) = (Instant::now(), self.connections.connector());
+                Ok(Session { what, began, connector, client: Some(client), permit: Some(permit) })
             }
             Err(error) => {
                 permit.failure();
@@ -198,6 +206,7 @@ async fn in_utc<T>(client: &ClientWrapper, read: impl AsyncFnOnce() -> Result<T,
 struct Session {
     what: &'static str,
     began: Instant,
+    connector: Connector,
     client: Option<Object>,
     permit: Option<Permit>,
 }
@@ -210,17 +219,22 @@ impl Session {
     /// Ends the session: tells the breaker, keeps or discards the connection, names the error.
     fn settle<T>(mut self, result: std::result::Result<Result<T, Fault>, Elapsed>) -> Result<T> {
         metrics::called(self.what, self.began.elapsed());
+        let has_answered = result.is_ok();
         let result = match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
             Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
         if let Some(permit) = self.permit.take() {
-            permit.record(result.as_ref().is_err_and(Error::is_transient));
+            // Who is only kept out by a lock has been answered well.
+            permit.record(result.as_ref().is_err_and(|error| matches!(error, Error::Unavailable { .. })));
         }
-        match &result {
-            Ok(_) => drop(self.client.take()),
-            Err(error) => metrics::failed(self.what, error),
+        if let Err(error) = &result {
+            metrics::failed(self.what, error);
+        }
+        // Without an answer in time the statement goes on: see `drop`.
+        if has_answered && let Some(client) = self.client.take() {
+            if result.is_ok() { drop(client) } else { drop(Object::take(client)) }
         }
         result
     }
@@ -229,6 +243,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
+            abandoned::cancel(&client, self.connector);
             drop(Object::take(client));
         }
     }
@@ -241,6 +256,8 @@ enum Fault {
     Driver(tokio_postgres::Error),
     /// What was read or asked makes no sense.
     Nonsense(String),
+    /// Somebody holds a lock that is needed.
+    Blocked(Vec<Blocker>),
 }
 
 impl From<tokio_postgres::Error> for Fault {
@@ -272,6 +289,7 @@ impl Fault {
             }
             Self::Driver(error) => Error::Broken { what, reason: with_causes(&error) },
             Self::Nonsense(reason) => Error::Invalid { what, reason },
+            Self::Blocked(by) => Error::Blocked { what, by },
         }
     }
 }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, OpenRun, OpenRuns, Progress, RunId, Verdict,
+    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, MEANWHILE, OpenRun, OpenRuns, Progress, RunId,
+    Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -44,12 +45,25 @@ impl Supervision for Postgres {
                                else l.term + 1
                           end,
                    expires_at = excluded.expires_at
-             where l.leader = excluded.leader or l.expires_at <= now()
+             where l.leader = excluded.leader
+                or l.expires_at <= now()
+                or l.expires_at > excluded.expires_at + $3::float8 * interval '1 second'
          returning term";
         self.short("lead", async |client| {
             let lead = client.prepare_cached(LEAD).await?;
-            let row = client.query_opt(&lead, &[&leader, &lease.as_secs_f64()]).await?;
+            let row =
+                client.query_opt(&lead, &[&leader, &lease.as_secs_f64(), &MEANWHILE.as_secs_f64()]).await?;
             row.map(|row| Ok(Term(get(&row, "term")?))).transpose()
+        })
+        .await
+    }
+
+    async fn leader(&self) -> Result<Option<String>> {
+        const LEADER: &str =
+            "select leader from fleet.leadership where role = 'coordinator' and expires_at > now()";
+        self.short("ask who leads", async |client| {
+            let row = client.query_opt(LEADER, &[]).await?;
+            row.map(|row| get(&row, "leader")).transpose()
         })
         .await
     }
@@ -100,6 +114,27 @@ impl Supervision for Postgres {
         .await
     }
 
+    async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
+        const SHORTEN: &str = "
+            update fleet.chunks
+               set leased_until = now() + $4::float8 * interval '1 second'
+             where run_id = $1
+               and chunk_id = $2
+               and attempt = $3
+               and state = 'leased'
+               and leased_until > now() + $4::float8 * interval '1 second'
+               and exists (select from fleet.leadership
+                            where role = 'coordinator' and term = $5 and expires_at > now())";
+        let (chunk, lease) = (attempt.chunk, lease.as_secs_f64());
+        self.short("shorten a lease", async |client| {
+            let shortened = client
+                .execute(SHORTEN, &[&chunk.run.0, &chunk.chunk.0, &attempt.attempt.0, &lease, &term.0])
+                .await?;
+            Ok(shortened == 1)
+        })
+        .await
+    }
+
     async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> Result<bool> {
         const RESCUE: &str = "
             with rescued as (
@@ -139,8 +174,7 @@ impl Supervision for Postgres {
     }
 
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
-        self.call("finish a run", self.config.finish_limit, async |client| {
-            client.batch_execute("begin").await?;
+        self.locking("finish a run", self.config.finish_limit, async |client| {
             let finished = finish(client, term, run).await?;
             client.batch_execute(if finished.is_some() { "commit" } else { "rollback" }).await?;
             Ok(finished)
@@ -257,12 +291,14 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
     let Some(locked) = client.query_opt(LOCK, &[&run.0, &term.0]).await? else { return Ok(None) };
     let planned: i64 = get(&locked, "customers")?;
 
-    reject_dead_chunks(client, run).await?;
-    let progress = progress(client, run).await?;
-    if !progress.is_settled() {
+    if !progress(client, run).await?.is_settled() {
         return Ok(None); // A dead letter was put back meanwhile.
     }
+    // Before anything is done that would be done again by the next try.
     end_writers(client, run).await?;
+    take_locks(client, run).await?;
+    reject_dead_chunks(client, run).await?;
+    let progress = progress(client, run).await?;
     client.batch_execute(&format!("alter table fleet.values_{run} add primary key (customer_id)")).await?;
     let stored: i64 =
         client.query_one(&format!("select count(*) from fleet.values_{run}"), &[]).await?.try_get(0)?;
@@ -275,7 +311,8 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
     }
     client
         .batch_execute(&format!(
-            "alter table fleet.values attach partition fleet.values_{run} for values in ({run});
+            "set local lock_timeout = '{ATTACH_LIMIT_SECONDS}s';
+             alter table fleet.values attach partition fleet.values_{run} for values in ({run});
              alter table fleet.values_{run} reset (autovacuum_enabled)"
         ))
         .await?;
@@ -285,6 +322,24 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
     let planned_at: Timestamp = get(&locked, "planned_at")?;
     let took = finished_at.duration_since(planned_at).unsigned_abs();
     Ok(Some(FinishedRun { run, progress, took }))
+}
+
+/// How long the table of all values is waited for once the primary key is there: losing that work costs more.
+const ATTACH_LIMIT_SECONDS: u32 = 30;
+
+/// Takes the lock on a run's table that its end needs, and sees that nobody keeps the table of all values, which is
+/// needed for a moment at the very end: it is let go of at once, so that another run can be finished meanwhile.
+async fn take_locks(client: &ClientWrapper, run: RunId) -> Result<(), Fault> {
+    client
+        .batch_execute(&format!(
+            "savepoint look;
+             lock table only fleet.values in share update exclusive mode;
+             rollback to savepoint look;
+             release savepoint look;
+             lock table fleet.values_{run} in access exclusive mode"
+        ))
+        .await?;
+    Ok(())
 }
 
 /// Ends the connections that are still writing into a run's table. Whoever they belong to was superseded, or the run is being

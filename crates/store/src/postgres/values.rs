@@ -10,7 +10,6 @@ use futures_util::SinkExt;
 use model::Currency;
 use tokio_postgres::Statement;
 
-use super::accounts::read_accounts;
 use super::copy::RowWriter;
 use super::row::{get, json};
 use super::value_row::{copy_into, write_value};
@@ -25,10 +24,7 @@ const MAX_PREPARED: usize = 64;
 
 impl Values for Postgres {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
-        self.call("read histories", self.config.bulk_limit, async |client| {
-            read_accounts(client, reading).await
-        })
-        .await
+        self.read_or_reject(reading).await
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {

@@ -7,7 +7,9 @@ use super::steps::{
     CHUNKS, LEASE, begun, chunk, customers, dead, done, leading, ok, policy, published, results, run_over,
     story, value,
 };
-use crate::{Archive, Attempts, Begin, CommitOutcome, Explained, Planning, Standing, Supervision, Values};
+use crate::{
+    Archive, Attempts, Begin, CommitOutcome, Explained, Planning, Staffing, Standing, Supervision, Values,
+};
 
 /// Its workers find out when they come, and nothing of it is ever shown.
 pub async fn a_cancelled_run_is_over_and_its_night_is_free(ground: &impl Ground) {
@@ -36,6 +38,21 @@ pub async fn a_cancelled_run_is_over_and_its_night_is_free(ground: &impl Ground)
     assert!(again.is_new && again.run != run);
     let listed: Vec<_> = ok(store.runs(9).await).into_iter().map(|record| record.run).collect();
     assert_eq!(listed, [again.run, run]);
+}
+
+/// For whoever waits for a run.
+pub async fn it_is_told_who_is_at_work_on_a_run(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+
+    let nobody = ok(store.staffing(run).await);
+    leading(ground).await;
+    begun(ground, chunk(run, 1), "worker").await;
+    done(ground, chunk(run, 2)).await;
+    let both = ok(store.staffing(run).await);
+
+    assert_eq!(nobody, Staffing::default());
+    assert_eq!(both, Staffing { leader: Some("coordinator".into()), held: 1 });
 }
 
 /// While the run goes on.

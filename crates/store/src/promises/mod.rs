@@ -69,6 +69,8 @@ macro_rules! promise_tests {
             what_was_committed_is_read_back_to_the_bit
             a_model_version_is_read_back_as_it_was_stored
             terms_grow_and_one_leads
+            a_leadership_that_ends_later_than_one_can_is_not_believed
+            a_lease_that_ends_later_than_one_can_is_shortened_by_who_leads
             a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt
             a_snapshot_shows_open_runs_by_sums_and_their_open_chunks
             a_settled_run_is_finished_once_by_who_leads
@@ -77,6 +79,7 @@ macro_rules! promise_tests {
             customers_of_dead_chunks_become_rejections
             readers_see_the_last_whole_run_and_the_partial_ones_after_it
             a_cancelled_run_is_over_and_its_night_is_free
+            it_is_told_who_is_at_work_on_a_run
             a_redrive_forgives_and_puts_back_to_work
             a_run_is_summed_up_and_each_customer_explained
             the_story_tells_of_chunks_that_did_not_go_through_at_once

@@ -36,6 +36,44 @@ pub async fn terms_grow_and_one_leads(ground: &impl Ground) {
     assert!(first < second && second < third, "{first:?}, {second:?}, {third:?}");
 }
 
+/// Since a leader that died before the clock was set back renews no more, and the end of its lease is far.
+pub async fn a_leadership_that_ends_later_than_one_can_is_not_believed(ground: &impl Ground) {
+    let store = ground.store();
+
+    let first = ok(store.lead("one", 3 * LEASE).await).expect("nobody leads");
+    let who = ok(store.leader().await);
+    let second = ok(store.lead("another", LEASE).await).expect("that lease is no lease");
+    let now = ok(store.leader().await);
+    let back = ok(store.lead("one", 3 * LEASE).await);
+    ground.pass(LEASE).await;
+    let nobody = ok(store.leader().await);
+
+    assert!(first < second, "{first:?}, {second:?}");
+    assert_eq!((who.as_deref(), now.as_deref()), (Some("one"), Some("another")));
+    assert_eq!((back, nobody), (None, None), "whose lease is shorter leads on");
+}
+
+/// For the same reason.
+pub async fn a_lease_that_ends_later_than_one_can_is_shortened_by_who_leads(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    let attempt = begun(ground, chunk(run, 1), "worker").await.attempt;
+    ok(store.renew_leases(&[attempt], 100 * LEASE).await);
+    let old = leading(ground).await;
+    ok(store.abdicate("coordinator", old).await);
+    let term = leading(ground).await;
+
+    assert!(!ok(store.shorten_lease(old, attempt, LEASE).await), "the term is over");
+    assert!(ok(store.shorten_lease(term, attempt, LEASE).await));
+    assert!(!ok(store.shorten_lease(term, attempt, LEASE).await), "it is short already");
+
+    let held = ok(store.renew_leases(&[attempt], LEASE).await);
+    assert_eq!(held, [attempt], "it is a lease as before");
+    ground.pass(LEASE).await;
+    let due = ok(store.now().await);
+    assert!(ok(store.rescue(term, attempt, Verdict::RetryAt(due)).await));
+}
+
 /// So that two coordinators, or one that was stopped and came back, take nothing from anybody.
 pub async fn a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt(ground: &impl Ground) {
     let store = ground.store();

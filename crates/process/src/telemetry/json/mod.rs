@@ -16,7 +16,7 @@ mod value;
 
 use std::cell::Cell;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::sync::OnceLock;
 
 use opentelemetry::trace::TraceContextExt;
@@ -30,8 +30,10 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::{LookupSpan, Scope, SpanRef};
 
+use crate::stderr;
 #[cfg(test)]
 pub(super) use tests::Lines;
+
 use value::{Each, Value, quoted, write_text};
 
 const RESERVED: [&str; 6] = ["timestamp", "level", "target", MESSAGE, "trace_id", "span_id"];
@@ -51,10 +53,10 @@ pub(super) struct JsonLog<W, T = SystemTime> {
     dispatch: OnceLock<WeakDispatch>,
 }
 
-impl JsonLog<fn() -> io::Stderr> {
+impl JsonLog<fn() -> stderr::Lines> {
     /// Writes to standard error, with the system's clock: formatting a line's time is the one place that reads it.
     pub(super) fn to_stderr() -> Self {
-        Self { writer: io::stderr, timer: SystemTime, dispatch: OnceLock::new() }
+        Self { writer: || stderr::Lines, timer: SystemTime, dispatch: OnceLock::new() }
     }
 }
 

@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use opentelemetry::trace::TracerProvider;
