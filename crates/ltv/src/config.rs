@@ -68,7 +68,7 @@ async fn reach(store: &Postgres, args: &DatabaseArgs) -> anyhow::Result<()> {
             args.database_url
         )
     })?;
-    Ok(store.check_pooler().await?)
+    Ok(Box::pin(store.check_pooler()).await?)
 }
 
 fn queue_config(args: &BrokerArgs, role: &'static str) -> RabbitMqConfig {

@@ -57,7 +57,7 @@ pub(crate) async fn look_around(
 
 /// Whether the database, what stands in front of it and what is allowed there do for the duty.
 async fn fits(store: &Postgres, duty: Duty) -> store::Result<()> {
-    store.check_pooler().await?;
+    Box::pin(store.check_pooler()).await?;
     store.check_rights(duty).await?;
     store.check_schema().await
 }
