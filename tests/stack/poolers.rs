@@ -97,7 +97,7 @@ async fn night(fleet: &Fleet, url: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_night_through_a_pooler_that_refuses_what_a_connection_asks_is_exact() {
     let fleet = Fleet::new(&program()).await;
-    let pooler = PgBouncer::start(&fleet, "pool_mode = session\nidle_transaction_timeout = 60").await;
+    let pooler = PgBouncer::start(&fleet, "idle_transaction_timeout = 60\npool_mode = session").await;
 
     fleet.ltv(&["migrate", "--database-url", &pooler.url]);
     night(&fleet, &pooler.url).await;
