@@ -215,12 +215,12 @@ async fn three_roles_with_the_documented_grants_do_a_night() {
     let coordinator = house.fleet.coordinator(&["--database-url", &runner]);
     let worker = house.fleet.worker(&["--database-url", &runner]);
     house.fleet.finished(run).await;
-    drop((coordinator, worker));
 
     let listed = house.ltv(&["runs", "show", &run.to_string()], &house.url("ROLE_reader"));
     assert!(listed.out.contains("finished"), "{}", listed.out);
     let refused = house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &house.url("ROLE_reader"));
     assert_eq!(refused.code, Some(1), "{refused:?}");
     house.fleet.assert_exact(run).await;
+    drop((coordinator, worker));
     house.leave(&["ROLE_reader", "ROLE_runner", "ROLE_migrator"]).await;
 }
