@@ -45,7 +45,6 @@ use model::{
 use tokio_postgres::{Client, Statement};
 
 use super::Fault;
-use super::connect::BEGIN_IN_UTC;
 use super::copy::{Fields, Malformed, POSTGRES_EPOCH_US, read_rows};
 use super::unreadable::{Relation, Unreadable};
 use crate::record::{History, Reading};
@@ -95,13 +94,14 @@ impl Queries {
         }
     }
 
-    /// Begins a transaction over one snapshot and prepares the three in it, in one round trip.
+    /// Begins a transaction over one snapshot and prepares the three in it, in one round trip. How it begins is told.
     pub(super) async fn begin(
         &self,
         client: &Client,
+        beginning: &str,
     ) -> Result<(Statement, Statement, Statement), tokio_postgres::Error> {
         let ((), transactions, subscriptions, costs) = try_join4(
-            client.batch_execute(BEGIN_IN_UTC),
+            client.batch_execute(beginning),
             client.prepare(&self.transactions),
             client.prepare(&self.subscriptions),
             client.prepare(&self.costs),
@@ -132,6 +132,7 @@ fn those(customers: &[CustomerId], is_whole: bool) -> String {
 /// Reads what is known of the customers, in their order; or says over which relation's rows that failed.
 pub(super) async fn read_accounts(
     client: &ClientWrapper,
+    beginning: &str,
     reading: &Reading<'_>,
 ) -> Result<Result<Vec<History>, Unreadable>, Fault> {
     let queries = Queries::of(reading.customers, reading.is_whole, reading.as_of);
@@ -139,7 +140,7 @@ pub(super) async fn read_accounts(
     let mut purchases = Purchases::new(reading.customers, observation);
     let mut subscriptions = Subscriptions::new(reading.contracts, observation);
     let mut costs = Costs::new(reading.currency);
-    let (transactions, subscribed, paid) = queries.begin(client).await?;
+    let (transactions, subscribed, paid) = queries.begin(client, beginning).await?;
     // Joined futures are sent in their order, so the commit is behind what it ends, and waits for nobody. None is
     // dropped if another fails: after all four the connection is as it was before.
     let (transactions, subscribed, paid, ended) = join4(

@@ -210,8 +210,7 @@ impl Attempts for Postgres {
                and attempt = $3
                and state = 'leased'";
         let (chunk, number) = (attempt.chunk, attempt.attempt.0);
-        self.short("record a failed attempt", async |client| {
-            client.batch_execute("begin").await?;
+        self.transact("record a failed attempt", self.config.call_limit, "begin", async |client| {
             let Some(row) = client.query_opt(LOOK, &[&chunk.run.0, &chunk.chunk.0, &number]).await? else {
                 client.batch_execute("rollback").await?;
                 return Ok(None);

@@ -11,22 +11,18 @@
 //!   and so are all that follow; it is said once. What the URL asks for (`?options=`) is never left out: without it
 //!   somebody else might do the work.
 //! * **A pooler ignores them.** Nobody notices, and nothing but a backstop is missing.
-//! * **A pooler hands each transaction to another session and keeps no prepared statements.** The driver prepares
-//!   whatever it asks and names it as every other process does, so a statement would be missing, or be another one.
-//!   Refused at the start, by [`Postgres::check_pooler`].
+//! * **A pooler hands each transaction to another session.** See `pooling`.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use resilience::within;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 use super::config::Connector;
-use super::{Fault, Postgres, with_causes};
-use crate::{Error, Result};
+use super::with_causes;
 
 /// Begins a transaction over one snapshot that reads the customer's own relations. A moment without a zone is one of
 /// UTC there, whatever the session's zone is.
@@ -107,82 +103,4 @@ async fn open(
 fn is_refusal(error: &tokio_postgres::Error) -> bool {
     let states = [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED];
     error.code().is_some_and(|state| states.contains(state))
-}
-
-/// What stands between a process and its database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Between {
-    /// Nothing, or what hands out whole sessions.
-    Sessions,
-    /// A session is another's at the end of each transaction, but prepared statements are found again.
-    TransactionsAndStatements,
-    /// A session is another's at the end of each transaction, with what was prepared in it.
-    Transactions,
-}
-
-impl Postgres {
-    /// Fails where a pooler stands in front of the database that could hand a statement to a session that does not know
-    /// it, or knows another one of its name.
-    pub async fn check_pooler(&self) -> Result<()> {
-        let what = "look for a pooler";
-        let looked = async {
-            let (ours, other) = (self.connect_alone().await?, self.connect_alone().await?);
-            between(&ours, &other).await.map_err(|fault| fault.into_error(what))
-        };
-        let found = within(self.config.call_limit, what, looked)
-            .await
-            .map_err(|elapsed| Error::Unavailable { what: what.into(), reason: elapsed.to_string() })??;
-        if found != Between::Transactions {
-            return Ok(());
-        }
-        Err(Error::Broken {
-            what: format!("use {}", self.config.url),
-            reason: "the pooler in front of the database gives each transaction another session and keeps no \
-                     prepared statements: set its max_prepared_statements above 0 (PgBouncer 1.21 or later), or \
-                     pool_mode = session, or connect to the database itself"
-                .into(),
-        })
-    }
-}
-
-/// Looks by two connections, which only a pooler would let use one session.
-async fn between(ours: &Client, other: &Client) -> Result<Between, Fault> {
-    const SESSION: &str = "select pg_backend_pid() as the_session_of_ltv";
-    // Whoever keeps the statements of many clients in one session has to rename them.
-    const IS_KEPT: &str = "
-        select exists (select from pg_prepared_statements where statement = $1 and name !~ '^s[0-9]+$')";
-    let Ok(session) = ours.prepare(SESSION).await else { return Ok(Between::Transactions) };
-    let Some(first) = ask(ours, &session).await? else { return Ok(Between::Transactions) };
-    other.batch_execute("begin").await?;
-    let rows = other.simple_query(SESSION).await?;
-    let theirs = rows.iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse::<i32>().ok(),
-        _ => None,
-    });
-    let found = if theirs == Some(first) {
-        // The other one holds the session in which ours was prepared.
-        let kept = IS_KEPT.replace("$1", &format!("'{SESSION}'"));
-        let rows = other.simple_query(&kept).await?;
-        let is_kept = rows.iter().any(|message| {
-            matches!(message, tokio_postgres::SimpleQueryMessage::Row(row) if row.get(0) == Some("t"))
-        });
-        if is_kept { Between::TransactionsAndStatements } else { Between::Transactions }
-    } else {
-        match ask(ours, &session).await? {
-            Some(second) if second == first => Between::Sessions,
-            Some(_) => Between::TransactionsAndStatements,
-            None => Between::Transactions,
-        }
-    };
-    other.batch_execute("rollback").await?;
-    Ok(found)
-}
-
-/// The session that answers a statement which was prepared before, if it knows it.
-async fn ask(client: &Client, session: &tokio_postgres::Statement) -> Result<Option<i32>, Fault> {
-    match client.query_one(session, &[]).await {
-        Ok(row) => Ok(Some(row.try_get(0)?)),
-        Err(error) if error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -14,9 +14,10 @@
 use refinery::{Migration, Target};
 use refinery_core::AsyncMigrate;
 use refinery_core::traits::r#async::{AsyncQuery, AsyncTransaction};
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
+use super::pooling::FORGET;
 use super::{Fault, Postgres, with_causes};
 use crate::{Error, Result};
 
@@ -57,17 +58,21 @@ impl Postgres {
 
     async fn migrate_up_to(&self, target: Target) -> Result<Migrated> {
         let name = |fault: Fault| fault.into_error("migrate");
-        let (mut client, lock) = (Schemas(self.connect_alone().await?), self.connect_alone().await?);
+        let (client, lock) = (self.connect_alone().await?, self.connect_alone().await?);
+        self.look_for_pooler(&client).await?;
         take_lock(&lock).await?;
+        let mut client = Schemas { client, are_sessions_shared: self.sessions.are_shared() };
         let mut runner = embedded::migrations::runner().set_target(target);
         runner.set_migration_table_name(HISTORY);
         let report = runner
             .run_async(&mut client)
             .await
             .map_err(|error| Error::Invalid { what: "migrate".into(), reason: with_causes(&error) })?;
-        let Schemas(client) = client;
+        let client = client.client;
         identify_subscriptions(&client).await.map_err(name)?;
+        client.batch_execute(&self.beginning("begin")).await.map_err(|error| name(error.into()))?;
         let advice = advise(&client).await.map_err(name)?;
+        client.batch_execute("commit").await.map_err(|error| name(error.into()))?;
         lock.batch_execute("rollback").await.map_err(|error| name(error.into()))?;
         let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
         Ok(Migrated { applied, advice })
@@ -111,8 +116,7 @@ async fn take_lock(client: &Client) -> Result<()> {
           join pg_stat_activity a using (pid)
          where l.locktype = 'advisory'
            and l.granted
-           and (l.classid::bigint << 32 | l.objid::bigint) = $1
-         limit 1";
+           and (l.classid::bigint << 32 | l.objid::bigint) = ";
     let begin = format!(
         "begin; set local lock_timeout = '{LOCK_LIMIT_S}s'; set local idle_in_transaction_session_timeout = 0;
          select pg_advisory_xact_lock({LOCK})"
@@ -123,8 +127,8 @@ async fn take_lock(client: &Client) -> Result<()> {
         taken => return taken.map_err(name),
     }
     client.batch_execute("rollback").await.map_err(name)?;
-    let holder = client.query_opt(HOLDER, &[&LOCK]).await.map_err(name)?;
-    let holder = holder.map_or_else(|| "nobody any more".into(), |row| row.get::<_, String>(0));
+    let holders = client.simple_query(&format!("{HOLDER}{LOCK}")).await.map_err(name)?;
+    let holder = holders.iter().find_map(first_column).unwrap_or_else(|| "nobody any more".into());
     Err(Error::Unavailable {
         what: "migrate".into(),
         reason: format!(
@@ -135,7 +139,10 @@ async fn take_lock(client: &Client) -> Result<()> {
 }
 
 /// A connection that makes no schema which is there.
-struct Schemas(Client);
+struct Schemas {
+    client: Client,
+    are_sessions_shared: bool,
+}
 
 impl AsyncTransaction for Schemas {
     type Error = tokio_postgres::Error;
@@ -145,20 +152,31 @@ impl AsyncTransaction for Schemas {
         queries: T,
     ) -> std::result::Result<usize, Self::Error> {
         const PRESENT: &str = "select nspname::text from pg_namespace where nspname in ('source', 'fleet')";
-        let rows = self.0.query(PRESENT, &[]).await?;
-        let present: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let messages = self.client.simple_query(PRESENT).await?;
+        let present: Vec<String> = messages.iter().filter_map(first_column).collect();
         let queries: Vec<String> = queries.map(|sql| without_schemas(sql, &present)).collect();
-        AsyncTransaction::execute(&mut self.0, queries.iter().map(String::as_str)).await
+        AsyncTransaction::execute(&mut self.client, queries.iter().map(String::as_str)).await
     }
 }
 
 impl AsyncQuery<Vec<Migration>> for Schemas {
     async fn query<'a>(&'a mut self, query: &'a str) -> std::result::Result<Vec<Migration>, Self::Error> {
-        AsyncQuery::query(&mut self.0, query).await
+        if self.are_sessions_shared {
+            // It begins once more, which the server warns of; but what it prepares, it prepares here.
+            self.client.batch_execute(&format!("begin; {FORGET}")).await?;
+        }
+        AsyncQuery::query(&mut self.client, query).await
     }
 }
 
 impl AsyncMigrate for Schemas {}
+
+fn first_column(message: &SimpleQueryMessage) -> Option<String> {
+    match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }
+}
 
 /// A migration without the making of what is there.
 fn without_schemas(sql: &str, present: &[String]) -> String {

@@ -20,7 +20,7 @@
 //! * **Somebody holds a lock that a call needs** against all others. [`Error::Blocked`]: see `locks`.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
 //!   blame for it.
-//!   Where that can be seen at the start it is, by [`Postgres::check_rights`] and [`Postgres::check_pooler`].
+//!   Where that can be seen at the start it is, by [`Postgres::check_rights`].
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
 //! * **A customer's rows cannot be read.** No error, but a rejection of that customer: `unreadable.rs`.
@@ -39,6 +39,7 @@ mod locks;
 mod migrate;
 mod models;
 mod planning;
+mod pooling;
 mod publishing;
 mod rights;
 mod row;
@@ -64,7 +65,8 @@ use tokio_postgres::error::SqlState;
 use crate::{Blocker, Error, Result, metrics};
 
 use config::Connector;
-use connect::{BEGIN_IN_UTC, Connections};
+use connect::Connections;
+use pooling::Sessions;
 
 pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
@@ -76,6 +78,7 @@ pub use rights::Duty;
 pub struct Postgres {
     config: PostgresConfig,
     connections: Connections,
+    sessions: Sessions,
     pool: Pool,
     breaker: Breaker,
     #[cfg(feature = "faults")]
@@ -115,6 +118,7 @@ impl Postgres {
         Ok(Self {
             config,
             connections,
+            sessions: Sessions::default(),
             pool,
             breaker,
             #[cfg(feature = "faults")]
@@ -162,7 +166,17 @@ impl Postgres {
         match self.pool.get().await {
             Ok(client) => {
                 let (began, connector) = (Instant::now(), self.connections.connector());
-                Ok(Session { what, began, connector, client: Some(client), permit: Some(permit) })
+                let sessions = self.sessions.clone();
+                let mut session =
+                    Session { what, began, connector, sessions, client: Some(client), permit: Some(permit) };
+                // Boxed: it is large, and only the first one looks.
+                match Box::pin(self.look_for_pooler(session.client())).await {
+                    Ok(()) => Ok(session),
+                    Err(error) => {
+                        session.permit.take().into_iter().for_each(Permit::failure);
+                        Err(unavailable(error.to_string()))
+                    }
+                }
             }
             Err(error) => {
                 permit.failure();
@@ -170,36 +184,6 @@ impl Postgres {
             }
         }
     }
-
-    /// Does one call: a permit, a connection, a time limit, a verdict.
-    async fn call<T>(
-        &self,
-        what: &'static str,
-        limit: Duration,
-        work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
-    ) -> Result<T> {
-        let session = self.session(what).await?;
-        let result = within(limit, what, work(session.client())).await;
-        session.settle(result)
-    }
-
-    /// Does one call that takes a short statement or two.
-    async fn short<T>(
-        &self,
-        what: &'static str,
-        work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
-    ) -> Result<T> {
-        self.call(what, self.config.call_limit, work).await
-    }
-}
-
-/// Reads the customer's own relations over one snapshot, in which a moment without a zone is one of UTC. What fails
-/// leaves the transaction open, and its session is thrown away.
-async fn in_utc<T>(client: &ClientWrapper, read: impl AsyncFnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    client.batch_execute(BEGIN_IN_UTC).await?;
-    let found = read().await?;
-    client.batch_execute("commit").await?;
-    Ok(found)
 }
 
 /// A connection in use. Unless the work on it ends well it is thrown away, never returned to the pool.
@@ -207,6 +191,7 @@ struct Session {
     what: &'static str,
     began: Instant,
     connector: Connector,
+    sessions: Sessions,
     client: Option<Object>,
     permit: Option<Permit>,
 }
@@ -222,6 +207,9 @@ impl Session {
         let has_answered = result.is_ok();
         let result = match result {
             Ok(Ok(value)) => Ok(value),
+            Ok(Err(fault)) if self.sessions.learn(&fault) => {
+                Err(Error::Unavailable { what: self.what.into(), reason: fault.into_error(self.what).to_string() })
+            }
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
             Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
@@ -280,13 +268,6 @@ impl Fault {
             Self::Driver(error) if is_about_data(&error) => {
                 Error::Invalid { what, reason: with_causes(&error) }
             }
-            Self::Driver(error) if is_about_names(&error) => {
-                let reason = format!(
-                    "{}: a pooler in front of the database keeps no prepared statements",
-                    with_causes(&error)
-                );
-                Error::Broken { what, reason }
-            }
             Self::Driver(error) => Error::Broken { what, reason: with_causes(&error) },
             Self::Nonsense(reason) => Error::Invalid { what, reason },
             Self::Blocked(by) => Error::Blocked { what, by },
@@ -317,12 +298,6 @@ fn is_transient(error: &tokio_postgres::Error) -> bool {
 /// Whether an error is about the rows at hand: data exceptions and violated constraints.
 fn is_about_data(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|state| state.code().starts_with("22") || state.code().starts_with("23"))
-}
-
-/// Whether a session did not know a statement that was prepared, or knew one of its name.
-fn is_about_names(error: &tokio_postgres::Error) -> bool {
-    let states = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
-    error.code().is_some_and(|state| states.contains(state))
 }
 
 /// An error with everything that caused it: the driver's own message leaves the server's text out.

@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 
 use super::copy::{RowWriter, read_rows};
 use super::row::{get, word};
-use super::{Fault, Postgres, in_utc};
+use super::{Fault, Postgres};
 use crate::encoding::members;
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
 use crate::{Error, Planning, Result};
@@ -89,23 +89,26 @@ impl Planning for Postgres {
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
-        self.call("record the run", self.config.bulk_limit, async |client| {
-            client.batch_execute("begin").await?;
+        let created = self.transact("record the run", self.config.bulk_limit, "begin", async |client| {
             let Some(run) = insert_run(client, new).await? else {
                 // Somebody else planned this night between our look and our plan.
                 client.batch_execute("rollback").await?;
-                let night = new.night.as_deref().expect("only a night can be taken");
-                return found(client, night).await?.ok_or_else(|| {
-                    Fault::nonsense(format!("night {night} was taken, and then it was not there"))
-                });
+                return Ok(None);
             };
             insert_chunks(client, run, &new.plan.chunks).await?;
             client.batch_execute(&values_table(run)).await?;
             client.batch_execute("commit").await?;
             let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
-            Ok(CreatedRun { run, is_new: true, unpublished, priority: new.priority })
+            Ok(Some(CreatedRun { run, is_new: true, unpublished, priority: new.priority }))
+        });
+        if let Some(created) = created.await? {
+            return Ok(created);
+        }
+        let night = new.night.as_deref().expect("only a night can be taken");
+        self.run_of_night(night).await?.ok_or_else(|| {
+            Fault::nonsense(format!("night {night} was taken, and then it was not there"))
+                .into_error("record the run")
         })
-        .await
     }
 }
 
@@ -119,16 +122,13 @@ impl Postgres {
             select customer_id::bigint from source.customers
              where customer_id = any($1::bigint[]) and acquired_at::timestamptz <= $2
              order by customer_id";
-        self.call("select the customers", self.config.bulk_limit, async |client| {
-            in_utc(client, async || match selection {
-                Selection::All => all(client, as_of).await,
-                Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
-                Selection::Customers(named) => {
-                    let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
-                    ids(&client.query(NAMED, &[&named, &as_of]).await?)
-                }
-            })
-            .await
+        self.in_utc("select the customers", async |client| match selection {
+            Selection::All => all(client, as_of).await,
+            Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
+            Selection::Customers(named) => {
+                let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
+                ids(&client.query(NAMED, &[&named, &as_of]).await?)
+            }
         })
         .await
     }

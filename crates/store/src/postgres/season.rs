@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use model::{Currency, Observation, PurchaseCounts};
 
 use super::copy::read_rows;
-use super::{Postgres, in_utc};
+use super::Postgres;
 use crate::Result;
 
 impl Postgres {
@@ -15,20 +15,17 @@ impl Postgres {
     /// chunk.
     pub async fn purchase_counts(&self, as_of: Timestamp, currency: Currency) -> Result<PurchaseCounts> {
         let last_day = Observation::new(as_of.as_microsecond(), currency).last_day();
-        self.call("count purchases by day", self.config.bulk_limit, async |client| {
+        self.in_utc("count purchases by day", async |client| {
             let mut counts = None;
             let query = counts_query(as_of, currency);
-            let count = async || {
-                read_rows(client, &query, |fields| {
-                    let [came, day, customers] = [fields.int8()?, fields.int8()?, fields.int8()?]
-                        .map(|field| field.expect("neither a group nor its count is null"));
-                    let counts = counts.get_or_insert_with(|| PurchaseCounts::of_a_century(came, last_day));
-                    counts.customers_on(came, day, customers as u64);
-                    Ok(())
-                })
-                .await
-            };
-            in_utc(client, count).await?;
+            read_rows(client, &query, |fields| {
+                let [came, day, customers] = [fields.int8()?, fields.int8()?, fields.int8()?]
+                    .map(|field| field.expect("neither a group nor its count is null"));
+                let counts = counts.get_or_insert_with(|| PurchaseCounts::of_a_century(came, last_day));
+                counts.customers_on(came, day, customers as u64);
+                Ok(())
+            })
+            .await?;
             Ok(counts.unwrap_or_else(|| PurchaseCounts::of_a_century(last_day, last_day)))
         })
         .await

@@ -33,6 +33,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyInSink, Transaction as DatabaseTransaction};
 
 use super::copy::{HEADER, TRAILER};
+use super::pooling::FORGET;
 use super::{Fault, Postgres};
 use crate::{Error, Result};
 
@@ -180,7 +181,8 @@ impl<'c> SourceWriter<'c> {
             set local lock_timeout = '30s';
             set local work_mem = '128MB';
             set local maintenance_work_mem = '512MB'";
-        transaction.batch_execute(settings).await.map_err(during("prepare the connection for writing"))?;
+        let settings = format!("{FORGET}; {settings}");
+        transaction.batch_execute(&settings).await.map_err(during("prepare the connection for writing"))?;
         // Always in the same order, so that two writers wait for each other and not both for ever.
         let all = [
             Relation::Customers,

@@ -5,7 +5,7 @@ use model::{Currency, Observation};
 
 use super::accounts::subscription;
 use super::copy::read_rows;
-use super::{Postgres, in_utc};
+use super::Postgres;
 use crate::{PlanTenures, Result, TenureCounts};
 
 impl Postgres {
@@ -21,16 +21,13 @@ impl Postgres {
                to stdout (format binary)"
         );
         let observation = Observation::new(as_of.as_microsecond(), currency);
-        self.call("read the subscriptions", self.config.bulk_limit, async |client| {
+        self.in_utc("read the subscriptions", async |client| {
             let mut counting = TenureCounts::default();
-            let count = async || {
-                read_rows(client, &copy, |fields| {
-                    counting.line(&subscription(fields)?, fields.text()?, &observation);
-                    Ok(())
-                })
-                .await
-            };
-            in_utc(client, count).await?;
+            read_rows(client, &copy, |fields| {
+                counting.line(&subscription(fields)?, fields.text()?, &observation);
+                Ok(())
+            })
+            .await?;
             Ok(counting.finish())
         })
         .await

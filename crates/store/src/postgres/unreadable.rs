@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use model::Rejection;
 
 use super::accounts::read_accounts;
+use super::connect::BEGIN_IN_UTC;
 use super::{Fault, Postgres, is_transient, with_causes};
 use crate::record::{History, Reading};
 use crate::{Error, Result, metrics};
@@ -67,7 +68,10 @@ impl Postgres {
         while let Some(customers) = isolation.next_set() {
             let part = Reading { customers, ..*reading };
             let limit = self.config.bulk_limit;
-            let read = self.call(READ, limit, async |client| read_accounts(client, &part).await).await?;
+            let beginning = self.beginning(BEGIN_IN_UTC);
+            let read = self
+                .converse(READ, limit, async |client| read_accounts(client, &beginning, &part).await)
+                .await?;
             let unreadable = match read {
                 Ok(read) if histories.is_empty() => {
                     histories = read;
