@@ -3,6 +3,7 @@
 mod cache;
 mod doors;
 mod fit;
+mod guard;
 mod load;
 mod local;
 mod locks;
@@ -15,3 +16,4 @@ mod scripts;
 mod shell;
 mod store;
 mod telemetry;
+mod tls;

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tests::{Fleet, eventually};
+use tokio_postgres::NoTls;
 
 use crate::store::program;
 
@@ -16,7 +17,6 @@ use crate::store::program;
 struct PgBouncer {
     process: Child,
     url: String,
-    keeps_statements: bool,
 }
 
 impl PgBouncer {
@@ -37,7 +37,6 @@ impl PgBouncer {
             ),
         )
         .unwrap();
-        let keeps_statements = version(&program) >= (1, 21);
         let mut command = Command::new(&program);
         if is_root() {
             command.args(["-u", "postgres"]); // it refuses to run as root
@@ -54,7 +53,7 @@ impl PgBouncer {
             tokio::net::TcpStream::connect(&address).await.ok()
         })
         .await;
-        Self { process, url: format!("postgresql://ltv@{address}/{database}"), keeps_statements }
+        Self { process, url: format!("postgresql://ltv@{address}/{database}") }
     }
 }
 
@@ -75,13 +74,6 @@ fn installed(fleet: &Fleet) -> String {
     let output = Command::new(script).args(["--name", fleet.stack().name(), "pooler"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-fn version(program: &str) -> (u32, u32) {
-    let output = Command::new(program).arg("--version").output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut numbers = text.split_whitespace().nth(1).unwrap().split('.').map(|n| n.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 /// A night whose processes all go through the pooler.
@@ -126,33 +118,49 @@ async fn a_moment_without_a_zone_is_one_of_utc_behind_a_pooler_that_drops_what_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_of_transactions_gives_an_exact_night_or_is_refused_at_the_start() {
+async fn a_night_through_a_pooler_of_transactions_is_exact() {
     let fleet = Fleet::new(&program()).await;
-    let kept = "pool_mode = transaction\nmax_prepared_statements = 200";
-    let pooler = PgBouncer::start(&fleet, "pool_mode = transaction").await;
-    let database = ["--database-url", &pooler.url];
+    // Few sessions for many connections: each has to do for all.
+    let settings = "pool_mode = transaction\ndefault_pool_size = 6";
+    let pooler = PgBouncer::start(&fleet, settings).await;
 
-    let listed = fleet.answer(&[&["runs", "list"][..], &database].concat());
-    let migrated = fleet.answer(&[&["migrate"][..], &database].concat());
+    fleet.ltv(&["migrate", "--database-url", &pooler.url]);
+    night(&fleet, &pooler.url).await;
+}
 
-    let is_kept_by_itself = listed.code == Some(0);
-    assert!(pooler.keeps_statements || !is_kept_by_itself, "{listed:?}");
-    if is_kept_by_itself {
-        night(&fleet, &pooler.url).await;
-        return;
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_does_goes_through_a_pooler_of_transactions_too() {
+    let fleet = Fleet::empty(&program()).await;
+    let settings = "pool_mode = transaction\nserver_round_robin = 1\nignore_startup_parameters = options";
+    let pooler = PgBouncer::start(&fleet, settings).await;
+    // What others have left in their sessions, under the names that the driver gives.
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let (other, connection) = tokio_postgres::connect(&pooler.url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let left: String = (0..9).map(|number| format!("prepare s{number} as select {number};")).collect();
+        other.batch_execute(&format!("begin; {left}")).await.unwrap();
+        others.push(other);
     }
-    for answer in [listed, migrated] {
-        assert_eq!(answer.code, Some(1), "{answer:?}");
-        assert!(answer.err.contains("keeps no prepared statements"), "{}", answer.err);
-        assert!(answer.err.contains("pool_mode = session"), "{}", answer.err);
+    for other in others {
+        other.batch_execute("commit").await.unwrap();
     }
-    let mut worker = fleet.worker(&database);
-    assert_eq!(worker.ended(Duration::from_secs(20)).await.code(), Some(1), "{}", worker.log());
-    assert!(worker.log().contains("keeps no prepared statements"), "{}", worker.log());
-    if pooler.keeps_statements {
-        let pooler = PgBouncer::start(&fleet, kept).await;
-        night(&fleet, &pooler.url).await;
+    let folder = std::env::temp_dir().join(tests::unique("pooler"));
+    std::fs::create_dir(&folder).unwrap();
+    let customers = folder.join("customers.csv");
+    std::fs::write(&customers, "customer_id,external_id,segment,acquired_at\n1,c-1,venues,2020-01-01\n")
+        .unwrap();
+    let said = |arguments: &[&str]| fleet.ltv(&[arguments, &["--database-url", &pooler.url]].concat()).out;
+
+    for _ in 0..3 {
+        said(&["migrate"]);
+        said(&["load", "--customers", customers.to_str().unwrap()]);
+        said(&["models", "list"]);
+        said(&["runs", "list"]);
     }
+
+    let loaded = fleet.sql().await.query_one("select count(*) from source.customers", &[]).await.unwrap();
+    assert_eq!(loaded.get::<_, i64>(0), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,9 +27,13 @@
 //! | pace | how fast a run's work is committed, on the mean since the plan |
 //! | forecast | the end to which the pace leads, and its outlook |
 //! | outlook | on track, at risk, infeasible, missed |
+//! | guard | what compares a settled run with the run before, within its limits, before it is shown |
+//! | deviation | what of a run lies beyond its limits |
+//! | hold | a run with deviations waits for a person; whoever releases it has it shown, whoever rejects it has it dropped |
 
 mod deadline;
 mod fingerprint;
+mod guard;
 mod identity;
 mod isolation;
 mod plan;
@@ -42,6 +46,10 @@ mod transition;
 
 pub use deadline::{DeadlinePolicy, Forecast, Outlook, forecast};
 pub use fingerprint::Fingerprint;
+pub use guard::{
+    Before, Deviation, Evidence, Figures, Limits, Measure, NoShare, RowCount, Share, SourceChange,
+    SourceCounts, judge,
+};
 pub use identity::{Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, RunId};
 pub use isolation::{Finding, Isolation};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};

@@ -2,7 +2,10 @@
 //!
 //! ```text
 //! run:    planned ──► running ──► finished
-//!             └──────────┴──────► cancelled
+//!             │        │ ▲ │
+//!             │        │ │ └ beyond its limits ► held ──► rejected
+//!             │        │ └── released, redriven ──┘
+//!             └────────┴────────► cancelled
 //!
 //! chunk:  pending ──► published ──► leased ──► done
 //!                       ▲     ▲       │
@@ -74,29 +77,42 @@ pub enum RunState {
     Planned,
     /// Its chunks are on the queues.
     Running,
+    /// It is settled, and so far from the run before that a person has to look at it. A release has the coordinator
+    /// finish it; a redrive of its dead chunks has it judged anew.
+    Held,
     /// Its counts were checked and its values became visible, all at once.
     Finished,
     /// A person stopped it; its values never become visible.
     Cancelled,
+    /// A person looked at it while it was held, and refused it; its values never become visible.
+    Rejected,
 }
 
 impl RunState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Planned, Self::Running, Self::Finished, Self::Cancelled];
+    pub const ALL: [Self; 6] =
+        [Self::Planned, Self::Running, Self::Held, Self::Finished, Self::Cancelled, Self::Rejected];
 
     /// The word for it, everywhere.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Planned => "planned",
             Self::Running => "running",
+            Self::Held => "held",
             Self::Finished => "finished",
             Self::Cancelled => "cancelled",
+            Self::Rejected => "rejected",
         }
     }
 
     /// Whether the run is over.
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Finished | Self::Cancelled)
+        matches!(self, Self::Finished | Self::Cancelled | Self::Rejected)
+    }
+
+    /// Whether there is work to do for it, or may be.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Planned | Self::Running)
     }
 }
 

@@ -17,7 +17,7 @@
 //!   it can be from now: a lease ends a lease from now at the latest (it is shortened, so that a worker that lives has
 //!   the time to renew it), a retry is due, a message may be lost, a dispatcher dead.
 //! * **An attempt failed.** The worker has recorded when the retry is due: publish it then.
-//! * **Everything is settled.** Finish the run.
+//! * **Everything is settled.** Finish the run, if the guard has nothing against it.
 //!
 //! Each action is idempotent in the store, so a pass that died half-way is simply repeated.
 
@@ -49,7 +49,7 @@ pub enum Action {
         /// What follows for the chunk.
         verdict: Verdict,
     },
-    /// Check the counts of a settled run and make its values visible.
+    /// Judge a settled run; check its counts and make its values visible, or hold it.
     Finish(RunId),
 }
 
@@ -112,7 +112,7 @@ pub fn supervise(snapshot: &Snapshot, policy: &SupervisePolicy) -> Vec<Action> {
 
 fn supervise_run(snapshot: &Snapshot, run: &RunSnapshot, policy: &SupervisePolicy) -> Vec<Action> {
     let run = &run.recorded;
-    if run.state.is_over() {
+    if !run.state.is_open() {
         return Vec::new();
     }
     if run.progress.is_settled() && run.open_chunks.is_empty() {

@@ -73,6 +73,14 @@ pub enum RunEvent {
     Published,
     /// Its values are to become visible; these are its sums.
     Finished(Progress),
+    /// It lies beyond its limits; these are its sums.
+    Held(Progress),
+    /// A person has it shown though it was held.
+    Released,
+    /// A person refuses it while it is held.
+    Rejected,
+    /// A person puts dead chunks of it back to work.
+    Redriven,
     /// A person stops it.
     Cancelled,
 }
@@ -80,9 +88,15 @@ pub enum RunEvent {
 /// Why an event does not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The run is finished or cancelled.
+    /// The run is finished, cancelled or rejected.
     #[error("the run is over")]
     RunOver,
+    /// The run waits for a person.
+    #[error("the run is held")]
+    RunHeld,
+    /// The run does not wait for a person.
+    #[error("the run is not held")]
+    NotHeld,
     /// Chunks of the run are neither done nor dead.
     #[error("the run is not settled")]
     NotSettled,
@@ -210,19 +224,27 @@ impl ChunkSnapshot {
 impl RunState {
     /// The run after an event; or why it does not happen.
     pub fn after(self, event: RunEvent) -> Result<Self, Refusal> {
-        require_open(self)?;
+        match (event, self) {
+            (RunEvent::Released | RunEvent::Redriven, Self::Held) => return Ok(Self::Running),
+            (RunEvent::Rejected, Self::Held) => return Ok(Self::Rejected),
+            (RunEvent::Released | RunEvent::Rejected, _) => return Err(Refusal::NotHeld),
+            _ => require_open(self)?,
+        }
         match event {
-            RunEvent::Published => Ok(Self::Running),
-            RunEvent::Finished(progress) => {
-                require(progress.is_settled(), Refusal::NotSettled)?;
-                Ok(Self::Finished)
+            RunEvent::Finished(progress) | RunEvent::Held(progress) if !progress.is_settled() => {
+                Err(Refusal::NotSettled)
             }
+            RunEvent::Finished(_) => Ok(Self::Finished),
+            RunEvent::Held(_) => Ok(Self::Held),
             RunEvent::Cancelled => Ok(Self::Cancelled),
+            RunEvent::Published => Ok(Self::Running),
+            RunEvent::Redriven | RunEvent::Released | RunEvent::Rejected => Ok(self),
         }
     }
 }
 
 fn require_open(run: RunState) -> Result<(), Refusal> {
+    require(run != RunState::Held, Refusal::RunHeld)?;
     require(!run.is_over(), Refusal::RunOver)
 }
 

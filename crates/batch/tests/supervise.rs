@@ -187,7 +187,7 @@ proptest! {
             for chunk in &run.open_chunks {
                 let is_due = due(&snapshot, run, chunk, &policy).is_some_and(|due| due <= snapshot.taken_at);
                 let id = ChunkRef { run: run.run, chunk: chunk.chunk };
-                prop_assert_eq!(different.contains(&id), is_due && !run.state.is_over(), "{:?}", chunk);
+                prop_assert_eq!(different.contains(&id), is_due && run.state.is_open(), "{:?}", chunk);
             }
         }
     }
@@ -231,7 +231,7 @@ proptest! {
 
         for run in recorded(&snapshot) {
             let Progress { chunks, done, dead, .. } = run.progress;
-            let is_settled = run.open_chunks.is_empty() && done + dead == chunks && !run.state.is_over();
+            let is_settled = run.open_chunks.is_empty() && done + dead == chunks && run.state.is_open();
             let finishes = actions.iter().filter(|action| **action == Action::Finish(run.run)).count();
             prop_assert_eq!(finishes, usize::from(is_settled), "{:?}", run);
         }

@@ -348,19 +348,48 @@ proptest! {
 
 #[test]
 fn a_run_goes_from_planned_to_running_to_finished_or_is_cancelled() {
-    let settled = RunEvent::Finished(Progress { chunks: 2, done: 1, dead: 1, ..Progress::default() });
-    let open = RunEvent::Finished(Progress { chunks: 2, done: 1, ..Progress::default() });
-    let check = |from: RunState, event, expected| assert_eq!(from.after(event), expected, "{from} {event:?}");
+    let (settled, open) = (RunEvent::Finished(sums(1)), RunEvent::Finished(sums(0)));
 
     for from in [RunState::Planned, RunState::Running] {
-        check(from, RunEvent::Published, Ok(RunState::Running));
-        check(from, RunEvent::Cancelled, Ok(RunState::Cancelled));
-        check(from, settled, Ok(RunState::Finished));
-        check(from, open, Err(Refusal::NotSettled));
+        goes(from, RunEvent::Published, Ok(RunState::Running));
+        goes(from, RunEvent::Cancelled, Ok(RunState::Cancelled));
+        goes(from, settled, Ok(RunState::Finished));
+        goes(from, open, Err(Refusal::NotSettled));
     }
-    for from in [RunState::Finished, RunState::Cancelled] {
-        for event in [RunEvent::Published, RunEvent::Cancelled, settled, open] {
-            check(from, event, Err(Refusal::RunOver));
+    for from in [RunState::Finished, RunState::Cancelled, RunState::Rejected] {
+        for event in [RunEvent::Published, RunEvent::Cancelled, RunEvent::Redriven, settled, open] {
+            goes(from, event, Err(Refusal::RunOver));
         }
     }
+}
+
+#[test]
+fn a_settled_run_may_be_held_until_a_person_decides() {
+    for from in [RunState::Planned, RunState::Running] {
+        goes(from, RunEvent::Held(sums(1)), Ok(RunState::Held));
+        goes(from, RunEvent::Held(sums(0)), Err(Refusal::NotSettled));
+        goes(from, RunEvent::Redriven, Ok(from));
+    }
+    goes(RunState::Held, RunEvent::Released, Ok(RunState::Running));
+    goes(RunState::Held, RunEvent::Redriven, Ok(RunState::Running));
+    goes(RunState::Held, RunEvent::Rejected, Ok(RunState::Rejected));
+    for event in
+        [RunEvent::Published, RunEvent::Cancelled, RunEvent::Finished(sums(1)), RunEvent::Held(sums(1))]
+    {
+        goes(RunState::Held, event, Err(Refusal::RunHeld));
+    }
+    for from in RunState::ALL.into_iter().filter(|&state| state != RunState::Held) {
+        goes(from, RunEvent::Released, Err(Refusal::NotHeld));
+        goes(from, RunEvent::Rejected, Err(Refusal::NotHeld));
+    }
+}
+
+#[track_caller]
+fn goes(from: RunState, event: RunEvent, expected: Result<RunState, Refusal>) {
+    assert_eq!(from.after(event), expected, "{from} {event:?}");
+}
+
+/// The sums over two chunks, of which one is done.
+fn sums(dead: u64) -> Progress {
+    Progress { chunks: 2, done: 1, dead, ..Progress::default() }
 }

@@ -28,8 +28,9 @@ use store::{Blocker, FinishedRun, Supervision, Term};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use crate::judging::End;
 use crate::remembered::Remembered;
-use crate::{Coordinator, metrics};
+use crate::{Coordinator, judging, metrics};
 
 /// The most tries at once. Each holds a connection of the store's; now and then one asks with another who is in its way.
 const MOST: usize = 3;
@@ -42,7 +43,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// What came of a try.
-type Tried = Result<Option<FinishedRun>, store::Error>;
+type Tried = Result<Option<End>, store::Error>;
 
 /// The tries under way, and those that ended.
 #[derive(Default)]
@@ -72,7 +73,7 @@ impl Finishing {
         }
         tries.is_under_way = true;
         let store = store.clone();
-        self.tasks.spawn(async move { (run, store.finish_run(term, run).await) });
+        self.tasks.spawn(async move { (run, judging::end(&store, term, run).await) });
     }
 
     /// Waits until a try ends; for ever if none is under way.
@@ -157,12 +158,12 @@ impl<S: Supervision, Q, C> Coordinator<S, Q, C> {
     pub(crate) fn hear_of_finished(&self, remembered: &mut Remembered) {
         for (run, tried) in remembered.finishing.take_ended() {
             match tried {
-                Ok(Some(finished)) => {
+                Ok(Some(End::Held) | None) => {}
+                Ok(Some(End::Finished(finished))) => {
                     note(&finished);
                     remembered.finished.push((finished.run, finished.progress));
                     remembered.has_finished = true;
                 }
-                Ok(None) => {}
                 Err(error @ store::Error::Blocked { .. }) => {
                     let store::Error::Blocked { by, .. } = &error else { continue };
                     if remembered.finishing.is_news(run, by) {

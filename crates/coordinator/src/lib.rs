@@ -8,6 +8,7 @@
 //! | `service` | the loop, from the start to the shutdown |
 //! | `pass` | one look, and what is done about it |
 //! | `finishing` | the end of a settled run, beside the passes |
+//! | `judging` | whether a settled run is shown, or held for a person |
 //! | `republishing` | messages for chunks that have none |
 //! | `publication` | how the cache hears which runs are visible |
 //! | `leadership` | which coordinator leads |
@@ -16,6 +17,7 @@
 //! It knows neither SQL nor AMQP nor Redis, and decides nothing: what is to be done is [`batch`]'s to say.
 
 mod finishing;
+mod judging;
 mod leadership;
 mod metrics;
 mod pass;

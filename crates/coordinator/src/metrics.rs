@@ -11,6 +11,7 @@ const PASS_SECONDS: &str = "ltv_coordinator_pass_seconds";
 const REPUBLISHED: &str = "ltv_coordinator_published_total";
 const RESCUED: &str = "ltv_coordinator_rescued_total";
 const FINISHED: &str = "ltv_coordinator_finished_runs_total";
+const HELD: &str = "ltv_coordinator_held_runs_total";
 const RUN_SECONDS: &str = "ltv_run_seconds";
 const RUN_SHARE: &str = "ltv_run_share";
 const RUN_OUTLOOK: &str = "ltv_run_outlook";
@@ -21,6 +22,7 @@ pub fn describe() {
     describe_counter!(REPUBLISHED, Unit::Count, "Chunks published by the coordinator, by cause");
     describe_counter!(RESCUED, Unit::Count, "Chunks rescued, by verdict");
     describe_counter!(FINISHED, Unit::Count, "Runs finished");
+    describe_counter!(HELD, Unit::Count, "Runs held because they lie too far from the run before");
     describe_histogram!(RUN_SECONDS, Unit::Seconds, "Time of a finished run from the plan on");
     describe_gauge!(RUN_SHARE, "Settled share of the work of the latest open run, by priority");
     describe_gauge!(
@@ -43,6 +45,10 @@ pub(crate) fn rescued(verdict: Verdict) {
         Verdict::DeadLetter => "dead_letter",
     };
     counter!(RESCUED, "verdict" => verdict).increment(1);
+}
+
+pub(crate) fn held() {
+    counter!(HELD).increment(1);
 }
 
 pub(crate) fn finished(finished: &FinishedRun) {

@@ -16,7 +16,7 @@ mod metrics;
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkRef, CustomerId, Fingerprint, PlanError, PlanPolicy, Priority, RunId,
+    Attempt, AttemptId, ChunkRef, CustomerId, Fingerprint, Limits, PlanError, PlanPolicy, Priority, RunId,
     WorkSample, plan,
 };
 use jiff::Timestamp;
@@ -45,6 +45,8 @@ pub struct Order {
     pub terms: ValueTerms,
     /// Whether a night that has a run already gets one more.
     pub again: bool,
+    /// How far it may lie from the run before.
+    pub limits: Limits,
 }
 
 /// What came of an order.
@@ -185,6 +187,7 @@ impl<S: Planning + Publishing, Q: Chunks> Dispatcher<S, Q> {
             terms: order.terms,
             plan,
             trace: (self.trace_context)(),
+            limits: limits(order),
         };
         let created = self.store.create_run(&new).await?;
         // Another dispatcher may have been faster: then the plan was for nothing.
@@ -228,6 +231,12 @@ impl<S: Planning + Publishing, Q: Chunks> Dispatcher<S, Q> {
         recorded?;
         Ok((confirmed.len() as u64, failure.map(|error| error.to_string())))
     }
+}
+
+/// The limits that a run is held to. Customers whom somebody named are like no other selection, and somebody waits for
+/// them: such a run is compared with none.
+fn limits(order: &Order) -> Option<Limits> {
+    (!matches!(order.selection, Selection::Customers(_))).then_some(order.limits)
 }
 
 /// The night's name: one for each selection and day.

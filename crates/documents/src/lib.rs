@@ -13,6 +13,7 @@
 mod dead_letter;
 mod dispatched;
 mod fit;
+mod guard;
 mod local;
 mod model_version;
 mod run;
@@ -21,6 +22,7 @@ mod value;
 pub use dead_letter::{DeadChunk, DeadLetters, DeadMessage};
 pub use dispatched::Dispatched;
 pub use fit::{Fit, FitDiagnostics, FittedModel, FittedSegment};
+pub use guard::{Decided, Decision, Deviation, Hold, Source};
 pub use local::{LocalAttempt, LocalFile, LocalNight, Problem};
 pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBack, ShownModel};
 pub use run::{Run, RunSummary, Segment, TopCustomer};

@@ -8,7 +8,7 @@ use model::ValueTerms;
 use serde::Serialize;
 use store::{ModelVersionId, RunRecord, SegmentValue};
 
-use crate::{ModelVersion, Value};
+use crate::{Hold, ModelVersion, Source, Value};
 
 /// A run as it is recorded.
 #[derive(Clone, Debug, Serialize)]
@@ -35,7 +35,7 @@ pub struct Run {
     pub planned_at: Timestamp,
     /// When it has to be finished.
     pub deadline_at: Timestamp,
-    /// When its values became visible.
+    /// When its values became visible, or when it was cancelled or rejected.
     pub finished_at: Option<Timestamp>,
     /// How long that took from the plan on.
     pub seconds: Option<f64>,
@@ -51,6 +51,10 @@ pub struct Run {
     pub values: u64,
     /// Those without one.
     pub rejections: u64,
+    /// Why a person has to look at it before it is shown, or had to.
+    pub hold: Option<Hold>,
+    /// How many rows the source held.
+    pub source: Source,
 }
 
 impl From<&RunRecord> for Run {
@@ -77,6 +81,8 @@ impl From<&RunRecord> for Run {
             customers: progress.customers,
             values: progress.values,
             rejections: progress.rejections,
+            hold: Hold::of(&record.guard),
+            source: Source { at_plan: record.guard.source_at_plan, at_end: record.guard.source_at_end },
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use batch::{Attempt, ChunkId, ChunkRef, CustomerId, Outcome, Priority, Progress, RunId, RunState};
+use batch::{
+    Attempt, ChunkId, ChunkRef, CustomerId, Deviation, Limits, Measure, Outcome, Priority, Progress,
+    RowCount, RunId, RunState, SourceCounts,
+};
 use jiff::Timestamp;
 use model::{
     Account, Between, BgNbd, Confidence, ContractModels, Currency, GammaGamma, Grade, Horizons, Models,
@@ -10,7 +13,9 @@ use model::{
 };
 use serde::Serialize;
 use serde_json::Value as Json;
-use store::{ModelVersionId, PromotionKind, RunRecord, SegmentValue, Valued};
+use store::{
+    Decision, DecisionKind, Guarded, Hold, ModelVersionId, PromotionKind, RunRecord, SegmentValue, Valued,
+};
 
 use super::*;
 
@@ -49,6 +54,30 @@ fn run() -> RunRecord {
             work: 1_500.0,
             work_settled: 1_500.0,
         },
+        guard: guarded(),
+    }
+}
+
+fn guarded() -> Guarded {
+    let count = |rows, is_exact| RowCount { rows, is_exact };
+    let deviations = vec![
+        Deviation { what: Measure::RejectedAs("no_purchase".into()), before: 2, now: 500 },
+        Deviation { what: Measure::Value, before: 120_000, now: 80_000 },
+    ];
+    Guarded {
+        limits: Some(Limits::default()),
+        source_at_plan: Some(SourceCounts {
+            customers: count(1_500, true),
+            transactions: count(2_000_000, false),
+        }),
+        source_at_end: Some(SourceCounts { customers: count(1_500, true), transactions: count(0, true) }),
+        held: Some((moment("2026-11-23T02:00:11Z"), Hold { compared_with: Some(RunId(6)), deviations })),
+        decision: Some(Decision {
+            kind: DecisionKind::Release,
+            at: moment("2026-11-23T02:00:12Z"),
+            by: "ada".into(),
+            reason: "the shop was closed".into(),
+        }),
     }
 }
 
@@ -176,12 +205,13 @@ fn a_run() {
 
 #[test]
 fn a_run_that_goes_on_has_no_end() {
-    let record = RunRecord { night: None, finished_at: None, state: RunState::Running, ..run() };
+    let (state, guard) = (RunState::Running, Guarded::default());
+    let record = RunRecord { night: None, finished_at: None, state, guard, ..run() };
 
     let document: Json = serde_json::from_str(&line(&Run::from(&record))).unwrap();
 
     assert_eq!(document["state"], "running");
-    assert!(["night", "finished_at", "seconds"].iter().all(|field| document[*field] == Json::Null));
+    assert!(["night", "finished_at", "seconds", "hold"].iter().all(|field| document[*field] == Json::Null));
 }
 
 #[test]

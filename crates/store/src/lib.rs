@@ -14,6 +14,7 @@ mod archive;
 mod blocker;
 mod encoding;
 mod error;
+mod guard;
 mod metrics;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
@@ -26,12 +27,13 @@ pub mod postgres;
 use std::future::Future;
 use std::time::Duration;
 
-use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, RetryPolicy, RunId, Verdict, WorkSample};
+use batch::{AttemptId, ChunkRef, CustomerId, Evidence, OpenRuns, RetryPolicy, RunId, Verdict, WorkSample};
 use jiff::Timestamp;
 
 pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
 pub use blocker::Blocker;
 pub use error::Error;
+pub use guard::{Decision, DecisionKind, Guarded, Hold, NewDecision, UnknownDecision};
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;
 pub use record::{
@@ -185,6 +187,13 @@ pub trait Supervision: Clone + Send + Sync + 'static {
         verdict: Verdict,
     ) -> impl Future<Output = Result<bool>> + Send;
 
+    /// What a settled run is judged by before it is shown; `None` where there is nothing to judge: it is compared with no
+    /// run, a person has released it, or it is not open. Counts the source's rows, on record.
+    fn evidence(&self, run: RunId) -> impl Future<Output = Result<Option<Evidence>>> + Send;
+
+    /// Has a settled run wait for a person; false if it is not open any more, or a dead letter was put back.
+    fn hold_run(&self, term: Term, run: RunId, hold: &Hold) -> impl Future<Output = Result<bool>> + Send;
+
     /// Checks the counts of a settled run and makes its values visible, all at once; `None` if another
     /// coordinator has done it. Whoever reads the run's table meanwhile is not waited for
     /// ([`Error::Blocked`]).
@@ -237,11 +246,16 @@ pub trait Archive: Clone + Send + Sync + 'static {
     /// The planned customers of a run's dead chunks, ascending.
     fn dead_customers(&self, run: RunId) -> impl Future<Output = Result<Vec<CustomerId>>> + Send;
 
-    /// Puts the dead chunks of a run that is going on back to work, with their failures forgiven. Returns how
-    /// many; the coordinator publishes them.
+    /// Puts the dead chunks of a run that is going on, or held, back to work, with their failures forgiven. Returns how
+    /// many; the coordinator publishes them. A run that was held is judged anew when they are settled.
     fn redrive(&self, run: RunId) -> impl Future<Output = Result<u64>> + Send;
 
-    /// Stops a run: its values never become visible, and its night may be planned again. False if it was over.
+    /// Records what a person says about a run that is held. One that is released is finished by the next pass; the values
+    /// of one that is rejected never become visible, and its night may be planned again. False if it is not held.
+    /// Whoever reads its table is not waited for ([`Error::Blocked`]).
+    fn decide(&self, run: RunId, new: &NewDecision) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Stops a run: its values never become visible, and its night may be planned again. False if it was over or held.
     /// Whoever reads its table is not waited for ([`Error::Blocked`]).
     fn cancel_run(&self, run: RunId) -> impl Future<Output = Result<bool>> + Send;
 }

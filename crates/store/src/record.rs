@@ -4,10 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use batch::{Attempt, AttemptId, ChunkId, CustomerId, Outcome, Plan, Priority, Progress, RunId, RunState};
+use batch::{
+    Attempt, AttemptId, ChunkId, CustomerId, Limits, Outcome, Plan, Priority, Progress, RunId, RunState,
+};
 use jiff::Timestamp;
 use model::{Account, ContractModels, Currency, Models, Rejection, Value, ValueTerms};
 use serde::{Deserialize, Serialize};
+
+use crate::guard::Guarded;
 
 /// The number of a model version, issued by the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -66,6 +70,8 @@ pub struct NewRun {
     pub plan: Plan,
     /// The trace that it is dispatched in, as pairs for the messages of its chunks.
     pub trace: Vec<(String, String)>,
+    /// How far it may lie from the run before; none if it is to be compared with no run.
+    pub limits: Option<Limits>,
 }
 
 /// A recorded run: the one that was asked for, or the one that the night had already.
@@ -106,10 +112,12 @@ pub struct RunRecord {
     pub planned_at: Timestamp,
     /// When it has to be finished.
     pub deadline_at: Timestamp,
-    /// When its values became visible.
+    /// When its values became visible, or when it was cancelled or rejected.
     pub finished_at: Option<Timestamp>,
     /// Sums over its chunks.
     pub progress: Progress,
+    /// What the guard found, and what a person said about it.
+    pub guard: Guarded,
 }
 
 /// What `begin_attempt` answers.
@@ -123,7 +131,7 @@ pub enum Begin {
     Leased,
     /// Its retry is not due yet; the coordinator will publish it then.
     NotDue,
-    /// The run is over, or was never there.
+    /// The run is over or held, or was never there.
     NoRun,
 }
 
@@ -179,6 +187,8 @@ pub struct History {
     pub customer: CustomerId,
     /// What the models need to know, or why they cannot.
     pub account: Result<Account, Rejection>,
+    /// How many transactions were read.
+    pub transactions: u32,
 }
 
 /// A customer's value with the inputs that explain it.
@@ -208,6 +218,15 @@ pub struct ResultRows {
     pub values: Vec<Valued>,
     /// The customers without one.
     pub rejections: Vec<Rejected>,
+    /// How many transactions were read of them all.
+    pub transactions: u64,
+}
+
+impl ResultRows {
+    /// The sum of the values over 12 months, in minor units.
+    pub fn value_minor(&self) -> i64 {
+        self.values.iter().fold(0, |sum: i64, valued| sum.saturating_add(valued.value.value_minor()))
+    }
 }
 
 /// What became of a commit.

@@ -118,7 +118,7 @@ struct Valuing {
 
 impl Valuing {
     fn new(histories: Vec<History>, valuer: Arc<Valuer>, faults: FaultPlan) -> Self {
-        let rows = ResultRows { values: Vec::with_capacity(histories.len()), rejections: Vec::new() };
+        let rows = ResultRows { values: Vec::with_capacity(histories.len()), ..ResultRows::default() };
         Self { histories: histories.into_iter(), valuer, rows, faults }
     }
 
@@ -127,7 +127,8 @@ impl Valuing {
     }
 
     fn advance(&mut self, customers: usize) {
-        for History { customer, account } in self.histories.by_ref().take(customers) {
+        for History { customer, account, transactions } in self.histories.by_ref().take(customers) {
+            self.rows.transactions += u64::from(transactions);
             self.faults.compute(customer);
             match account.and_then(|account| Ok((self.valuer.value(&account)?, account))) {
                 Ok((value, account)) => self.rows.values.push(Valued { customer, value, account }),

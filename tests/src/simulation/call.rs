@@ -25,6 +25,8 @@ pub enum Call {
     Abdicate,
     Snapshot,
     Rescue,
+    Compare,
+    Hold,
     Finish,
     ReadValues,
     ListVisible,
@@ -50,7 +52,7 @@ pub(super) enum Server {
 
 impl Call {
     /// Every call that a role makes in a night.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Select,
         Self::SampleWork,
         Self::FindModelVersion,
@@ -70,6 +72,8 @@ impl Call {
         Self::Abdicate,
         Self::Snapshot,
         Self::Rescue,
+        Self::Compare,
+        Self::Hold,
         Self::Finish,
         Self::ReadValues,
         Self::ListVisible,
@@ -107,6 +111,8 @@ impl Call {
             Self::Abdicate => "abdicate",
             Self::Snapshot => "take a snapshot",
             Self::Rescue => "rescue",
+            Self::Compare => "compare",
+            Self::Hold => "hold",
             Self::Finish => "finish",
             Self::ReadValues => "read values",
             Self::ListVisible => "list visible runs",
@@ -157,8 +163,10 @@ impl Call {
             | Self::Resume
             | Self::Fail
             | Self::Rescue
+            | Self::Compare
             | Self::Finish
             | Self::PutVisible => 5.0,
+            Self::Hold => 60.0,
             Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter => 25.0,
             _ => 1.0,
         }

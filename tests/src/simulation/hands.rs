@@ -18,6 +18,7 @@ use super::remote_queue::RemoteQueue;
 use super::remote_store::RemoteStore;
 use super::rule::Rule;
 use super::scene::{LEASE, Scene};
+use super::source::Source;
 use super::world::World;
 
 /// What a process is given to reach the world with.
@@ -28,6 +29,7 @@ pub(super) struct Hands {
     pub(super) store: Memory,
     pub(super) broker: Broker,
     pub(super) cache: cache::Memory,
+    pub(super) source: Source,
 }
 
 impl Hands {
@@ -37,6 +39,7 @@ impl Hands {
             world: self.world.clone(),
             process: process.clone(),
             work: self.scene.work,
+            source: self.source.clone(),
         }
     }
 

@@ -20,6 +20,7 @@
 //! | `panics` | who panicked, though nobody waited for it |
 //! | `rule` | what every night is held to |
 //! | `ledger` | what became of each attempt, kept by somebody who does not ask the store |
+//! | `source` | what histories are read from, and the guard against one that was emptied |
 //! | `mutation` | the protocol broken on purpose, which the checks must see |
 //!
 //! # What is not simulated
@@ -45,6 +46,7 @@ mod remote_queue;
 mod remote_store;
 mod rule;
 mod scene;
+mod source;
 mod world;
 mod yesterday;
 

@@ -18,16 +18,19 @@ pub enum Mutation {
     LeaseByWorkersClock,
     /// An attempt's number is taken from the message, not counted by the store.
     AttemptFromMessage,
+    /// Every settled run is shown, however far it lies from the run before.
+    NoGuard,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::NoFence,
         Self::AckBeforeCommit,
         Self::CountedProgress,
         Self::LeaseByWorkersClock,
         Self::AttemptFromMessage,
+        Self::NoGuard,
     ];
 
     /// The promise that a night without it breaks first; one of these.
@@ -39,6 +42,7 @@ impl Mutation {
             // A clock that is slow gives leases that are over at once, one that is fast such as outlast the night.
             Self::LeaseByWorkersClock => &[Rule::Lease, Rule::End],
             Self::AttemptFromMessage => &[Rule::Numbering],
+            Self::NoGuard => &[Rule::Guard],
         }
     }
 
@@ -49,6 +53,7 @@ impl Mutation {
             Self::CountedProgress => Some(Broken::CountedProgress),
             Self::LeaseByWorkersClock => Some(Broken::WorkersClocks(Box::new(hours_off))),
             Self::AttemptFromMessage => Some(Broken::ClaimedAttempts),
+            Self::NoGuard => Some(Broken::WithoutGuard),
             Self::AckBeforeCommit => None,
         }
     }

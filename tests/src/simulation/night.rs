@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use batch::{CustomerId, Priority, RunId};
+use batch::{CustomerId, Priority, RunId, RunState};
 use dispatcher::Order;
 use jiff::Timestamp;
 use model::ValueTerms;
 use queue::Chunks as _;
 use queue::memory::Broker;
 use store::memory::Memory;
-use store::{Archive, Selection};
+use store::{Archive, DecisionKind, NewDecision, Selection};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use super::readers::Readers;
 use super::remote_queue::Weather;
 use super::rule::{Rule, Violation};
 use super::scene::{Scene, as_of, as_of_before, night_terms, terms_before, urgent_terms};
+use super::source::{Source, limits};
 use super::world::World;
 use super::yesterday;
 
@@ -122,6 +123,7 @@ struct Night {
     broker: Broker,
     cache: cache::Memory,
     base: Customers,
+    source: Source,
 }
 
 impl Night {
@@ -135,7 +137,8 @@ impl Night {
             None => store,
         };
         let broker = Broker::with_faults(Weather(world.clone()));
-        Self { mutation, world, scene, store, broker, cache: cache::Memory::new(), base }
+        let source = Source::new(scene.source_emptied_after);
+        Self { mutation, world, scene, store, broker, cache: cache::Memory::new(), base, source }
     }
 
     async fn live(self) {
@@ -153,7 +156,8 @@ impl Night {
             let looked_at = [1, 2, 3].map(CustomerId).into_iter().chain(self.scene.urgent.iter().copied());
             Readers::new(world, store, self.cache.clone(), orders.clone(), looked_at.collect())
         };
-        let watch = tokio::spawn(checks::watch(self.world.clone(), self.store.clone(), readers()));
+        let watch =
+            tokio::spawn(checks::watch(self.world.clone(), self.store.clone(), readers(), run_before));
         let mut lives: Vec<JoinHandle<()>> = Vec::new();
         for number in 1..=self.scene.workers {
             lives.push(self.keep_alive(format!("worker {number}"), &ended, |night, process| {
@@ -185,7 +189,7 @@ impl Night {
             self.world.violation(Rule::NoPanic, "nobody watched the night to its end");
         }
         checks::at_the_end(&self.world, &self.store, &self.broker.connect(), &expected).await;
-        let before = Expected { run: run_before, ordered: before, poison: None };
+        let before = Expected { run: run_before, ordered: before, poison: None, may_be_emptied: false };
         checks::values_are_exact(&self.world, &self.store, &before).await;
         readers().look_at_the_end().await;
     }
@@ -201,7 +205,8 @@ impl Night {
     }
 
     fn expected(&self, run: RunId, ordered: Arc<Ordered>) -> Expected {
-        Expected { run, ordered, poison: self.scene.poison }
+        let may_be_emptied = self.scene.source_emptied_after.is_some();
+        Expected { run, ordered, poison: self.scene.poison, may_be_emptied }
     }
 
     /// Starts a process, and another one after it whenever it has died or drained, until the night is over.
@@ -253,6 +258,7 @@ impl Night {
             store: self.store.clone(),
             broker: self.broker.clone(),
             cache: self.cache.clone(),
+            source: self.source.clone(),
         }
     }
 
@@ -266,6 +272,7 @@ impl Night {
             model_version: None,
             terms: night_terms(),
             again: false,
+            limits: limits(),
         };
         let names: Vec<String> =
             (1..=self.scene.dispatchers).map(|number| format!("dispatcher {number}")).collect();
@@ -287,6 +294,7 @@ impl Night {
             model_version: None,
             terms: urgent_terms(),
             again: false,
+            limits: limits(),
         }
     }
 
@@ -308,6 +316,7 @@ impl Night {
     async fn wait_until_over(&self, expected: &[Expected]) {
         let began = Instant::now();
         while !self.are_over(expected).await {
+            self.decide(expected).await;
             if began.elapsed() > LONGEST {
                 self.world.violation(Rule::End, format_args!("the night is not over after {LONGEST:?}"));
                 return;
@@ -324,6 +333,22 @@ impl Night {
             }
         }
         true
+    }
+
+    /// Has a person decide about runs that are held, sooner or later.
+    async fn decide(&self, expected: &[Expected]) {
+        for run in expected.iter().map(|expected| expected.run) {
+            let record = self.store.run(run).await.expect("the store itself is never away");
+            let is_held = record.is_some_and(|record| record.state == RunState::Held);
+            if !is_held || !self.world.draw(|chance| chance.happens(0.05)) {
+                continue;
+            }
+            let is_to_be_shown = self.world.draw(|chance| chance.happens(0.5));
+            let kind = if is_to_be_shown { DecisionKind::Release } else { DecisionKind::Reject };
+            let new = NewDecision { kind, by: Some("a person".into()), reason: "it was looked at".into() };
+            let is_decided = self.store.decide(run, &new).await.expect("the store itself is never away");
+            self.world.tell(format_args!("a person says {kind:?} of run {run}: {is_decided}"));
+        }
     }
 
     /// Waits for what follows a run's end: messages that had nothing left to do, workers that come back late.

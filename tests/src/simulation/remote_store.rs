@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use batch::{AttemptId, ChunkRef, CustomerId, OpenRuns, Outcome, RetryPolicy, RunId, Verdict, WorkSample};
+use batch::{
+    AttemptId, ChunkRef, CustomerId, Evidence, OpenRuns, Outcome, RetryPolicy, RunId, Verdict, WorkSample,
+};
 use jiff::Timestamp;
 use store::{
-    Attempts, Begin, Blocker, CommitOutcome, CreatedRun, Error, FinishedRun, History, ModelVersion,
+    Attempts, Begin, Blocker, CommitOutcome, CreatedRun, Error, FinishedRun, History, Hold, ModelVersion,
     ModelVersionId, NewRun, Planning, Publishing, Reading, Result, ResultRows, Selection, Standing,
     Supervision, Term, Valued, Values, VisibleRuns,
 };
@@ -15,6 +17,7 @@ use tokio::time::sleep;
 use super::call::{Call, Server};
 use super::fault::Fault;
 use super::process::Process;
+use super::source::Source;
 use super::world::{Obstacle, World};
 
 /// A process's handle to the store.
@@ -25,6 +28,8 @@ pub(super) struct RemoteStore<S> {
     pub(super) process: Process,
     /// How long reading a chunk's histories takes, at the longest.
     pub(super) work: Duration,
+    /// What they are read from.
+    pub(super) source: Source,
 }
 
 impl<S> RemoteStore<S> {
@@ -154,7 +159,8 @@ impl<S: Values> Values for RemoteStore<S> {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
         let longest = self.work.as_millis() as u64;
         sleep(self.world.draw(|chance| chance.millis(0..longest + 1))).await;
-        self.call(Call::ReadHistories, self.inner.read_histories(reading)).await
+        let effect = async { Ok(self.source.read(self.inner.read_histories(reading).await?)) };
+        self.call(Call::ReadHistories, effect).await
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {
@@ -210,6 +216,18 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
             self.world.tell(format_args!("{} rescues {attempt}: {verdict:?}", self.process.name()));
         }
         Ok(is_rescued)
+    }
+
+    async fn evidence(&self, run: RunId) -> Result<Option<Evidence>> {
+        self.call(Call::Compare, self.inner.evidence(run)).await
+    }
+
+    async fn hold_run(&self, term: Term, run: RunId, hold: &Hold) -> Result<bool> {
+        let is_held = self.call(Call::Hold, self.inner.hold_run(term, run, hold)).await?;
+        if is_held {
+            self.world.tell(format_args!("{} holds run {run}: {hold}", self.process.name()));
+        }
+        Ok(is_held)
     }
 
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {

@@ -22,6 +22,8 @@ pub enum Rule {
     Ack,
     /// Readers see whole finished runs, the newest first, and never an older value behind a newer one.
     Readers,
+    /// A run that lies too far from the run before is held, and shown only once a person has released it; no other is.
+    Guard,
     /// The night comes to its end: everything is settled, nothing waits on a queue, every process ends when it is asked
     /// to and not before.
     End,

@@ -32,6 +32,8 @@ pub(super) struct Scene {
     pub(super) urgent_as_of: Timestamp,
     /// Whether the cache still knows of the night before.
     pub(super) is_cache_warm: bool,
+    /// After how many reads somebody empties the source, if somebody does.
+    pub(super) source_emptied_after: Option<u64>,
 }
 
 impl Scene {
@@ -58,6 +60,7 @@ impl Scene {
             urgent,
             urgent_as_of: moments[chance.among(0..4) as usize],
             is_cache_warm: chance.happens(0.8),
+            source_emptied_after: chance.happens(0.25).then(|| chance.among(0..20)),
         }
     }
 }

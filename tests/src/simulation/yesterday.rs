@@ -29,6 +29,7 @@ pub(super) async fn finish(store: &Memory, base: &Customers, ordered: &Ordered, 
         terms,
         plan,
         trace: Vec::new(),
+        limits: None,
     };
     let created = store.create_run(&new).await.expect(THERE);
     let untried = |&chunk| AttemptId { chunk: ChunkRef { run: created.run, chunk }, attempt: Attempt(0) };
@@ -51,7 +52,7 @@ pub(super) async fn finish(store: &Memory, base: &Customers, ordered: &Ordered, 
 }
 
 fn rows(base: &Customers, ordered: &Ordered, assignment: &Assignment) -> ResultRows {
-    let mut rows = ResultRows { values: Vec::new(), rejections: Vec::new() };
+    let mut rows = ResultRows::default();
     for &customer in &assignment.customers {
         match ordered.customers[&customer] {
             Ok(value) => {

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use batch::{PlanPolicy, Priority, RunId, RunState};
+use batch::{Limits, PlanPolicy, Priority, RunId, RunState};
 use dispatcher::{Dispatcher, Order};
 use queue::{Connection as _, RabbitMq};
 use store::postgres::Postgres;
@@ -64,6 +64,8 @@ impl Fleet {
             model_version: None,
             terms: terms(),
             again: true,
+            // It is compared all the same, which is measured.
+            limits: Limits::none(),
         };
         let began = Instant::now();
         let dispatched = dispatcher.dispatch(&order).await?;

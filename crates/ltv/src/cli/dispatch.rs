@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use model::{ParameterError, ValueTerms};
 
 use super::values::{duration, moment};
-use super::{BrokerArgs, DatabaseArgs};
+use super::{BrokerArgs, DatabaseArgs, GuardArgs};
 
 /// `ltv dispatch`
 #[derive(Debug, Args)]
@@ -54,6 +54,9 @@ pub struct DispatchArgs {
     #[command(flatten)]
     pub terms: TermsArgs,
 
+    #[command(flatten)]
+    pub guard: GuardArgs,
+
     /// Customers in a chunk of average work
     #[arg(long, value_name = "N", default_value_t = batch::PlanPolicy::default().chunk_customers)]
     pub chunk_customers: u32,
@@ -62,7 +65,7 @@ pub struct DispatchArgs {
     #[arg(long)]
     pub again: bool,
 
-    /// Wait until the run is finished, with a progress bar on a terminal
+    /// Wait until the run is finished, with a progress bar on a terminal; fail (exit code 1) if it is held, or stopped
     #[arg(long)]
     pub wait: bool,
 

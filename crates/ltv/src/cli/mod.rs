@@ -8,6 +8,7 @@ mod dead_letters;
 mod dispatch;
 mod files;
 mod fit;
+mod guard;
 mod local;
 mod models;
 mod roles;
@@ -24,6 +25,7 @@ pub use dead_letters::{DeadLettersArgs, DeadLettersCommand, DiscardArgs, Redrive
 pub use dispatch::{DispatchArgs, TermsArgs};
 pub use files::{BacktestArgs, EvaluateArgs, PredictArgs};
 pub use fit::{FitArgs, SeasonChoice};
+pub use guard::{DecideArgs, GuardArgs};
 pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
 pub use roles::{CoordinatorArgs, RoleArgs, WorkerArgs};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use batch::RunId;
 use clap::{Args, Subcommand};
 
-use super::DatabaseArgs;
 use super::values::duration;
+use super::{DatabaseArgs, DecideArgs};
 
 /// `ltv runs …`
 #[derive(Debug, Subcommand)]
@@ -15,10 +15,14 @@ pub enum RunsCommand {
     List(ListArgs),
     /// Show a run, or explain one customer's value in it
     Show(ShowArgs),
-    /// Follow a run until it is over
+    /// Follow a run until it is over or held; exit code 0 only if it is finished
     Watch(WatchArgs),
     /// Stop a run; its values never become visible
     Cancel(RunArgs),
+    /// Have a run shown that is held because it lies far from the run before
+    Release(DecideArgs),
+    /// Drop a run that is held; its night can be dispatched again
+    Reject(DecideArgs),
 }
 
 /// A listing.

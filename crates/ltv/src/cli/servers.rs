@@ -10,7 +10,7 @@ use super::values::duration;
 /// Where the database is.
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseArgs {
-    /// PostgreSQL, as postgres://user:password@host:port/database
+    /// PostgreSQL, as postgres://user:password@host:port/database, with libpq's parameters
     #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: ServerUrl,
 
@@ -34,7 +34,7 @@ pub struct BrokerArgs {
 /// Where the cache is.
 #[derive(Clone, Debug, Args)]
 pub struct CacheArgs {
-    /// Redis, as redis://user:password@host:port
+    /// Redis, as rediss://user:password@host:port; redis:// on this machine, or with ?sslmode=disable
     #[arg(long, env = "LTV_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: ServerUrl,
 

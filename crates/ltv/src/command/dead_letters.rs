@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{PlanPolicy, Priority, RunState};
+use batch::{Limits, PlanPolicy, Priority, RunState};
 use dispatcher::{Dispatcher, Order};
 use documents::{DeadChunk, DeadLetters, DeadMessage};
 use queue::{Connection as _, DeadLetters as _};
@@ -66,7 +66,7 @@ pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts a run's dead chunks back to work: within the run while it goes on; after that as a run of their own for
+/// Puts a run's dead chunks back to work: within the run while it goes on or is held; after that as a run of their own for
 /// the same moment and model, whose values take the place of those that are missing.
 pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
     let store = config::store_for(Duty::Dispatch, &args.run.database, "dispatcher").await?;
@@ -77,8 +77,8 @@ pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
         say!("{} chunks of run {id} are back; the coordinator publishes them", count(chunks))?;
         return Ok(());
     }
-    if run.state == RunState::Cancelled {
-        bail!("run {id} was cancelled: dispatch its customers again instead");
+    if matches!(run.state, RunState::Cancelled | RunState::Rejected) {
+        bail!("run {id} was {}: dispatch its customers again instead", run.state);
     }
     let customers = store.dead_customers(id).await?;
     if customers.is_empty() {
@@ -99,6 +99,7 @@ pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
         model_version: Some(run.model_version),
         terms: run.terms,
         again: true,
+        limits: Limits::default(),
     };
     let dispatched = dispatcher.dispatch(&order).await?;
     queue.close().await;

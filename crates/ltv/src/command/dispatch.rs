@@ -72,6 +72,7 @@ fn order(args: &DispatchArgs) -> anyhow::Result<Order> {
         model_version: args.model_version.map(ModelVersionId),
         terms: args.terms.terms()?,
         again: args.again,
+        limits: args.guard.limits(),
     })
 }
 

@@ -13,10 +13,11 @@ use std::mem::discriminant;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{DeadlinePolicy, Progress, RunId, RunState, forecast};
+use batch::{DeadlinePolicy, Progress, RunId, forecast};
 use store::{Archive, Planning, RunRecord, Staffing};
 use tokio::time::{Instant, sleep};
 
+use super::held;
 use super::runs::took;
 use crate::output::{RunBar, duration};
 use crate::stdout::{note, say};
@@ -37,7 +38,7 @@ pub(crate) struct Following {
     pub past_deadline: Option<Duration>,
 }
 
-/// Follows a run of a store until it is over, and fails unless it is finished.
+/// Follows a run of a store until it is over or held, and fails unless it is finished.
 pub(crate) async fn follow(
     store: &(impl Planning + Archive),
     run: RunId,
@@ -49,7 +50,7 @@ pub(crate) async fn follow(
         match store.run(run).await {
             Ok(record) => {
                 let record = record.with_context(|| format!("there is no run {run}"))?;
-                if record.state.is_over() {
+                if !record.state.is_open() {
                     break record;
                 }
                 if let Some(bar) = &mut bar {
@@ -81,10 +82,7 @@ pub(crate) async fn follow(
         bar.finish();
         say!("run {run} is {} after {}", record.state, duration(took(&record, record.planned_at)))?;
     }
-    if record.state == RunState::Cancelled {
-        bail!("run {run} was cancelled");
-    }
-    Ok(())
+    held::is_shown(&record)
 }
 
 async fn show(store: &impl Planning, bar: &mut RunBar, record: &RunRecord) {

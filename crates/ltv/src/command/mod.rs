@@ -12,6 +12,7 @@ mod fit_file;
 mod fit_report;
 mod follow;
 mod generate;
+mod held;
 mod load;
 mod local;
 mod meaning;
@@ -88,6 +89,8 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Runs(RunsCommand::Show(args)) => runs::show(&args).await,
         Command::Runs(RunsCommand::Watch(args)) => runs::watch(&args).await,
         Command::Runs(RunsCommand::Cancel(args)) => runs::cancel(&args).await,
+        Command::Runs(RunsCommand::Release(args)) => held::release(args).await,
+        Command::Runs(RunsCommand::Reject(args)) => held::reject(args).await,
         Command::DeadLetters(DeadLettersCommand::List(args)) => dead_letters::list(&args).await,
         Command::DeadLetters(DeadLettersCommand::Redrive(args)) => dead_letters::redrive(&args).await,
         Command::DeadLetters(DeadLettersCommand::Discard(args)) => dead_letters::discard(&args).await,

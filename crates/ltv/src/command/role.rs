@@ -30,7 +30,7 @@ pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<C
 }
 
 /// Looks at the servers once. One that is away is waited for, and said to be away; a schema that is not the one
-/// this program was made for is an error, and so are a right that is missing and a pooler that does not do.
+/// this program was made for is an error, and so is a right that is missing.
 pub(crate) async fn look_around(
     duty: Duty,
     (store, database): (&Postgres, &DatabaseArgs),
@@ -55,9 +55,8 @@ pub(crate) async fn look_around(
     Ok(())
 }
 
-/// Whether the database, what stands in front of it and what is allowed there do for the duty.
+/// Whether the database and what is allowed there do for the duty.
 async fn fits(store: &Postgres, duty: Duty) -> store::Result<()> {
-    Box::pin(store.check_pooler()).await?;
     store.check_rights(duty).await?;
     store.check_schema().await
 }

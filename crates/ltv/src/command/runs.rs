@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::explain::explain;
 use super::follow::{Following, follow};
+use super::held;
 use super::meaning::meaning;
 use crate::cli::{ListArgs, RunArgs, ShowArgs, WatchArgs};
 use crate::config;
@@ -66,6 +67,7 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     tell(&run, &model, &summary, meaning)?;
+    held::tell(&run)?;
     tell_story(&story)?;
     Ok(())
 }
@@ -82,25 +84,32 @@ pub(crate) async fn watch(args: &WatchArgs) -> anyhow::Result<()> {
 pub(crate) async fn cancel(args: &RunArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
     let run = args.run;
-    store.run(run).await?.with_context(|| format!("there is no run {run}"))?;
-    if !cancelled(&store, run).await? {
+    let record = store.run(run).await?.with_context(|| format!("there is no run {run}"))?;
+    if record.state == RunState::Held {
+        bail!("run {run} is held: `ltv runs reject {run}` drops it");
+    }
+    if !unless_blocked(run, "cancelled", async || store.cancel_run(run).await).await? {
         bail!("run {run} is over already");
     }
     say!("run {run} is cancelled")?;
     Ok(())
 }
 
-/// Cancels a run. Says once of each reader of its table that it stands in the way, and tries again for a while.
-async fn cancelled(store: &impl Archive, run: RunId) -> anyhow::Result<bool> {
+/// Ends a run. Says once of each reader of its table that it stands in the way, and tries again for a while.
+pub(super) async fn unless_blocked(
+    run: RunId,
+    becomes: &str,
+    end: impl AsyncFn() -> store::Result<bool>,
+) -> anyhow::Result<bool> {
     let (began, mut told) = (Instant::now(), String::new());
     loop {
-        let error = match store.cancel_run(run).await {
+        let error = match end().await {
             Err(error @ store::Error::Blocked { .. }) => error,
             other => return Ok(other?),
         };
         if began.elapsed() >= CANCEL_PATIENCE {
             let advice =
-                format!("run {run} is not cancelled: end that session, or try again when it has ended");
+                format!("run {run} is not {becomes}: end that session, or try again when it has ended");
             return Err(anyhow::Error::new(error).context(advice));
         }
         let now = error.to_string();

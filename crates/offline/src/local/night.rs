@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use batch::{PlanPolicy, Priority, RetryPolicy, RunId, SupervisePolicy};
+use batch::{Limits, PlanPolicy, Priority, RetryPolicy, RunId, SupervisePolicy};
 use coordinator::{Coordinator, CoordinatorConfig, Unfinishable};
 use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
@@ -164,6 +164,8 @@ fn order(as_of: Timestamp, deadline: Duration, model_version: ModelVersionId, te
         model_version: Some(model_version),
         terms,
         again: false,
+        // There is no run before.
+        limits: Limits::default(),
     }
 }
 

@@ -9,10 +9,11 @@ use batch::{
 };
 
 use super::packed::Packed;
-use super::rows::{Chunk, Run};
+use super::rows::{Chunk, Rows, Run};
 use super::values::{after, valued};
-use super::{Base, Customer, Memory};
+use super::{Base, Customer, Memory, guard};
 use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
+use crate::guard::NewDecision;
 use crate::record::{AttemptRecord, RunRecord};
 use crate::{Archive, Result};
 
@@ -102,6 +103,7 @@ impl Archive for Memory {
         self.call(|rows, now| {
             let chunks: Vec<ChunkId> =
                 rows.run(run).into_iter().flat_map(Run::chunks).map(|(chunk, _)| chunk).collect();
+            reopen(rows, run);
             let mut redriven = 0;
             for chunk in chunks {
                 if let Ok(chunk) = rows.take(ChunkRef { run, chunk }, ChunkEvent::Redriven, now, None) {
@@ -118,18 +120,15 @@ impl Archive for Memory {
         self.call(|rows, now| {
             let Some(row) = rows.run_mut(run) else { return Ok(false) };
             let Ok(state) = row.state.after(RunEvent::Cancelled) else { return Ok(false) };
-            (row.state, row.finished_at) = (state, Some(now));
-            row.values = Vec::new();
-            row.accounts = BTreeMap::new();
-            if let Some(night) = row.night.take() {
-                let renamed = format!("{night} (cancelled run {run})");
-                row.night = Some(renamed.clone());
-                rows.nights.remove(&night);
-                rows.nights.insert(renamed, run);
-            }
+            row.state = state;
+            guard::drop_values(rows, run, "cancelled", now);
             Ok(true)
         })
         .await
+    }
+
+    async fn decide(&self, run: RunId, new: &NewDecision) -> Result<bool> {
+        self.call(|rows, now| Ok(guard::decide(rows, run, new, now))).await
     }
 }
 
@@ -194,6 +193,15 @@ impl Memory {
             Ok(rejected.map(|(customer, (_, reason))| (*customer, *reason)).collect())
         })
         .await
+    }
+}
+
+/// Has a run that is held go on, if it has dead chunks to be put back to work.
+fn reopen(rows: &mut Rows, run: RunId) {
+    let Some(run) = rows.run_mut(run).filter(|run| run.state == RunState::Held) else { return };
+    if run.chunks().any(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead) {
+        run.state = run.state.after(RunEvent::Redriven).expect("it is held");
+        run.guard.held = None;
     }
 }
 

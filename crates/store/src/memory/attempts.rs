@@ -21,7 +21,7 @@ impl Attempts for Memory {
         self.call(|rows, now| {
             Ok(match begin(rows, chunk, worker, is_repeat, now, lease) {
                 Ok(assignment) => Begin::Assigned(Box::new(assignment)),
-                Err(Refusal::RunOver) => Begin::NoRun,
+                Err(Refusal::RunOver | Refusal::RunHeld) => Begin::NoRun,
                 Err(Refusal::Settled) => Begin::Settled,
                 Err(Refusal::NotDue) => Begin::NotDue,
                 Err(_) => Begin::Leased,

@@ -17,6 +17,7 @@
 mod archive;
 mod attempts;
 mod base;
+mod guard;
 mod models;
 mod mutations;
 mod packed;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 #[cfg(feature = "faults")]
 use batch::ChunkState;
-use batch::{Attempt, ChunkEvent, ChunkRef, ChunkSnapshot, Progress, Refusal, RunId};
+use batch::{Attempt, ChunkEvent, ChunkRef, ChunkSnapshot, Limits, Progress, Refusal, RunId};
 use jiff::Timestamp;
 
 use super::later;
@@ -23,6 +23,8 @@ pub enum Mutation {
     WorkersClocks(Box<dyn Fn(&str) -> i64 + Send>),
     /// An attempt's number is the one that the sender of its message knew, and one more: nobody counts.
     ClaimedAttempts,
+    /// No run is compared with the one before.
+    WithoutGuard,
 }
 
 #[cfg(feature = "faults")]
@@ -33,6 +35,7 @@ impl std::fmt::Debug for Mutation {
             Self::CountedProgress => "CountedProgress",
             Self::WorkersClocks(_) => "WorkersClocks",
             Self::ClaimedAttempts => "ClaimedAttempts",
+            Self::WithoutGuard => "WithoutGuard",
         })
     }
 }
@@ -113,6 +116,15 @@ impl Mutations {
             counted.3 += work;
         }
         let _ = (run, values, rejections, work);
+    }
+
+    /// The limits that a run is judged by, given those it was planned with.
+    pub(super) fn limits(&self, planned: Option<Limits>) -> Option<Limits> {
+        #[cfg(feature = "faults")]
+        if matches!(self.broken, Some(Mutation::WithoutGuard)) {
+            return None;
+        }
+        planned
     }
 
     /// How far a run is, given the sums over its chunks.

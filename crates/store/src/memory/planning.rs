@@ -8,6 +8,7 @@ use tokio::task::consume_budget;
 
 use super::rows::{Chunk, Rows, Run};
 use super::{Memory, invalid, later};
+use crate::guard::Guarded;
 use crate::record::{CreatedRun, ModelVersionId, NewRun, Selection};
 use crate::{Planning, Result};
 
@@ -94,6 +95,7 @@ fn planned(new: &NewRun, now: Timestamp) -> Run {
         visible_version: None,
         customers: chunks.iter().map(|chunk| u64::from(chunk.customers)).sum(),
         trace: new.trace.clone(),
+        guard: Guarded { limits: new.limits, ..Guarded::default() },
         chunks,
         values: Vec::new(),
         accounts: BTreeMap::new(),

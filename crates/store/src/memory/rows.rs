@@ -13,6 +13,7 @@ use model::{Account, ValueTerms};
 use super::mutations::Mutations;
 use super::packed::Packed;
 use crate::encoding::members;
+use crate::guard::Guarded;
 use crate::record::{AttemptRecord, ModelVersion, ModelVersionId, Promotion, RunRecord, Term};
 
 /// Everything that the store has recorded.
@@ -47,6 +48,7 @@ pub(super) struct Run {
     pub(super) visible_version: Option<i64>,
     pub(super) customers: u64,
     pub(super) trace: Vec<(String, String)>,
+    pub(super) guard: Guarded,
     /// By their number, from 1.
     pub(super) chunks: Vec<Chunk>,
     /// What was committed, in the order of the commits; in the order of the customers once the run is finished.
@@ -68,6 +70,8 @@ pub(super) struct Chunk {
     pub(super) settled_at: Option<Timestamp>,
     pub(super) value_count: u64,
     pub(super) rejection_count: u64,
+    pub(super) transactions: u64,
+    pub(super) value_minor: i64,
     pub(super) attempts: Vec<AttemptRow>,
 }
 
@@ -195,6 +199,7 @@ impl Rows {
             deadline_at: run.deadline_at,
             finished_at: run.finished_at,
             progress: self.progress(id, run),
+            guard: run.guard.clone(),
         }
     }
 }
@@ -225,6 +230,8 @@ impl Chunk {
             settled_at: None,
             value_count: 0,
             rejection_count: 0,
+            transactions: 0,
+            value_minor: 0,
             attempts: Vec::new(),
         }
     }

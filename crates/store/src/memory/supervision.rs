@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use batch::{
-    AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, MEANWHILE, OpenRun, OpenRuns,
-    RunEvent, RunId, RunState, Verdict,
+    AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, Evidence, MEANWHILE, OpenRun,
+    OpenRuns, RunEvent, RunId, RunState, Verdict,
 };
 use jiff::Timestamp;
 
 use super::rows::{Chunk, Leadership, Rows, Run};
 use super::values::{after, in_order, valued};
-use super::{Memory, invalid, later};
+use super::{Memory, guard, invalid, later};
+use crate::guard::Hold;
 use crate::record::{DEAD_CHUNK, FinishedRun, Term, Valued, VisibleRuns};
 use crate::{Result, Supervision};
 
@@ -52,7 +53,7 @@ impl Supervision for Memory {
 
     async fn snapshot(&self) -> Result<OpenRuns> {
         self.call(|rows, now| {
-            let open = rows.runs().filter(|(_, run)| !run.state.is_over());
+            let open = rows.runs().filter(|(_, run)| run.state.is_open());
             let runs = open.map(|(id, run)| open_run(rows, id, run, now)).collect();
             Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs })
         })
@@ -81,6 +82,14 @@ impl Supervision for Memory {
             Ok(rows.take(attempt.chunk, event, now, Some("its lease expired".into())).is_ok())
         })
         .await
+    }
+
+    async fn evidence(&self, run: RunId) -> Result<Option<Evidence>> {
+        self.call(|rows, _| Ok(guard::evidence(rows, run))).await
+    }
+
+    async fn hold_run(&self, term: Term, run: RunId, hold: &Hold) -> Result<bool> {
+        self.call(|rows, now| Ok(guard::hold(rows, term, run, hold, now))).await
     }
 
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {

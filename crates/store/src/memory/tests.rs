@@ -70,7 +70,7 @@ mod broken {
 
     const LEASE: Duration = Duration::from_secs(20);
 
-    const ROWS: ResultRows = ResultRows { values: Vec::new(), rejections: Vec::new() };
+    const ROWS: ResultRows = ResultRows { values: Vec::new(), rejections: Vec::new(), transactions: 0 };
 
     /// The late attempt and the latest.
     async fn late(mutation: Option<Mutation>) -> (Memory, AttemptId, AttemptId) {
@@ -107,6 +107,7 @@ mod broken {
             terms: ValueTerms::default(),
             plan: Plan { chunks: vec![PlannedChunk { customers: vec![CustomerId(101)], work: 1.0 }] },
             trace: Vec::new(),
+            limits: None,
         };
         let run = store.create_run(&new).await.unwrap().run;
         let chunk = ChunkRef { run, chunk: ChunkId(1) };

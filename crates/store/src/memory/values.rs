@@ -42,7 +42,10 @@ fn histories(base: &dyn Base, reading: &Reading<'_>) -> Result<Vec<History>> {
     let history = |&customer: &CustomerId| {
         // Nobody has rows of one who is not there.
         let account = places.find(customer).map_or(Err(Rejection::NoPurchase), |place| base.account(place));
-        History { customer, account }
+        // Of the rows that were folded, those of purchases on different days are left.
+        let purchases = account.as_ref().ok().and_then(|account| account.purchases);
+        let transactions = purchases.map_or(0, |summary| summary.frequency.saturating_add(1));
+        History { customer, account, transactions }
     };
     Ok(reading.customers.iter().map(history).collect())
 }
@@ -125,6 +128,7 @@ fn commit(
     run.accounts.extend(new.accounts);
     let chunk = rows.take(id, event, now, None).expect("it was allowed a moment ago");
     (chunk.value_count, chunk.rejection_count) = (values, rejections);
+    (chunk.transactions, chunk.value_minor) = (result.transactions, result.value_minor());
     Ok(CommitOutcome::Committed)
 }
 

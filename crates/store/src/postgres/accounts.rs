@@ -33,6 +33,7 @@
 mod tests;
 
 use std::fmt::Write;
+use std::mem;
 
 use batch::CustomerId;
 use deadpool_postgres::ClientWrapper;
@@ -171,6 +172,8 @@ struct Purchases<'a> {
     /// The planned customers whose history is not complete; the first is the one being read.
     waiting: &'a [CustomerId],
     fold: HistoryFold,
+    /// Rows of the one being read.
+    transactions: u32,
     histories: Vec<History>,
 }
 
@@ -180,6 +183,7 @@ impl<'a> Purchases<'a> {
             observation,
             waiting: customers,
             fold: HistoryFold::new(),
+            transactions: 0,
             histories: Vec::with_capacity(customers.len()),
         }
     }
@@ -196,6 +200,7 @@ impl<'a> Purchases<'a> {
         let occurred_at_us = time_us(fields)?.unwrap_or(i64::MAX);
         let amount = fields.int8()?.unwrap_or(i64::MAX);
         self.fold.push(occurred_at_us, amount, currency(fields)?);
+        self.transactions += 1;
         Ok(())
     }
 
@@ -203,7 +208,7 @@ impl<'a> Purchases<'a> {
         let (&customer, waiting) = self.waiting.split_first().expect("somebody is waiting");
         self.waiting = waiting;
         let account = Account::of_purchases(self.fold.finish_with_spend(&self.observation));
-        self.histories.push(History { customer, account });
+        self.histories.push(History { customer, account, transactions: mem::take(&mut self.transactions) });
     }
 
     fn finish(mut self) -> Vec<History> {

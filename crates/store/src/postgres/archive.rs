@@ -6,11 +6,13 @@ use tokio_postgres::Row;
 
 use super::attempts::{attempt_id, customers};
 use super::copy::read_rows;
+use super::guard::guarded;
 use super::row::{get, json, word, word_if_any};
 use super::supervision::{end_writers, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
 use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
+use crate::guard::NewDecision;
 use crate::record::{AttemptRecord, ModelVersionId, RunRecord};
 use crate::{Archive, Result};
 
@@ -127,7 +129,7 @@ impl Archive for Postgres {
     async fn dead_chunks(&self, limit: u32) -> Result<Vec<DeadChunk>> {
         const DEAD: &str = "
             select c.run_id, c.chunk_id, c.customers, c.settled_at, a.reason,
-                   r.state in ('planned', 'running') as is_open
+                   r.state in ('planned', 'running', 'held') as is_open
               from fleet.chunks c
               join fleet.runs r using (run_id)
               left join fleet.attempts a using (run_id, chunk_id, attempt)
@@ -157,6 +159,13 @@ impl Archive for Postgres {
     }
 
     async fn redrive(&self, run: RunId) -> Result<u64> {
+        // A run that waits for a person is judged anew when they are settled.
+        const REOPEN: &str = "
+            update fleet.runs r
+               set state = 'running', hold = null, held_at = null
+             where run_id = $1
+               and state = 'held'
+               and exists (select from fleet.chunks c where c.run_id = r.run_id and c.state = 'dead')";
         const REDRIVE: &str = "
             with redriven as (
                 update fleet.chunks c
@@ -179,6 +188,7 @@ impl Archive for Postgres {
         self.transact("redrive dead chunks", self.config.call_limit, "begin", async |client| {
             // Not while the run is being finished.
             client.query_opt("select from fleet.runs where run_id = $1 for update", &[&run.0]).await?;
+            client.execute(REOPEN, &[&run.0]).await?;
             let redriven = client.query_one(REDRIVE, &[&run.0]).await?;
             client.batch_execute("commit").await?;
             Ok(get::<i64>(&redriven, "chunks")? as u64)
@@ -204,6 +214,10 @@ impl Archive for Postgres {
             Ok(is_cancelled)
         })
         .await
+    }
+
+    async fn decide(&self, run: RunId, new: &NewDecision) -> Result<bool> {
+        self.decide_about(run, new).await
     }
 }
 
@@ -231,6 +245,7 @@ pub(super) fn run_record(row: &Row, progress: Progress) -> Result<RunRecord, Fau
         planned_at: get(row, "planned_at")?,
         deadline_at: get(row, "deadline_at")?,
         finished_at: get(row, "finished_at")?,
+        guard: guarded(row)?,
         progress,
     })
 }

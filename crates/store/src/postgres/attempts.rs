@@ -303,7 +303,7 @@ async fn why_not(client: &ClientWrapper, chunk: ChunkRef) -> Result<Begin, Fault
     let Some(row) = client.query_opt(&look, &[&chunk.run.0, &chunk.chunk.0]).await? else {
         return Ok(Begin::NoRun);
     };
-    if word::<RunState>(&row, "run_state")?.is_over() {
+    if !word::<RunState>(&row, "run_state")?.is_open() {
         return Ok(Begin::NoRun);
     }
     Ok(match word(&row, "state")? {

@@ -16,13 +16,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
-use super::config::Connector;
-use super::with_causes;
+use super::secure::{Door, Secure};
+use super::{url, with_causes};
 
 /// Begins a transaction over one snapshot that reads the customer's own relations. A moment without a zone is one of
 /// UTC there, whatever the session's zone is.
@@ -36,31 +37,36 @@ pub(super) struct Connections {
     limited: Config,
     /// With what the URL asks for, and nothing else.
     plain: Config,
-    connector: Connector,
+    door: Door,
     is_refused: Arc<AtomicBool>,
 }
 
 impl Connections {
-    pub(super) fn new(plain: Config, limits: &str, connector: Connector) -> Self {
+    pub(super) fn new(plain: Config, limits: &str, door: Door) -> Self {
         let given = plain.get_options().unwrap_or_default().to_owned();
         let mut limited = plain.clone();
         limited.options(format!("{given} {limits}").trim());
-        Self { limited, plain, connector, is_refused: Arc::default() }
+        Self { limited, plain, door, is_refused: Arc::default() }
     }
 
     /// How they are secured.
-    pub(super) fn connector(&self) -> Connector {
-        self.connector
+    pub(super) fn secure(&self) -> Secure {
+        self.door.secure.clone()
+    }
+
+    /// How long one may take.
+    pub(super) fn limit(&self) -> Duration {
+        url::connect_limit(&self.plain)
     }
 
     /// The same, for a connection whose work may take as long as it needs.
     pub(super) fn without_limits(&self) -> Self {
-        Self::new(self.plain.clone(), "-c statement_timeout=0", self.connector)
+        Self::new(self.plain.clone(), "-c statement_timeout=0", self.door.clone())
     }
 
     pub(super) async fn connect(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
         if !self.is_refused.load(Ordering::Relaxed) {
-            match open(&self.limited, self.connector).await {
+            match self.door.open(&self.limited).await {
                 Err(error) if is_refusal(&error) => {
                     if !self.is_refused.swap(true, Ordering::Relaxed) {
                         tracing::info!(
@@ -72,7 +78,7 @@ impl Connections {
                 connected => return connected,
             }
         }
-        open(&self.plain, self.connector).await
+        self.door.open(&self.plain).await
     }
 }
 
@@ -84,19 +90,6 @@ impl deadpool_postgres::Connect for Connections {
     {
         Box::pin(Self::connect(self))
     }
-}
-
-async fn open(
-    config: &Config,
-    connector: Connector,
-) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-    let (client, connection) = config.connect(connector).await?;
-    let task = tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(error = %with_causes(&error), "database connection ended");
-        }
-    });
-    Ok((client, task))
 }
 
 /// Whether what was asked of a connection is what is wrong with it.

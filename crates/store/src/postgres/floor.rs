@@ -145,7 +145,8 @@ impl FloorLane {
     /// Reads what is known of a chunk's customers as an attempt does and forgets it, then writes its values. Returns the bytes read.
     pub async fn read_and_write(&self, chunk: &FloorChunk) -> Result<u64> {
         let name = |error: tokio_postgres::Error| -> Error { Fault::Driver(error).into_error("the floor") };
-        let (transactions, subscriptions, costs) = chunk.read.begin(&self.client, BEGIN_IN_UTC).await.map_err(name)?;
+        let (transactions, subscriptions, costs) =
+            chunk.read.begin(&self.client, BEGIN_IN_UTC).await.map_err(name)?;
         let read = try_join4(
             self.read(&transactions),
             self.read(&subscriptions),

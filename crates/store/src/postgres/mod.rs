@@ -19,8 +19,9 @@
 //!   that nobody inherits a half-finished transaction.
 //! * **Somebody holds a lock that a call needs** against all others. [`Error::Blocked`]: see `locks`.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
-//!   blame for it.
-//!   Where that can be seen at the start it is, by [`Postgres::check_rights`].
+//!   blame for it. A right is looked for at the start, by [`Postgres::check_rights`].
+//! * **A pooler stands in front of the server.** See `pooling` and `connect`.
+//! * **The way cannot be secured**, or not as the server or the URL wants it. Unavailable; the error says who mends it.
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
 //! * **A customer's rows cannot be read.** No error, but a rejection of that customer: `unreadable.rs`.
@@ -35,6 +36,7 @@ mod config;
 mod connect;
 mod copy;
 mod floor;
+mod guard;
 mod locks;
 mod migrate;
 mod models;
@@ -44,10 +46,12 @@ mod publishing;
 mod rights;
 mod row;
 mod season;
+mod secure;
 pub mod source;
 mod supervision;
 mod tenures;
 mod unreadable;
+mod url;
 mod value_row;
 mod values;
 
@@ -64,9 +68,9 @@ use tokio_postgres::error::SqlState;
 
 use crate::{Blocker, Error, Result, metrics};
 
-use config::Connector;
 use connect::Connections;
 use pooling::Sessions;
+use secure::Secure;
 
 pub use config::PostgresConfig;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
@@ -110,7 +114,7 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.pool_limit),
-                create: Some(config.connect_limit),
+                create: Some(connections.limit()),
                 recycle: Some(Duration::from_secs(2)),
             })
             .build()
@@ -148,7 +152,8 @@ impl Postgres {
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
         let connections = self.connections.without_limits();
-        let (client, _) = within(self.config.call_limit, what(), connections.connect())
+        let limit = self.config.call_limit.max(connections.limit());
+        let (client, _) = within(limit, what(), connections.connect())
             .await
             .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
@@ -165,10 +170,10 @@ impl Postgres {
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
             Ok(client) => {
-                let (began, connector) = (Instant::now(), self.connections.connector());
+                let (began, secure) = (Instant::now(), self.connections.secure());
                 let sessions = self.sessions.clone();
                 let mut session =
-                    Session { what, began, connector, sessions, client: Some(client), permit: Some(permit) };
+                    Session { what, began, secure, sessions, client: Some(client), permit: Some(permit) };
                 // Boxed: it is large, and only the first one looks.
                 match Box::pin(self.look_for_pooler(session.client())).await {
                     Ok(()) => Ok(session),
@@ -186,11 +191,24 @@ impl Postgres {
     }
 }
 
+/// Connects as a URL says, and asks for nothing beyond: for tests that look where the product does not.
+#[cfg(feature = "promises")]
+pub async fn connect(url: &resilience::ServerUrl) -> Result<Client> {
+    let what = || format!("connect to {url}");
+    let url::Read { driver, password, tls } =
+        url::read(url).map_err(|error| Error::Invalid { what: what(), reason: error.to_string() })?;
+    let door = secure::Door { secure: Secure(tls), password };
+    door.open(&driver)
+        .await
+        .map(|(client, _)| client)
+        .map_err(|error| Fault::Driver(error).into_error(&what()))
+}
+
 /// A connection in use. Unless the work on it ends well it is thrown away, never returned to the pool.
 struct Session {
     what: &'static str,
     began: Instant,
-    connector: Connector,
+    secure: Secure,
     sessions: Sessions,
     client: Option<Object>,
     permit: Option<Permit>,
@@ -207,9 +225,10 @@ impl Session {
         let has_answered = result.is_ok();
         let result = match result {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(fault)) if self.sessions.learn(&fault) => {
-                Err(Error::Unavailable { what: self.what.into(), reason: fault.into_error(self.what).to_string() })
-            }
+            Ok(Err(fault)) if self.sessions.learn(&fault) => Err(Error::Unavailable {
+                what: self.what.into(),
+                reason: fault.into_error(self.what).to_string(),
+            }),
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
             Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
@@ -231,7 +250,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            abandoned::cancel(&client, self.connector);
+            abandoned::cancel(&client, self.secure.clone());
             drop(Object::take(client));
         }
     }
@@ -301,8 +320,11 @@ fn is_about_data(error: &tokio_postgres::Error) -> bool {
 }
 
 /// An error with everything that caused it: the driver's own message leaves the server's text out.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
+    if let Some(meaning) = secure::meaning(error) {
+        return format!("{text}: {meaning}");
+    }
     let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();
@@ -311,6 +333,10 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
             text.push_str(&next);
         }
         cause = error.source();
+    }
+    if let Some(mend) = secure::mend(&text) {
+        text.push_str(": ");
+        text.push_str(mend);
     }
     // One line: it goes into logs, tables and the reasons of attempts.
     text.replace('\n', "; ")

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use batch::{ChunkId, CustomerId, PlannedChunk, RunId, WorkSample};
+use batch::{ChunkId, CustomerId, PlannedChunk, RunId, SourceCounts, WorkSample};
 use bytes::Bytes;
 use deadpool_postgres::ClientWrapper;
 use futures_util::SinkExt;
@@ -89,8 +89,9 @@ impl Planning for Postgres {
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
+        let source = if new.limits.is_some() { self.source_counts_if_any().await } else { None };
         let created = self.transact("record the run", self.config.bulk_limit, "begin", async |client| {
-            let Some(run) = insert_run(client, new).await? else {
+            let Some(run) = insert_run(client, new, source).await? else {
                 // Somebody else planned this night between our look and our plan.
                 client.batch_execute("rollback").await?;
                 return Ok(None);
@@ -145,12 +146,17 @@ async fn all(client: &ClientWrapper, as_of: Timestamp) -> Result<Vec<CustomerId>
     Ok(customers)
 }
 
-async fn insert_run(client: &ClientWrapper, new: &NewRun) -> Result<Option<RunId>, Fault> {
+async fn insert_run(
+    client: &ClientWrapper,
+    new: &NewRun,
+    source: Option<SourceCounts>,
+) -> Result<Option<RunId>, Fault> {
     const INSERT: &str = "
         insert into fleet.runs
                (night, selection, is_whole, priority, state, as_of, model_version, terms, deadline_at,
-                customers, chunks, trace)
-        values ($1, $2, $3, $4, 'planned', $5, $6, $7, now() + $8::float8 * interval '1 second', $9, $10, $11)
+                customers, chunks, trace, limits, source_at_plan)
+        values ($1, $2, $3, $4, 'planned', $5, $6, $7, now() + $8::float8 * interval '1 second', $9, $10, $11,
+                $12, $13)
             on conflict (night) do nothing
         returning run_id";
     let customers: usize = new.plan.chunks.iter().map(|chunk| chunk.customers.len()).sum();
@@ -169,6 +175,8 @@ async fn insert_run(client: &ClientWrapper, new: &NewRun) -> Result<Option<RunId
                 &(customers as i64),
                 &(new.plan.chunks.len() as i32),
                 &serde_json::to_value(&new.trace).map_err(Fault::nonsense)?,
+                &new.limits.map(serde_json::to_value).transpose().map_err(Fault::nonsense)?,
+                &source.map(serde_json::to_value).transpose().map_err(Fault::nonsense)?,
             ],
         )
         .await?;

@@ -59,7 +59,8 @@ impl Sessions {
     pub(super) fn learn(&self, fault: &Fault) -> bool {
         // A statement that is not known, or known already.
         let states = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
-        let tells = matches!(fault, Fault::Driver(error) if error.code().is_some_and(|it| states.contains(it)));
+        let tells =
+            matches!(fault, Fault::Driver(error) if error.code().is_some_and(|it| states.contains(it)));
         tells && !self.are_shared() && {
             self.share();
             true

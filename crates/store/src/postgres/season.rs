@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use model::{Currency, Observation, PurchaseCounts};
 
-use super::copy::read_rows;
 use super::Postgres;
+use super::copy::read_rows;
 use crate::Result;
 
 impl Postgres {

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, MEANWHILE, OpenRun, OpenRuns, Progress, RunId,
-    Verdict,
+    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, Evidence, MEANWHILE, OpenRun, OpenRuns, Progress,
+    RunId, Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use super::attempts::{customers, stored};
 use super::row::{get, word};
 use super::value_row::read_values;
 use super::{Fault, Postgres};
+use crate::guard::Hold;
 use crate::record::{DEAD_CHUNK, FinishedRun, Term, Valued, VisibleRuns};
 use crate::{Result, Supervision};
 
@@ -173,6 +174,14 @@ impl Supervision for Postgres {
         .await
     }
 
+    async fn evidence(&self, run: RunId) -> Result<Option<Evidence>> {
+        self.evidence_about(run).await
+    }
+
+    async fn hold_run(&self, term: Term, run: RunId, hold: &Hold) -> Result<bool> {
+        self.hold(term, run, hold).await
+    }
+
     async fn finish_run(&self, term: Term, run: RunId) -> Result<Option<FinishedRun>> {
         self.locking("finish a run", self.config.finish_limit, async |client| {
             let finished = finish(client, term, run).await?;
@@ -273,14 +282,6 @@ fn chunk_snapshot(row: &Row) -> Result<ChunkSnapshot, Fault> {
 /// The primary key proves that no customer has two values, the count proves that none is missing, and becoming
 /// a partition and `finished` in one commit is what makes the run visible all at once.
 async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option<FinishedRun>, Fault> {
-    const LOCK: &str = "
-        select customers, planned_at
-          from fleet.runs
-         where run_id = $1
-           and state in ('planned', 'running')
-           and exists (select from fleet.leadership
-                        where role = 'coordinator' and term = $2 and expires_at > now())
-           for update";
     const FINISH: &str = "
         update fleet.runs
            set state = 'finished',
@@ -288,7 +289,7 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
                visible_version = nextval('fleet.visible_versions')
          where run_id = $1
      returning finished_at";
-    let Some(locked) = client.query_opt(LOCK, &[&run.0, &term.0]).await? else { return Ok(None) };
+    let Some(locked) = lock_to_end(client, term, run).await? else { return Ok(None) };
     let planned: i64 = get(&locked, "customers")?;
 
     if !progress(client, run).await?.is_settled() {
@@ -322,6 +323,23 @@ async fn finish(client: &ClientWrapper, term: Term, run: RunId) -> Result<Option
     let planned_at: Timestamp = get(&locked, "planned_at")?;
     let took = finished_at.duration_since(planned_at).unsigned_abs();
     Ok(Some(FinishedRun { run, progress, took }))
+}
+
+/// Locks an open run for whoever leads, so that nobody else ends it or puts dead chunks of it back to work.
+pub(super) async fn lock_to_end(
+    client: &ClientWrapper,
+    term: Term,
+    run: RunId,
+) -> Result<Option<Row>, Fault> {
+    const LOCK: &str = "
+        select customers, planned_at
+          from fleet.runs
+         where run_id = $1
+           and state in ('planned', 'running')
+           and exists (select from fleet.leadership
+                        where role = 'coordinator' and term = $2 and expires_at > now())
+           for update";
+    Ok(client.query_opt(LOCK, &[&run.0, &term.0]).await?)
 }
 
 /// How long the table of all values is waited for once the primary key is there: losing that work costs more.

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use model::{Currency, Observation};
 
+use super::Postgres;
 use super::accounts::subscription;
 use super::copy::read_rows;
-use super::Postgres;
 use crate::{PlanTenures, Result, TenureCounts};
 
 impl Postgres {

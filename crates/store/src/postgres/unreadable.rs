@@ -87,7 +87,7 @@ impl Postgres {
                 Finding::Divided => {}
                 Finding::Culprit(customer) => {
                     let rejection = unreadable.relation.rejection();
-                    histories.push(History { customer, account: Err(rejection) });
+                    histories.push(History { customer, account: Err(rejection), transactions: 0 });
                     culprits.push(Culprit { customer, column: None, unreadable });
                 }
                 Finding::GivenUp => return Err(too_many(customers[0], &unreadable)),

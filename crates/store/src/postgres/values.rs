@@ -136,6 +136,8 @@ const SETTLE: &str = "
                set state = 'done',
                    value_count = $4,
                    rejection_count = $5,
+                   transactions = $6,
+                   value_minor = $7,
                    settled_at = now(),
                    leased_until = null
               from fleet.runs r
@@ -174,7 +176,18 @@ async fn settle_chunk(
     let (values, rejections) = (rows.values.len() as i32, rows.rejections.len() as i32);
     let chunk = attempt.chunk;
     let settled = client
-        .execute(&settle, &[&chunk.run.0, &chunk.chunk.0, &attempt.attempt.0, &values, &rejections])
+        .execute(
+            &settle,
+            &[
+                &chunk.run.0,
+                &chunk.chunk.0,
+                &attempt.attempt.0,
+                &values,
+                &rejections,
+                &(rows.transactions as i64),
+                &rows.value_minor(),
+            ],
+        )
         .await?;
     Ok(settled == 1)
 }

@@ -6,6 +6,7 @@
 mod archive;
 mod attempts;
 mod base;
+mod guard;
 mod models;
 mod planning;
 mod publishing;
@@ -21,6 +22,7 @@ use crate::{Archive, Attempts, ModelVersions, Planning, Publishing, Supervision,
 pub use archive::*;
 pub use attempts::*;
 pub use base::{BaseCustomer, accounts, as_of, base, observation};
+pub use guard::*;
 pub use models::*;
 pub use planning::*;
 pub use publishing::*;
@@ -79,6 +81,12 @@ macro_rules! promise_tests {
             customers_of_dead_chunks_become_rejections
             readers_see_the_last_whole_run_and_the_partial_ones_after_it
             a_cancelled_run_is_over_and_its_night_is_free
+            a_settled_run_is_judged_beside_the_finished_run_before_it
+            a_run_that_is_held_is_seen_by_nobody_until_it_is_released
+            a_run_is_held_by_who_leads_once_it_is_settled
+            a_run_that_is_rejected_is_over_and_its_night_is_free
+            a_run_that_is_released_late_stays_behind_a_newer_one
+            a_redrive_of_a_run_that_is_held_has_it_judged_anew
             it_is_told_who_is_at_work_on_a_run
             a_redrive_forgives_and_puts_back_to_work
             a_run_is_summed_up_and_each_customer_explained

@@ -81,6 +81,7 @@ pub(super) fn run_over(night: Option<&str>, chunks: &[[i64; 2]], model_version: 
         terms: terms(),
         plan: Plan { chunks: plan.collect() },
         trace: vec![("traceparent".into(), "00-1-2-01".into())],
+        limits: None,
     }
 }
 
@@ -131,6 +132,7 @@ pub(super) fn results(customers: &[CustomerId]) -> ResultRows {
             Ok(account) => rows.values.push(Valued { customer, value: value(customer), account }),
             Err(reason) => rows.rejections.push(Rejected { customer, reason }),
         }
+        rows.transactions += 2;
     }
     rows
 }

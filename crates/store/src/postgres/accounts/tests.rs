@@ -241,7 +241,7 @@ proptest! {
         let histories = merge(purchases.finish(), subscriptions.finish(), costs.costs);
 
         prop_assert!(histories.iter().map(|history| history.customer).eq(customers));
-        for History { customer, account } in histories {
+        for History { customer, account, .. } in histories {
             let Ok(account) = account else { continue };
             let [has_bought, has_subscribed, has_cost] =
                 told_of.each_ref().map(|customers| customers.contains(&customer.0.to_be_bytes().to_vec()));
