@@ -54,6 +54,11 @@ const SPOIL: &str = "
 
 // Here and not beside its other beginnings: the reference run is made by a fleet, which knows no base.
 impl Fleet {
+    /// A further copy of the base, in a database of its own.
+    pub async fn another_base(&self, program: &Program) -> Database {
+        copy(self.stack(), program).await
+    }
+
     /// Makes a world over a copy of the base, its model and the reference run.
     pub async fn new(program: &Program) -> Self {
         Self::on(&Stack::from_env(), program).await

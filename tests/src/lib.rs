@@ -12,6 +12,7 @@ mod database;
 mod exactness;
 mod fleet;
 mod process;
+mod replica;
 pub mod simulation;
 mod stack;
 mod watch;
@@ -25,6 +26,7 @@ pub use base::{BAD_CUSTOMERS, FIRST_CUSTOMER};
 pub use database::Database;
 pub use fleet::{AS_OF, Crew, Fleet};
 pub use process::{Answer, Process, Program};
+pub use replica::Replica;
 pub use stack::{Alone, Outage, Stack};
 pub use watch::Watch;
 

@@ -155,6 +155,7 @@ async fn read(store: &Postgres, is_whole: bool) -> Result<Vec<History>, Error> {
     store
         .read_histories(&Reading {
             customers: &customers,
+            run: None,
             is_whole,
             as_of: "2026-07-01T00:00:00Z".parse().expect("it is a moment"),
             currency: Currency::parse("EUR").expect("EUR is a currency"),

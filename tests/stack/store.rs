@@ -291,6 +291,7 @@ async fn first_three(store: &Postgres, is_whole: bool) -> [Result<Account, Rejec
     let histories = store
         .read_histories(&Reading {
             customers: &[1, 2, 3].map(CustomerId),
+            run: None,
             is_whole,
             as_of: "2026-07-01T00:00:00Z".parse().expect("it is a moment"),
             currency: Currency::parse("EUR").expect("EUR is a currency"),
@@ -443,6 +444,7 @@ async fn without_the_subscriptions_the_store_is_broken_and_no_chunk_is_to_blame(
         .store()
         .read_histories(&Reading {
             customers: &[CustomerId(1)],
+            run: None,
             is_whole: true,
             as_of: "2026-07-01T00:00:00Z".parse().unwrap(),
             currency: Currency::parse("EUR").unwrap(),

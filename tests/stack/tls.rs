@@ -7,22 +7,25 @@ use std::fs;
 use std::path::PathBuf;
 
 use ::cache::{Cache as _, Redis, RedisConfig};
+use ::queue::{Connection as _, RabbitMq, RabbitMqConfig};
 use store::postgres::{Postgres, PostgresConfig};
-use tests::{Database, PATIENCE, Stack, eventually, unique};
+use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually, unique};
 
 /// A server, and how it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
     Postgres,
+    RabbitMq,
     Redis,
 }
 
 impl Server {
-    const ALL: [Self; 2] = [Self::Postgres, Self::Redis];
+    const ALL: [Self; 3] = [Self::Postgres, Self::RabbitMq, Self::Redis];
 
     fn url(self, stack: &Stack) -> &str {
         match self {
             Self::Postgres => stack.database_url(),
+            Self::RabbitMq => stack.amqp_url(),
             Self::Redis => stack.redis_url(),
         }
     }
@@ -33,6 +36,9 @@ impl Server {
             Self::Postgres => {
                 let store = Postgres::new(PostgresConfig::new(url, "tests")).unwrap();
                 store.check().await.unwrap_err().to_string()
+            }
+            Self::RabbitMq => {
+                RabbitMq::connect_now(RabbitMqConfig::new(url, "tests")).await.unwrap_err().to_string()
             }
             Self::Redis => {
                 let cache = Redis::connect(RedisConfig::new(url, "tests")).await.unwrap();
@@ -45,7 +51,8 @@ impl Server {
                 .await
             }
         };
-        let place = url.split_once('@').or_else(|| url.split_once("://")).unwrap().1;
+        let place = url.split('?').next().unwrap();
+        let place = place.split_once('@').or_else(|| place.split_once("://")).unwrap().1;
         let place = place.split(['/', '?']).next().unwrap();
         assert!(error.contains(place), "{self:?} is not named: {error}");
         error
@@ -68,10 +75,10 @@ fn with(url: &str, changes: &[(&str, Option<&str>)]) -> String {
     format!("{place}?{}", query.join("&"))
 }
 
-/// A URL of plaintext to the same place, with nothing but a password that is not used.
+/// A URL of plaintext to the same place.
 fn in_the_clear(url: &str) -> String {
     let place = url.split('?').next().unwrap();
-    format!("{}?password=x", place.replace("rediss://", "redis://"))
+    place.replace("rediss://", "redis://").replace("amqps://", "amqp://")
 }
 
 /// What a URL says about a file.
@@ -95,12 +102,13 @@ async fn what_is_wrong_with_the_way_to_a_server_is_named_with_what_mends_it() {
         let nobody = with(url, &[("sslcert", None), ("sslkey", None)]);
         server.check(&nobody, "sslcert=FILE and sslkey=FILE").await;
         // The other way round, to the stack that speaks plaintext alone.
-        let place = server.url(&stack).replace("redis://", "rediss://");
+        let place = server.url(&stack).replace("redis://", "rediss://").replace("amqp://", "amqps://");
         let authority = file(url, "sslrootcert");
         let never = with(&place, &[("sslrootcert", Some(authority.to_str().unwrap()))]);
         server.check(&never, "say that plaintext is meant").await;
     }
     Server::Postgres.check(&in_the_clear(secured.database_url()), "sslmode=verify-full").await;
+    Server::RabbitMq.check(&in_the_clear(secured.amqp_url()), "write amqps://").await;
     Server::Redis.check(&in_the_clear(secured.redis_url()), "write rediss://").await;
 }
 
@@ -129,16 +137,42 @@ async fn whoever_runs_while_certificates_are_replaced_connects_with_the_new_ones
     let secured = Stack::from_env().secured();
     let _alone = secured.alone();
     let store = Postgres::new(PostgresConfig::new(secured.database_url(), "tests")).unwrap();
+    let queue = RabbitMq::connect(RabbitMqConfig::new(secured.amqp_url(), "tests")).await.unwrap();
     let cache = Redis::connect(RedisConfig::new(secured.redis_url(), "tests")).await.unwrap();
     store.check().await.unwrap();
+    assert!(queue.ready());
     cache.check().await.unwrap();
 
     secured.renew(7);
-    drop(secured.without("stop", "postgres"));
-    drop(secured.without("stop", "redis"));
+    restart(&secured);
 
     eventually(PATIENCE, "a connection to PostgreSQL", async || store.check().await.ok()).await;
+    eventually(PATIENCE, "a connection to RabbitMQ", async || queue.ready().then_some(())).await;
     eventually(PATIENCE, "a connection to Redis", async || cache.check().await.ok()).await;
+    queue.close().await;
+}
+
+fn restart(stack: &Stack) {
+    for service in ["postgres", "rabbitmq", "redis"] {
+        stack.without("stop", service).end();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_night_over_tls_to_all_three_is_exact_while_certificates_and_authority_are_replaced() {
+    let secured = Stack::from_env().secured();
+    let program = Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"));
+    let fleet = Fleet::on(&secured, &program).await;
+    let run = fleet.dispatch(&["--chunk-customers", "100"]).await;
+    let _coordinator = fleet.coordinator(&[]);
+    let _workers = [fleet.worker(&[]), fleet.worker(&[])];
+
+    fleet.reached(run, 5).await;
+    secured.renew(7);
+    restart(&secured);
+
+    fleet.finished(run).await;
+    fleet.assert_exact(run).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,7 +108,8 @@ async fn summaries(
     let contracts = ContractModels::default();
     let mut summaries = Summaries::with_capacity(customers.len());
     for page in customers.chunks(PAGE) {
-        let reading = Reading { customers: page, is_whole: true, as_of, currency, contracts: &contracts };
+        let reading =
+            Reading { customers: page, run: None, is_whole: true, as_of, currency, contracts: &contracts };
         for history in store.read_histories(&reading).await? {
             summaries.push(history.customer, &history.account);
         }

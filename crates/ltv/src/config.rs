@@ -20,7 +20,11 @@ pub(crate) fn store(
     config.connections = connections;
     config.bulk_limit = args.bulk_limit;
     config.breaker.slow_after = args.bulk_limit / 2;
-    Postgres::new(config)
+    let store = Postgres::new(config)?;
+    match &args.source_url {
+        Some(url) => store.with_source(url.clone()),
+        None => Ok(store),
+    }
 }
 
 /// Makes the store for a command that needs it now, with the schema it was made for.
@@ -101,7 +105,7 @@ mod tests {
     #[tokio::test]
     async fn the_settings_of_the_breaker_are_valid() {
         let database_url = "postgres://ltv@localhost/ltv".into();
-        let args = DatabaseArgs { database_url, bulk_limit: Duration::from_mins(1) };
+        let args = DatabaseArgs { database_url, source_url: None, bulk_limit: Duration::from_mins(1) };
 
         let store = store(&args, "test", 1).unwrap();
 
@@ -116,9 +120,9 @@ mod tests {
         };
 
         let database_url = "postgres://ltv:hunter2@db/ltv?sslmode=prefer".into();
-        let database = DatabaseArgs { database_url, bulk_limit: Duration::from_mins(1) };
+        let database = DatabaseArgs { database_url, source_url: None, bulk_limit: Duration::from_mins(1) };
         check(store(&database, "test", 1).unwrap_err(), "database URL: ");
-        let broker = BrokerArgs { amqp_url: "amqps://ltv:hunter2@h".into(), queue_prefix: "ltv".into() };
+        let broker = BrokerArgs { amqp_url: "amqp://ltv:hunter2@h".into(), queue_prefix: "ltv".into() };
         check(queue(&broker, "test").await.unwrap_err(), "RabbitMQ URL: ");
         let now = queue_now(&broker, "test").await.unwrap_err();
         check(now.downcast().unwrap(), "RabbitMQ URL: ");

@@ -170,6 +170,8 @@ pub enum Standing {
 pub struct Reading<'a> {
     /// The planned customers, ascending.
     pub customers: &'a [CustomerId],
+    /// The run that it is for, whose plan saw what has to be seen; without one, all that is there now has to be.
+    pub run: Option<RunId>,
     /// Whether nobody else lives between the first and the last.
     pub is_whole: bool,
     /// Nothing at or after this moment is read.

@@ -207,6 +207,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
 fn question(assignment: &Assignment, priority: Priority) -> Question<'_> {
     Question {
         customers: &assignment.customers,
+        run: assignment.attempt.chunk.run,
         is_whole: assignment.is_whole,
         as_of: assignment.as_of,
         model_version: assignment.model_version,

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use batch::{CustomerId, Priority};
+use batch::{CustomerId, Priority, RunId};
 use jiff::Timestamp;
 use model::{ValueTerms, Valuer};
 use store::{History, ModelVersionId, Reading, Rejected, ResultRows, Valued, Values};
@@ -27,6 +27,8 @@ const SUB_BATCH: usize = 500;
 pub(crate) struct Question<'a> {
     /// The customers, ascending.
     pub(crate) customers: &'a [CustomerId],
+    /// The run that they are valued for.
+    pub(crate) run: RunId,
     /// Whether nobody else lives between the first and the last.
     pub(crate) is_whole: bool,
     /// The moment.
@@ -98,6 +100,7 @@ async fn read<S: Values>(store: &S, question: &Question<'_>, pinned: &Pinned) ->
     let began = Instant::now();
     let reading = Reading {
         customers: question.customers,
+        run: Some(question.run),
         is_whole: question.is_whole,
         as_of: question.as_of,
         currency: pinned.currency,

@@ -135,9 +135,14 @@ fn told(error: &Error, is_secured: bool) -> String {
             "no answer: if the server is well, it does not speak TLS here: use its port for TLS, or say that plaintext \
              is meant, redis:// ({shown})"
         ),
-        // And what it does with plaintext where it speaks TLS.
-        None if !is_secured && shown.contains("ConnectionReset") => {
-            format!("the server hung up: if it speaks TLS here, write rediss:// ({shown})")
+        // What it does with plaintext where it speaks TLS, or with whoever shows no certificate.
+        None if shown.contains("ConnectionReset") => {
+            let mend = if is_secured {
+                "if it wants a certificate of ours, name it, sslcert=FILE and sslkey=FILE"
+            } else {
+                "if it speaks TLS here, write rediss://"
+            };
+            format!("the server hung up: {mend} ({shown})")
         }
         None => shown.to_owned(),
     }

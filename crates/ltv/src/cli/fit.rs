@@ -25,6 +25,11 @@ pub struct FitArgs {
     )]
     pub database_url: Option<ServerUrl>,
 
+    /// PostgreSQL that histories are read from, where that is not the fleet's own: a read replica of it, or another
+    /// database with the schema source
+    #[arg(long, env = "LTV_SOURCE_URL", value_name = "URL", hide_env_values = true)]
+    pub source_url: Option<ServerUrl>,
+
     /// How long reading a page of histories may take; more for a slow source
     #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]
     pub bulk_limit: Duration,
@@ -82,7 +87,7 @@ impl FitArgs {
     /// The database, where the models are fitted to it.
     pub(crate) fn database(&self) -> Option<DatabaseArgs> {
         let database_url = self.database_url.clone()?;
-        Some(DatabaseArgs { database_url, bulk_limit: self.bulk_limit })
+        Some(DatabaseArgs { database_url, source_url: self.source_url.clone(), bulk_limit: self.bulk_limit })
     }
 }
 

@@ -14,6 +14,11 @@ pub struct DatabaseArgs {
     #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: ServerUrl,
 
+    /// PostgreSQL that customers and histories are read from, where that is not the fleet's own: a read replica of it,
+    /// or another database with the schema source
+    #[arg(long, env = "LTV_SOURCE_URL", value_name = "URL", hide_env_values = true)]
+    pub source_url: Option<ServerUrl>,
+
     /// How long reading or committing a chunk, or cutting a plan, may take; more for a slow source
     #[arg(long, env = "LTV_BULK_LIMIT", value_name = "TIME", value_parser = duration, default_value = "1m")]
     pub bulk_limit: Duration,
@@ -22,7 +27,7 @@ pub struct DatabaseArgs {
 /// Where the broker is.
 #[derive(Clone, Debug, Args)]
 pub struct BrokerArgs {
-    /// RabbitMQ, as amqp://user:password@host:port/vhost
+    /// RabbitMQ, as amqps://user:password@host:port/vhost; amqp:// on this machine, or with ?sslmode=disable
     #[arg(long, env = "LTV_AMQP_URL", value_name = "URL", hide_env_values = true)]
     pub amqp_url: ServerUrl,
 

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use batch::{CustomerId, PlanPolicy};
 use dispatcher::{Dispatched, Dispatcher, Order};
 use queue::{Connection as _, RabbitMq};
-use store::postgres::Duty;
+use store::postgres::{Duty, SourceStanding};
 use store::{ModelVersionId, Selection};
 use tracing::Instrument;
 
@@ -20,6 +20,9 @@ use crate::stdout::{Unsaid, note, say};
 pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let order = order(args)?;
     let store = config::store_for(Duty::Dispatch, &args.database, "dispatcher").await?;
+    if let Some(SourceStanding::Behind(standing)) = store.look_at_source().await? {
+        note!("  the plan waits for the server that customers are read from: {standing}");
+    }
     let queue = config::queue_now(&args.broker, "dispatcher").await?;
     let dispatcher = Dispatcher {
         store: store.clone(),

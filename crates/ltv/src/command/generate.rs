@@ -22,7 +22,8 @@ pub(crate) async fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         subscriptions: !args.no_subscriptions,
     };
     if let Some(url) = &args.into {
-        let database = DatabaseArgs { database_url: url.clone(), bulk_limit: Duration::from_mins(1) };
+        let database =
+            DatabaseArgs { database_url: url.clone(), source_url: None, bulk_limit: Duration::from_mins(1) };
         let store = config::store_now(&database, "generate").await?;
         let report = generate_into(&store, &spec, |_| {}).await?;
         say!(

@@ -3,7 +3,7 @@
 use cache::{Cache, Redis};
 use process::operations::Check;
 use queue::{Connection as _, RabbitMq};
-use store::postgres::{Duty, Postgres};
+use store::postgres::{Duty, Postgres, SourceStanding};
 
 use crate::cli::{CacheArgs, DatabaseArgs};
 
@@ -27,6 +27,31 @@ pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<C
             async move { cache.check().await.map_err(|error| error.to_string()) }
         }),
     ]
+}
+
+/// The server that histories are read from, if it is not the fleet's own.
+pub(crate) fn check_of_source(store: &Postgres) -> Option<Check> {
+    let source = store.source_server()?.clone();
+    Some(Check::required("source", move || {
+        let source = source.clone();
+        async move { source.check().await.map_err(|error| error.to_string()) }
+    }))
+}
+
+/// Says what the server is that histories are read from, if it is not the fleet's own, and how it stands. One that is
+/// away or lags behind is waited for.
+pub(crate) async fn look_at_source(store: &Postgres, database: &DatabaseArgs) {
+    let Some(url) = &database.source_url else { return };
+    match store.look_at_source().await {
+        Ok(None) => {}
+        Ok(Some(SourceStanding::Complete(standing))) => {
+            tracing::info!(%url, standing, "histories are read from elsewhere");
+        }
+        Ok(Some(SourceStanding::Behind(standing))) => {
+            tracing::warn!(%url, standing, "histories are read from elsewhere, when all that a run needs is there");
+        }
+        Err(error) => tracing::warn!(%url, %error, "waiting for the server that histories are read from"),
+    }
 }
 
 /// Looks at the servers once. One that is away is waited for, and said to be away; a schema that is not the one

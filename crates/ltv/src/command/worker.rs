@@ -17,7 +17,8 @@ use process::telemetry::{self, Metrics};
 pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     // One connection for each slot, and one each for the heartbeat, a check, and a failure to record.
     let connections = usize::from(args.slots) + 3;
-    process::check_descriptors(connections + role::BESIDE_THE_STORE);
+    let servers = 1 + usize::from(args.database.source_url.is_some());
+    process::check_descriptors(servers * connections + role::BESIDE_THE_STORE);
     let store = config::store(&args.database, "worker", connections)?;
     #[cfg(feature = "faults")]
     let store = if args.no_fence { store.without_fence() } else { store };
@@ -25,7 +26,9 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let cache = config::cache(&args.cache, "worker").await?;
 
     role::look_around(Duty::Work, (&store, &args.database), (&cache, &args.cache)).await?;
-    let checks = role::checks(&store, &queue, &cache);
+    role::look_at_source(&store, &args.database).await;
+    let mut checks = role::checks(&store, &queue, &cache);
+    checks.extend(role::check_of_source(&store));
     let surroundings = process::surround("worker", args.role.listen, checks, metrics).await?;
     let threads = usize::from(args.compute_threads);
     let threads = NonZeroUsize::new(threads).expect("the command line takes 1 at least");

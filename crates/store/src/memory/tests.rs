@@ -44,6 +44,7 @@ async fn the_clock_is_tokio_s_from_the_moment_that_the_store_was_given() {
 async fn accounts_that_were_folded_for_another_moment_are_not_handed_out() {
     let reading = Reading {
         customers: &[CustomerId(101)],
+        run: None,
         is_whole: true,
         as_of: START,
         currency: Currency::parse("USD").unwrap(),

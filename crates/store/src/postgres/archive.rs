@@ -67,20 +67,29 @@ impl Archive for Postgres {
              where run_id = $1
              group by reason
              order by 2 desc, 1";
-        self.call("summarise a run", self.config.bulk_limit, async |client| {
-            let segments = client.query(SEGMENTS, &[&run.0]).await?;
-            let top = top_customers(client, run, top).await?;
-            let rejections = client.query(REJECTIONS, &[&run.0]).await?;
-            Ok(RunSummary {
-                segments: segments.iter().map(segment_value).collect::<Result<_, _>>()?,
-                top,
-                rejections: rejections
+        let is_elsewhere = self.source_server().is_some();
+        let mut summary = self
+            .call("summarise a run", self.config.bulk_limit, async |client| {
+                let (segments, top) = if is_elsewhere {
+                    Default::default()
+                } else {
+                    let segments = client.query(SEGMENTS, &[&run.0]).await?;
+                    let segments = segments.iter().map(segment_value).collect::<Result<_, _>>()?;
+                    (segments, top_customers(client, run, top).await?)
+                };
+                let rejections = client.query(REJECTIONS, &[&run.0]).await?;
+                let rejections = rejections
                     .iter()
                     .map(|row| Ok((get(row, "reason")?, get::<i64>(row, "customers")? as u64)))
-                    .collect::<Result<_, Fault>>()?,
+                    .collect::<Result<_, Fault>>()?;
+                Ok(RunSummary { segments, top, rejections })
             })
-        })
-        .await
+            .await?;
+        if is_elsewhere {
+            summary.segments = self.segments_elsewhere(run).await?;
+            summary.top = self.top_elsewhere(run, top).await?;
+        }
+        Ok(summary)
     }
 
     async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
@@ -100,11 +109,12 @@ impl Archive for Postgres {
 
     async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
         const FIND: &str = "select customer_id::bigint from source.customers where external_id::text = $1";
-        self.short("find a customer", async |client| {
-            let row = client.query_opt(FIND, &[&external_id]).await?;
-            row.map(|row| Ok(CustomerId(get(&row, "customer_id")?))).transpose()
-        })
-        .await
+        self.source()
+            .short("find a customer", async |client| {
+                let row = client.query_opt(FIND, &[&external_id]).await?;
+                row.map(|row| Ok(CustomerId(get(&row, "customer_id")?))).transpose()
+            })
+            .await
     }
 
     async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {

@@ -254,6 +254,8 @@ impl Attempts for Postgres {
 
     async fn wait_until_available(&self) {
         self.breaker.ready().await;
+        // What cannot be read is not begun.
+        self.source().breaker.ready().await;
     }
 }
 

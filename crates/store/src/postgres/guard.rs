@@ -26,8 +26,8 @@ impl Postgres {
     /// for want of a count.
     pub(super) async fn source_counts_if_any(&self) -> Option<SourceCounts> {
         const BEGIN: &str = "begin; set local lock_timeout = '1s'";
-        let limit = self.config.call_limit;
-        let counted = self.transact("count the source's rows", limit, BEGIN, async |client| {
+        let (source, limit) = (self.source(), self.config.call_limit);
+        let counted = source.transact("count the source's rows", limit, BEGIN, async |client| {
             let customers = count(client, "source.customers").await?;
             let transactions = count(client, "source.transactions").await?;
             client.batch_execute("commit").await?;

@@ -25,6 +25,7 @@
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
 //! * **A customer's rows cannot be read.** No error, but a rejection of that customer: `unreadable.rs`.
+//! * **The customer's own relations are on another server,** which is away, or lags behind: `elsewhere.rs`.
 //!
 //! [`Attempts::resume_attempt`]: crate::Attempts::resume_attempt
 
@@ -35,6 +36,7 @@ mod attempts;
 mod config;
 mod connect;
 mod copy;
+mod elsewhere;
 mod floor;
 mod guard;
 mod locks;
@@ -47,6 +49,7 @@ mod rights;
 mod row;
 mod season;
 mod secure;
+mod segments;
 pub mod source;
 mod supervision;
 mod tenures;
@@ -69,10 +72,12 @@ use tokio_postgres::error::SqlState;
 use crate::{Blocker, Error, Result, metrics};
 
 use connect::Connections;
+use elsewhere::Elsewhere;
 use pooling::Sessions;
 use secure::Secure;
 
 pub use config::PostgresConfig;
+pub use elsewhere::SourceStanding;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
 pub use rights::Duty;
@@ -85,6 +90,8 @@ pub struct Postgres {
     sessions: Sessions,
     pool: Pool,
     breaker: Breaker,
+    /// Where the customer's own relations are, if not here.
+    elsewhere: Option<Elsewhere>,
     #[cfg(feature = "faults")]
     is_fenced: bool,
 }
@@ -99,8 +106,12 @@ impl Postgres {
     /// Makes the store. Connections are opened when they are needed, so a database that is away is no error yet; only a
     /// configuration that can never work is one.
     pub fn new(config: PostgresConfig) -> std::result::Result<Self, InvalidConfig> {
+        Self::open(config, "postgres")
+    }
+
+    fn open(config: PostgresConfig, dependency: &'static str) -> std::result::Result<Self, InvalidConfig> {
         config.validate()?;
-        let breaker = Breaker::new(Name { dependency: "postgres", role: config.role }, config.breaker)?;
+        let breaker = Breaker::new(Name { dependency, role: config.role }, config.breaker)?;
         let connections = config.connections()?;
         let manager = Manager::from_connect(
             tokio_postgres::Config::new(), // `connections` knows better
@@ -125,6 +136,7 @@ impl Postgres {
             sessions: Sessions::default(),
             pool,
             breaker,
+            elsewhere: None,
             #[cfg(feature = "faults")]
             is_fenced: true,
         })

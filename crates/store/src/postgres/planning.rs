@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::copy::{RowWriter, read_rows};
+use super::elsewhere::Needed;
 use super::row::{get, word};
 use super::{Fault, Postgres};
 use crate::encoding::members;
@@ -44,24 +45,26 @@ impl Planning for Postgres {
             select c.relkind in ('r', 'm'), c.reltuples::float8
               from pg_class c
              where c.oid = 'source.transactions'::regclass";
-        self.call("sample the transactions", self.config.bulk_limit, async |client| {
-            let size = client.query_one(SIZE, &[]).await?;
-            let (is_table, rows): (bool, f64) = (size.try_get(0)?, size.try_get(1)?);
-            if !is_table || rows < 0.0 {
-                // A view cannot be sampled, and the size of a table that was never analyzed is not known.
-                return Ok(WorkSample::none());
-            }
-            let fraction = (SAMPLED_TRANSACTIONS / rows.max(1.0)).clamp(1e-4, 1.0);
-            // The seed makes the same table give the same plan.
-            let sample = format!(
-                "copy (select customer_id::bigint from source.transactions
+        self.read_source("sample the transactions", Needed::Nothing, || {
+            async |client: &ClientWrapper| {
+                let size = client.query_one(SIZE, &[]).await?;
+                let (is_table, rows): (bool, f64) = (size.try_get(0)?, size.try_get(1)?);
+                if !is_table || rows < 0.0 {
+                    // A view cannot be sampled, and the size of a table that was never analyzed is not known.
+                    return Ok(WorkSample::none());
+                }
+                let fraction = (SAMPLED_TRANSACTIONS / rows.max(1.0)).clamp(1e-4, 1.0);
+                // The seed makes the same table give the same plan.
+                let sample = format!(
+                    "copy (select customer_id::bigint from source.transactions
                          tablesample system ({}) repeatable (1))
                    to stdout (format binary)",
-                100.0 * fraction
-            );
-            let mut customers = read_ids(client, &sample).await?;
-            customers.sort_unstable();
-            Ok(WorkSample { customers, fraction })
+                    100.0 * fraction
+                );
+                let mut customers = read_ids(client, &sample).await?;
+                customers.sort_unstable();
+                Ok(WorkSample { customers, fraction })
+            }
         })
         .await
     }
@@ -123,12 +126,14 @@ impl Postgres {
             select customer_id::bigint from source.customers
              where customer_id = any($1::bigint[]) and acquired_at::timestamptz <= $2
              order by customer_id";
-        self.in_utc("select the customers", async |client| match selection {
-            Selection::All => all(client, as_of).await,
-            Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
-            Selection::Customers(named) => {
-                let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
-                ids(&client.query(NAMED, &[&named, &as_of]).await?)
+        self.read_source("select the customers", Needed::Now, || {
+            async |client: &ClientWrapper| match selection {
+                Selection::All => all(client, as_of).await,
+                Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
+                Selection::Customers(named) => {
+                    let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
+                    ids(&client.query(NAMED, &[&named, &as_of]).await?)
+                }
             }
         })
         .await

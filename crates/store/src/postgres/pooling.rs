@@ -25,7 +25,6 @@ use resilience::within;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::connect::BEGIN_IN_UTC;
 use super::{Fault, Postgres};
 use crate::{Error, Result};
 
@@ -126,16 +125,22 @@ impl Postgres {
         limit: Duration,
         work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
     ) -> Result<T> {
-        self.converse(what, limit, async |client| {
-            if !self.sessions.are_shared() {
-                return work(client).await;
-            }
-            self.begin(client, "begin").await?;
-            let done = work(client).await?;
-            client.batch_execute("commit").await?;
-            Ok(done)
-        })
-        .await
+        self.converse(what, limit, async |client| self.whole(client, work).await).await
+    }
+
+    /// Does some work on a connection, as one transaction where sessions are shared.
+    pub(super) async fn whole<T>(
+        &self,
+        client: &ClientWrapper,
+        work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if !self.sessions.are_shared() {
+            return work(client).await;
+        }
+        self.begin(client, "begin").await?;
+        let done = work(client).await?;
+        client.batch_execute("commit").await?;
+        Ok(done)
     }
 
     /// Does one call that takes a short statement or two.
@@ -158,20 +163,6 @@ impl Postgres {
         self.converse(what, limit, async |client| {
             self.begin(client, begin).await?;
             work(client).await
-        })
-        .await
-    }
-
-    /// Reads the customer's own relations over one snapshot, in which a moment without a zone is one of UTC.
-    pub(super) async fn in_utc<T>(
-        &self,
-        what: &'static str,
-        read: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
-    ) -> Result<T> {
-        self.transact(what, self.config.bulk_limit, BEGIN_IN_UTC, async |client| {
-            let found = read(client).await?;
-            client.batch_execute("commit").await?;
-            Ok(found)
         })
         .await
     }

@@ -95,6 +95,25 @@ impl Duty {
 impl Postgres {
     /// Fails where the database's role lacks a right that the duty needs; says which, and what mends it.
     pub async fn check_rights(&self, duty: Duty) -> Result<()> {
+        let (source, fleet): (Vec<Need>, Vec<Need>) = duty.needs().partition(|need| need.1 == "source");
+        let mut missing = self.missing(&fleet).await?;
+        match self.source().missing(&source).await {
+            Ok(more) => missing.extend(more),
+            // Whoever reads there waits for it, and says so.
+            Err(error) if error.is_transient() && self.source_server().is_some() => {}
+            Err(error) => return Err(error),
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Broken {
+            what: format!("use {} as a {}", self.config.url, duty.name()),
+            reason: format!("its role lacks rights; `{}` gives them (docs/grants.md)", missing.join("; ")),
+        })
+    }
+
+    /// The statements that give what is missing.
+    async fn missing(&self, needs: &[Need]) -> Result<Vec<String>> {
         const MISSING: &str = "
             select current_user::text as role, need.kind, need.schema, need.name, need.privilege
               from unnest($1::text[], $2::text[], $3::text[], $4::text[])
@@ -109,25 +128,17 @@ impl Postgres {
                    end, true)
              order by need.position";
         let (mut kinds, mut schemas, mut names, mut privileges) = (vec![], vec![], vec![], vec![]);
-        for (kind, schema, name, privilege) in duty.needs() {
+        for &(kind, schema, name, privilege) in needs {
             kinds.push(kind);
             schemas.push(schema);
             names.push(name);
             privileges.push(privilege);
         }
-        let missing = self
-            .short("check the rights", async |client| {
-                let rows = client.query(MISSING, &[&kinds, &schemas, &names, &privileges]).await?;
-                rows.iter().map(mend).collect::<Result<Vec<_>, Fault>>()
-            })
-            .await?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Broken {
-            what: format!("use {} as a {}", self.config.url, duty.name()),
-            reason: format!("its role lacks rights; `{}` gives them (docs/grants.md)", missing.join("; ")),
+        self.short("check the rights", async |client| {
+            let rows = client.query(MISSING, &[&kinds, &schemas, &names, &privileges]).await?;
+            rows.iter().map(mend).collect()
         })
+        .await
     }
 }
 

@@ -1,10 +1,12 @@
 //! When the whole base bought, counted by day: what a season is estimated from.
 
+use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use model::{Currency, Observation, PurchaseCounts};
 
 use super::Postgres;
 use super::copy::read_rows;
+use super::elsewhere::Needed;
 use crate::Result;
 
 impl Postgres {
@@ -15,18 +17,19 @@ impl Postgres {
     /// chunk.
     pub async fn purchase_counts(&self, as_of: Timestamp, currency: Currency) -> Result<PurchaseCounts> {
         let last_day = Observation::new(as_of.as_microsecond(), currency).last_day();
-        self.in_utc("count purchases by day", async |client| {
-            let mut counts = None;
-            let query = counts_query(as_of, currency);
-            read_rows(client, &query, |fields| {
-                let [came, day, customers] = [fields.int8()?, fields.int8()?, fields.int8()?]
-                    .map(|field| field.expect("neither a group nor its count is null"));
-                let counts = counts.get_or_insert_with(|| PurchaseCounts::of_a_century(came, last_day));
-                counts.customers_on(came, day, customers as u64);
-                Ok(())
-            })
-            .await?;
-            Ok(counts.unwrap_or_else(|| PurchaseCounts::of_a_century(last_day, last_day)))
+        self.read_source("count purchases by day", Needed::Now, || {
+            async |client: &ClientWrapper| {
+                let mut counts = None;
+                read_rows(client, &counts_query(as_of, currency), |fields| {
+                    let [came, day, customers] = [fields.int8()?, fields.int8()?, fields.int8()?]
+                        .map(|field| field.expect("neither a group nor its count is null"));
+                    let counts = counts.get_or_insert_with(|| PurchaseCounts::of_a_century(came, last_day));
+                    counts.customers_on(came, day, customers as u64);
+                    Ok(())
+                })
+                .await?;
+                Ok(counts.unwrap_or_else(|| PurchaseCounts::of_a_century(last_day, last_day)))
+            }
         })
         .await
     }

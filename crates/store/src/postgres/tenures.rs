@@ -1,11 +1,13 @@
 //! All subscriptions, out by COPY, for the contract models.
 
+use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use model::{Currency, Observation};
 
 use super::Postgres;
 use super::accounts::subscription;
 use super::copy::read_rows;
+use super::elsewhere::Needed;
 use crate::{PlanTenures, Result, TenureCounts};
 
 impl Postgres {
@@ -21,14 +23,16 @@ impl Postgres {
                to stdout (format binary)"
         );
         let observation = Observation::new(as_of.as_microsecond(), currency);
-        self.in_utc("read the subscriptions", async |client| {
-            let mut counting = TenureCounts::default();
-            read_rows(client, &copy, |fields| {
-                counting.line(&subscription(fields)?, fields.text()?, &observation);
-                Ok(())
-            })
-            .await?;
-            Ok(counting.finish())
+        self.read_source("read the subscriptions", Needed::Now, || {
+            async |client: &ClientWrapper| {
+                let mut counting = TenureCounts::default();
+                read_rows(client, &copy, |fields| {
+                    counting.line(&subscription(fields)?, fields.text()?, &observation);
+                    Ok(())
+                })
+                .await?;
+                Ok(counting.finish())
+            }
         })
         .await
     }

@@ -21,11 +21,13 @@
 //!   row: not looked into.
 
 use batch::{CustomerId, Finding, Isolation};
+use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
 use model::Rejection;
 
 use super::accounts::read_accounts;
 use super::connect::BEGIN_IN_UTC;
+use super::elsewhere::Needed;
 use super::{Fault, Postgres, is_transient, with_causes};
 use crate::record::{History, Reading};
 use crate::{Error, Result, metrics};
@@ -62,15 +64,19 @@ struct Culprit {
 impl Postgres {
     /// Reads histories, and rejects those customers whose rows cannot be read.
     pub(super) async fn read_or_reject(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
+        let needed = reading.run.map_or(Needed::Now, Needed::Run);
         let mut isolation = Isolation::among(reading.customers, MOST_UNREADABLE);
         let mut histories = Vec::new();
         let mut culprits = Vec::new();
         while let Some(customers) = isolation.next_set() {
             let part = Reading { customers, ..*reading };
-            let limit = self.config.bulk_limit;
-            let beginning = self.beginning(BEGIN_IN_UTC);
             let read = self
-                .converse(READ, limit, async |client| read_accounts(client, &beginning, &part).await)
+                .read_source_by_itself(READ, needed, || {
+                    async |client: &ClientWrapper| {
+                        let beginning = self.source().beginning(BEGIN_IN_UTC);
+                        read_accounts(client, &beginning, &part).await
+                    }
+                })
                 .await?;
             let unreadable = match read {
                 Ok(read) if histories.is_empty() => {
@@ -103,7 +109,7 @@ impl Postgres {
     async fn find_columns(&self, culprits: &mut [Culprit], as_of: Timestamp) {
         for Culprit { customer, column, unreadable } in culprits {
             for probe in unreadable.relation.probes(*customer, as_of) {
-                let failed = self.short("find a column", async |client| {
+                let failed = self.source().short("find a column", async |client| {
                     match client.batch_execute(&probe.statement).await {
                         Err(error) if is_over_a_row(&error) => Ok(true),
                         done => Ok(done.map(|()| false)?),

@@ -13,7 +13,14 @@ use crate::{
 };
 
 fn reading(customers: &[CustomerId], is_whole: bool) -> Reading<'_> {
-    Reading { customers, is_whole, as_of: as_of(), currency: currency(), contracts: no_contracts() }
+    Reading {
+        customers,
+        run: None,
+        is_whole,
+        as_of: as_of(),
+        currency: currency(),
+        contracts: no_contracts(),
+    }
 }
 
 /// Also those who have no rows, and those whom nobody knows.
