@@ -61,10 +61,14 @@ impl Fleet {
 
     /// Makes a world over a copy of the base, its model and the reference run.
     pub async fn new(program: &Program) -> Self {
-        let stack = Stack::from_env();
+        Self::on(&Stack::from_env(), program).await
+    }
+
+    /// The same on servers of the caller's choice.
+    pub async fn on(stack: &Stack, program: &Program) -> Self {
         let alone = stack.alone();
-        let database = copy(&stack, program).await;
-        Self::over(&stack, program, database, Some(alone)).await
+        let database = copy(stack, program).await;
+        Self::over(stack, program, database, Some(alone)).await
     }
 }
 

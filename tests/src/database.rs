@@ -1,7 +1,7 @@
 //! A database of a test's own.
 
 use store::postgres::{Postgres, PostgresConfig};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::{PATIENCE, Stack, eventually, finish_in_drop, unique};
 
@@ -60,12 +60,9 @@ impl Drop for Database {
 
 /// Connects as soon as the server answers.
 pub(crate) async fn connect(url: &str) -> Client {
-    let (client, connection) = eventually(PATIENCE, "a connection to PostgreSQL", async || {
-        tokio_postgres::connect(url, NoTls).await.ok()
-    })
-    .await;
-    tokio::spawn(connection);
-    client
+    let url = url.into();
+    eventually(PATIENCE, "a connection to PostgreSQL", async || store::postgres::connect(&url).await.ok())
+        .await
 }
 
 /// The database's name.

@@ -24,6 +24,32 @@ impl Stack {
         }
     }
 
+    /// Brings up a stack beside this one that speaks TLS alone, unless it is up already. `scripts/test` takes it down.
+    #[must_use]
+    pub fn secured(&self) -> Self {
+        let name = format!("{}-tls", self.name);
+        run(&["--name", &name, "up", "--tls"]);
+        let exports = run(&["--name", &name, "env"]);
+        // Without quotes: a shell takes a backslash away before each character that is special to it.
+        let variable = |variable: &str| {
+            let prefix = format!("export {variable}=");
+            let line = exports.lines().find_map(|line| line.strip_prefix(&prefix));
+            line.expect("the stack names all three").replace('\\', "")
+        };
+        Self {
+            database_url: variable("LTV_DATABASE_URL"),
+            amqp_url: variable("LTV_AMQP_URL"),
+            redis_url: variable("LTV_REDIS_URL"),
+            name,
+        }
+    }
+
+    /// Gives a stack with TLS a new authority and certificates for so many days, which its servers use at once; 0 for
+    /// some that have expired.
+    pub fn renew(&self, days: u16) {
+        run(&["--name", &self.name, "renew", &days.to_string()]);
+    }
+
     /// The URL of the database that the stack made; tests make their own beside it.
     pub fn database_url(&self) -> &str {
         &self.database_url
@@ -45,19 +71,7 @@ impl Stack {
     }
 
     fn script(&self, arguments: &[&str]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/stack");
-        let output = Command::new(&script)
-            .args(["--name", &self.name])
-            .args(arguments)
-            .output()
-            .expect("scripts/stack can be run");
-        assert!(
-            output.status.success(),
-            "scripts/stack --name {} {}: {}",
-            self.name,
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        run(&[&["--name", &self.name], arguments].concat());
     }
 
     /// Takes a server away, in good order (`stop`) or not (`kill`), until the outage ends or is dropped.
@@ -85,7 +99,8 @@ impl Stack {
             file.lock().expect("a file can be locked");
             file
         };
-        let port = self.amqp_url.rsplit(':').next().unwrap_or_default();
+        let place = self.amqp_url.split('?').next().unwrap_or_default();
+        let port = place.rsplit(':').next().unwrap_or_default();
         Alone { _locks: [lock("rabbitmq", port), lock("redis", self.redis_address())] }
     }
 
@@ -100,7 +115,8 @@ impl Stack {
 
     /// `host:port`
     fn redis_address(&self) -> &str {
-        let rest = self.redis_url.trim_start_matches("redis://");
+        let (_, rest) = self.redis_url.split_once("://").expect("it is a URL");
+        let rest = rest.split(['?']).next().unwrap_or_default();
         let rest = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         rest.split('/').next().unwrap_or_default()
     }
@@ -145,6 +161,21 @@ impl Drop for Outage {
     fn drop(&mut self) {
         self.stack.service("start", self.service);
     }
+}
+
+fn run(arguments: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/stack");
+    let output = Command::new(&script)
+        .args(arguments)
+        // They are those of the stack that the tests run on.
+        .env_remove("LTV_DATABASE_URL")
+        .env_remove("LTV_AMQP_URL")
+        .env_remove("LTV_REDIS_URL")
+        .output()
+        .expect("scripts/stack can be run");
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "scripts/stack {}: {problem}", arguments.join(" "));
+    String::from_utf8(output.stdout).expect("it speaks text")
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are told by the environment where the servers are")]

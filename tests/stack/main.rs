@@ -15,3 +15,4 @@ mod scripts;
 mod shell;
 mod store;
 mod telemetry;
+mod tls;

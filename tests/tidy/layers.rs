@@ -8,15 +8,16 @@ use serde_json::Value;
 use crate::{assert_none, root, text};
 
 /// Which crates of ours a crate may depend on, in its tests too. `ltv` and `tests` may on all.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("batch", &[]),
     ("resilience", &[]),
+    ("tls", &["resilience"]),
     ("process", &[]),
     ("files", &["model"]),
-    ("store", &["batch", "model", "resilience"]),
-    ("queue", &["batch", "resilience"]),
-    ("cache", &["batch", "model", "resilience"]),
+    ("store", &["batch", "model", "resilience", "tls"]),
+    ("queue", &["batch", "resilience", "tls"]),
+    ("cache", &["batch", "model", "resilience", "tls"]),
     ("documents", &["batch", "model", "store"]),
     ("publishing", &["batch", "store", "queue"]),
     ("dispatcher", &["batch", "store", "queue", "publishing"]),
@@ -44,13 +45,15 @@ const ALLOWED: [(&str, &[&str]); 16] = [
 ];
 
 /// The only crates that may depend on a driver, beside the tests.
-const DRIVERS: [(&str, &[&str]); 6] = [
+const DRIVERS: [(&str, &[&str]); 8] = [
     ("tokio-postgres", &["store"]),
     ("deadpool-postgres", &["store"]),
     ("refinery", &["store"]),
     ("lapin", &["queue"]),
     ("fred", &["cache"]),
     ("backoff", &["resilience"]),
+    ("rustls", &["tls"]),
+    ("rustls-native-certs", &["tls"]),
 ];
 
 #[test]
@@ -88,6 +91,27 @@ fn drivers_are_known_to_their_seam_alone() {
     }
 
     assert_none(&violations, "go through the seam's traits; a missing call is added there");
+}
+
+#[test]
+fn one_implementation_of_tls_with_one_provider_is_built_in() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "-p", "ltv", "--edges", "normal,build", "--prefix", "none"])
+        .args(["--format", "{p} {f}"])
+        .current_dir(root())
+        .output()
+        .expect("cargo can be run");
+    assert!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).expect("cargo writes text");
+    let has = |name: &str| tree.lines().any(|line| line.starts_with(&format!("{name} v")));
+
+    assert!(has("rustls") && has("aws-lc-rs"), "{tree}");
+    for other in ["ring", "openssl", "openssl-sys", "native-tls", "rustls-post-quantum", "mbedtls", "boring"]
+    {
+        assert!(!has(other), "{other} is built in: find out for whom with `cargo tree -i {other}`");
+    }
+    let rustls = tree.lines().find(|line| line.starts_with("rustls v")).expect("it is there");
+    assert!(!rustls.split([' ', ',']).any(|feature| feature == "ring"), "{rustls}");
 }
 
 #[test]

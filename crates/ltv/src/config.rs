@@ -109,10 +109,10 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         };
 
-        let database_url = "postgres://ltv:hunter2@db/ltv?sslmode=verify-full".into();
+        let database_url = "postgres://ltv:hunter2@db/ltv?sslmode=prefer".into();
         let database = DatabaseArgs { database_url, source_url: None, bulk_limit: Duration::from_mins(1) };
         check(store(&database, "test", 1).unwrap_err(), "database URL: ");
-        let broker = BrokerArgs { amqp_url: "amqps://ltv:hunter2@h".into(), queue_prefix: "ltv".into() };
+        let broker = BrokerArgs { amqp_url: "amqp://ltv:hunter2@h".into(), queue_prefix: "ltv".into() };
         check(queue(&broker, "test").await.unwrap_err(), "RabbitMQ URL: ");
         let now = queue_now(&broker, "test").await.unwrap_err();
         check(now.downcast().unwrap(), "RabbitMQ URL: ");

@@ -21,6 +21,6 @@ fn a_url_that_cannot_be_used_is_wrong_use_like_any_other_argument() {
     };
 
     check(0, "mysql://ltv:hunter2@h/db", "database URL: ");
-    check(1, "amqps://ltv:hunter2@h", "RabbitMQ URL: ");
-    check(2, "rediss://ltv:hunter2@h", "redis url: ");
+    check(1, "amqp://ltv:hunter2@h", "RabbitMQ URL: ");
+    check(2, "redis://ltv:hunter2@h", "redis url: ");
 }

@@ -37,11 +37,13 @@ pub mod url;
 
 mod config;
 mod jitter;
+mod parameters;
 
 pub use breaker::metrics;
 pub use breaker::{Blame, Breaker, BreakerConfig, Mode, Name, Open, Permit, State};
 pub use config::InvalidConfig;
 pub use jitter::Jitter;
 pub use limit::{Elapsed, within};
+pub use parameters::{Password, Rule};
 pub use retry::{Class, Delays, GaveUp, RetryPolicy, retry};
 pub use url::ServerUrl;

@@ -6,13 +6,17 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
 /// The parameters that are shown. Any other may be a secret, or a secret's place.
-const HARMLESS: [&str; 13] = [
+const HARMLESS: [&str; 26] = [
     "application_name",
+    "auth_mechanism",
+    "cacertfile",
+    "certfile",
     "channel_binding",
     "channel_max",
     "connect_timeout",
@@ -21,10 +25,20 @@ const HARMLESS: [&str; 13] = [
     "frame_max",
     "heartbeat",
     "host",
+    "hostaddr",
+    "keyfile",
+    "password_file",
     "port",
+    "ssl_ca_certs",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "sslcert",
+    "sslkey",
     "sslmode",
+    "sslrootcert",
     "target_session_attrs",
     "user",
+    "verify",
 ];
 
 /// Says where a server is and who asks, as in `scheme://user:password@host:port/path?name=value`.
@@ -177,6 +191,11 @@ impl fmt::Debug for UrlParts {
 }
 
 impl UrlHost {
+    /// Whether this is the machine we are on: the way to it is nobody else's.
+    pub fn is_near(&self) -> bool {
+        is_near(&self.name)
+    }
+
     fn read(text: &str) -> Result<Self, NotAUrl> {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -192,6 +211,12 @@ impl UrlHost {
         let port = port.filter(|port| !port.is_empty()).map(|port| port.parse().map_err(|_| NotAUrl));
         Ok(Self { name: decoded(name)?, port: port.transpose()? })
     }
+}
+
+/// Whether a name or address is that of the machine we are on, or the path of a socket.
+pub fn is_near(host: &str) -> bool {
+    let address = host.parse::<IpAddr>();
+    host == "localhost" || host.starts_with('/') || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// What stands behind the login, as it was written.
@@ -347,6 +372,16 @@ mod tests {
         assert_eq!(parts.hosts, [host("db-1", Some(5433)), host("fd00::1", Some(5434)), host("/tmp", None)]);
         assert_eq!(parts.path.as_deref(), Some("night"));
         assert_eq!(parts.parameters, [("a".into(), "b c".into()), ("d".into(), String::new())]);
+    }
+
+    #[test]
+    fn the_machine_we_are_on_is_told_from_others() {
+        for near in ["localhost", "127.0.0.1", "127.8.9.10", "::1", "/var/run"] {
+            assert!(is_near(near), "{near}");
+        }
+        for far in ["", "db", "localhost.example", "10.0.0.1", "fd00::1", "0.0.0.0", "127.0.0.1.example"] {
+            assert!(!is_near(far), "{far}");
+        }
     }
 
     #[test]

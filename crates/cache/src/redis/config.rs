@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use fred::types::config::{Blocking, Config, ReconnectPolicy, ServerConfig, UnresponsiveConfig};
+use fred::types::config::{Blocking, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, RespVersion};
-use resilience::url::UrlHost;
 use resilience::{BreakerConfig, InvalidConfig, ServerUrl};
+
+use super::url;
 
 /// How long a socket may stay without an answer that is due.
 const UNRESPONSIVE: Duration = Duration::from_secs(5);
@@ -16,7 +17,8 @@ const QUEUE: usize = 4_096;
 /// Says which Redis, and how it is treated.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// `redis://[[user]:password@]host[:port][/database]`, with special characters percent-encoded.
+    /// `rediss://[[user]:password@]host[:port][/database]`, with special characters percent-encoded; `redis://` to the
+    /// machine we are on, or with `?sslmode=disable`.
     pub url: ServerUrl,
     /// Who calls; the breaker's metrics are labelled with it.
     pub role: &'static str,
@@ -57,7 +59,7 @@ impl RedisConfig {
     /// Checks every rule; [`Redis::connect`](super::Redis::connect) does it too.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         self.rules().map_err(|error| error.of("redis"))?;
-        server(&self.url).map(drop)
+        url::read(&self.url).map(drop)
     }
 
     fn rules(&self) -> Result<(), InvalidConfig> {
@@ -88,7 +90,7 @@ pub(super) fn inner_limit(limit: Duration) -> Duration {
 
 /// Sets everything that matters about fred, whatever its defaults are in the next version.
 pub(super) fn client_builder(config: &RedisConfig) -> Result<Builder, InvalidConfig> {
-    let mut builder = Builder::from_config(server(&config.url)?);
+    let mut builder = Builder::from_config(url::read(&config.url)?);
     builder
         .set_policy(ReconnectPolicy::new_exponential(0, 100, 2_000, 2))
         .with_config(|client| {
@@ -116,80 +118,10 @@ pub(super) fn client_builder(config: &RedisConfig) -> Result<Builder, InvalidCon
     Ok(builder)
 }
 
-/// Reads the URL. No error says more of it than its scheme, for it may hold a password.
-fn server(url: &ServerUrl) -> Result<Config, InvalidConfig> {
-    let wrong = |rule: &str| {
-        InvalidConfig::url("redis url", rule, "redis://[[user:]password@]host[:port][/database]")
-    };
-    match url.scheme() {
-        "redis" => {}
-        "rediss" => return Err(wrong("TLS is not supported")),
-        _ => return Err(wrong("the scheme must be redis")),
-    }
-    if url.expose().contains(['#', '?']) {
-        return Err(wrong("# and ? must be percent-encoded"));
-    }
-    let unreadable = || wrong("the host, port or database cannot be read");
-    let parts = url.parts().map_err(|_| unreadable())?;
-    let [UrlHost { name, port }] = &parts.hosts[..] else { return Err(unreadable()) };
-    if name.is_empty() {
-        return Err(unreadable());
-    }
-    // fred takes an IPv6 address as it stands in a URL.
-    let host = if name.contains(':') { format!("[{name}]") } else { name.clone() };
-    let is_given = |text: &String| !text.is_empty();
-    let database = parts.path.filter(is_given).map(|number| number.parse().map_err(|_| unreadable()));
-    Ok(Config {
-        server: ServerConfig::new_centralized(host, port.unwrap_or(6379)),
-        username: parts.user.filter(is_given),
-        password: parts.password.filter(is_given),
-        database: database.transpose()?,
-        ..Config::default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::Redis;
-
-    #[test]
-    fn a_wrong_url_is_one_clear_error_without_the_password() {
-        let check = |url: &str, expected: &str| {
-            let error = server(&url.into()).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("redis url: {expected}; expected redis://[[user:]password@]host[:port][/database]")
-            );
-            assert!(!format!("{error:?}").contains("sesame"));
-        };
-
-        let unreadable = "the host, port or database cannot be read";
-        check("", "the scheme must be redis");
-        check("sesame", "the scheme must be redis");
-        check("http://:sesame@host", "the scheme must be redis");
-        check("redis-cluster://:sesame@host", "the scheme must be redis");
-        check("rediss://:sesame@host", "TLS is not supported");
-        check("redis://:sesame@", unreadable);
-        check("redis://:sesame@host:port", unreadable);
-        check("redis://:sesame@host:6379/cache", unreadable);
-        check("redis://:sesame@host:6379/999", unreadable);
-        check("redis://:ses#ame@host", "# and ? must be percent-encoded");
-        check("redis://:sesame@host?database=1", "# and ? must be percent-encoded");
-    }
-
-    #[test]
-    fn a_url_gives_host_port_database_and_decoded_login() {
-        let config = server(&"redis://app:s%23same@cache.internal:7000/3".into()).unwrap();
-
-        let host = &config.server.hosts()[0];
-        assert_eq!((host.host.to_string(), host.port), ("cache.internal".into(), 7000));
-        assert_eq!((config.username.as_deref(), config.password.as_deref()), (Some("app"), Some("s#same")));
-        assert_eq!(config.database, Some(3));
-        assert_eq!(server(&"redis://localhost".into()).unwrap().server.hosts()[0].port, 6379);
-    }
 
     #[test]
     fn a_configuration_never_shows_its_url() {
@@ -219,20 +151,5 @@ mod tests {
         check(RedisConfig { time_to_live: Duration::MAX, ..good.clone() }, expiry).await;
         let breaker = BreakerConfig { probes: 0, ..good.breaker };
         check(RedisConfig { breaker, ..good }, "redis: breaker: probes must be at least 1").await;
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_url_or_refused_without_being_shown(
-            scheme in "(redis://|rediss://|redis-cluster://|unix://|)",
-            before in "(\\PC|[%/@:?#\\[\\]]){0,20}",
-            after in "(\\PC|[%/@:?#\\[\\]0-9]){0,20}",
-        ) {
-            let url = format!("{scheme}{before}s3same{after}");
-
-            if let Err(error) = server(&url.as_str().into()) {
-                prop_assert!(!format!("{error} {error:?}").contains("s3same"), "{url}: {error:?}");
-            }
-        }
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fred::clients::Client;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
 use fred::types::Builder;
 use resilience::Delays;
@@ -51,7 +52,7 @@ struct State {
 
 impl Link {
     /// Starts to connect, and goes on until the last clone is dropped.
-    pub(super) fn open(builder: Builder) -> Result<Self, fred::error::Error> {
+    pub(super) fn open(builder: Builder) -> Result<Self, Error> {
         let client = builder.build()?;
         let state = State { client, reason: "not connected yet".into(), silent_since: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), hangs: Notify::new() });
@@ -98,6 +99,7 @@ impl Shared {
 /// Runs fred's connection task, and starts it again should it end or hang.
 async fn keep_connected(shared: Arc<Shared>, builder: Builder) {
     let mut delays = Delays::reconnect();
+    let is_secured = builder.get_config().is_some_and(|config| config.tls.is_some());
     loop {
         let client = shared.lock().client.clone();
         let mut errors = client.error_rx();
@@ -106,7 +108,7 @@ async fn keep_connected(shared: Arc<Shared>, builder: Builder) {
         let reason = loop {
             tokio::select! {
                 failed = errors.recv() => if let Ok((error, _)) = failed {
-                    shared.lock().reason = error.details().into();
+                    shared.lock().reason = told(&error, is_secured);
                 },
                 ended = &mut connection.0 => break format!("connection task ended: {ended:?}"),
                 () = shared.hangs.notified() => {
@@ -120,6 +122,29 @@ async fn keep_connected(shared: Arc<Shared>, builder: Builder) {
         let client = builder.build().expect("the same settings built the first client");
         *shared.lock() = State { client, reason, silent_since: None };
         delays.pause().await;
+    }
+}
+
+/// What an error of fred's means, before what it shows of itself.
+fn told(error: &Error, is_secured: bool) -> String {
+    let shown = error.details();
+    match tls::explain_shown(shown) {
+        Some(meaning) => format!("{meaning} ({shown})"),
+        // What Redis does with a handshake that it does not understand.
+        None if is_secured && *error.kind() == ErrorKind::Timeout => format!(
+            "no answer: if the server is well, it does not speak TLS here: use its port for TLS, or say that plaintext \
+             is meant, redis:// ({shown})"
+        ),
+        // What it does with plaintext where it speaks TLS, or with whoever shows no certificate.
+        None if shown.contains("ConnectionReset") => {
+            let mend = if is_secured {
+                "if it wants a certificate of ours, name it, sslcert=FILE and sslkey=FILE"
+            } else {
+                "if it speaks TLS here, write rediss://"
+            };
+            format!("the server hung up: {mend} ({shown})")
+        }
+        None => shown.to_owned(),
     }
 }
 

@@ -14,7 +14,7 @@
 //!
 //! | file | what it tells |
 //! |---|---|
-//! | `config`, `link` | the server, its address, the connection to it |
+//! | `config`, `url`, `link` | the server, its address, the connection to it |
 //! | `calls` | what each call is named, how long it may take, whose fault its failure is |
 //! | `keys`, `hashes`, `scripts` | what stands where, and what Redis compares before it writes |
 //! | `floor` | what writing a chunk costs at least, for benchmarks |
@@ -24,6 +24,7 @@
 //! - *Redis is down, at the start or later*: [`Redis::connect`] returns all the same, and goes on connecting for as
 //!   long as a handle lives. Until it is connected, each call fails at once without being queued, so nothing piles
 //!   up and nothing is sent late; enough of them open the breaker. The error says why the last connection failed.
+//! - *The way cannot be secured*, or a password is refused: the same; both are read anew for each try.
 //! - *The connection breaks under a call*: the call fails; fred does not send it again (`max_command_attempts` is
 //!   1). The caller may.
 //! - *Redis is slow*: each call has a limit, ours around fred's. What became of a write is then unknown. fred's own
@@ -55,6 +56,7 @@ mod hashes;
 mod keys;
 mod link;
 mod scripts;
+mod url;
 
 use std::sync::Arc;
 
@@ -102,7 +104,7 @@ impl Redis {
 
         let _ = within(config.connect_limit, "connect", link.connected()).await;
         if let Err(reason) = link.client() {
-            tracing::warn!(reason, "redis is not there yet; connecting goes on");
+            tracing::warn!(reason, url = %config.url, "redis is not there yet; connecting goes on");
         }
         let keys = Keys::new(&config.prefix);
         Ok(Self { config: Arc::new(config), keys, breaker, link })
@@ -125,10 +127,9 @@ impl Redis {
         let start = Instant::now();
         let limit = call.limit(&self.config);
         let guarded = async {
-            let client = self
-                .link
-                .client()
-                .map_err(|reason| Error::Unavailable(format!("{call}: not connected: {reason}")))?;
+            let client = self.link.client().map_err(|reason| {
+                Error::Unavailable(format!("{call}: not connected to {}: {reason}", self.config.url))
+            })?;
             // Boxed, because fred's futures are some seven kilobytes, and each layer of ours would hold them again.
             let answer = Box::pin(request(client));
             let result = match within(limit, call, answer).await {

@@ -10,7 +10,7 @@ use super::values::duration;
 /// Where the database is.
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseArgs {
-    /// PostgreSQL, as postgres://user:password@host:port/database
+    /// PostgreSQL, as postgres://user:password@host:port/database, with libpq's parameters
     #[arg(long, env = "LTV_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: ServerUrl,
 
@@ -27,7 +27,7 @@ pub struct DatabaseArgs {
 /// Where the broker is.
 #[derive(Clone, Debug, Args)]
 pub struct BrokerArgs {
-    /// RabbitMQ, as amqp://user:password@host:port/vhost
+    /// RabbitMQ, as amqps://user:password@host:port/vhost; amqp:// on this machine, or with ?sslmode=disable
     #[arg(long, env = "LTV_AMQP_URL", value_name = "URL", hide_env_values = true)]
     pub amqp_url: ServerUrl,
 
@@ -39,7 +39,7 @@ pub struct BrokerArgs {
 /// Where the cache is.
 #[derive(Clone, Debug, Args)]
 pub struct CacheArgs {
-    /// Redis, as redis://user:password@host:port
+    /// Redis, as rediss://user:password@host:port; redis:// on this machine, or with ?sslmode=disable
     #[arg(long, env = "LTV_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: ServerUrl,
 

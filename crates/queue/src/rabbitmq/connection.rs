@@ -6,6 +6,8 @@
 //! - *It accepts and says nothing* (a frozen broker, a proxy without a backend): the connect ends at its limit.
 //!   lapin's thread stays until that socket ends, which nothing in its interface can force; tries come at most
 //!   every few seconds, so these threads are few.
+//! - *The way cannot be secured*: the connect fails, and what is wrong is told with who mends it. Certificates and the
+//!   password are read anew for each try.
 //! - *It vanishes without a word* (power, network): heartbeats. Nothing heard for twice the interval is a loss.
 //! - *A login, a right, a virtual host is wrong*: [`Error::Refused`], which a person must mend. The owner goes on
 //!   trying all the same, because the mending may happen at the broker.
@@ -17,7 +19,7 @@ use lapin::{Connection, ConnectionProperties, ErrorKind};
 use resilience::within;
 use tokio::sync::watch;
 
-use super::Settings;
+use super::{Settings, transport};
 use crate::{Error, metrics};
 
 /// Hangs up with this code when nothing is wrong.
@@ -65,15 +67,41 @@ pub(super) async fn open(settings: &Settings, purpose: &str) -> Result<Connectio
     let name = format!("ltv {} {purpose}", settings.role);
     // No recovery by lapin: it would keep what belongs to the old connection, and gives up after a while.
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connecting = Connection::connect_uri(settings.uri.clone(), properties);
+    let uri = settings.place.uri();
+    let uri = uri.map_err(|reason| Error::Unavailable { what: what.clone(), reason })?;
+    let connecting = transport::connect(uri, settings.place.tls.as_ref(), properties);
 
     match within(settings.connect_limit, &what, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(translate(&what, &error)),
+        Ok(Err(error)) => Err(match translate(&what, &error) {
+            Error::Unavailable { what, reason } => {
+                let reason = reason + hint(&error, settings.place.tls.is_some());
+                Error::Unavailable { what, reason }
+            }
+            refused => refused,
+        }),
         Err(elapsed) => {
             let reason = format!("no answer within {} s", elapsed.limit.as_secs_f64());
             Err(Error::Unavailable { what, reason })
         }
+    }
+}
+
+/// What a broker may have meant that hung up, or spoke of something else, before it was known who we are.
+fn hint(error: &lapin::Error, is_secured: bool) -> &'static str {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let hung_up = match error.kind() {
+        ErrorKind::IOError(io) => {
+            tls::explain(&**io).is_none()
+                && [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof].contains(&io.kind())
+        }
+        ErrorKind::ParsingError(_) => true,
+        _ => false,
+    };
+    match (hung_up, is_secured) {
+        (false, _) => "",
+        (true, true) => "; if it wants a certificate of ours, name it, sslcert=FILE and sslkey=FILE",
+        (true, false) => "; if it speaks TLS here, write amqps://",
     }
 }
 
@@ -119,6 +147,9 @@ pub(super) fn explain(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(protocol) => format!("RabbitMQ said: {}", protocol.get_message()),
         ErrorKind::IOError(io) => {
+            if let Some(meaning) = tls::explain(&**io) {
+                return meaning;
+            }
             // "Connection refused (os error 111)": the number helps nobody.
             let text = io.to_string();
             let text = text.split(" (os error").next().unwrap_or_default();
@@ -176,6 +207,16 @@ mod tests {
         assert!(is_transient(Link::Connecting));
         assert!(is_transient(Link::Blocked("low on disk".into())));
         assert!(!is_transient(Link::Down(refused)));
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_at_once_may_want_the_way_secured_otherwise() {
+        let error = |kind: std::io::ErrorKind| lapin::Error::from(std::io::Error::from(kind));
+        let reset = error(std::io::ErrorKind::ConnectionReset);
+
+        assert!(hint(&reset, true).contains("sslcert=FILE and sslkey=FILE"));
+        assert!(hint(&reset, false).contains("write amqps://"));
+        assert_eq!(hint(&error(std::io::ErrorKind::ConnectionRefused), false), "");
     }
 
     #[test]

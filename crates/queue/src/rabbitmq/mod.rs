@@ -10,7 +10,7 @@
 //! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
 //! | `consumer`, `delivery` | how it comes from them, and how it ends |
 //! | `control` | looking at them |
-//! | `config`, `connection` | the broker, its address, its errors |
+//! | `config`, `url`, `connection`, `transport` | the broker, its address, its errors, the way there |
 
 mod config;
 mod connection;
@@ -22,6 +22,8 @@ mod job;
 mod ledger;
 mod publisher;
 mod topology;
+mod transport;
+mod url;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -216,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_that_would_be_misread_is_refused_at_once() {
-        let refused = RabbitMq::connect(RabbitMqConfig::new("amqp://u:secret@[::1]", "test")).await;
+        let refused = RabbitMq::connect(RabbitMqConfig::new("amqp://u:secret@localhost/", "test")).await;
 
         assert!(matches!(refused, Err(InvalidConfig { field: "url", .. })));
     }

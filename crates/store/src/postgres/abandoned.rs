@@ -18,20 +18,20 @@ use deadpool_postgres::{ClientWrapper, Hook, HookError};
 use resilience::within;
 use tokio::runtime::Handle;
 
-use super::config::Connector;
+use super::secure::Secure;
 
 /// How long the server is tried to be asked.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks the server to end what a connection is doing.
-pub(super) fn cancel(client: &ClientWrapper, connector: Connector) {
+pub(super) fn cancel(client: &ClientWrapper, secure: Secure) {
     if client.is_closed() {
         return;
     }
     let Ok(runtime) = Handle::try_current() else { return };
     let token = client.cancel_token();
     runtime.spawn(async move {
-        let asked = within(CANCEL_LIMIT, "cancel a statement", token.cancel_query(connector)).await;
+        let asked = within(CANCEL_LIMIT, "cancel a statement", token.cancel_query(secure)).await;
         if !matches!(asked, Ok(Ok(()))) {
             tracing::debug!("a statement that nobody waits for was not cancelled");
         }

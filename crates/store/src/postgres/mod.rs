@@ -20,6 +20,7 @@
 //! * **Somebody holds a lock that a call needs** against all others. [`Error::Blocked`]: see `locks`.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
 //!   blame for it.
+//! * **The way cannot be secured**, or not as the server or the URL wants it. Unavailable; the error says who mends it.
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
 //! * **A customer's rows cannot be read.** No error, but a rejection of that customer: `unreadable.rs`.
@@ -43,11 +44,13 @@ mod planning;
 mod publishing;
 mod row;
 mod season;
+mod secure;
 mod segments;
 pub mod source;
 mod supervision;
 mod tenures;
 mod unreadable;
+mod url;
 mod value_row;
 mod values;
 
@@ -64,8 +67,8 @@ use tokio_postgres::error::SqlState;
 
 use crate::{Blocker, Error, Result, metrics};
 
-use config::Connector;
 use elsewhere::Elsewhere;
+use secure::{Door, Secure};
 
 pub use config::PostgresConfig;
 pub use elsewhere::SourceStanding;
@@ -77,7 +80,7 @@ pub use migrate::Migrated;
 pub struct Postgres {
     config: PostgresConfig,
     driver: tokio_postgres::Config,
-    connector: Connector,
+    door: Door,
     pool: Pool,
     breaker: Breaker,
     /// Where the customer's own relations are, if not here.
@@ -102,10 +105,10 @@ impl Postgres {
     fn open(config: PostgresConfig, dependency: &'static str) -> std::result::Result<Self, InvalidConfig> {
         config.validate()?;
         let breaker = Breaker::new(Name { dependency, role: config.role }, config.breaker)?;
-        let (driver, connector) = (config.driver()?, config.connector());
-        let manager = Manager::from_config(
+        let (driver, door) = config.driver()?;
+        let manager = Manager::from_connect(
             driver.clone(),
-            connector,
+            door.clone(),
             // A query would cost a round trip for each checkout; what is not well is thrown away by `Session`.
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
@@ -115,7 +118,7 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.pool_limit),
-                create: Some(config.connect_limit),
+                create: Some(url::connect_limit(&driver)),
                 recycle: Some(Duration::from_secs(2)),
             })
             .build()
@@ -123,7 +126,7 @@ impl Postgres {
         Ok(Self {
             config,
             driver,
-            connector,
+            door,
             pool,
             breaker,
             elsewhere: None,
@@ -154,15 +157,11 @@ impl Postgres {
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
         let driver = config::alone(&self.driver);
-        let (client, connection) = within(self.config.call_limit, what(), driver.connect(self.connector))
+        let limit = self.config.call_limit.max(url::connect_limit(&driver));
+        let (client, _) = within(limit, what(), self.door.open(&driver))
             .await
             .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %with_causes(&error), "database connection ended");
-            }
-        });
         Ok(client)
     }
 
@@ -176,8 +175,8 @@ impl Postgres {
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
             Ok(client) => {
-                let (began, connector) = (Instant::now(), self.connector);
-                Ok(Session { what, began, connector, client: Some(client), permit: Some(permit) })
+                let (began, secure) = (Instant::now(), self.door.secure.clone());
+                Ok(Session { what, began, secure, client: Some(client), permit: Some(permit) })
             }
             Err(error) => {
                 permit.failure();
@@ -208,11 +207,24 @@ impl Postgres {
     }
 }
 
+/// Connects as a URL says, and asks for nothing beyond: for tests that look where the product does not.
+#[cfg(feature = "promises")]
+pub async fn connect(url: &resilience::ServerUrl) -> Result<Client> {
+    let what = || format!("connect to {url}");
+    let url::Read { driver, password, tls } =
+        url::read(url).map_err(|error| Error::Invalid { what: what(), reason: error.to_string() })?;
+    let door = Door { secure: Secure(tls), password };
+    door.open(&driver)
+        .await
+        .map(|(client, _)| client)
+        .map_err(|error| Fault::Driver(error).into_error(&what()))
+}
+
 /// A connection in use. Unless the work on it ends well it is thrown away, never returned to the pool.
 struct Session {
     what: &'static str,
     began: Instant,
-    connector: Connector,
+    secure: Secure,
     client: Option<Object>,
     permit: Option<Permit>,
 }
@@ -249,7 +261,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
-            abandoned::cancel(&client, self.connector);
+            abandoned::cancel(&client, self.secure.clone());
             drop(Object::take(client));
         }
     }
@@ -319,8 +331,11 @@ fn is_about_data(error: &tokio_postgres::Error) -> bool {
 }
 
 /// An error with everything that caused it: the driver's own message leaves the server's text out.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
+    if let Some(meaning) = secure::meaning(error) {
+        return format!("{text}: {meaning}");
+    }
     let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();
@@ -329,6 +344,10 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
             text.push_str(&next);
         }
         cause = error.source();
+    }
+    if let Some(mend) = secure::mend(&text) {
+        text.push_str(": ");
+        text.push_str(mend);
     }
     // One line: it goes into logs, tables and the reasons of attempts.
     text.replace('\n', "; ")

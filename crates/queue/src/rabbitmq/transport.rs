@@ -1,0 +1,88 @@
+//! How bytes reach lapin: over a socket of ours, secured where the URL asks for it.
+//!
+//! lapin's own TLS trusts every public authority beside the one that it is told, and talks in the clear where a feature
+//! of its build is missing. So it gets a stream that is secured already. It takes any stream that belongs to a
+//! *reactor*; so there is one here whose streams are ours. Everything else is tokio's.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_rs::traits::Reactor;
+use async_rs::util::RuntimeParts;
+use async_rs::{Runtime, Tokio};
+use futures_util::io::{AsyncRead, AsyncWrite};
+use futures_util::stream::Stream;
+use lapin::uri::AMQPUri;
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
+use tls::Tls;
+use tokio::net::TcpStream;
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
+
+/// Connects, and secures the way first if there is something to secure it with.
+pub(super) async fn connect(
+    uri: AMQPUri,
+    tls: Option<&Tls>,
+    properties: ConnectionProperties,
+) -> lapin::Result<Connection> {
+    let host = &uri.authority.host;
+    let socket = TcpStream::connect((host.as_str(), uri.authority.port)).await?;
+    socket.set_nodelay(true)?;
+    let way: Box<dyn Way> = match tls {
+        Some(tls) => Box::new(tls.connect(host, socket).await?),
+        None => Box::new(socket),
+    };
+
+    let tokio = Tokio::current();
+    let runtime = Runtime::new(RuntimeParts::new(tokio.clone(), OurReactor(tokio)));
+    let way = Mutex::new(Some(way.compat()));
+    // lapin asks once, since it is not to recover.
+    let connected = async move |_, _| {
+        let way = way.lock().ok().and_then(|mut way| way.take());
+        Ok(AsyncTcpStream::Plain(way.ok_or_else(|| io::Error::other("the connection was used before"))?))
+    };
+    Connection::connector(uri, runtime, connected, properties).await
+}
+
+/// A stream, secured or not.
+trait Way: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Sync + Unpin> Way for S {}
+
+/// Is tokio's reactor, but for the streams.
+#[derive(Clone, Debug)]
+struct OurReactor(Tokio);
+
+impl Reactor for OurReactor {
+    type TcpStream = Compat<Box<dyn Way>>;
+    type Sleep = <Tokio as Reactor>::Sleep;
+
+    fn register<H: Read + Write + AsFd + AsRawFd + Send + 'static>(
+        &self,
+        socket: H,
+    ) -> io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static> {
+        self.0.register(socket)
+    }
+
+    fn sleep(&self, pause: Duration) -> Self::Sleep {
+        self.0.sleep(pause)
+    }
+
+    fn interval(&self, pause: Duration) -> impl Stream<Item = Instant> + Send + 'static {
+        self.0.interval(pause)
+    }
+
+    fn tcp_connect_addr(
+        &self,
+        address: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
+        connect_in_the_clear(address)
+    }
+}
+
+async fn connect_in_the_clear(address: SocketAddr) -> io::Result<Compat<Box<dyn Way>>> {
+    let socket: Box<dyn Way> = Box::new(TcpStream::connect(address).await?);
+    Ok(socket.compat())
+}
