@@ -138,8 +138,10 @@ async fn what_a_person_does_goes_through_a_pooler_of_transactions_too() {
     for _ in 0..3 {
         let (other, connection) = tokio_postgres::connect(&pooler.url, NoTls).await.unwrap();
         tokio::spawn(connection);
-        let left: String = (0..9).map(|number| format!("prepare s{number} as select {number};")).collect();
-        other.batch_execute(&format!("begin; {left}")).await.unwrap();
+        other.batch_execute("begin").await.unwrap();
+        for number in 0..9 {
+            other.batch_execute(&format!("prepare s{number} as select {number}")).await.unwrap();
+        }
         others.push(other);
     }
     for other in others {
