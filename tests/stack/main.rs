@@ -9,6 +9,7 @@ mod locks;
 mod models;
 mod proxy;
 mod queue;
+mod readiness;
 mod replicas;
 mod rows;
 mod scripts;
