@@ -8,10 +8,11 @@ use batch::{CustomerId, PlanPolicy};
 use dispatcher::{Dispatched, Dispatcher, Order};
 use queue::{Connection as _, RabbitMq};
 use store::postgres::SourceStanding;
-use store::{ModelVersionId, Selection};
+use store::{Archive as _, ModelVersionId, Selection};
 use tracing::Instrument;
 
 use super::follow::{Following, follow};
+use super::held;
 use crate::cli::DispatchArgs;
 use crate::config;
 use crate::output::{count, duration};
@@ -44,6 +45,11 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     if args.wait {
         let following = Following { shows_progress: !args.json, past_deadline: Some(args.give_up) };
         follow(&store, dispatched.run, following).await?;
+    } else if !dispatched.is_new
+        && let Some(record) = store.run(dispatched.run).await?
+        && let Err(stands) = held::is_shown(&record)
+    {
+        note!("{stands}");
     }
     if args.json {
         say!("{}", documents::line(&document(&dispatched)))?;
