@@ -11,6 +11,7 @@ mod models;
 mod poolers;
 mod proxy;
 mod queue;
+mod readiness;
 mod replicas;
 mod rows;
 mod scripts;

@@ -3,6 +3,7 @@
 use cache::{Cache, Redis};
 use process::operations::Check;
 use queue::{Connection as _, RabbitMq};
+use resilience::Trouble;
 use store::postgres::{Duty, Postgres, SourceStanding};
 
 use crate::cli::{CacheArgs, DatabaseArgs};
@@ -16,7 +17,7 @@ pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<C
     vec![
         Check::required("postgres", move || {
             let store = store.clone();
-            async move { store.check().await.map_err(|error| error.to_string()) }
+            async move { store.check_writable().await.map_err(|error| error.to_string()) }
         }),
         Check::required("rabbitmq", move || {
             let is_ready = queue.ready();
@@ -27,6 +28,12 @@ pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<C
             async move { cache.check().await.map_err(|error| error.to_string()) }
         }),
     ]
+}
+
+/// What the role does again and again, and cannot be ready while it does not go.
+pub(crate) fn untroubled(name: &'static str, trouble: &Trouble) -> Check {
+    let trouble = trouble.clone();
+    Check::required(name, move || std::future::ready(trouble.reason().map_or(Ok(()), Err)))
 }
 
 /// The server that histories are read from, if it is not the fleet's own.

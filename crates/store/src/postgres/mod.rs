@@ -160,6 +160,23 @@ impl Postgres {
         self.short("check", async |client| Ok(client.batch_execute("select 1").await?)).await
     }
 
+    /// Answers whether the database can be reached, and written to.
+    pub async fn check_writable(&self) -> Result<()> {
+        const ASK: &str = "select current_setting('transaction_read_only') = 'on'";
+        let what = "check";
+        let is_read_only: bool = self
+            .short(what, async |client| {
+                Ok(client.query_typed(ASK, &[]).await?.first().is_some_and(|row| row.get(0)))
+            })
+            .await?;
+        if is_read_only {
+            let reason =
+                "the database is read-only: a standby, or default_transaction_read_only is on".into();
+            return Err(Error::Unavailable { what: what.into(), reason });
+        }
+        Ok(())
+    }
+
     /// Opens a connection of its own, outside the pool, for work that holds one for long.
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
@@ -196,8 +213,9 @@ impl Postgres {
                 }
             }
             Err(error) => {
-                permit.failure();
-                Err(unavailable(format!("{} at {}", with_causes(&error), self.config.url)))
+                let reason = format!("{} at {}", with_causes(&error), self.config.url);
+                permit.failure(&reason);
+                Err(unavailable(reason))
             }
         }
     }
@@ -246,7 +264,8 @@ impl Session {
         };
         if let Some(permit) = self.permit.take() {
             // Who is only kept out by a lock has been answered well.
-            permit.record(result.as_ref().is_err_and(|error| matches!(error, Error::Unavailable { .. })));
+            let failed = result.as_ref().err().filter(|error| matches!(error, Error::Unavailable { .. }));
+            permit.record(failed);
         }
         if let Err(error) = &result {
             metrics::failed(self.what, error);
