@@ -207,8 +207,11 @@ impl Postgres {
                 match Box::pin(self.look_for_pooler(session.client())).await {
                     Ok(()) => Ok(session),
                     Err(error) => {
-                        session.permit.take().into_iter().for_each(Permit::failure);
-                        Err(unavailable(error.to_string()))
+                        let reason = error.to_string();
+                        if let Some(permit) = session.permit.take() {
+                            permit.failure(&reason);
+                        }
+                        Err(unavailable(reason))
                     }
                 }
             }
