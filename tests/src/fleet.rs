@@ -31,7 +31,7 @@ const HASTE: [(&str, &str); 9] = [
     ("LTV_PUBLISH_GRACE", "2s"),
     ("LTV_LOST_AFTER", "2s"),
     ("LTV_LOG_FORMAT", "json"),
-    ("LTV_LOG", "info,worker=debug,coordinator=debug"),
+    ("LTV_LOG", "info,worker=debug,coordinator=debug,resilience::trouble=debug"),
 ];
 
 /// A database with the base, queues and cache keys, all of this test alone; they go when it is dropped.

@@ -108,6 +108,14 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Asks it to end at once, with SIGQUIT, unless it has ended, and returns when it is gone.
+    pub(crate) fn quit(&mut self) {
+        if !self.has_ended() {
+            self.signal("QUIT");
+            let _ = self.child.wait();
+        }
+    }
+
     /// Stops it with SIGSTOP, and returns when it stands still.
     pub async fn stop(&self) {
         self.signal("STOP");

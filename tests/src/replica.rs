@@ -102,9 +102,10 @@ impl Replica {
         connect(&self.admin_url()).await
     }
 
-    /// Kills it.
-    pub fn kill(&mut self) {
-        self.process.kill();
+    /// Ends it as a crash would, for whoever is connected. It takes the memory that it shares with it, which a server that
+    /// is killed leaves to its next start.
+    pub fn crash(&mut self) {
+        self.process.quit();
     }
 }
 
@@ -113,7 +114,7 @@ impl Drop for Replica {
         if std::thread::panicking() {
             eprintln!("--- the log of a server beside the stack's\n{}", self.process.log());
         }
-        self.process.kill();
+        self.crash();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

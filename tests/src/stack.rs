@@ -24,6 +24,11 @@ impl Stack {
         }
     }
 
+    /// What `scripts/stack` calls it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Brings up a stack beside this one that speaks TLS alone, unless it is up already. `scripts/test` takes it down.
     #[must_use]
     pub fn secured(&self) -> Self {

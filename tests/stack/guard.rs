@@ -3,7 +3,7 @@
 use batch::{Measure, RunId, RunState};
 use cache::Cache;
 use store::{Archive, DecisionKind, Supervision};
-use tests::{Fleet, PATIENCE, Program, eventually};
+use tests::{AS_OF, Fleet, PATIENCE, Program, eventually};
 
 /// What a load does to the histories in mid-night, and never comes to the end of.
 const EMPTY: &str = "truncate source.transactions, source.subscriptions";
@@ -60,6 +60,9 @@ async fn a_night_whose_source_is_emptied_in_mid_run_is_held_and_shown_once_it_is
     let watched = fleet.answer(&["runs", "watch", &name]);
     assert_eq!(watched.code, Some(1));
     assert!(watched.err.contains("is held") && watched.err.contains("no_purchase"), "{}", watched.err);
+    let ordered = ["dispatch", "--all", "--as-of", AS_OF];
+    assert!(fleet.ltv(&ordered).err.contains("is held"), "the night has a run");
+    assert_eq!(fleet.answer(&[&ordered[..], &["--wait"]].concat()).code, Some(1));
     let shown = fleet.ltv(&["runs", "show", &name]);
     assert!(shown.out.contains("Held since") && shown.out.contains("at the plan"), "{}", shown.out);
     assert!(fleet.ltv(&["runs", "list"]).out.contains("held"));

@@ -1,14 +1,17 @@
 //! The seams on real servers, each by itself. `scripts/test` runs this; it needs `scripts/stack`.
 
 mod cache;
+mod doors;
 mod fit;
 mod guard;
 mod load;
 mod local;
 mod locks;
 mod models;
+mod poolers;
 mod proxy;
 mod queue;
+mod readiness;
 mod replicas;
 mod rows;
 mod scripts;

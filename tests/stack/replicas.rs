@@ -129,7 +129,7 @@ async fn a_read_that_the_replicas_recovery_cancels_is_done_again_and_charges_nob
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_killed_opens_a_breaker_of_its_own_and_the_night_goes_on_with_another() {
+async fn a_replica_that_crashes_opens_a_breaker_of_its_own_and_the_night_goes_on_with_another() {
     let fleet = Fleet::new(&program()).await;
     let mut lost = Replica::of(fleet.stack()).await;
     let source = lost.url(fleet.database_url());
@@ -138,7 +138,7 @@ async fn a_replica_that_is_killed_opens_a_breaker_of_its_own_and_the_night_goes_
     let worker = fleet.worker(&["--slots", "1", "--source-url", &source]);
     fleet.reached(run, 5).await;
 
-    lost.kill();
+    lost.crash();
     eventually(PATIENCE, "the source's breaker opens", async || {
         let log = worker.log();
         log.lines().any(|line| line.contains("circuit breaker open") && line.contains("source")).then_some(())

@@ -21,7 +21,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("documents", &["batch", "model", "store"]),
     ("publishing", &["batch", "store", "queue"]),
     ("dispatcher", &["batch", "store", "queue", "publishing"]),
-    ("coordinator", &["batch", "store", "queue", "cache", "publishing"]),
+    ("coordinator", &["batch", "resilience", "store", "queue", "cache", "publishing"]),
     ("worker", &["batch", "model", "resilience", "store", "queue", "cache"]),
     ("fitter", &["batch", "model", "store"]),
     ("api", &["batch", "model", "resilience", "store", "queue", "cache", "documents", "process"]),
@@ -45,10 +45,11 @@ const ALLOWED: [(&str, &[&str]); 17] = [
 ];
 
 /// The only crates that may depend on a driver, beside the tests.
-const DRIVERS: [(&str, &[&str]); 8] = [
+const DRIVERS: [(&str, &[&str]); 9] = [
     ("tokio-postgres", &["store"]),
     ("deadpool-postgres", &["store"]),
     ("refinery", &["store"]),
+    ("refinery-core", &["store"]),
     ("lapin", &["queue"]),
     ("fred", &["cache"]),
     ("backoff", &["resilience"]),

@@ -17,7 +17,8 @@
 //!   leads on, and gives way again when the broker has been away for twice as long, and so on.
 //! * **The clock was set back after the leader had died.** Its lease ends in the far future. Nobody believes one that ends
 //!   later than his own would.
-//! * **The store is away.** Whoever led goes on believing so: the store's guard decides when it is back.
+//! * **The store is away, or read-only.** Whoever led goes on believing so: the store's guard decides when it is back. The
+//!   reason is told once, and the process is not ready.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use store::{Supervision, Term};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::CoordinatorConfig;
+use crate::{CoordinatorConfig, kind_of};
 
 /// How long the broker may be away before a leader gives way for the first time.
 const GIVE_WAY_AFTER: Duration = Duration::from_secs(30);
@@ -79,10 +80,13 @@ pub(crate) async fn keep_leading<S: Supervision>(
         renewal.tick().await;
         let (before, away_since) = (*led.borrow(), *broker_away_since.borrow());
         let term = match bidding.ask(&store, &config, before, away_since).await {
-            Ok(term) => term,
+            Ok(term) => {
+                config.troubles.leadership.over();
+                term
+            }
             // The store's guard decides; keep what we believe until it answers.
             Err(error) => {
-                tracing::debug!(%error, "leadership not renewed");
+                config.troubles.leadership.met(&error, kind_of(&error));
                 continue;
             }
         };

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{RunId, SupervisePolicy};
+use resilience::trouble::{Kind, Trouble};
 
 pub use metrics::describe as describe_metrics;
 
@@ -46,12 +47,40 @@ pub struct CoordinatorConfig {
     pub pass_interval: Duration,
     /// How long it leads without renewing.
     pub leadership_lease: Duration,
+    /// What keeps it from its work.
+    pub troubles: Troubles,
     /// Called at least once a second while it is alive. A call to the store that hangs ends at its own limit.
     pub alive: Arc<dyn Fn() + Send + Sync>,
     /// Called, with each try again, with a settled run that cannot be finished because what is recorded of it makes no
     /// sense to the store ([`store::Error::Invalid`]). No waiting helps such a run, and it stays open until somebody
     /// cancels it; whoever waits for it alone had better end.
     pub unfinishable: Arc<Unfinishable>,
+}
+
+/// Whether what is in the way of a call to the store passes by itself.
+fn kind_of(error: &store::Error) -> Kind {
+    if error.is_transient() { Kind::Passing } else { Kind::Lasting }
+}
+
+/// What keeps a coordinator from its work, each told once; whoever asks whether it is ready looks here.
+#[derive(Clone, Debug)]
+pub struct Troubles {
+    /// Taking or renewing the leadership, or hearing who has it.
+    pub leadership: Trouble,
+    /// Passes, of the one that leads.
+    pub passes: Trouble,
+    /// Telling the cache which runs are visible, for the same.
+    pub publication: Trouble,
+}
+
+impl Default for Troubles {
+    fn default() -> Self {
+        Self {
+            leadership: Trouble::new("renew the leadership"),
+            passes: Trouble::new("look after the runs"),
+            publication: Trouble::new("tell the cache which runs are visible"),
+        }
+    }
 }
 
 /// Is told of a run that cannot be finished, and why.

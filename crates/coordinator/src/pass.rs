@@ -130,7 +130,8 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
             }
         }
         let has_finished = mem::take(&mut remembered.has_finished);
-        remembered.publication.bring_up_to_date(&self.store, &self.cache, has_finished).await;
+        let trouble = &self.config.troubles.publication;
+        remembered.publication.bring_up_to_date(&self.store, &self.cache, has_finished, trouble).await;
     }
 
     /// Tells the cache how far a run is.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use batch::RunId;
 use cache::{Cache, Valued, VisibleRuns};
+use resilience::trouble::{Kind, Trouble};
 use store::Supervision;
 use tokio::time::Instant;
 
@@ -33,14 +34,16 @@ impl Publication {
         store: &S,
         cache: &C,
         has_finished: bool,
+        trouble: &Trouble,
     ) {
         let is_due = self.checked_at.is_none_or(|checked| checked.elapsed() >= CHECK_EVERY);
         if !is_due && !has_finished {
             return;
         }
         self.checked_at = Some(Instant::now());
-        if let Err(error) = tell(store, cache).await {
-            tracing::debug!(error, "the cache was not told which runs are visible");
+        match tell(store, cache).await {
+            Ok(()) => trouble.over(),
+            Err(error) => trouble.met(error, Kind::Passing),
         }
     }
 }

@@ -20,11 +20,11 @@ use store::{Publishing, Supervision};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
-use crate::Coordinator;
 use crate::finishing::GRACE;
 use crate::leadership::keep_leading;
 use crate::pass::PassReport;
 use crate::remembered::Remembered;
+use crate::{Coordinator, kind_of};
 
 impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
@@ -40,18 +40,23 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
             let turn = async {
                 remembered.leads_under(leads);
                 self.hear_of_finished(&mut remembered);
+                let troubles = &self.config.troubles;
                 let Some(leads) = leads else {
+                    // Whoever leads meets them now.
+                    troubles.passes.over();
+                    troubles.publication.over();
                     // One that would not reach it had better not lead.
                     remembered.hear_of_broker(&self.queue.waiting().await);
                     return self.config.pass_interval;
                 };
                 match self.pass(leads, &mut remembered).await {
                     Ok(report) => {
+                        troubles.passes.over();
                         note(&report, &mut remembered.outlooks);
                         report.pause
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "a pass failed");
+                        troubles.passes.met(&error, kind_of(&error));
                         remembered.store_failed();
                         self.config.pass_interval
                     }

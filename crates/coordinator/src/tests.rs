@@ -185,6 +185,7 @@ impl Cache for Remote {
 
 fn config() -> CoordinatorConfig {
     CoordinatorConfig {
+        troubles: Troubles::default(),
         name: "coordinator".into(),
         policy: SupervisePolicy::default(),
         pass_interval: Duration::from_secs(1),

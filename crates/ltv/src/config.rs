@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use cache::{Redis, RedisConfig};
 use queue::{RabbitMq, RabbitMqConfig};
 use resilience::{Class, InvalidConfig, RetryPolicy, retry};
-use store::postgres::{Postgres, PostgresConfig};
+use store::postgres::{Duty, Postgres, PostgresConfig};
 
 use crate::cli::{BrokerArgs, CacheArgs, DatabaseArgs};
 
@@ -29,8 +29,18 @@ pub(crate) fn store(
 
 /// Makes the store for a command that needs it now, with the schema it was made for.
 pub(crate) async fn store_now(args: &DatabaseArgs, role: &'static str) -> anyhow::Result<Postgres> {
+    store_for(Duty::Read, args, role).await
+}
+
+/// The same for a command that does more than look.
+pub(crate) async fn store_for(
+    duty: Duty,
+    args: &DatabaseArgs,
+    role: &'static str,
+) -> anyhow::Result<Postgres> {
     let store = store(args, role, 4)?;
     reach(&store, args).await?;
+    store.check_rights(duty).await?;
     store.check_schema().await?;
     Ok(store)
 }

@@ -10,6 +10,8 @@
 //! | failed once, and would probably succeed now | call again, later each time | [`retry()`], [`Delays`] |
 //! | does not answer | stop waiting | [`within`] |
 //!
+//! What fails however often it is tried is told once, and kept for whoever asks: [`Trouble`].
+//!
 //! Around one call they stand in this order, from the outside in: **retry, breaker, limit**. The limit is
 //! innermost because a call that never ends gives the breaker no verdict; retry is outermost so that each try
 //! asks the breaker for permission. Retries multiply with the retries of every layer above them, so at most one
@@ -33,6 +35,7 @@
 pub mod breaker;
 pub mod limit;
 pub mod retry;
+pub mod trouble;
 pub mod url;
 
 mod config;
@@ -46,4 +49,5 @@ pub use jitter::Jitter;
 pub use limit::{Elapsed, within};
 pub use parameters::{Password, Rule};
 pub use retry::{Class, Delays, GaveUp, RetryPolicy, retry};
+pub use trouble::Trouble;
 pub use url::ServerUrl;

@@ -63,7 +63,7 @@ async fn follow(config: BreakerConfig, steps: Vec<Step>) -> Result<(), TestCaseE
                 model.end(which, end);
                 match (permits.remove(which), end) {
                     (permit, End::Success) => permit.success(),
-                    (permit, End::Failure) => permit.failure(),
+                    (permit, End::Failure) => permit.failure("it is down"),
                     (permit, End::Abandoned) => drop(permit),
                 }
             }

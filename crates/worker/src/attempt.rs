@@ -102,11 +102,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
                 Failure::Chunk(reason) => return self.fail(assignment.attempt, &reason).await,
                 Failure::Away(error) => {
                     metrics::waited();
-                    if error.is_transient() {
-                        tracing::warn!(%error, "the attempt waits for the store");
-                    } else {
-                        tracing::error!(%error, "the attempt waits until somebody mends this");
-                    }
+                    patience.met(&error);
                     match self.stand(assignment.attempt, &mut patience).await {
                         Some(Standing::Held) => {}
                         Some(Standing::Committed) => break,
@@ -161,12 +157,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
     /// Records that the chunk itself is at fault.
     async fn fail(&self, attempt: AttemptId, reason: &str) -> Ended {
         let record = || self.store.fail_attempt(attempt, reason, &self.config.retry);
-        let tell = |error: &store::Error| {
-            if !error.is_transient() {
-                tracing::error!(%error, reason, "a failed attempt waits to be recorded until somebody mends this");
-            }
-        };
-        match self.patience().ask(record, tell).await {
+        match self.patience().ask(record).await {
             Some(Ok(Some(verdict))) => {
                 tracing::warn!(reason, ?verdict, "the attempt failed");
                 Ended::Failed
@@ -186,8 +177,11 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
         loop {
             patience.wait().await?;
             match self.store.resume_attempt(attempt, self.config.lease).await {
-                Ok(standing) => return Some(standing),
-                Err(error) => tracing::debug!(%error, "the store is still away"),
+                Ok(standing) => {
+                    self.config.store_trouble.over();
+                    return Some(standing);
+                }
+                Err(error) => patience.met(&error),
             }
         }
     }
@@ -200,7 +194,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
 
     /// Patience that is not used up yet.
     pub(crate) fn patience(&self) -> Patience<'_, S> {
-        Patience::new(&self.store, &self.gave_up, (self.config.delays)())
+        Patience::new(&self.store, &self.gave_up, &self.config.store_trouble, (self.config.delays)())
     }
 }
 

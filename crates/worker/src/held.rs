@@ -12,9 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use batch::{Attempt, AttemptId, ChunkRef};
+use resilience::Trouble;
 use store::Attempts;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+
+use crate::patience::kind_of;
 
 /// A chunk that is held.
 struct Entry {
@@ -59,6 +62,7 @@ impl Held {
         &self,
         store: S,
         lease: Duration,
+        trouble: Trouble,
     ) -> impl Future<Output = ()> + Send + use<S> {
         let held = self.clone();
         async move {
@@ -66,12 +70,12 @@ impl Held {
             beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 beat.tick().await;
-                held.renew(&store, lease).await;
+                held.renew(&store, lease, &trouble).await;
             }
         }
     }
 
-    async fn renew<S: Attempts>(&self, store: &S, lease: Duration) {
+    async fn renew<S: Attempts>(&self, store: &S, lease: Duration, trouble: &Trouble) {
         let before: Vec<AttemptId> = self
             .lock()
             .iter()
@@ -81,8 +85,11 @@ impl Held {
             return;
         }
         match store.renew_leases(&before, lease).await {
-            Ok(after) => self.stop_all(before.into_iter().filter(|attempt| !after.contains(attempt))),
-            Err(error) => tracing::debug!(%error, leases = before.len(), "leases not renewed"),
+            Ok(after) => {
+                trouble.over();
+                self.stop_all(before.into_iter().filter(|attempt| !after.contains(attempt)));
+            }
+            Err(error) => trouble.met(&error, kind_of(&error)),
         }
     }
 

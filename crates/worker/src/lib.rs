@@ -31,7 +31,7 @@ use std::time::Duration;
 use batch::RetryPolicy;
 use cache::Cache;
 use queue::Chunks;
-use resilience::Delays;
+use resilience::{Delays, Trouble};
 use store::{Attempts, Values};
 use tokio::sync::RwLock;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -64,6 +64,8 @@ pub struct WorkerConfig {
     pub retry: RetryPolicy,
     /// Where it computes.
     pub compute_on: ComputeOn,
+    /// What keeps it from the store, told once for all slots; whoever asks whether it is ready looks here.
+    pub store_trouble: Trouble,
     /// The pauses between two looks at a store that is away.
     pub delays: fn() -> Delays,
     /// How long it may take to finish what it holds after it was asked to stop. What is left is given back.
@@ -109,7 +111,8 @@ impl<S: Attempts + Values, Q: Chunks, C: Cache> Worker<S, Q, C> {
             config: config.clone(),
         };
         let slot = Arc::new(Slot { bench, held: held.clone(), company: RwLock::default() });
-        let heartbeat = tokio::spawn(held.keep_alive(store.clone(), config.lease));
+        let heartbeat =
+            tokio::spawn(held.keep_alive(store.clone(), config.lease, config.store_trouble.clone()));
         let slots: usize = config.lanes.iter().map(|lane| usize::from(lane.slots)).sum();
         tracing::info!(worker = %config.name, slots, "taking work");
 

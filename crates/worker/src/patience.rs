@@ -7,6 +7,7 @@
 //! * **The grace period is over**: nobody waits any more.
 
 use resilience::Delays;
+use resilience::trouble::{Kind, Trouble};
 use store::Attempts;
 use tokio_util::sync::CancellationToken;
 
@@ -15,31 +16,44 @@ pub(crate) struct Patience<'a, S> {
     store: &'a S,
     /// Resolves when the grace period is over.
     gave_up: &'a CancellationToken,
+    trouble: &'a Trouble,
     delays: Delays,
 }
 
 impl<'a, S: Attempts> Patience<'a, S> {
     /// Begins with the shortest pause.
-    pub(crate) fn new(store: &'a S, gave_up: &'a CancellationToken, delays: Delays) -> Self {
-        Self { store, gave_up, delays }
+    pub(crate) fn new(
+        store: &'a S,
+        gave_up: &'a CancellationToken,
+        trouble: &'a Trouble,
+        delays: Delays,
+    ) -> Self {
+        Self { store, gave_up, trouble, delays }
     }
 
-    /// Asks until there is an answer, or an error that waiting does not mend; tells of each error that it waits for.
-    /// `None` if the grace period was over first.
+    /// Asks until there is an answer, or an error that waiting does not mend; what it waits for is told once. `None` if
+    /// the grace period was over first.
     pub(crate) async fn ask<T, Call: Future<Output = store::Result<T>>>(
         &mut self,
         mut call: impl FnMut() -> Call,
-        tell: impl Fn(&store::Error),
     ) -> Option<store::Result<T>> {
         loop {
             match call().await {
                 Err(error) if is_worth_waiting_for(&error) => {
-                    tell(&error);
+                    self.met(&error);
                     self.wait().await?;
                 }
-                answer => return Some(answer),
+                answer => {
+                    self.trouble.over();
+                    return Some(answer);
+                }
             }
         }
+    }
+
+    /// Tells what is waited for.
+    pub(crate) fn met(&self, error: &store::Error) {
+        self.trouble.met(error, kind_of(error));
     }
 
     /// Waits until another call to the store makes sense; `None` if the grace period was over first.
@@ -62,4 +76,9 @@ pub(crate) fn is_worth_waiting_for(error: &store::Error) -> bool {
         store::Error::Unavailable { .. } | store::Error::Blocked { .. } | store::Error::Broken { .. } => true,
         store::Error::Invalid { .. } => false,
     }
+}
+
+/// Whether what is in the way of a call passes by itself.
+pub(crate) fn kind_of(error: &store::Error) -> Kind {
+    if error.is_transient() { Kind::Passing } else { Kind::Lasting }
 }

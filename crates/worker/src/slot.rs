@@ -130,14 +130,7 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             let was_asked = std::mem::replace(&mut is_repeat, true);
             store.begin_attempt(message.chunk, &config.name, config.lease, was_asked)
         };
-        let tell = |error: &store::Error| {
-            if error.is_transient() {
-                tracing::debug!(%error, "waiting to begin");
-            } else {
-                tracing::error!(%error, "an attempt waits to begin until somebody mends this");
-            }
-        };
-        match self.bench.patience().ask(begin, tell).await? {
+        match self.bench.patience().ask(begin).await? {
             Ok(begun) => Some(begun),
             Err(error) => {
                 // It may have begun, but what it is about cannot be understood. Nobody keeps its lease, so it is

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{PlanPolicy, RetryPolicy, RunId, SupervisePolicy};
-use coordinator::{Coordinator, CoordinatorConfig};
+use coordinator::{Coordinator, CoordinatorConfig, Troubles};
 use dispatcher::{Dispatcher, Order};
 use queue::memory::Broker;
-use resilience::{Delays, Jitter};
+use resilience::{Delays, Jitter, Trouble};
 use store::memory::Memory;
 use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
 
@@ -79,6 +79,7 @@ impl Hands {
                 lease: LEASE,
                 retry: RetryPolicy::default(),
                 compute_on: ComputeOn::TheCaller,
+                store_trouble: Trouble::new("work with the store"),
                 delays: || Delays::reconnect().with_jitter(Jitter::None),
                 grace_period: self.scene.grace_period,
                 alive: Arc::new(|| {}),
@@ -98,6 +99,7 @@ impl Hands {
             queue: self.queue(&process),
             cache: self.cache(&process),
             config: CoordinatorConfig {
+                troubles: Troubles::default(),
                 name: process.name().into(),
                 policy: SupervisePolicy { lease_duration: LEASE, ..SupervisePolicy::default() },
                 pass_interval: Duration::from_secs(1),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{RetryPolicy, SupervisePolicy};
-use coordinator::{Coordinator, CoordinatorConfig};
+use coordinator::{Coordinator, CoordinatorConfig, Troubles};
 use queue::Connection as _;
+use store::postgres::Duty;
 
 use super::role;
 use crate::cli::CoordinatorArgs;
@@ -22,8 +23,14 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
     let queue = config::queue(&args.broker, "coordinator").await?;
     let cache = config::cache(&args.cache, "coordinator").await?;
 
-    role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
-    let checks = role::checks(&store, &queue, &cache);
+    role::look_around(Duty::Coordinate, (&store, &args.database), (&cache, &args.cache)).await?;
+    let troubles = Troubles::default();
+    let mut checks = role::checks(&store, &queue, &cache);
+    checks.extend([
+        role::untroubled("leadership", &troubles.leadership),
+        role::untroubled("passes", &troubles.passes),
+        role::untroubled("publication", &troubles.publication),
+    ]);
     let surroundings = process::surround("coordinator", args.role.listen, checks, metrics).await?;
     let config = CoordinatorConfig {
         name,
@@ -36,6 +43,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
         },
         pass_interval: args.pass_interval,
         leadership_lease: args.leadership_lease,
+        troubles,
         alive: surroundings.alive.ticker(),
         // A fleet has other runs to look after, and people who read its logs.
         unfinishable: Arc::new(|_, _| {}),

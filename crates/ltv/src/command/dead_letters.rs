@@ -7,6 +7,7 @@ use batch::{Limits, PlanPolicy, Priority, RunState};
 use dispatcher::{Dispatcher, Order};
 use documents::{DeadChunk, DeadLetters, DeadMessage};
 use queue::{Connection as _, DeadLetters as _};
+use store::postgres::Duty;
 use store::{Archive, Selection};
 
 use crate::cli::{DeadLettersArgs, DiscardArgs, RedriveArgs};
@@ -68,7 +69,7 @@ pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
 /// Puts a run's dead chunks back to work: within the run while it goes on or is held; after that as a run of their own for
 /// the same moment and model, whose values take the place of those that are missing.
 pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
-    let store = config::store_now(&args.run.database, "dispatcher").await?;
+    let store = config::store_for(Duty::Dispatch, &args.run.database, "dispatcher").await?;
     let id = args.run.run;
     let run = store.run(id).await?.with_context(|| format!("there is no run {id}"))?;
     if !run.state.is_over() {

@@ -7,11 +7,12 @@ use anyhow::{Context, bail};
 use batch::{CustomerId, PlanPolicy};
 use dispatcher::{Dispatched, Dispatcher, Order};
 use queue::{Connection as _, RabbitMq};
-use store::postgres::SourceStanding;
-use store::{ModelVersionId, Selection};
+use store::postgres::{Duty, SourceStanding};
+use store::{Archive as _, ModelVersionId, Selection};
 use tracing::Instrument;
 
 use super::follow::{Following, follow};
+use super::held;
 use crate::cli::DispatchArgs;
 use crate::config;
 use crate::output::{count, duration};
@@ -19,7 +20,7 @@ use crate::stdout::{Unsaid, note, say};
 
 pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     let order = order(args)?;
-    let store = config::store_now(&args.database, "dispatcher").await?;
+    let store = config::store_for(Duty::Dispatch, &args.database, "dispatcher").await?;
     if let Some(SourceStanding::Behind(standing)) = store.look_at_source().await? {
         note!("  the plan waits for the server that customers are read from: {standing}");
     }
@@ -44,6 +45,11 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     if args.wait {
         let following = Following { shows_progress: !args.json, past_deadline: Some(args.give_up) };
         follow(&store, dispatched.run, following).await?;
+    } else if !dispatched.is_new
+        && let Some(record) = store.run(dispatched.run).await?
+        && let Err(stands) = held::is_shown(&record)
+    {
+        note!("{stands}");
     }
     if args.json {
         say!("{}", documents::line(&document(&dispatched)))?;

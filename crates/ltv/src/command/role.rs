@@ -3,7 +3,8 @@
 use cache::{Cache, Redis};
 use process::operations::Check;
 use queue::{Connection as _, RabbitMq};
-use store::postgres::{Postgres, SourceStanding};
+use resilience::Trouble;
+use store::postgres::{Duty, Postgres, SourceStanding};
 
 use crate::cli::{CacheArgs, DatabaseArgs};
 
@@ -16,7 +17,7 @@ pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<C
     vec![
         Check::required("postgres", move || {
             let store = store.clone();
-            async move { store.check().await.map_err(|error| error.to_string()) }
+            async move { store.check_writable().await.map_err(|error| error.to_string()) }
         }),
         Check::required("rabbitmq", move || {
             let is_ready = queue.ready();
@@ -27,6 +28,12 @@ pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<C
             async move { cache.check().await.map_err(|error| error.to_string()) }
         }),
     ]
+}
+
+/// What the role does again and again, and cannot be ready while it does not go.
+pub(crate) fn untroubled(name: &'static str, trouble: &Trouble) -> Check {
+    let trouble = trouble.clone();
+    Check::required(name, move || std::future::ready(trouble.reason().map_or(Ok(()), Err)))
 }
 
 /// The server that histories are read from, if it is not the fleet's own.
@@ -55,12 +62,13 @@ pub(crate) async fn look_at_source(store: &Postgres, database: &DatabaseArgs) {
 }
 
 /// Looks at the servers once. One that is away is waited for, and said to be away; a schema that is not the one
-/// this program was made for is an error.
+/// this program was made for is an error, and so is a right that is missing.
 pub(crate) async fn look_around(
+    duty: Duty,
     (store, database): (&Postgres, &DatabaseArgs),
     (cache, redis): (&Redis, &CacheArgs),
 ) -> anyhow::Result<()> {
-    match store.check_schema().await {
+    match fits(store, duty).await {
         Ok(()) => {}
         Err(error) if error.is_transient() => tracing::warn!(
             url = %database.database_url,
@@ -77,4 +85,10 @@ pub(crate) async fn look_around(
         );
     }
     Ok(())
+}
+
+/// Whether the database and what is allowed there do for the duty.
+async fn fits(store: &Postgres, duty: Duty) -> store::Result<()> {
+    store.check_rights(duty).await?;
+    store.check_schema().await
 }

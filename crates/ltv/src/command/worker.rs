@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use batch::RetryPolicy;
 use queue::Connection as _;
-use resilience::Delays;
+use resilience::{Delays, Trouble};
+use store::postgres::Duty;
 use worker::{ComputeOn, Lane, Worker, WorkerConfig};
 
 use super::role;
@@ -24,10 +25,12 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let queue = config::queue(&args.broker, "worker").await?;
     let cache = config::cache(&args.cache, "worker").await?;
 
-    role::look_around((&store, &args.database), (&cache, &args.cache)).await?;
+    role::look_around(Duty::Work, (&store, &args.database), (&cache, &args.cache)).await?;
     role::look_at_source(&store, &args.database).await;
+    let store_trouble = Trouble::new("work with the store");
     let mut checks = role::checks(&store, &queue, &cache);
     checks.extend(role::check_of_source(&store));
+    checks.push(role::untroubled("work", &store_trouble));
     let surroundings = process::surround("worker", args.role.listen, checks, metrics).await?;
     let threads = usize::from(args.compute_threads);
     let threads = NonZeroUsize::new(threads).expect("the command line takes 1 at least");
@@ -37,6 +40,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
         lease: args.lease,
         retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },
         compute_on: ComputeOn::Threads(threads),
+        store_trouble,
         delays: Delays::reconnect,
         grace_period: args.grace_period,
         alive: surroundings.alive.ticker(),

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use batch::{Limits, PlanPolicy, Priority, RetryPolicy, RunId, SupervisePolicy};
-use coordinator::{Coordinator, CoordinatorConfig, Unfinishable};
+use coordinator::{Coordinator, CoordinatorConfig, Troubles, Unfinishable};
 use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
 use model::ValueTerms;
 use queue::memory::Broker;
-use resilience::Delays;
+use resilience::{Delays, Trouble};
 use store::memory::{Accounts, Memory};
 use store::{ModelVersionId, ModelVersions, NewModelVersion, Selection};
 use tokio::sync::mpsc;
@@ -126,6 +126,7 @@ fn worker_config(threads: NonZeroUsize, telemetry: Telemetry) -> WorkerConfig {
         lease: LEASE,
         retry: RetryPolicy::default(),
         compute_on: ComputeOn::Threads(threads),
+        store_trouble: Trouble::new("work with the store"),
         delays: Delays::reconnect,
         grace_period: Duration::from_secs(10),
         alive: Arc::new(|| {}),
@@ -146,6 +147,7 @@ fn told_once() -> (Arc<Unfinishable>, mpsc::Receiver<anyhow::Error>) {
 
 fn coordinator_config(unfinishable: Arc<Unfinishable>) -> CoordinatorConfig {
     CoordinatorConfig {
+        troubles: Troubles::default(),
         name: "local coordinator".into(),
         policy: SupervisePolicy { lease_duration: LEASE, ..SupervisePolicy::default() },
         pass_interval: PASS_INTERVAL,

@@ -85,7 +85,8 @@ impl Publisher {
             }
             Ok(permit) => {
                 let results = self.hand_over(frames).await;
-                permit.record(results.iter().any(|result| blame(result) == Blame::Dependency));
+                let failed = results.iter().find(|result| blame(result) == Blame::Dependency);
+                permit.record(failed.and_then(|result| result.as_ref().err()));
                 results
             }
         };

@@ -1,6 +1,7 @@
 //! The states and what moves them: pure decisions about moments that are passed in. See the parent module.
 
 use std::fmt::{self, Display};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -39,6 +40,8 @@ pub(super) struct Machine {
     window: Window,
     /// Openings in a row, without a closed time of `forgive_after` between them.
     openings: u32,
+    /// How the dependency failed last, since the breaker was closed.
+    reason: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,9 +59,10 @@ pub(super) struct Admission {
     at: Instant,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Refused {
     pub(super) retry_after: Duration,
+    pub(super) reason: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,7 @@ impl Machine {
             generation: 0,
             window: Window::new(now, config.buckets, config.bucket),
             openings: 0,
+            reason: None,
         }
     }
 
@@ -97,20 +102,33 @@ impl Machine {
             }
             Phase::Open { until, .. } => {
                 let retry_after = until.map_or(self.config.open_max, |until| until - now);
-                return Err(Refused { retry_after });
+                return Err(self.refused(retry_after));
             }
             // A probe's end cannot be known; the first open time is the scale on which it is worth asking.
-            Phase::HalfOpen { .. } => return Err(Refused { retry_after: self.config.open_for }),
-            Phase::ForcedOpen => return Err(Refused { retry_after: self.config.open_max }),
+            Phase::HalfOpen { .. } => return Err(self.refused(self.config.open_for)),
+            Phase::ForcedOpen => return Err(self.refused(self.config.open_max)),
         }
         Ok(Admission { generation: self.generation, at: now })
     }
 
-    /// Ends a call. Says whether those who wait should look again: a probe's place is free, or its verdict
+    fn refused(&self, retry_after: Duration) -> Refused {
+        Refused { retry_after, reason: self.reason.clone() }
+    }
+
+    /// Ends a call, with what the dependency failed with. Says whether those who wait should look again: a probe's place is free, or its verdict
     /// changed the state.
-    pub(super) fn settle(&mut self, admission: Admission, verdict: Verdict, now: Instant) -> bool {
+    pub(super) fn settle(
+        &mut self,
+        admission: Admission,
+        verdict: Verdict,
+        reason: Option<Arc<str>>,
+        now: Instant,
+    ) -> bool {
         if admission.generation != self.generation {
             return false;
+        }
+        if reason.is_some() {
+            self.reason = reason;
         }
         let slow = now.saturating_duration_since(admission.at) > self.config.slow_after;
         match self.phase {
@@ -173,10 +191,12 @@ impl Machine {
             Phase::Closed { .. } => Report::Closed { forced: false },
             Phase::ForcedClosed => Report::Closed { forced: true },
             Phase::HalfOpen { .. } => Report::HalfOpen,
-            Phase::Open { until, cause } => {
-                Report::Open { cause, open_time: until.map(|until| until.saturating_duration_since(now)) }
-            }
-            Phase::ForcedOpen => Report::Open { cause: Cause::Forced, open_time: None },
+            Phase::Open { until, cause } => Report::Open {
+                cause,
+                reason: self.reason.clone(),
+                open_time: until.map(|until| until.saturating_duration_since(now)),
+            },
+            Phase::ForcedOpen => Report::Open { cause: Cause::Forced, reason: None, open_time: None },
         }
     }
 
@@ -226,6 +246,7 @@ impl Machine {
     }
 
     fn close(&mut self, now: Instant) {
+        self.reason = None;
         self.window.clear();
         self.enter(Phase::Closed { since: now });
     }
@@ -264,11 +285,11 @@ impl Display for Cause {
 }
 
 /// What an operator is told about a transition.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Report {
     Closed { forced: bool },
     HalfOpen,
-    Open { cause: Cause, open_time: Option<Duration> },
+    Open { cause: Cause, reason: Option<Arc<str>>, open_time: Option<Duration> },
 }
 
 impl Report {
@@ -276,9 +297,9 @@ impl Report {
         match self {
             Self::Closed { forced } => tracing::info!(dependency, role, forced, "circuit breaker closed"),
             Self::HalfOpen => tracing::info!(dependency, role, "circuit breaker half-open, probing"),
-            Self::Open { cause, open_time } => {
+            Self::Open { cause, reason, open_time } => {
                 let open_ms = open_time.map(|time| time.as_millis() as u64);
-                tracing::warn!(dependency, role, %cause, open_ms, "circuit breaker open");
+                tracing::warn!(dependency, role, %cause, reason = reason.as_deref(), open_ms, "circuit breaker open");
             }
         }
     }

@@ -125,22 +125,22 @@ impl Breaker {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn call<T, E: From<Open>>(
+    pub async fn call<T, E: From<Open> + Display>(
         &self,
         call: impl Future<Output = Result<T, E>>,
         blame: impl FnOnce(&E) -> Blame,
     ) -> Result<T, E> {
         let permit = self.try_acquire()?;
         let result = call.await;
-        permit.record(result.as_ref().is_err_and(|error| blame(error) == Blame::Dependency));
+        permit.record(result.as_ref().err().filter(|error| blame(error) == Blame::Dependency));
         result
     }
 
     /// Admits one call, or refuses it at once.
     pub fn try_acquire(&self) -> Result<Permit, Open> {
-        self.acquire().map_err(|Refused { retry_after }| {
+        self.acquire().map_err(|Refused { retry_after, reason }| {
             metrics::rejection(self.name());
-            Open { name: self.name(), retry_after }
+            Open { name: self.name(), retry_after, reason }
         })
     }
 
@@ -220,13 +220,24 @@ impl Display for Name {
 }
 
 /// Refuses a call, because the breaker is open or because all probes of a half-open one are under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{name}: circuit breaker open, next try in {}", Plain(*.retry_after))]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: circuit breaker open, next try in {}{}", Plain(*.retry_after), Because(.reason.as_deref()))]
 pub struct Open {
     /// The breaker that refused.
     pub name: Name,
     /// When asking again makes sense: exact for an open breaker, a guess for a half-open or forced one.
     pub retry_after: Duration,
+    /// How the dependency failed last, if it was a failure that opened the breaker.
+    pub reason: Option<Arc<str>>,
+}
+
+/// A reason behind a sentence, if there is one.
+struct Because<'a>(Option<&'a str>);
+
+impl Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |reason| write!(f, ", since {reason}"))
+    }
 }
 
 /// Says whose fault an error is.

@@ -5,9 +5,9 @@
 //!
 //! Together they are one read-only transaction over one snapshot: a customer whose first subscription begins while
 //! his chunk is read has it with its cost, or neither. Its beginning and its end travel with what is waited for
-//! anyway. A read that fails over a row is ended like any other, by the same message, so that its connection can be
-//! used for the next; whatever else does not end well leaves the transaction open, and `Session` throws the connection
-//! away.
+//! anyway; so does the time zone, which makes a moment without one a moment of UTC. A read that fails over a row is
+//! ended like any other, by the same message, so that its connection can be used for the next; whatever else does not
+//! end well leaves the transaction open, and `Session` throws the connection away.
 //!
 //! # Row by row
 //!
@@ -95,13 +95,14 @@ impl Queries {
         }
     }
 
-    /// Begins a transaction over one snapshot and prepares the three in it, in one round trip.
+    /// Begins a transaction over one snapshot and prepares the three in it, in one round trip. How it begins is told.
     pub(super) async fn begin(
         &self,
         client: &Client,
+        beginning: &str,
     ) -> Result<(Statement, Statement, Statement), tokio_postgres::Error> {
         let ((), transactions, subscriptions, costs) = try_join4(
-            client.batch_execute("begin isolation level repeatable read read only"),
+            client.batch_execute(beginning),
             client.prepare(&self.transactions),
             client.prepare(&self.subscriptions),
             client.prepare(&self.costs),
@@ -132,6 +133,7 @@ fn those(customers: &[CustomerId], is_whole: bool) -> String {
 /// Reads what is known of the customers, in their order; or says over which relation's rows that failed.
 pub(super) async fn read_accounts(
     client: &ClientWrapper,
+    beginning: &str,
     reading: &Reading<'_>,
 ) -> Result<Result<Vec<History>, Unreadable>, Fault> {
     let queries = Queries::of(reading.customers, reading.is_whole, reading.as_of);
@@ -139,7 +141,7 @@ pub(super) async fn read_accounts(
     let mut purchases = Purchases::new(reading.customers, observation);
     let mut subscriptions = Subscriptions::new(reading.contracts, observation);
     let mut costs = Costs::new(reading.currency);
-    let (transactions, subscribed, paid) = queries.begin(client).await?;
+    let (transactions, subscribed, paid) = queries.begin(client, beginning).await?;
     // Joined futures are sent in their order, so the commit is behind what it ends, and waits for nobody. None is
     // dropped if another fails: after all four the connection is as it was before.
     let (transactions, subscribed, paid, ended) = join4(

@@ -195,8 +195,7 @@ impl Archive for Postgres {
                    and a.outcome in ('failed', 'lost')
             )
             select count(*) as chunks from redriven";
-        self.short("redrive dead chunks", async |client| {
-            client.batch_execute("begin").await?;
+        self.transact("redrive dead chunks", self.config.call_limit, "begin", async |client| {
             // Not while the run is being finished.
             client.query_opt("select from fleet.runs where run_id = $1 for update", &[&run.0]).await?;
             client.execute(REOPEN, &[&run.0]).await?;

@@ -14,6 +14,11 @@ use crate::encoding::members;
 use crate::record::{Assignment, Begin, ModelVersionId, Standing};
 use crate::{Attempts, Result};
 
+/// What a begin says of the program, so that the schema can refuse one that cannot read what it would begin: the number
+/// of the migration that it was made for. The statement says it itself, for its own transaction and before the attempt's
+/// row comes to the trigger that asks: what a connection says of itself a pooler may drop.
+const RELEASE: &str = "4";
+
 impl Attempts for Postgres {
     async fn begin_attempt(
         &self,
@@ -47,7 +52,10 @@ impl Attempts for Postgres {
                        r.is_whole, r.as_of, r.model_version, r.terms
             ), told as (
                 insert into fleet.attempts (run_id, chunk_id, attempt, worker)
-                select run_id, chunk_id, attempt, $3 from begun
+                select run_id, chunk_id, attempt, $3
+                  from begun,
+                       (select set_config('ltv.release', $6, true) as release) as said
+                 where said.release = $6
             ), excused as (
                 update fleet.attempts a
                    set outcome = 'excused', ended_at = now(), reason = 'its begin was not answered'
@@ -79,8 +87,8 @@ impl Attempts for Postgres {
         self.short("begin an attempt", async |client| {
             let begin = client.prepare_cached(BEGIN).await?;
             let lease = lease.as_secs_f64();
-            let parameters: [&(dyn ToSql + Sync); 5] =
-                [&chunk.run.0, &chunk.chunk.0, &worker, &lease, &is_repeat];
+            let parameters: [&(dyn ToSql + Sync); 6] =
+                [&chunk.run.0, &chunk.chunk.0, &worker, &lease, &is_repeat, &RELEASE];
             let begun = client.query_opt(&begin, &parameters).await?;
             let begun = match begun {
                 // The begin that was not answered may have been committed while this one waited for it, and then
@@ -202,8 +210,7 @@ impl Attempts for Postgres {
                and attempt = $3
                and state = 'leased'";
         let (chunk, number) = (attempt.chunk, attempt.attempt.0);
-        self.short("record a failed attempt", async |client| {
-            client.batch_execute("begin").await?;
+        self.transact("record a failed attempt", self.config.call_limit, "begin", async |client| {
             let Some(row) = client.query_opt(LOOK, &[&chunk.run.0, &chunk.chunk.0, &number]).await? else {
                 client.batch_execute("rollback").await?;
                 return Ok(None);

@@ -5,12 +5,9 @@ use std::time::Duration;
 use resilience::{BreakerConfig, InvalidConfig, ServerUrl};
 use tokio_postgres::Config;
 
+use super::connect::Connections;
 use super::secure::{Door, Secure};
 use super::url;
-
-/// What the connections say of themselves, so that the schema can refuse a program that cannot read what it would
-/// begin: the number of the migration that it was made for.
-const RELEASE: i32 = 4;
 
 /// Says which database, and how it is treated.
 #[derive(Clone, Debug)]
@@ -85,13 +82,12 @@ impl PostgresConfig {
         self.breaker.validate().map_err(|error| error.of("breaker"))
     }
 
-    /// The driver's settings for the connections of the pool, and the way to the server.
-    pub(super) fn driver(&self) -> Result<(Config, Door), InvalidConfig> {
+    /// How the connections of the pool are made.
+    pub(super) fn connections(&self) -> Result<Connections, InvalidConfig> {
         let url::Read { driver: mut config, password, tls } = url::read(&self.url)?;
         // The server's own limit is the backstop for a client that was stopped with a statement under way.
         // It does not end a COPY that waits for its client: `supervision` ends those that stand in its way.
         let backstop = self.finish_limit.max(self.bulk_limit) + Duration::from_secs(5);
-        let given = config.get_options().unwrap_or_default().to_owned();
         // What the URL says wins.
         if config.get_application_name().is_none() {
             config.application_name(format!("ltv {}", self.role));
@@ -102,21 +98,14 @@ impl PostgresConfig {
         if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
             config.keepalives_idle(Duration::from_secs(15));
         }
-        config.tcp_user_timeout(Duration::from_secs(15)).options(format!(
-            "{given} -c timezone=UTC -c ltv.release={RELEASE} -c statement_timeout={} \
-                 -c idle_in_transaction_session_timeout=60000 -c tcp_keepalives_idle=15 \
-                 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+        config.tcp_user_timeout(Duration::from_secs(15));
+        let limits = format!(
+            "-c statement_timeout={} -c idle_in_transaction_session_timeout=60000 -c tcp_keepalives_idle=15 \
+             -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
             backstop.as_millis()
-        ));
-        Ok((config, Door { secure: Secure(tls), password }))
+        );
+        Ok(Connections::new(config, &limits, Door { secure: Secure(tls), password }))
     }
-}
-
-/// The settings of a connection outside the pool, whose work may take as long as it needs.
-pub(super) fn alone(driver: &Config) -> Config {
-    let mut config = driver.clone();
-    config.options(format!("-c timezone=UTC -c ltv.release={RELEASE}"));
-    config
 }
 
 #[cfg(test)]

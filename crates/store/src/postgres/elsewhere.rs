@@ -43,6 +43,7 @@ use resilience::{InvalidConfig, ServerUrl};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 
+use super::connect::BEGIN_IN_UTC;
 use super::row::get;
 use super::{Fault, Postgres, PostgresConfig, with_causes};
 use crate::{Error, Result, metrics};
@@ -203,9 +204,30 @@ impl Postgres {
         }))
     }
 
-    /// Reads the source in one call, when it holds what is needed. `read` makes a read, since it may have to be done
-    /// more than once.
+    /// Reads the source in one call and over one snapshot, in which a moment without a zone is one of UTC, when it holds
+    /// what is needed. `read` makes a read, since it may have to be done more than once.
     pub(super) async fn read_source<T, Read>(
+        &self,
+        what: &'static str,
+        needed: Needed,
+        read: impl Fn() -> Read,
+    ) -> Result<T>
+    where
+        Read: AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
+    {
+        self.read_source_by_itself(what, needed, || {
+            async |client: &ClientWrapper| {
+                self.source().begin(client, BEGIN_IN_UTC).await?;
+                let found = read()(client).await?;
+                client.batch_execute("commit").await?;
+                Ok(found)
+            }
+        })
+        .await
+    }
+
+    /// The same for a read that begins and ends its transaction by itself.
+    pub(super) async fn read_source_by_itself<T, Read>(
         &self,
         what: &'static str,
         needed: Needed,
@@ -216,15 +238,15 @@ impl Postgres {
     {
         let limit = self.config.bulk_limit;
         let Some(elsewhere) = &self.elsewhere else {
-            return self.call(what, limit, read()).await;
+            return self.converse(what, limit, async |client| read()(client).await).await;
         };
         let mark = self.mark(elsewhere, needed).await?;
         let patience = if matches!(needed, Needed::Run(_)) { READ_PATIENCE } else { PLAN_PATIENCE };
         let answer = elsewhere
             .server
-            .call(what, limit + patience, async |client| {
+            .converse(what, limit + patience, async |client| {
                 if let Some(mark) = &mark
-                    && let Some(lack) = wait_for(client, mark, patience).await?
+                    && let Some(lack) = elsewhere.server.wait_for(client, mark, patience).await?
                 {
                     return Ok(Err(lack));
                 }
@@ -237,6 +259,23 @@ impl Postgres {
             metrics::failed(what, &error);
             error
         })
+    }
+
+    /// Waits until this server has come to a mark; returns what it lacks if that takes too long.
+    async fn wait_for(
+        &self,
+        client: &ClientWrapper,
+        mark: &Mark,
+        patience: Duration,
+    ) -> Result<Option<String>, Fault> {
+        let began = Instant::now();
+        loop {
+            let lack = lacking(&self.whole(client, place).await?, mark);
+            if lack.is_none() || began.elapsed() >= patience {
+                return Ok(lack);
+            }
+            sleep(LOOK).await;
+        }
     }
 
     async fn mark(&self, elsewhere: &Elsewhere, needed: Needed) -> Result<Option<Mark>> {
@@ -305,18 +344,6 @@ async fn place(client: &ClientWrapper) -> Result<Place, Fault> {
         replayed: get::<Option<i64>>(&row, "replayed")?.map(Wal),
         moment: get(&row, "moment")?,
     })
-}
-
-/// Waits until a server has come to a mark; returns what it lacks if that takes too long.
-async fn wait_for(client: &ClientWrapper, mark: &Mark, patience: Duration) -> Result<Option<String>, Fault> {
-    let began = Instant::now();
-    loop {
-        let lack = lacking(&place(client).await?, mark);
-        if lack.is_none() || began.elapsed() >= patience {
-            return Ok(lack);
-        }
-        sleep(LOOK).await;
-    }
 }
 
 /// Reads, and reads again what the server's recovery has cancelled.

@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::accounts::{COMMIT, Queries};
 use super::attempts::customers;
+use super::connect::BEGIN_IN_UTC;
 use super::copy::RowWriter;
 use super::row::get;
 use super::value_row::{copy_into, write_value};
@@ -85,6 +86,7 @@ impl Postgres {
 
     /// Opens a lane of its own.
     pub async fn floor_lane(&self) -> Result<FloorLane> {
+        self.needs_its_session("open a lane")?;
         let client = self.connect_alone().await?;
         let write = client.prepare(&copy_into("fleet.floor")).await;
         let write = write.map_err(|error| Fault::Driver(error).into_error("open a lane"))?;
@@ -104,7 +106,7 @@ impl Postgres {
     /// A night has that minute behind it. Where one measurement follows the other, it would fall into the next.
     pub async fn tidy_up(&self, run: RunId) -> Result<()> {
         let vacuum = format!("vacuum (analyze) fleet.values_{run}");
-        self.call("tidy up behind a run", self.config.finish_limit, async |client| {
+        self.converse("tidy up behind a run", self.config.finish_limit, async |client| {
             Ok(client.batch_execute(&vacuum).await?)
         })
         .await
@@ -143,7 +145,8 @@ impl FloorLane {
     /// Reads what is known of a chunk's customers as an attempt does and forgets it, then writes its values. Returns the bytes read.
     pub async fn read_and_write(&self, chunk: &FloorChunk) -> Result<u64> {
         let name = |error: tokio_postgres::Error| -> Error { Fault::Driver(error).into_error("the floor") };
-        let (transactions, subscriptions, costs) = chunk.read.begin(&self.client).await.map_err(name)?;
+        let (transactions, subscriptions, costs) =
+            chunk.read.begin(&self.client, BEGIN_IN_UTC).await.map_err(name)?;
         let read = try_join4(
             self.read(&transactions),
             self.read(&subscriptions),

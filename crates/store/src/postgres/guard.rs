@@ -25,8 +25,9 @@ impl Postgres {
     /// Counts the rows of the source, if it can be done now: no run waits for a load that holds a table, and none is lost
     /// for want of a count.
     pub(super) async fn source_counts_if_any(&self) -> Option<SourceCounts> {
-        let counted = self.source().short("count the source's rows", async |client| {
-            client.batch_execute("begin; set local lock_timeout = '1s'").await?;
+        const BEGIN: &str = "begin; set local lock_timeout = '1s'";
+        let (source, limit) = (self.source(), self.config.call_limit);
+        let counted = source.transact("count the source's rows", limit, BEGIN, async |client| {
             let customers = count(client, "source.customers").await?;
             let transactions = count(client, "source.transactions").await?;
             client.batch_execute("commit").await?;
@@ -79,8 +80,7 @@ impl Postgres {
             update fleet.runs
                set state = 'held', held_at = clock_timestamp(), hold = $2
              where run_id = $1";
-        self.short("hold a run", async |client| {
-            client.batch_execute("begin").await?;
+        self.transact("hold a run", self.config.call_limit, "begin", async |client| {
             let is_ours = lock_to_end(client, term, run).await?.is_some();
             let is_held = is_ours && progress(client, run).await?.is_settled();
             if is_held {

@@ -17,7 +17,6 @@
 use std::time::Duration;
 
 use deadpool_postgres::ClientWrapper;
-use resilience::within;
 use tokio::time::sleep;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -34,9 +33,7 @@ impl Postgres {
         limit: Duration,
         work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
     ) -> Result<T> {
-        let session = self.session(what).await?;
-        let result = within(limit, what, self.watched(session.client(), work)).await;
-        session.settle(result)
+        self.converse(what, limit, async |client| self.watched(client, work).await).await
     }
 
     async fn watched<T>(
@@ -45,9 +42,7 @@ impl Postgres {
         work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
         let limit = self.config.lock_limit;
-        client
-            .batch_execute(&format!("begin; set local lock_timeout = {}", limit.as_millis().max(1)))
-            .await?;
+        self.begin(client, &format!("begin; set local lock_timeout = {}", limit.as_millis().max(1))).await?;
         let row = client.query_one("select pg_backend_pid() as pid", &[]).await?;
         let pid: i32 = get(&row, "pid")?;
 

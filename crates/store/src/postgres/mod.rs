@@ -19,7 +19,8 @@
 //!   that nobody inherits a half-finished transaction.
 //! * **Somebody holds a lock that a call needs** against all others. [`Error::Blocked`]: see `locks`.
 //! * **A relation, a column or a right is missing.** [`Error::Broken`]: somebody has to mend it, and no chunk is to
-//!   blame for it.
+//!   blame for it. A right is looked for at the start, by [`Postgres::check_rights`].
+//! * **A pooler stands in front of the server.** See `pooling` and `connect`.
 //! * **The way cannot be secured**, or not as the server or the URL wants it. Unavailable; the error says who mends it.
 //! * **The data make no sense** (class `22` or `23`, or a row that cannot be understood). [`Error::Invalid`]: no
 //!   retry helps.
@@ -33,6 +34,7 @@ mod accounts;
 mod archive;
 mod attempts;
 mod config;
+mod connect;
 mod copy;
 mod elsewhere;
 mod floor;
@@ -41,7 +43,9 @@ mod locks;
 mod migrate;
 mod models;
 mod planning;
+mod pooling;
 mod publishing;
+mod rights;
 mod row;
 mod season;
 mod secure;
@@ -67,20 +71,23 @@ use tokio_postgres::error::SqlState;
 
 use crate::{Blocker, Error, Result, metrics};
 
+use connect::Connections;
 use elsewhere::Elsewhere;
-use secure::{Door, Secure};
+use pooling::Sessions;
+use secure::Secure;
 
 pub use config::PostgresConfig;
 pub use elsewhere::SourceStanding;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
 pub use migrate::Migrated;
+pub use rights::Duty;
 
 /// The store on PostgreSQL. A clone is another handle to the same connections.
 #[derive(Clone)]
 pub struct Postgres {
     config: PostgresConfig,
-    driver: tokio_postgres::Config,
-    door: Door,
+    connections: Connections,
+    sessions: Sessions,
     pool: Pool,
     breaker: Breaker,
     /// Where the customer's own relations are, if not here.
@@ -105,10 +112,10 @@ impl Postgres {
     fn open(config: PostgresConfig, dependency: &'static str) -> std::result::Result<Self, InvalidConfig> {
         config.validate()?;
         let breaker = Breaker::new(Name { dependency, role: config.role }, config.breaker)?;
-        let (driver, door) = config.driver()?;
+        let connections = config.connections()?;
         let manager = Manager::from_connect(
-            driver.clone(),
-            door.clone(),
+            tokio_postgres::Config::new(), // `connections` knows better
+            connections.clone(),
             // A query would cost a round trip for each checkout; what is not well is thrown away by `Session`.
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
@@ -118,15 +125,15 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(config.pool_limit),
-                create: Some(url::connect_limit(&driver)),
+                create: Some(connections.limit()),
                 recycle: Some(Duration::from_secs(2)),
             })
             .build()
             .expect("a runtime is given, which is all that the builder checks");
         Ok(Self {
             config,
-            driver,
-            door,
+            connections,
+            sessions: Sessions::default(),
             pool,
             breaker,
             elsewhere: None,
@@ -153,12 +160,29 @@ impl Postgres {
         self.short("check", async |client| Ok(client.batch_execute("select 1").await?)).await
     }
 
+    /// Answers whether the database can be reached, and written to.
+    pub async fn check_writable(&self) -> Result<()> {
+        const ASK: &str = "select current_setting('transaction_read_only') = 'on'";
+        let what = "check";
+        let is_read_only: bool = self
+            .short(what, async |client| {
+                Ok(client.query_typed(ASK, &[]).await?.first().is_some_and(|row| row.get(0)))
+            })
+            .await?;
+        if is_read_only {
+            let reason =
+                "the database is read-only: a standby, or default_transaction_read_only is on".into();
+            return Err(Error::Unavailable { what: what.into(), reason });
+        }
+        Ok(())
+    }
+
     /// Opens a connection of its own, outside the pool, for work that holds one for long.
     async fn connect_alone(&self) -> Result<Client> {
         let what = || format!("connect to {}", self.config.url);
-        let driver = config::alone(&self.driver);
-        let limit = self.config.call_limit.max(url::connect_limit(&driver));
-        let (client, _) = within(limit, what(), self.door.open(&driver))
+        let connections = self.connections.without_limits();
+        let limit = self.config.call_limit.max(connections.limit());
+        let (client, _) = within(limit, what(), connections.connect())
             .await
             .map_err(|elapsed| Error::Unavailable { what: what(), reason: elapsed.to_string() })?
             .map_err(|error| Fault::Driver(error).into_error(&what()))?;
@@ -175,35 +199,28 @@ impl Postgres {
         let permit = self.breaker.try_acquire().map_err(|open| unavailable(open.to_string()))?;
         match self.pool.get().await {
             Ok(client) => {
-                let (began, secure) = (Instant::now(), self.door.secure.clone());
-                Ok(Session { what, began, secure, client: Some(client), permit: Some(permit) })
+                let (began, secure) = (Instant::now(), self.connections.secure());
+                let sessions = self.sessions.clone();
+                let mut session =
+                    Session { what, began, secure, sessions, client: Some(client), permit: Some(permit) };
+                // Boxed: it is large, and only the first one looks.
+                match Box::pin(self.look_for_pooler(session.client())).await {
+                    Ok(()) => Ok(session),
+                    Err(error) => {
+                        let reason = error.to_string();
+                        if let Some(permit) = session.permit.take() {
+                            permit.failure(&reason);
+                        }
+                        Err(unavailable(reason))
+                    }
+                }
             }
             Err(error) => {
-                permit.failure();
-                Err(unavailable(format!("{} at {}", with_causes(&error), self.config.url)))
+                let reason = format!("{} at {}", with_causes(&error), self.config.url);
+                permit.failure(&reason);
+                Err(unavailable(reason))
             }
         }
-    }
-
-    /// Does one call: a permit, a connection, a time limit, a verdict.
-    async fn call<T>(
-        &self,
-        what: &'static str,
-        limit: Duration,
-        work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
-    ) -> Result<T> {
-        let session = self.session(what).await?;
-        let result = within(limit, what, work(session.client())).await;
-        session.settle(result)
-    }
-
-    /// Does one call that takes a short statement or two.
-    async fn short<T>(
-        &self,
-        what: &'static str,
-        work: impl AsyncFnOnce(&ClientWrapper) -> Result<T, Fault>,
-    ) -> Result<T> {
-        self.call(what, self.config.call_limit, work).await
     }
 }
 
@@ -213,7 +230,7 @@ pub async fn connect(url: &resilience::ServerUrl) -> Result<Client> {
     let what = || format!("connect to {url}");
     let url::Read { driver, password, tls } =
         url::read(url).map_err(|error| Error::Invalid { what: what(), reason: error.to_string() })?;
-    let door = Door { secure: Secure(tls), password };
+    let door = secure::Door { secure: Secure(tls), password };
     door.open(&driver)
         .await
         .map(|(client, _)| client)
@@ -225,6 +242,7 @@ struct Session {
     what: &'static str,
     began: Instant,
     secure: Secure,
+    sessions: Sessions,
     client: Option<Object>,
     permit: Option<Permit>,
 }
@@ -240,12 +258,17 @@ impl Session {
         let has_answered = result.is_ok();
         let result = match result {
             Ok(Ok(value)) => Ok(value),
+            Ok(Err(fault)) if self.sessions.learn(&fault) => Err(Error::Unavailable {
+                what: self.what.into(),
+                reason: fault.into_error(self.what).to_string(),
+            }),
             Ok(Err(fault)) => Err(fault.into_error(self.what)),
             Err(elapsed) => Err(Error::Unavailable { what: self.what.into(), reason: elapsed.to_string() }),
         };
         if let Some(permit) = self.permit.take() {
             // Who is only kept out by a lock has been answered well.
-            permit.record(result.as_ref().is_err_and(|error| matches!(error, Error::Unavailable { .. })));
+            let failed = result.as_ref().err().filter(|error| matches!(error, Error::Unavailable { .. }));
+            permit.record(failed);
         }
         if let Err(error) = &result {
             metrics::failed(self.what, error);

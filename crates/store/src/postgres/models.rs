@@ -28,8 +28,7 @@ impl ModelVersions for Postgres {
         new: &NewModelVersion,
         promotion: Option<&NewPromotion>,
     ) -> Result<ModelVersionId> {
-        self.short("store a model version", async |client| {
-            client.batch_execute("begin").await?;
+        self.transact("store a model version", self.config.call_limit, "begin", async |client| {
             let version = insert_model_version(client, new).await?;
             if let Some(promotion) = promotion {
                 lock(client).await?;
@@ -50,8 +49,7 @@ impl ModelVersions for Postgres {
     }
 
     async fn promote(&self, version: ModelVersionId, new: &NewPromotion) -> Result<Option<Promotion>> {
-        self.short("promote a model version", async |client| {
-            client.batch_execute("begin").await?;
+        self.transact("promote a model version", self.config.call_limit, "begin", async |client| {
             lock(client).await?;
             let promoted = insert_promotion(client, version, new).await?;
             client.batch_execute("commit").await?;
@@ -70,8 +68,7 @@ impl ModelVersions for Postgres {
               from fleet.promotions earlier
               join in_force on earlier.promotion = in_force.rolls_back_to
          returning *";
-        self.short("roll back a model version", async |client| {
-            client.batch_execute("begin").await?;
+        self.transact("roll back a model version", self.config.call_limit, "begin", async |client| {
             lock(client).await?;
             let row = client.query_opt(ROLL_BACK, &[&new.by, &new.reason]).await?;
             client.batch_execute("commit").await?;

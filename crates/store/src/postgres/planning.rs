@@ -93,23 +93,26 @@ impl Planning for Postgres {
 
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
         let source = if new.limits.is_some() { self.source_counts_if_any().await } else { None };
-        self.call("record the run", self.config.bulk_limit, async |client| {
-            client.batch_execute("begin").await?;
+        let created = self.transact("record the run", self.config.bulk_limit, "begin", async |client| {
             let Some(run) = insert_run(client, new, source).await? else {
                 // Somebody else planned this night between our look and our plan.
                 client.batch_execute("rollback").await?;
-                let night = new.night.as_deref().expect("only a night can be taken");
-                return found(client, night).await?.ok_or_else(|| {
-                    Fault::nonsense(format!("night {night} was taken, and then it was not there"))
-                });
+                return Ok(None);
             };
             insert_chunks(client, run, &new.plan.chunks).await?;
             client.batch_execute(&values_table(run)).await?;
             client.batch_execute("commit").await?;
             let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
-            Ok(CreatedRun { run, is_new: true, unpublished, priority: new.priority })
+            Ok(Some(CreatedRun { run, is_new: true, unpublished, priority: new.priority }))
+        });
+        if let Some(created) = created.await? {
+            return Ok(created);
+        }
+        let night = new.night.as_deref().expect("only a night can be taken");
+        self.run_of_night(night).await?.ok_or_else(|| {
+            Fault::nonsense(format!("night {night} was taken, and then it was not there"))
+                .into_error("record the run")
         })
-        .await
     }
 }
 
@@ -117,25 +120,15 @@ impl Postgres {
     async fn select(&self, selection: &Selection, as_of: Timestamp) -> Result<Vec<CustomerId>> {
         const SEGMENT: &str = "
             select customer_id::bigint from source.customers
-             where segment::text = $1 and acquired_at <= $2::timestamptz
+             where segment::text = $1 and acquired_at::timestamptz <= $2
              order by customer_id";
         const NAMED: &str = "
             select customer_id::bigint from source.customers
-             where customer_id = any($1::bigint[]) and acquired_at <= $2::timestamptz
+             where customer_id = any($1::bigint[]) and acquired_at::timestamptz <= $2
              order by customer_id";
         self.read_source("select the customers", Needed::Now, || {
             async |client: &ClientWrapper| match selection {
-                Selection::All => {
-                    // A million rows come much faster by COPY, which takes no parameters; sorting them here is
-                    // cheaper than on the server.
-                    let customers = format!(
-                    "copy (select customer_id::bigint from source.customers where acquired_at <= '{as_of}')
-                       to stdout (format binary)"
-                );
-                    let mut customers = read_ids(client, &customers).await?;
-                    customers.sort_unstable();
-                    Ok(customers)
-                }
+                Selection::All => all(client, as_of).await,
                 Selection::Segment(segment) => ids(&client.query(SEGMENT, &[segment, &as_of]).await?),
                 Selection::Customers(named) => {
                     let named: Vec<i64> = named.iter().map(|customer| customer.0).collect();
@@ -145,6 +138,17 @@ impl Postgres {
         })
         .await
     }
+}
+
+/// A million rows come much faster by COPY, which takes no parameters; sorting them here is cheaper than on the server.
+async fn all(client: &ClientWrapper, as_of: Timestamp) -> Result<Vec<CustomerId>, Fault> {
+    let customers = format!(
+        "copy (select customer_id::bigint from source.customers where acquired_at::timestamptz <= '{as_of}')
+           to stdout (format binary)"
+    );
+    let mut customers = read_ids(client, &customers).await?;
+    customers.sort_unstable();
+    Ok(customers)
 }
 
 async fn insert_run(

@@ -42,7 +42,7 @@ fn counts_query(as_of: Timestamp, currency: Currency) -> String {
              with days as (
                  select customer_id, (occurred_at at time zone 'UTC')::date - date '1970-01-01' as day
                    from source.transactions
-                  where occurred_at < '{as_of}'
+                  where occurred_at::timestamptz < '{as_of}'
                     and occurred_at > '-infinity'
                     and currency = '{currency}'
                     and amount_minor >= 0

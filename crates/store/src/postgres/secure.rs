@@ -72,17 +72,6 @@ impl Door {
     }
 }
 
-impl deadpool_postgres::Connect for Door {
-    fn connect(
-        &self,
-        driver: &Config,
-    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>>
-    {
-        let driver = driver.clone();
-        Box::pin(async move { self.open(&driver).await })
-    }
-}
-
 impl MakeTlsConnect<Socket> for Secure {
     type Stream = Secured;
     type TlsConnect = Handshake;

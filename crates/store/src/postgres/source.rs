@@ -33,6 +33,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyInSink, Transaction as DatabaseTransaction};
 
 use super::copy::{HEADER, TRAILER};
+use super::pooling::FORGET;
 use super::{Fault, Postgres};
 use crate::{Error, Result};
 
@@ -146,12 +147,10 @@ impl SourceConnection {
     /// histories has to look at the table after all. To be called after a commit: it needs no transaction of its
     /// own.
     pub async fn tidy(&self, relations: &[Relation]) -> Result<()> {
-        let mut statements = vec!["set statement_timeout = 0".to_owned()];
-        statements
-            .extend(relations.iter().map(|relation| format!("vacuum (analyze) source.{}", relation.name())));
-        statements.push("reset statement_timeout".to_owned());
-        for sql in &statements {
-            self.0.batch_execute(sql).await.map_err(during(sql))?;
+        let statements =
+            relations.iter().map(|relation| format!("vacuum (analyze) source.{}", relation.name()));
+        for sql in statements {
+            self.0.batch_execute(&sql).await.map_err(during(&sql))?;
         }
         Ok(())
     }
@@ -176,12 +175,14 @@ impl<'c> SourceWriter<'c> {
         let transaction = client.transaction().await.map_err(during("begin a transaction"))?;
         // The limits of the connection are meant for short statements.
         let settings = "
+            set local timezone = 'UTC';
             set local statement_timeout = 0;
             set local idle_in_transaction_session_timeout = 0;
             set local lock_timeout = '30s';
             set local work_mem = '128MB';
             set local maintenance_work_mem = '512MB'";
-        transaction.batch_execute(settings).await.map_err(during("prepare the connection for writing"))?;
+        let settings = format!("{FORGET}; {settings}");
+        transaction.batch_execute(&settings).await.map_err(during("prepare the connection for writing"))?;
         // Always in the same order, so that two writers wait for each other and not both for ever.
         let all = [
             Relation::Customers,

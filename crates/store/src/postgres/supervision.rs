@@ -84,15 +84,15 @@ impl Supervision for Postgres {
     }
 
     async fn snapshot(&self) -> Result<OpenRuns> {
+        const SNAPSHOT: &str = "begin isolation level repeatable read read only";
         const CLOCK: &str = "select now() as taken_at, pg_postmaster_start_time() as store_well_since";
         const RUNS: &str = "
             select run_id, state, priority, planned_at, deadline_at
               from fleet.runs
              where state in ('planned', 'running')
              order by run_id";
-        self.short("take a snapshot", async |client| {
+        self.transact("take a snapshot", self.config.call_limit, SNAPSHOT, async |client| {
             // One transaction, so that all parts show the same moment.
-            client.batch_execute("begin isolation level repeatable read read only").await?;
             let clock = client.query_one(CLOCK, &[]).await?;
             let rows = client.query(RUNS, &[]).await?;
             let mut runs = Vec::with_capacity(rows.len());

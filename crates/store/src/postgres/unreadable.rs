@@ -26,6 +26,7 @@ use jiff::Timestamp;
 use model::Rejection;
 
 use super::accounts::read_accounts;
+use super::connect::BEGIN_IN_UTC;
 use super::elsewhere::Needed;
 use super::{Fault, Postgres, is_transient, with_causes};
 use crate::record::{History, Reading};
@@ -70,8 +71,11 @@ impl Postgres {
         while let Some(customers) = isolation.next_set() {
             let part = Reading { customers, ..*reading };
             let read = self
-                .read_source(READ, needed, || {
-                    async |client: &ClientWrapper| read_accounts(client, &part).await
+                .read_source_by_itself(READ, needed, || {
+                    async |client: &ClientWrapper| {
+                        let beginning = self.source().beginning(BEGIN_IN_UTC);
+                        read_accounts(client, &beginning, &part).await
+                    }
                 })
                 .await?;
             let unreadable = match read {

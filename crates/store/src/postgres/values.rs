@@ -28,8 +28,7 @@ impl Values for Postgres {
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {
-        self.call("commit an attempt", self.config.bulk_limit, async |client| {
-            client.batch_execute("begin").await?;
+        self.transact("commit an attempt", self.config.bulk_limit, "begin", async |client| {
             insert_values(client, attempt, &rows.values).await?;
             let is_latest = settle_chunk(client, attempt, rows, &self.settle()).await?;
             if is_latest {

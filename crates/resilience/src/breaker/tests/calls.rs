@@ -65,7 +65,10 @@ async fn a_refused_call_is_never_begun() {
         )
         .await;
 
-    assert_eq!(refused, Err(CallError::Refused(Open { name: NAME, retry_after: SECOND })));
+    assert_eq!(
+        refused,
+        Err(CallError::Refused(Open { name: NAME, retry_after: SECOND, reason: Some("it is down".into()) }))
+    );
     assert!(!begun);
 }
 

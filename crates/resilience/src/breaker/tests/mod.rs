@@ -58,7 +58,7 @@ fn succeed(breaker: &Breaker, calls: u32) {
 
 fn fail(breaker: &Breaker, calls: u32) {
     for _ in 0..calls {
-        breaker.try_acquire().unwrap().failure();
+        breaker.try_acquire().unwrap().failure("it is down");
     }
 }
 

@@ -76,8 +76,14 @@ async fn an_open_breaker_refuses_and_says_when_to_ask_again() {
     advance(Duration::from_millis(400)).await;
     let open = breaker.try_acquire().unwrap_err();
 
-    assert_eq!(open, Open { name: NAME, retry_after: Duration::from_millis(600) });
-    assert_eq!(open.to_string(), "postgres for worker: circuit breaker open, next try in 600 ms");
+    assert_eq!(
+        open,
+        Open { name: NAME, retry_after: Duration::from_millis(600), reason: Some("it is down".into()) }
+    );
+    assert_eq!(
+        open.to_string(),
+        "postgres for worker: circuit breaker open, next try in 600 ms, since it is down"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,7 +221,7 @@ async fn a_call_from_before_the_outage_is_not_counted_against_the_recovery() {
     let probes = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
 
     let mut old = old.into_iter();
-    old.next().unwrap().failure();
+    old.next().unwrap().failure("it is down");
     assert_eq!(breaker.state(), State::HalfOpen, "an old failure does not open it");
     old.next().unwrap().success();
     old.next().unwrap().success();
@@ -238,7 +244,7 @@ async fn a_probe_that_ends_after_the_breaker_closed_is_not_counted() {
     let late = breaker.try_acquire().unwrap();
 
     succeed(&breaker, 1);
-    late.failure();
+    late.failure("it is down");
 
     assert_eq!(breaker.state(), State::Closed);
 }

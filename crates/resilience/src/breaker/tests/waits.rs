@@ -57,7 +57,7 @@ async fn ready_waits_through_a_failed_probe_for_the_next_open_time() {
     let outage = async {
         sleep(Duration::from_millis(100)).await;
         for probe in probes {
-            probe.failure();
+            probe.failure("it is down");
         }
     };
     tokio::join!(breaker.ready(), outage);

@@ -1,0 +1,155 @@
+//! Whether the database's role may do what is before it: told at the start, not by the night's last statement.
+//!
+//! What is not there yet, such as a schema before the first migration, is not asked about.
+
+use tokio_postgres::Row;
+
+use super::row::get;
+use super::{Fault, Postgres};
+use crate::{Error, Result};
+
+/// What a process is about to do with the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Look.
+    Read,
+    /// Plan and publish runs.
+    Dispatch,
+    /// Value chunks.
+    Work,
+    /// Watch over runs and finish them.
+    Coordinate,
+}
+
+/// A kind of thing, its schema, its name, and what has to be allowed.
+type Need = (&'static str, &'static str, &'static str, &'static str);
+
+const READ: [Need; 10] = [
+    ("schema", "fleet", "", "usage"),
+    ("schema", "source", "", "usage"),
+    ("table", "public", "refinery_schema_history", "select"),
+    ("table", "fleet", "runs", "select"),
+    ("table", "fleet", "chunks", "select"),
+    ("table", "fleet", "attempts", "select"),
+    ("table", "fleet", "values", "select"),
+    ("table", "fleet", "rejections", "select"),
+    ("table", "fleet", "model_versions", "select"),
+    ("table", "source", "customers", "select"),
+];
+
+const DISPATCH: [Need; 7] = [
+    ("schema", "fleet", "", "create"),
+    ("table", "source", "transactions", "select"),
+    ("table", "fleet", "promotions", "select"),
+    ("table", "fleet", "runs", "insert"),
+    ("table", "fleet", "runs", "update"),
+    ("table", "fleet", "chunks", "insert"),
+    ("table", "fleet", "chunks", "update"),
+];
+
+const WORK: [Need; 7] = [
+    ("table", "source", "transactions", "select"),
+    ("table", "source", "subscriptions", "select"),
+    ("table", "source", "acquisition_costs", "select"),
+    ("table", "fleet", "chunks", "update"),
+    ("table", "fleet", "attempts", "insert"),
+    ("table", "fleet", "attempts", "update"),
+    ("table", "fleet", "rejections", "insert"),
+];
+
+const COORDINATE: [Need; 10] = [
+    ("schema", "fleet", "", "create"),
+    ("table", "fleet", "leadership", "select"),
+    ("table", "fleet", "leadership", "insert"),
+    ("table", "fleet", "leadership", "update"),
+    ("table", "fleet", "runs", "update"),
+    ("table", "fleet", "chunks", "update"),
+    ("table", "fleet", "attempts", "update"),
+    ("table", "fleet", "rejections", "insert"),
+    ("sequence", "fleet", "visible_versions", "usage"),
+    // A finished run's table becomes a partition of it.
+    ("owner", "fleet", "values", "ownership"),
+];
+
+impl Duty {
+    fn needs(self) -> impl Iterator<Item = Need> {
+        let more: &[Need] = match self {
+            Self::Read => &[],
+            Self::Dispatch => &DISPATCH,
+            Self::Work => &WORK,
+            Self::Coordinate => &COORDINATE,
+        };
+        READ.into_iter().chain(more.iter().copied())
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "reader",
+            Self::Dispatch => "dispatcher",
+            Self::Work => "worker",
+            Self::Coordinate => "coordinator",
+        }
+    }
+}
+
+impl Postgres {
+    /// Fails where the database's role lacks a right that the duty needs; says which, and what mends it.
+    pub async fn check_rights(&self, duty: Duty) -> Result<()> {
+        let (source, fleet): (Vec<Need>, Vec<Need>) = duty.needs().partition(|need| need.1 == "source");
+        let mut missing = self.missing(&fleet).await?;
+        match self.source().missing(&source).await {
+            Ok(more) => missing.extend(more),
+            // Whoever reads there waits for it, and says so.
+            Err(error) if error.is_transient() && self.source_server().is_some() => {}
+            Err(error) => return Err(error),
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Broken {
+            what: format!("use {} as a {}", self.config.url, duty.name()),
+            reason: format!("its role lacks rights; `{}` gives them (docs/grants.md)", missing.join("; ")),
+        })
+    }
+
+    /// The statements that give what is missing.
+    async fn missing(&self, needs: &[Need]) -> Result<Vec<String>> {
+        const MISSING: &str = "
+            select current_user::text as role, need.kind, need.schema, need.name, need.privilege
+              from unnest($1::text[], $2::text[], $3::text[], $4::text[])
+                   with ordinality as need (kind, schema, name, privilege, position)
+              join pg_namespace n on n.nspname = need.schema
+              left join pg_class c on c.relnamespace = n.oid and c.relname = need.name
+             where not coalesce(case need.kind
+                       when 'schema' then has_schema_privilege(n.oid, need.privilege)
+                       when 'table' then has_table_privilege(c.oid, need.privilege)
+                       when 'sequence' then has_sequence_privilege(c.oid, need.privilege)
+                       when 'owner' then pg_has_role(c.relowner, 'usage')
+                   end, true)
+             order by need.position";
+        let (mut kinds, mut schemas, mut names, mut privileges) = (vec![], vec![], vec![], vec![]);
+        for &(kind, schema, name, privilege) in needs {
+            kinds.push(kind);
+            schemas.push(schema);
+            names.push(name);
+            privileges.push(privilege);
+        }
+        self.short("check the rights", async |client| {
+            let rows = client.query(MISSING, &[&kinds, &schemas, &names, &privileges]).await?;
+            rows.iter().map(mend).collect()
+        })
+        .await
+    }
+}
+
+/// The statement that gives what is missing.
+fn mend(row: &Row) -> Result<String, Fault> {
+    let (role, kind): (String, String) = (get(row, "role")?, get(row, "kind")?);
+    let (schema, name): (String, String) = (get(row, "schema")?, get(row, "name")?);
+    let privilege: String = get(row, "privilege")?;
+    Ok(match kind.as_str() {
+        "schema" => format!("grant {privilege} on schema {schema} to {role}"),
+        "owner" => format!("alter table {schema}.{name} owner to {role}"),
+        kind => format!("grant {privilege} on {kind} {schema}.{name} to {role}"),
+    })
+}
