@@ -56,7 +56,7 @@ fn a_seed_tells_the_same_story_each_time() {
         let parted = once.story.iter().zip(&again.story).find(|(one, other)| one != other);
         assert_eq!(parted, None, "seed {seed}");
         assert_eq!(once.story.len(), again.story.len(), "seed {seed}");
-        assert!(once.story.len() > 20, "there is something to tell: {:?}", once.story);
+        assert!(once.story.len() > 10, "there is something to tell: {:?}", once.story);
     }
 }
 

@@ -70,6 +70,12 @@ impl Fleet {
         let database = copy(stack, program).await;
         Self::over(stack, program, database, Some(alone)).await
     }
+
+    /// Makes another copy beside a world, with the same prefixes on the same servers.
+    pub async fn beside(other: &Self) -> Self {
+        let database = copy(other.stack(), other.program()).await;
+        Self::over(other.stack(), other.program(), database, None).await.with_prefix_of(other)
+    }
 }
 
 /// A copy of the base, with its model, and the reference run in it.

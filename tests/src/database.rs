@@ -23,12 +23,27 @@ impl Database {
 
     /// Makes a copy of another database, to which nobody may be connected.
     pub(crate) async fn create_from(stack: &Stack, template: &str) -> Self {
+        Self::copy_of(stack.database_url(), template).await
+    }
+
+    async fn copy_of(admin_url: &str, template: &str) -> Self {
         let name = unique("test").replace('-', "_");
-        let admin_url = stack.database_url().to_owned();
+        let admin_url = admin_url.to_owned();
         let admin = connect(&admin_url).await;
         let create = format!("create database {name} template {template}");
         admin.batch_execute(&create).await.expect("the stack's user may create databases");
         Self { url: with_name(&admin_url, &name), admin_url, name }
+    }
+
+    /// Makes a copy of it, for which nobody may be connected to it.
+    pub async fn copied(&self) -> Self {
+        let admin = connect(&self.admin_url).await;
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
+        eventually(PATIENCE, "nobody is connected", async || {
+            admin.query(end, &[&self.name]).await.ok().filter(Vec::is_empty).map(drop)
+        })
+        .await;
+        Self::copy_of(&self.admin_url, &self.name).await
     }
 
     /// Where it is.

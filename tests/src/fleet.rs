@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use batch::{CustomerId, RunId, RunState};
+use batch::{CustomerId, InstallationId, RunId, RunState};
 use cache::{Redis, RedisConfig};
 use queue::{RabbitMq, RabbitMqConfig};
 use store::Archive;
@@ -69,8 +69,20 @@ impl Fleet {
         fs::create_dir_all(&folder).expect("a folder for the logs can be made");
         let store = database.store();
         store.check().await.expect("the database that was just made answers");
+        // A copy gets an identity of its own when it is first asked.
+        store.installation().await.expect("the schema is there");
         let (stack, program) = (stack.clone(), program.clone());
         Self { stack, program, database, store, prefix, folder, processes: AtomicU32::new(0), _alone: alone }
+    }
+
+    /// The same world, with another's prefixes.
+    pub(crate) fn with_prefix_of(mut self, other: &Self) -> Self {
+        self.prefix.clone_from(&other.prefix);
+        self
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
     }
 
     /// The servers.
@@ -104,20 +116,33 @@ impl Fleet {
 
     /// The product's own way to look into the queues.
     pub async fn queue(&self) -> RabbitMq {
-        let config = RabbitMqConfig {
-            prefix: self.prefix.clone(),
-            ..RabbitMqConfig::new(self.stack.amqp_url(), "test")
-        };
+        let config = self.queue_config().await;
         eventually(PATIENCE, "a connection to RabbitMQ", async || {
             RabbitMq::connect_now(config.clone()).await.ok()
         })
         .await
     }
 
+    /// Which installation the database is.
+    pub async fn installation(&self) -> InstallationId {
+        eventually(PATIENCE, "an answer from PostgreSQL", async || self.store.installation().await.ok()).await
+    }
+
+    async fn queue_config(&self) -> RabbitMqConfig {
+        RabbitMqConfig {
+            installation: self.installation().await,
+            prefix: self.prefix.clone(),
+            ..RabbitMqConfig::new(self.stack.amqp_url(), "test")
+        }
+    }
+
     /// The product's own way to look into the cache.
     pub async fn cache(&self) -> Redis {
-        let config =
-            RedisConfig { prefix: self.prefix.clone(), ..RedisConfig::new(self.stack.redis_url(), "test") };
+        let config = RedisConfig {
+            installation: self.installation().await,
+            prefix: self.prefix.clone(),
+            ..RedisConfig::new(self.stack.redis_url(), "test")
+        };
         Redis::connect(config).await.expect("the settings of a test are valid")
     }
 
@@ -279,9 +304,15 @@ impl Drop for Fleet {
             prefix: self.prefix.clone(),
             ..RabbitMqConfig::new(self.stack.amqp_url(), "test")
         };
+        let store = self.database.store();
         finish_in_drop(async move || {
-            if let Ok(queue) = RabbitMq::connect_now(config).await {
-                let _ = queue.delete_topology().await;
+            let Ok(identities) = store.installations().await else { return };
+            for installation in identities.iter().map(|identity| identity.id) {
+                if let Ok(queue) =
+                    RabbitMq::connect_now(RabbitMqConfig { installation, ..config.clone() }).await
+                {
+                    let _ = queue.delete_topology().await;
+                }
             }
         });
     }

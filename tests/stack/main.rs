@@ -4,6 +4,7 @@ mod cache;
 mod doors;
 mod fit;
 mod guard;
+mod installations;
 mod load;
 mod local;
 mod locks;

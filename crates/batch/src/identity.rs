@@ -49,6 +49,36 @@ identity! {
     CustomerId(i64)
 }
 
+/// Which installation something belongs to: a database and all that works for it. Written as 16 hexadecimal digits.
+///
+/// Drawn at random by the store, anew after a restore. Zero stands for the only one there is, where nothing is shared:
+/// a night in one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstallationId(pub u64);
+
+impl fmt::Display for InstallationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A text that is no installation's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an installation is named by 16 hexadecimal digits")]
+pub struct NotAnInstallation;
+
+impl FromStr for InstallationId {
+    type Err = NotAnInstallation;
+
+    fn from_str(text: &str) -> Result<Self, NotAnInstallation> {
+        let is_name = text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_name {
+            return Err(NotAnInstallation);
+        }
+        u64::from_str_radix(text, 16).map(Self).map_err(|_| NotAnInstallation)
+    }
+}
+
 /// A chunk of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkRef {
@@ -77,5 +107,24 @@ pub struct AttemptId {
 impl fmt::Display for AttemptId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "attempt {} of {}", self.attempt, self.chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installation_is_named_by_sixteen_digits_and_nothing_else() {
+        for number in [0, 0x3f9a, u64::MAX] {
+            let name = InstallationId(number).to_string();
+
+            assert_eq!((name.len(), name.parse()), (16, Ok(InstallationId(number))));
+        }
+        for text in
+            ["", "3f9a", "00000000000003F9A", "+000000000003f9a", "000000000000000g", "ä00000000000000"]
+        {
+            assert_eq!(text.parse::<InstallationId>(), Err(NotAnInstallation), "{text}");
+        }
     }
 }

@@ -21,6 +21,7 @@
 //! | pass, snapshot | one look of the coordinator, and what it saw |
 //! | outcome | how an attempt ended: done, failed, lost, excused, given back |
 //! | lane | what keeps slots and a connection of a worker for some priorities |
+//! | installation | a database and all that works for it; its identity is in messages, and in the names of queues and keys |
 //! | rejection | a customer that could not be valued, and why |
 //! | culprit | a customer over whose rows a read fails |
 //! | open run | a run that is not over |
@@ -50,7 +51,9 @@ pub use guard::{
     Before, Deviation, Evidence, Figures, Limits, Measure, NoShare, RowCount, Share, SourceChange,
     SourceCounts, judge,
 };
-pub use identity::{Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, RunId};
+pub use identity::{
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, InstallationId, NotAnInstallation, RunId,
+};
 pub use isolation::{Finding, Isolation};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
 pub use priority::{PerPriority, Priority, UnknownPriority};

@@ -33,7 +33,7 @@ use model::{Between, Grade};
 pub use error::Error;
 pub use memory::Memory;
 pub use nothing::Nothing;
-pub use redis::{Redis, RedisConfig, floor};
+pub use redis::{Redis, RedisConfig, floor, names};
 
 /// Keeps values and progress near the reader.
 ///
@@ -52,6 +52,10 @@ pub trait Cache: Clone + Send + Sync + 'static {
     /// lost would see their older values. Repeating the call for the newest version is cheap and is how a cache
     /// that was emptied, or away while a run was published, comes up to date again.
     fn put_visible(&self, visible: &VisibleRuns) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Forgets which runs are visible if they are still these; tells whether it did. For a list of another past: the
+    /// store went back behind what it told, and its versions do not compare.
+    fn forget_visible(&self, held: &VisibleRuns) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Returns the runs that readers may see; `None` if nobody has said so.
     fn visible(&self) -> impl Future<Output = Result<Option<VisibleRuns>, Error>> + Send;

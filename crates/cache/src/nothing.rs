@@ -17,6 +17,10 @@ impl Cache for Nothing {
         Ok(true)
     }
 
+    async fn forget_visible(&self, _: &VisibleRuns) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {
         Ok(None)
     }

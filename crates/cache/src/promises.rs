@@ -60,6 +60,7 @@ macro_rules! promise_tests {
             a_newer_partial_run_wins_and_other_customers_fall_back_to_the_whole_run
             an_older_version_never_replaces_a_newer_one
             of_versions_written_at_once_the_newest_stays
+            a_list_of_another_past_is_forgotten_and_only_that_one
             progress_comes_back_of_each_run
             progress_never_goes_back
             of_progress_written_at_once_the_furthest_stays
@@ -193,6 +194,23 @@ pub async fn of_versions_written_at_once_the_newest_stays<S: Subject>(subject: &
     tokio::join!(write(0), write(1), write(2), write(3));
 
     assert_eq!(subject.connect().await.visible().await, Ok(Some(visible(200, [200]))));
+}
+
+/// However new it says that it is.
+pub async fn a_list_of_another_past_is_forgotten_and_only_that_one<S: Subject>(subject: &S) {
+    let cache = subject.connect().await;
+    assert_eq!(cache.forget_visible(&visible(9, [5])).await, Ok(false));
+    assert_eq!(cache.put_visible(&visible(9, [5, 4])).await, Ok(true));
+
+    for other in [visible(8, [5, 4]), visible(9, [5]), visible(9, [])] {
+        assert_eq!(cache.forget_visible(&other).await, Ok(false));
+    }
+    assert_eq!(cache.visible().await, Ok(Some(visible(9, [5, 4]))));
+    assert_eq!(cache.forget_visible(&visible(9, [5, 4])).await, Ok(true));
+
+    assert_eq!(cache.visible().await, Ok(None));
+    assert_eq!(cache.put_visible(&visible(2, [1])).await, Ok(true));
+    assert_eq!(cache.visible().await, Ok(Some(visible(2, [1]))));
 }
 
 // --- progress -----------------------------------------------------------------------------------------------------

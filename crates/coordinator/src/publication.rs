@@ -4,6 +4,11 @@
 //!
 //! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the values of
 //!   partial runs have been written to it again: a value that is missing there must not let an older one through.
+//! * **The cache names what the store has never shown, or is yet to show:** the database went back to a backup and the
+//!   cache did not. Seen at the next look, since the list is read before the store is asked and versions only grow. The
+//!   list is forgotten and told anew, and a warning says so. What the cache holds of the runs that are lost stays until
+//!   the identity is renewed (`ltv installation renew`) or it expires: nothing of it is named, but new runs get the
+//!   same numbers.
 //! * **A run's values cannot be read.** Behind that run nothing is named, and the cache's readers are sent to the store.
 
 use std::time::Duration;
@@ -52,6 +57,22 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let known = cache.visible().await.map_err(|error| text(&error))?;
     let visible = store.visible_runs().await.map_err(|error| text(&error))?;
+    let visible = VisibleRuns { version: visible.version, runs: visible.runs };
+    let known = match known {
+        Some(known) if is_of_another_past(&known, &visible) => {
+            if cache.forget_visible(&known).await.map_err(|error| text(&error))? {
+                tracing::warn!(
+                    named = ?known.runs,
+                    known = known.version,
+                    visible = visible.version,
+                    "the cache named runs of another past: the database went back, and readers are told anew; `ltv \
+                     installation renew` keeps what is left of it from being read"
+                );
+            }
+            None
+        }
+        known => known,
+    };
     if visible.runs.is_empty() {
         return Ok(());
     }
@@ -78,6 +99,13 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
     let visible = VisibleRuns { version: visible.version, runs: named };
     cache.put_visible(&visible).await.map_err(|error| text(&error))?;
     Ok(())
+}
+
+/// Whether what the cache names cannot have been told by this store. It was read before the store was asked, so it is
+/// not newer; and of the same version it is the same list, or its beginning where the rest could not be told.
+fn is_of_another_past(named: &VisibleRuns, visible: &VisibleRuns) -> bool {
+    named.version > visible.version
+        || named.version == visible.version && !visible.runs.starts_with(&named.runs)
 }
 
 /// Writes the values of partial runs again that the cache names and does not hold: it was emptied after they had been

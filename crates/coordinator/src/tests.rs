@@ -81,6 +81,41 @@ async fn a_cache_that_was_away_when_a_run_finished_hears_of_it_later() {
     assert_eq!(night.cache.progress(run).await, Ok(Some(night.record(run).await.progress)));
 }
 
+/// The store went back to a backup, and the cache did not.
+#[tokio::test(start_paused = true)]
+async fn a_list_of_another_past_is_told_anew_however_new_it_says_it_is() {
+    for (version, runs) in [(900, vec![RunId(9), RunId(8)]), (1, vec![RunId(9)])] {
+        let night = Paused::new();
+        let run = settled(&night).await;
+        night.cache.inner.put_visible(&VisibleRuns { version, runs }).await.unwrap();
+        let told = async {
+            while night.cache.visible().await.is_ok_and(|told| told.is_none_or(|told| told.runs != [run])) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+
+        timeout(LONG, night.coordinator().run(told)).await.expect("it is told anew");
+
+        let shown = store::Supervision::visible_runs(&night.store).await.unwrap();
+        assert_eq!(night.cache.visible().await.unwrap().map(|told| told.version), Some(shown.version));
+    }
+}
+
+/// Before it has anything of its own to show.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_shows_nothing_leaves_no_list_of_another_past() {
+    let night = Paused::new();
+    let theirs = VisibleRuns { version: 900, runs: vec![RunId(9)] };
+    night.cache.inner.put_visible(&theirs).await.unwrap();
+    let forgotten = async {
+        while night.cache.visible().await != Ok(None) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+
+    timeout(LONG, night.coordinator().run(forgotten)).await.expect("it is forgotten");
+}
+
 /// A run whose chunks are all done.
 async fn settled(night: &Paused) -> RunId {
     let run = published(night).await;
@@ -160,6 +195,10 @@ impl Cache for Remote {
 
     async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {
         self.reach(self.inner.put_visible(visible)).await
+    }
+
+    async fn forget_visible(&self, held: &VisibleRuns) -> Result<bool, Error> {
+        self.reach(self.inner.forget_visible(held)).await
     }
 
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {

@@ -199,6 +199,25 @@ fn summary() -> RunSummary {
 }
 
 #[test]
+fn an_installation() {
+    let installation = |name: &str, since: &str, by: &str, reason: &str| Installation {
+        installation: name.into(),
+        since: moment(since),
+        made_by: by.into(),
+        reason: reason.into(),
+    };
+    let shown = ShownInstallation {
+        now: installation("9f86d081884c7d65", "2026-11-23T00:00:00Z", "ada", "restored"),
+        queues: vec!["ltv.9f86d081884c7d65.normal".into()],
+        exchanges: vec!["ltv.9f86d081884c7d65.chunks".into()],
+        keys: "ltv:9f86d081884c7d65".into(),
+        former: vec![installation("00000000000000ab", "2026-11-01T00:00:00Z", "ltv", "ltv migrate")],
+    };
+
+    check(&shown, include_str!("../golden/installation.json"));
+}
+
+#[test]
 fn a_run() {
     check(&Run::from(&run()), include_str!("../golden/run.json"));
 }

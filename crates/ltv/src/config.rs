@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use batch::InstallationId;
 use cache::{Redis, RedisConfig};
 use queue::{RabbitMq, RabbitMqConfig};
 use resilience::{Class, InvalidConfig, RetryPolicy, retry};
@@ -74,28 +75,50 @@ async fn reach(store: &Postgres, args: &DatabaseArgs) -> anyhow::Result<()> {
     })
 }
 
-fn queue_config(args: &BrokerArgs, role: &'static str) -> RabbitMqConfig {
-    RabbitMqConfig { prefix: args.queue_prefix.clone(), ..RabbitMqConfig::new(args.amqp_url.clone(), role) }
+fn queue_config(args: &BrokerArgs, role: &'static str, installation: InstallationId) -> RabbitMqConfig {
+    let prefix = args.queue_prefix.clone();
+    RabbitMqConfig { installation, prefix, ..RabbitMqConfig::new(args.amqp_url.clone(), role) }
+}
+
+fn cache_config(args: &CacheArgs, role: &'static str, installation: InstallationId) -> RedisConfig {
+    let prefix = args.cache_prefix.clone();
+    RedisConfig { installation, prefix, ..RedisConfig::new(args.redis_url.clone(), role) }
+}
+
+/// Whether queue and cache could be made: what can never work is found before anything is waited for.
+pub(crate) fn check(broker: &BrokerArgs, cache: &CacheArgs) -> Result<(), InvalidConfig> {
+    queue_config(broker, "check", InstallationId::default()).validate()?;
+    cache_config(cache, "check", InstallationId::default()).validate()
 }
 
 /// Makes the queue for a role that goes on while the broker is away.
-pub(crate) async fn queue(args: &BrokerArgs, role: &'static str) -> Result<RabbitMq, InvalidConfig> {
-    RabbitMq::connect(queue_config(args, role)).await
+pub(crate) async fn queue(
+    args: &BrokerArgs,
+    role: &'static str,
+    installation: InstallationId,
+) -> Result<RabbitMq, InvalidConfig> {
+    RabbitMq::connect(queue_config(args, role, installation)).await
 }
 
 /// Makes the queue for a command that needs it now.
-pub(crate) async fn queue_now(args: &BrokerArgs, role: &'static str) -> anyhow::Result<RabbitMq> {
-    RabbitMq::connect_now(queue_config(args, role)).await.map_err(|error| match error {
+pub(crate) async fn queue_now(
+    args: &BrokerArgs,
+    role: &'static str,
+    installation: InstallationId,
+) -> anyhow::Result<RabbitMq> {
+    RabbitMq::connect_now(queue_config(args, role, installation)).await.map_err(|error| match error {
         queue::Error::Configuration(error) => error.into(),
         error => anyhow!("{error} (`scripts/stack up`, LTV_AMQP_URL)"),
     })
 }
 
 /// Makes the cache, which may be away.
-pub(crate) async fn cache(args: &CacheArgs, role: &'static str) -> Result<Redis, InvalidConfig> {
-    let config =
-        RedisConfig { prefix: args.cache_prefix.clone(), ..RedisConfig::new(args.redis_url.clone(), role) };
-    Redis::connect(config).await
+pub(crate) async fn cache(
+    args: &CacheArgs,
+    role: &'static str,
+    installation: InstallationId,
+) -> Result<Redis, InvalidConfig> {
+    Redis::connect(cache_config(args, role, installation)).await
 }
 
 #[cfg(test)]
@@ -123,10 +146,10 @@ mod tests {
         let database = DatabaseArgs { database_url, source_url: None, bulk_limit: Duration::from_mins(1) };
         check(store(&database, "test", 1).unwrap_err(), "database URL: ");
         let broker = BrokerArgs { amqp_url: "amqp://ltv:hunter2@h".into(), queue_prefix: "ltv".into() };
-        check(queue(&broker, "test").await.unwrap_err(), "RabbitMQ URL: ");
-        let now = queue_now(&broker, "test").await.unwrap_err();
+        check(queue(&broker, "test", InstallationId(1)).await.unwrap_err(), "RabbitMQ URL: ");
+        let now = queue_now(&broker, "test", InstallationId(1)).await.unwrap_err();
         check(now.downcast().unwrap(), "RabbitMQ URL: ");
         let redis = CacheArgs { redis_url: "redis://:hunter2".into(), cache_prefix: "ltv".into() };
-        check(cache(&redis, "test").await.unwrap_err(), "redis url: ");
+        check(cache(&redis, "test", InstallationId(1)).await.unwrap_err(), "redis url: ");
     }
 }

@@ -3,8 +3,8 @@
 //! # What is this for?
 //!
 //! The dispatcher and the coordinator [`publish`](Chunks::publish) chunks, workers [`consume`](Chunks::consume)
-//! them, the most urgent first. A message carries identity, never data: which chunk of which run, how many
-//! attempts the sender knew of, and the trace it belongs to. Postgres is the truth, so a message may arrive
+//! them, the most urgent first. A message carries identity, never data: whose it is, which chunk of which run,
+//! how many attempts the sender knew of, and the trace it belongs to. Postgres is the truth, so a message may arrive
 //! twice, late, or never: what was lost is published again, and what comes twice finds its chunk settled.
 //!
 //! # What does it not know?
@@ -32,8 +32,9 @@
 //!
 //! # What a message looks like
 //!
-//! `{"v":1,"run":7,"chunk":118,"attempt":0}`. Another version, another field or anything else is [`Malformed`].
-//! The formats are in `wire/`.
+//! `{"v":2,"installation":"9f86d081884c7d65","run":7,"chunk":118,"attempt":0}`. Another version, another field or
+//! anything else is [`Malformed`], and so is what another installation sent: its numbers mean other chunks. The formats
+//! are in `wire/`.
 
 mod chunks;
 mod connection;

@@ -2,7 +2,8 @@
 //!
 //! # Failure by failure
 //!
-//! * **The message makes no sense.** It goes to the dead letters with the reason. Nothing was begun.
+//! * **The message makes no sense, or another installation sent it.** It goes to the dead letters with the reason.
+//!   Nothing was begun. What it may have been about is published again, by whoever sent it.
 //! * **The chunk is settled, leased, not due, or its run is over.** The message has nothing left to do: ack.
 //! * **The store goes away, at any step.** The attempt waits for it, asks where it stands, and goes on with the
 //!   same attempt: the chunk loses none. A commit whose answer was lost may turn out to have happened.
@@ -59,10 +60,15 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             Ok(message) => *message,
             Err(malformed) => {
                 let reason = malformed.to_string();
-                tracing::warn!(%reason, "a message makes no sense");
-                metrics::settled("malformed");
+                if malformed.is_foreign {
+                    tracing::warn!(%reason, "a message of another installation");
+                    metrics::settled("foreign");
+                } else {
+                    tracing::warn!(%reason, "a message makes no sense");
+                    metrics::settled("malformed");
+                }
                 if let Err(error) = delivery.dead_letter(&reason).await {
-                    tracing::warn!(%error, "a message that makes no sense was given back");
+                    tracing::warn!(%error, "a message that is not ours was given back");
                 }
                 return;
             }

@@ -37,6 +37,7 @@ pub enum Call {
     DeadLetter,
     PutValues,
     PutVisible,
+    ForgetVisible,
     ReadVisible,
     ReadValue,
     PutProgress,
@@ -52,7 +53,7 @@ pub(super) enum Server {
 
 impl Call {
     /// Every call that a role makes in a night.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Select,
         Self::SampleWork,
         Self::FindModelVersion,
@@ -84,6 +85,7 @@ impl Call {
         Self::DeadLetter,
         Self::PutValues,
         Self::PutVisible,
+        Self::ForgetVisible,
         Self::ReadVisible,
         Self::ReadValue,
         Self::PutProgress,
@@ -123,6 +125,7 @@ impl Call {
             Self::DeadLetter => "dead-letter",
             Self::PutValues => "put values",
             Self::PutVisible => "put visible runs",
+            Self::ForgetVisible => "forget visible runs",
             Self::ReadVisible => "read visible runs",
             Self::ReadValue => "read a value",
             Self::PutProgress => "put progress",
@@ -135,9 +138,12 @@ impl Call {
             Self::Publish | Self::CountWaiting | Self::Ack | Self::Requeue | Self::DeadLetter => {
                 Server::Broker
             }
-            Self::PutValues | Self::PutVisible | Self::ReadVisible | Self::ReadValue | Self::PutProgress => {
-                Server::Cache
-            }
+            Self::PutValues
+            | Self::PutVisible
+            | Self::ForgetVisible
+            | Self::ReadVisible
+            | Self::ReadValue
+            | Self::PutProgress => Server::Cache,
             _ => Server::Store,
         }
     }
@@ -167,7 +173,7 @@ impl Call {
             | Self::Finish
             | Self::PutVisible => 5.0,
             Self::Hold => 60.0,
-            Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter => 25.0,
+            Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter | Self::ForgetVisible => 25.0,
             _ => 1.0,
         }
     }

@@ -37,6 +37,8 @@ pub enum Fault {
     OvertakingMessage,
     /// Bytes that are no message arrive instead of one.
     Garbage,
+    /// A message of another installation arrives instead of one, about a chunk of the same number.
+    ForeignMessage,
     /// The broker takes no messages for a while.
     Blocked,
     /// No queue is there to take a message.
@@ -57,11 +59,13 @@ pub enum Fault {
     Flush,
     /// The cache takes a part of what it is given, and fails.
     PartialPut,
+    /// The cache names runs that the store will never know, or not for long: the store went back to a backup.
+    ForeignList,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Refused,
         Self::LostAnswer,
         Self::Slow,
@@ -77,6 +81,7 @@ impl Fault {
         Self::DelayedMessage,
         Self::OvertakingMessage,
         Self::Garbage,
+        Self::ForeignMessage,
         Self::Blocked,
         Self::Unroutable,
         Self::LostConfirm,
@@ -87,6 +92,7 @@ impl Fault {
         Self::Amnesia,
         Self::Flush,
         Self::PartialPut,
+        Self::ForeignList,
     ];
 
     /// The word for it.
@@ -107,6 +113,7 @@ impl Fault {
             Self::DelayedMessage => "delayed_message",
             Self::OvertakingMessage => "overtaking_message",
             Self::Garbage => "garbage",
+            Self::ForeignMessage => "foreign_message",
             Self::Blocked => "blocked",
             Self::Unroutable => "unroutable",
             Self::LostConfirm => "lost_confirm",
@@ -117,6 +124,7 @@ impl Fault {
             Self::Amnesia => "amnesia",
             Self::Flush => "flush",
             Self::PartialPut => "partial_put",
+            Self::ForeignList => "foreign_list",
         }
     }
 }
@@ -133,7 +141,12 @@ impl Fault {
         match self {
             Self::Refused | Self::LostAnswer | Self::Slow | Self::PartialPut => 0.1,
             Self::Outage | Self::Broken | Self::Flush => 0.005,
-            Self::KilledBefore | Self::KilledAfter | Self::Hang | Self::Drain | Self::Amnesia => 0.02,
+            Self::KilledBefore
+            | Self::KilledAfter
+            | Self::Hang
+            | Self::Drain
+            | Self::Amnesia
+            | Self::ForeignList => 0.02,
             Self::CutConnection | Self::Blocked | Self::Unroutable => 0.05,
             Self::Locked
             | Self::LostMessage
@@ -141,6 +154,7 @@ impl Fault {
             | Self::DelayedMessage
             | Self::OvertakingMessage
             | Self::Garbage
+            | Self::ForeignMessage
             | Self::LostConfirm
             | Self::LostDelivery
             | Self::DelayedDelivery

@@ -54,7 +54,12 @@ impl Hands {
     }
 
     fn cache(&self, process: &Process) -> RemoteCache {
-        RemoteCache { inner: self.cache.clone(), world: self.world.clone(), process: process.clone() }
+        RemoteCache {
+            inner: self.cache.clone(),
+            world: self.world.clone(),
+            process: process.clone(),
+            believes_newer: self.mutation == Some(Mutation::AnybodysList),
+        }
     }
 
     pub(super) async fn work(self: Arc<Self>, process: Process) {

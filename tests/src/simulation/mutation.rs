@@ -18,18 +18,24 @@ pub enum Mutation {
     LeaseByWorkersClock,
     /// An attempt's number is taken from the message, not counted by the store.
     AttemptFromMessage,
+    /// A message is believed whoever sent it.
+    AnybodysMessages,
+    /// A list of visible runs that says it is newer than the store's is believed.
+    AnybodysList,
     /// Every settled run is shown, however far it lies from the run before.
     NoGuard,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::NoFence,
         Self::AckBeforeCommit,
         Self::CountedProgress,
         Self::LeaseByWorkersClock,
         Self::AttemptFromMessage,
+        Self::AnybodysMessages,
+        Self::AnybodysList,
         Self::NoGuard,
     ];
 
@@ -42,6 +48,8 @@ impl Mutation {
             // A clock that is slow gives leases that are over at once, one that is fast such as outlast the night.
             Self::LeaseByWorkersClock => &[Rule::Lease, Rule::End],
             Self::AttemptFromMessage => &[Rule::Numbering],
+            Self::AnybodysMessages => &[Rule::Identity],
+            Self::AnybodysList => &[Rule::Readers],
             Self::NoGuard => &[Rule::Guard],
         }
     }
@@ -54,7 +62,7 @@ impl Mutation {
             Self::LeaseByWorkersClock => Some(Broken::WorkersClocks(Box::new(hours_off))),
             Self::AttemptFromMessage => Some(Broken::ClaimedAttempts),
             Self::NoGuard => Some(Broken::WithoutGuard),
-            Self::AckBeforeCommit => None,
+            Self::AckBeforeCommit | Self::AnybodysMessages | Self::AnybodysList => None,
         }
     }
 }

@@ -25,7 +25,7 @@ use super::mutation::Mutation;
 use super::panics;
 use super::process::Process;
 use super::readers::Readers;
-use super::remote_queue::Weather;
+use super::remote_queue::{OURS, Weather};
 use super::rule::{Rule, Violation};
 use super::scene::{Scene, as_of, as_of_before, night_terms, terms_before, urgent_terms};
 use super::source::{Source, limits};
@@ -136,7 +136,11 @@ impl Night {
             Some(broken) => store.with_mutation(broken),
             None => store,
         };
-        let broker = Broker::with_faults(Weather(world.clone()));
+        let broker = Broker::with_faults(Weather(world.clone())).of(OURS);
+        let broker = match mutation {
+            Some(Mutation::AnybodysMessages) => broker.believing_anybody(),
+            _ => broker,
+        };
         let source = Source::new(scene.source_emptied_after);
         Self { mutation, world, scene, store, broker, cache: cache::Memory::new(), base, source }
     }

@@ -15,6 +15,7 @@ use store::memory::Memory;
 use store::{Archive, RunRecord, Supervision, VisibleRuns};
 
 use super::base::Ordered;
+use super::remote_cache::FOREIGN_RUN;
 use super::rule::Rule;
 use super::world::World;
 
@@ -62,7 +63,8 @@ impl Readers {
             (self.told, self.seen, self.progress) = (0, BTreeMap::new(), BTreeMap::new());
         }
         let told = self.cache.visible().await.expect("the cache itself is never away");
-        if let Some(told) = told {
+        // One of another past is forgotten at the coordinator's next look; until then its readers are sent to the store.
+        if let Some(told) = told.filter(|told| !told.runs.contains(&FOREIGN_RUN)) {
             let is_as_shown = self.shown.get(&told.version).is_none_or(|shown| *shown == told.runs);
             if told.version > visible.version || told.version < self.told || !is_as_shown {
                 let what = format_args!(

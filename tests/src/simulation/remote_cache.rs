@@ -8,12 +8,17 @@ use super::fault::Fault;
 use super::process::Process;
 use super::world::World;
 
+/// A run that no store of a night ever has.
+pub(super) const FOREIGN_RUN: RunId = RunId(i64::MAX);
+
 /// A process's handle to the cache.
 #[derive(Clone)]
 pub(super) struct RemoteCache {
     pub(super) inner: Memory,
     pub(super) world: World,
     pub(super) process: Process,
+    /// Leaves a list alone that claims to be newer than the store's, whoever made it.
+    pub(super) believes_newer: bool,
 }
 
 impl RemoteCache {
@@ -24,6 +29,10 @@ impl RemoteCache {
         if self.world.strikes(Fault::Flush, "the cache") {
             self.inner.empty();
             self.world.flushed();
+        }
+        if self.world.strikes(Fault::ForeignList, "the cache") {
+            let version = self.inner.visible().await?.map_or(0, |held| held.version) + 1_000;
+            self.inner.put_visible(&VisibleRuns { version, runs: vec![FOREIGN_RUN] }).await?;
         }
         let answer = effect.await;
         self.world.after(&self.process, fate).await.map_err(away)?;
@@ -51,6 +60,13 @@ impl Cache for RemoteCache {
 
     async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {
         self.call(Call::PutVisible, self.inner.put_visible(visible)).await
+    }
+
+    async fn forget_visible(&self, held: &VisibleRuns) -> Result<bool, Error> {
+        self.call(Call::ForgetVisible, async {
+            if self.believes_newer { Ok(true) } else { self.inner.forget_visible(held).await }
+        })
+        .await
     }
 
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {

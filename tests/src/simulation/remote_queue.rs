@@ -5,10 +5,10 @@
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use batch::{AttemptId, PerPriority, Priority};
+use batch::{Attempt, AttemptId, InstallationId, PerPriority, Priority};
 use queue::memory::{Broker, Faults, Health, MemoryConsumer, MemoryDelivery, OnDeliver, OnPublish, OnSettle};
 use queue::{
-    Acked, Chunks, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Outgoing, TraceContext,
+    Acked, Chunks, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Message, Outgoing, TraceContext,
 };
 
 use super::call::{Call, Server};
@@ -35,6 +35,7 @@ impl Faults for Weather {
             (Fault::DelayedMessage, OnPublish::Delay(world.draw(|chance| chance.millis(1..30_000)))),
             (Fault::OvertakingMessage, OnPublish::Overtake),
             (Fault::Garbage, OnPublish::Garble(world.draw(garbage))),
+            (Fault::ForeignMessage, OnPublish::Garble(foreign(message.message))),
             (Fault::LostConfirm, unconfirmed(world.draw(|chance| chance.happens(0.5)))),
         ]
         .into_iter()
@@ -79,6 +80,17 @@ impl Weather {
         let has_no_queue = world.strikes(Fault::Unroutable, message) || world.has_no_queues();
         has_no_queue.then_some(OnPublish::Refuse(Error::Unroutable { what }))
     }
+}
+
+/// Whose messages the night's broker carries.
+pub(super) const OURS: InstallationId = InstallationId(1);
+
+/// A number that no attempt of the night has: it shows that a message came from elsewhere.
+const THEIRS: Attempt = Attempt(i32::MAX);
+
+/// What another installation would have sent about a chunk of the same number.
+fn foreign(message: AttemptId) -> Vec<u8> {
+    AttemptId { attempt: THEIRS, ..message }.encode(InstallationId(2))
 }
 
 fn garbage(chance: &mut super::chance::Chance) -> Vec<u8> {
@@ -160,6 +172,10 @@ impl Consumer for RemoteConsumer {
         let message = inner.message().copied().map_err(Clone::clone);
         if let Ok(message) = &message {
             self.queue.process.takes(message.chunk);
+            if message.attempt == THEIRS {
+                let what = format!("{} takes another installation's {}", self.queue.process, message.chunk);
+                self.queue.world.violation(Rule::Identity, what);
+            }
         }
         let (priority, redelivered, trace) = (inner.priority(), inner.redelivered(), inner.trace().clone());
         let held = Arc::new(Mutex::new(Some(inner)));

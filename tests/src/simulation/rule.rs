@@ -24,6 +24,8 @@ pub enum Rule {
     Readers,
     /// A run that lies too far from the run before is held, and shown only once a person has released it; no other is.
     Guard,
+    /// Nobody takes another installation's message for one of ours.
+    Identity,
     /// The night comes to its end: everything is settled, nothing waits on a queue, every process ends when it is asked
     /// to and not before.
     End,

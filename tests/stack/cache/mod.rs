@@ -50,9 +50,9 @@ async fn a_chunk_of_customers_without_neighbours_is_written_within_its_limit() {
 async fn hashes_are_packed_tightly_and_expire_as_a_whole() {
     let server = Server::shared();
     let config = RedisConfig { time_to_live: Duration::from_mins(10), ..config(&server) };
-    let bucket = |number: i64| format!("{}:values:1:{number}", config.prefix);
-    let visible_key = format!("{}:visible", config.prefix);
-    let progress_key = format!("{}:progress:1", config.prefix);
+    let bucket = |number: i64| format!("{}:values:1:{number}", config.names());
+    let visible_key = format!("{}:visible", config.names());
+    let progress_key = format!("{}:progress:1", config.names());
     let cache = connect(config.clone()).await;
 
     cache.put_values(RunId(1), &chunk(0..5_000)).await.unwrap();
@@ -79,7 +79,7 @@ async fn hashes_are_packed_tightly_and_expire_as_a_whole() {
 async fn repeating_the_newest_version_keeps_it_from_expiring() {
     let server = Server::shared();
     let config = config(&server);
-    let key = format!("{}:visible", config.prefix);
+    let key = format!("{}:visible", config.names());
     let cache = connect(config).await;
     let mut raw = server.raw().await;
 
@@ -97,7 +97,7 @@ async fn repeating_the_newest_version_keeps_it_from_expiring() {
 async fn progress_of_an_earlier_release_is_compared_and_what_is_none_is_replaced() {
     let server = Server::shared();
     let config = config(&server);
-    let key = format!("{}:progress:1", config.prefix);
+    let key = format!("{}:progress:1", config.names());
     let cache = connect(config).await;
     let mut raw = server.raw().await;
     let reached = |done| Progress { chunks: 200, done, ..Progress::default() };
@@ -121,7 +121,7 @@ async fn progress_of_an_earlier_release_is_compared_and_what_is_none_is_replaced
 async fn progress_that_is_behind_does_not_keep_what_is_held_from_expiring() {
     let server = Server::shared();
     let config = config(&server);
-    let key = format!("{}:progress:1", config.prefix);
+    let key = format!("{}:progress:1", config.names());
     let cache = connect(config).await;
     let mut raw = server.raw().await;
     let reached = |done| Progress { chunks: 200, done, ..Progress::default() };
@@ -140,7 +140,7 @@ async fn progress_that_is_behind_does_not_keep_what_is_held_from_expiring() {
 async fn bytes_that_are_not_ours_are_malformed_and_do_not_open_the_breaker() {
     let server = Server::shared();
     let config = config(&server);
-    let prefix = config.prefix.clone();
+    let prefix = config.names();
     let cache = connect(config).await;
     let mut raw = server.raw().await;
     cache.put_visible(&visible(1, [1])).await.unwrap();
@@ -197,7 +197,7 @@ impl Subject for OnRedis {
         let delete =
             "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end return 1";
         let mut raw = self.server.raw().await;
-        assert_eq!(raw.number(&format!("EVAL \"{delete}\" 0 {}:*", self.config.prefix)).await, 1);
+        assert_eq!(raw.number(&format!("EVAL \"{delete}\" 0 {}:*", self.config.names())).await, 1);
     }
 }
 

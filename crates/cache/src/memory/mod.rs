@@ -80,6 +80,10 @@ impl Cache for Memory {
         .await
     }
 
+    async fn forget_visible(&self, held: &VisibleRuns) -> Result<bool, Error> {
+        self.answer("forget_visible", |kept| kept.visible.take_if(|visible| visible == held).is_some()).await
+    }
+
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {
         self.answer("visible", |held| held.visible.clone()).await
     }

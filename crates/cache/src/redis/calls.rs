@@ -15,6 +15,7 @@ use crate::Error;
 pub(super) enum Call {
     PutValues { run: RunId, count: usize },
     PutVisible(i64),
+    ForgetVisible(i64),
     Visible,
     Value(CustomerId),
     PutProgress(RunId),
@@ -27,6 +28,7 @@ impl Call {
         match self {
             Self::PutValues { .. } => "put_values",
             Self::PutVisible(_) => "put_visible",
+            Self::ForgetVisible(_) => "forget_visible",
             Self::Visible => "visible",
             Self::Value(_) => "value",
             Self::PutProgress(_) => "put_progress",
@@ -48,6 +50,7 @@ impl Display for Call {
         match self {
             Self::PutValues { run, count } => write!(f, "redis: put {count} values of run {run}"),
             Self::PutVisible(version) => write!(f, "redis: make version {version} visible"),
+            Self::ForgetVisible(version) => write!(f, "redis: forget version {version}"),
             Self::Visible => write!(f, "redis: read the visible runs"),
             Self::Value(customer) => write!(f, "redis: read the value of customer {customer}"),
             Self::PutProgress(run) => write!(f, "redis: put the progress of run {run}"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use batch::InstallationId;
 use fred::types::config::{Blocking, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, RespVersion};
 use resilience::{BreakerConfig, InvalidConfig, ServerUrl};
@@ -22,7 +23,9 @@ pub struct RedisConfig {
     pub url: ServerUrl,
     /// Who calls; the breaker's metrics are labelled with it.
     pub role: &'static str,
-    /// What every key begins with.
+    /// Whose values these are.
+    pub installation: InstallationId,
+    /// What every key begins with; the installation follows.
     pub prefix: String,
     /// How long a call may take, but for the writing of a chunk.
     pub call_limit: Duration,
@@ -42,6 +45,7 @@ impl RedisConfig {
         Self {
             url: url.into(),
             role,
+            installation: InstallationId::default(),
             prefix: "ltv".into(),
             call_limit: Duration::from_millis(250),
             bulk_limit: Duration::from_secs(1),
@@ -54,6 +58,11 @@ impl RedisConfig {
                 ..BreakerConfig::default()
             },
         }
+    }
+
+    /// What every key begins with, installation and all.
+    pub fn names(&self) -> String {
+        names(&self.prefix, self.installation)
     }
 
     /// Checks every rule; [`Redis::connect`](super::Redis::connect) does it too.
@@ -80,6 +89,11 @@ impl RedisConfig {
     pub(super) fn expiry_seconds(&self) -> i64 {
         self.time_to_live.as_secs() as i64 // at most a year's
     }
+}
+
+/// What every key begins with: the prefix and the installation.
+pub fn names(prefix: &str, installation: InstallationId) -> String {
+    format!("{prefix}:{installation}")
 }
 
 /// Gives fred a limit that is a little shorter than ours. fred takes a command out of its queue when its own limit

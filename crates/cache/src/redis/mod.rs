@@ -8,6 +8,9 @@
 //! | `ltv:visible` | hash | `version` and `runs`, the runs that readers may see, newest first |
 //! | `ltv:progress:{run}` | string | JSON |
 //!
+//! Between the prefix and the rest stands the installation: `ltv:9f86d081884c7d65:visible`. So two installations that
+//! share a Redis share no key, and what one wrote under an identity that it gave up is not read again.
+//!
 //! Every key expires `time_to_live` after its last write. No write depends on what it replaces, but for that of
 //! the visible runs, which compares versions, and that of progress, which compares what grows in a run: every call
 //! can be repeated, and one that arrives late does no harm.
@@ -43,6 +46,9 @@
 //! - *`put_visible` arrives out of order, or twice*: a script compares versions in Redis; the older one changes
 //!   nothing and is told so, the same one renews the expiry. Lua compares in floating point, which is exact up to
 //!   version 2^53 and beyond that may take a newer version for the same one, never an older for a newer.
+//! - *The store went back* (a backup was restored), and the list that is held has a version that it has yet to reach:
+//!   nobody but the coordinator can know. It has the list forgotten, which compares, so that one that was written
+//!   meanwhile stays.
 //! - *`put_progress` arrives out of order, or from a coordinator that was held up*: a script compares in Redis what
 //!   is held with what is offered, and the one that is behind changes nothing. The same one renews the expiry. What
 //!   an earlier release wrote is the same JSON and is compared too; what is no progress is replaced.
@@ -69,14 +75,14 @@ use fred::types::{ClusterHash, CustomCommand, Value};
 use resilience::{Breaker, InvalidConfig, Name, within};
 use tokio::time::Instant;
 
-pub use config::RedisConfig;
+pub use config::{RedisConfig, names};
 
 use self::calls::{Call, blame, failure};
 use self::config::{client_builder, inner_limit};
 use self::hashes::Hashes;
 use self::keys::Keys;
 use self::link::Link;
-use self::scripts::{PUT_PROGRESS, PUT_VISIBLE, VALUE};
+use self::scripts::{FORGET_VISIBLE, PUT_PROGRESS, PUT_VISIBLE, VALUE};
 use crate::packed::{self, Bucket};
 use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
 
@@ -106,7 +112,7 @@ impl Redis {
         if let Err(reason) = link.client() {
             tracing::warn!(reason, url = %config.url, "redis is not there yet; connecting goes on");
         }
-        let keys = Keys::new(&config.prefix);
+        let keys = Keys::new(&config.names());
         Ok(Self { config: Arc::new(config), keys, breaker, link })
     }
 
@@ -192,6 +198,17 @@ impl Cache for Redis {
             })
             .await?;
         Ok(was_newer == 1)
+    }
+
+    async fn forget_visible(&self, held: &VisibleRuns) -> Result<bool, Error> {
+        let runs: Vec<String> = held.runs.iter().map(RunId::to_string).collect();
+        let arguments = vec![Value::from(held.version.to_string()), Value::from(runs.join(" "))];
+        let was_there: i64 = self
+            .request(Call::ForgetVisible(held.version), |client| async move {
+                client.eval(FORGET_VISIBLE, self.keys.visible(), arguments).await
+            })
+            .await?;
+        Ok(was_there == 1)
     }
 
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {

@@ -16,6 +16,15 @@ pub(super) const PUT_VISIBLE: &str = "
     end
     return 0";
 
+/// Deletes the visible runs if they are still these.
+pub(super) const FORGET_VISIBLE: &str = "
+    local held = redis.call('HMGET', KEYS[1], 'version', 'runs')
+    if held[1] == ARGV[1] and held[2] == ARGV[2] then
+        redis.call('DEL', KEYS[1])
+        return 1
+    end
+    return 0";
+
 /// Writes the progress of a run unless what is there is further: [`batch::Progress::is_further_than`], in Lua.
 pub(super) const PUT_PROGRESS: &str = "
     local offered = cjson.decode(ARGV[1])

@@ -88,7 +88,7 @@ pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
     let store = config::store_without_schema(&args.database, "bench").await?;
     store.migrate().await?;
     let size = prepare(args, &store).await?;
-    let mut fleet = Fleet::start(args).await?;
+    let mut fleet = Fleet::start(args, &store).await?;
     let measured = tokio::select! {
         measured = take_turns(args, &store, &mut fleet) => measured,
         signal = asked_to_stop() => Err(signal),

@@ -35,8 +35,8 @@ pub(super) struct Night {
 
 impl Fleet {
     /// Starts the workers and a coordinator.
-    pub(super) async fn start(args: &BenchNightArgs) -> anyhow::Result<Self> {
-        let queue = config::queue_now(&args.broker, "dispatcher").await?;
+    pub(super) async fn start(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<Self> {
+        let queue = config::queue_now(&args.broker, "dispatcher", store.installation().await?).await?;
         let mut children = vec![("coordinator".to_owned(), spawn("coordinator", args)?)];
         for number in 1..=args.workers {
             children.push((format!("worker {number}"), spawn("worker", args)?));

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{BrokerArgs, ListArgs, RunArgs};
+use super::{BrokerArgs, DatabaseArgs, ListArgs, RunArgs};
 
 /// `ltv dead-letters …`
 #[derive(Debug, Subcommand)]
@@ -41,6 +41,9 @@ pub struct RedriveArgs {
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "flattened arguments are documented by their types")]
 pub struct DiscardArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
     #[command(flatten)]
     pub broker: BrokerArgs,
 }

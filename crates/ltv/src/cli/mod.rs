@@ -9,6 +9,7 @@ mod dispatch;
 mod files;
 mod fit;
 mod guard;
+mod installation;
 mod local;
 mod models;
 mod roles;
@@ -26,6 +27,7 @@ pub use dispatch::{DispatchArgs, TermsArgs};
 pub use files::{BacktestArgs, EvaluateArgs, PredictArgs};
 pub use fit::{FitArgs, SeasonChoice};
 pub use guard::{DecideArgs, GuardArgs};
+pub use installation::{InstallationCommand, InstallationShowArgs, NamesArgs, RenewArgs};
 pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
 pub use roles::{CoordinatorArgs, RoleArgs, WorkerArgs};
@@ -80,6 +82,9 @@ pub enum Command {
     /// Look at model versions, and choose the one that runs pin
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Look at the identity of this installation, and renew it after a restore
+    #[command(subcommand)]
+    Installation(InstallationCommand),
     /// Measure a night against the floor under it
     #[command(subcommand)]
     Bench(BenchCommand),

@@ -31,7 +31,7 @@ pub struct BrokerArgs {
     #[arg(long, env = "LTV_AMQP_URL", value_name = "URL", hide_env_values = true)]
     pub amqp_url: ServerUrl,
 
-    /// What the names of queues begin with
+    /// What the names of queues begin with; the installation's identity follows
     #[arg(long, env = "LTV_QUEUE_PREFIX", value_name = "NAME", default_value = "ltv")]
     pub queue_prefix: String,
 }
@@ -43,7 +43,7 @@ pub struct CacheArgs {
     #[arg(long, env = "LTV_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub redis_url: ServerUrl,
 
-    /// What the names of keys begin with
+    /// What the names of keys begin with; the installation's identity follows
     #[arg(long, env = "LTV_CACHE_PREFIX", value_name = "NAME", default_value = "ltv")]
     pub cache_prefix: String,
 }

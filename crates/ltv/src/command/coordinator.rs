@@ -8,30 +8,35 @@ use coordinator::{Coordinator, CoordinatorConfig, Troubles};
 use queue::Connection as _;
 use store::postgres::Duty;
 
-use super::role;
+use super::role::{self, Servers, Watch};
 use crate::cli::CoordinatorArgs;
 use crate::config;
 use process::telemetry::Metrics;
 
 /// Its connections to PostgreSQL: one for the leadership, one for a pass, one for each of three runs that are finished at
-/// once, and one to ask, for a moment, who stands in the way of these.
-const CONNECTIONS: usize = 6;
+/// once, one to ask, for a moment, who stands in the way of these, and one to ask which installation this is.
+const CONNECTIONS: usize = 7;
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     process::check_descriptors(CONNECTIONS + role::BESIDE_THE_STORE);
     let store = config::store(&args.database, "coordinator", CONNECTIONS)?;
-    let queue = config::queue(&args.broker, "coordinator").await?;
-    let cache = config::cache(&args.cache, "coordinator").await?;
+    config::check(&args.broker, &args.cache)?;
 
-    role::look_around(Duty::Coordinate, (&store, &args.database), (&cache, &args.cache)).await?;
+    let servers = Servers::default();
     let troubles = Troubles::default();
-    let mut checks = role::checks(&store, &queue, &cache);
+    let mut checks = role::checks(&store, &servers);
     checks.extend([
         role::untroubled("leadership", &troubles.leadership),
         role::untroubled("passes", &troubles.passes),
         role::untroubled("publication", &troubles.publication),
     ]);
     let surroundings = process::surround("coordinator", args.role.listen, checks, metrics).await?;
+    let Some(installation) =
+        role::installation(Duty::Coordinate, (&store, &args.database), &surroundings).await?
+    else {
+        return surroundings.end().await;
+    };
+    let (queue, cache) = servers.connect((&args.broker, &args.cache), "coordinator", installation).await?;
     let config = CoordinatorConfig {
         name,
         policy: SupervisePolicy {
@@ -49,8 +54,10 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
         unfinishable: Arc::new(|_, _| {}),
     };
     let stop = surroundings.stop.clone();
+    let watch = Watch::start(&store, installation, &stop);
     let coordinator = Coordinator { store, queue: queue.clone(), cache, config };
     coordinator.run(stop.cancelled_owned()).await;
     let _ = tokio::time::timeout(Duration::from_secs(5), queue.close()).await;
-    surroundings.end().await
+    surroundings.end().await?;
+    watch.end().await
 }

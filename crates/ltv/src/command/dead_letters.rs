@@ -17,7 +17,7 @@ use crate::stdout::{put, say};
 
 pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.list.database, "command").await?;
-    let queue = config::queue_now(&args.broker, "command").await?;
+    let queue = config::queue_now(&args.broker, "command", store.installation().await?).await?;
     let chunks = store.dead_chunks(args.list.limit).await?;
     let messages = queue.dead_letters(args.list.limit as usize).await?;
     queue.close().await;
@@ -55,7 +55,7 @@ pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
         say!("\n  `ltv dead-letters redrive RUN` puts them back to work")?;
     }
     if !messages.is_empty() {
-        say!("Messages that made no sense\n")?;
+        say!("Messages that made no sense, or were not ours\n")?;
         let rows: Vec<_> = messages
             .iter()
             .map(|dead| vec![dead.origin.clone().unwrap_or_default(), dead.reason.clone()])
@@ -84,7 +84,7 @@ pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
     if customers.is_empty() {
         bail!("run {id} has no dead chunks");
     }
-    let queue = config::queue_now(&args.broker, "dispatcher").await?;
+    let queue = config::queue_now(&args.broker, "dispatcher", store.installation().await?).await?;
     let dispatcher = Dispatcher {
         store,
         queue: queue.clone(),
@@ -112,7 +112,8 @@ pub(crate) async fn redrive(args: &RedriveArgs) -> anyhow::Result<()> {
 }
 
 pub(crate) async fn discard(args: &DiscardArgs) -> anyhow::Result<()> {
-    let queue = config::queue_now(&args.broker, "command").await?;
+    let store = config::store_now(&args.database, "command").await?;
+    let queue = config::queue_now(&args.broker, "command", store.installation().await?).await?;
     let discarded = queue.discard_dead_letters().await?;
     queue.close().await;
     say!("{} messages thrown away", count(u64::from(discarded)))?;

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: &DispatchArgs) -> anyhow::Result<()> {
     if let Some(SourceStanding::Behind(standing)) = store.look_at_source().await? {
         note!("  the plan waits for the server that customers are read from: {standing}");
     }
-    let queue = config::queue_now(&args.broker, "dispatcher").await?;
+    let queue = config::queue_now(&args.broker, "dispatcher", store.installation().await?).await?;
     let dispatcher = Dispatcher {
         store: store.clone(),
         queue: queue.clone(),

@@ -13,6 +13,7 @@ mod fit_report;
 mod follow;
 mod generate;
 mod held;
+mod installation;
 mod load;
 mod local;
 mod meaning;
@@ -23,7 +24,9 @@ mod role;
 pub(crate) mod runs;
 mod worker;
 
-use crate::cli::{BenchCommand, Cli, Command, DeadLettersCommand, ModelsCommand, RunsCommand};
+use crate::cli::{
+    BenchCommand, Cli, Command, DeadLettersCommand, InstallationCommand, ModelsCommand, RunsCommand,
+};
 use process::telemetry::{self, Metrics, TelemetryConfig};
 use tokio::task::spawn_blocking;
 
@@ -98,6 +101,8 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Models(ModelsCommand::Show(args)) => models::show(&args).await,
         Command::Models(ModelsCommand::Promote(args)) => models::promote(args).await,
         Command::Models(ModelsCommand::RollBack(args)) => models::roll_back(args).await,
+        Command::Installation(InstallationCommand::Show(args)) => installation::show(&args).await,
+        Command::Installation(InstallationCommand::Renew(args)) => installation::renew(&args).await,
         Command::Bench(BenchCommand::Night(args)) => bench::night(&args).await,
     }
 }

@@ -1,31 +1,68 @@
-//! What a role looks at before it begins: its servers.
+//! What a role has around its work: its servers, and which installation it works for.
+//!
+//! # Failure by failure
+//!
+//! * **PostgreSQL is away at the start.** Without it a role does not know whose queues and keys are its own. It says so
+//!   once, and waits; it is alive and not ready meanwhile.
+//! * **The installation is renewed while it works,** or the database is exchanged for another one under it. It asks every
+//!   5 s, says so as an error, drains like after SIGTERM and ends with exit code 1: whoever watches over it starts it
+//!   again, under the new identity. An answer that does not come is no other answer.
 
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::bail;
+use batch::InstallationId;
 use cache::{Cache, Redis};
+use process::Surroundings;
 use process::operations::Check;
 use queue::{Connection as _, RabbitMq};
-use resilience::Trouble;
+use resilience::{Delays, Trouble};
 use store::postgres::{Duty, Postgres, SourceStanding};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use crate::cli::{CacheArgs, DatabaseArgs};
+use crate::cli::{BrokerArgs, CacheArgs, DatabaseArgs};
+use crate::config;
 
 /// Connections that a role has beside those to the store: to publish, to consume, to ask the broker; two to Redis.
 pub(crate) const BESIDE_THE_STORE: usize = 5;
 
+/// How often a role asks whether it still works for the same installation.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
+/// What a role reaches beside the store, once it knows which installation it works for.
+#[derive(Clone, Default)]
+pub(crate) struct Servers {
+    queue: Arc<OnceLock<RabbitMq>>,
+    cache: Arc<OnceLock<Redis>>,
+}
+
+const NOT_YET: &str = "waits for PostgreSQL to say which installation this is";
+
 /// What a role cannot do its work without, and Redis, which it can.
-pub(crate) fn checks(store: &Postgres, queue: &RabbitMq, cache: &Redis) -> Vec<Check> {
-    let (store, queue, cache) = (store.clone(), queue.clone(), cache.clone());
+pub(crate) fn checks(store: &Postgres, servers: &Servers) -> Vec<Check> {
+    let (store, Servers { queue, cache }) = (store.clone(), servers.clone());
     vec![
         Check::required("postgres", move || {
             let store = store.clone();
             async move { store.check_writable().await.map_err(|error| error.to_string()) }
         }),
         Check::required("rabbitmq", move || {
-            let is_ready = queue.ready();
-            async move { is_ready.then_some(()).ok_or_else(|| "not connected".to_owned()) }
+            let ready = match queue.get() {
+                None => Err(NOT_YET.to_owned()),
+                Some(queue) if queue.ready() => Ok(()),
+                Some(_) => Err("not connected".to_owned()),
+            };
+            async move { ready }
         }),
         Check::optional("redis", move || {
-            let cache = cache.clone();
-            async move { cache.check().await.map_err(|error| error.to_string()) }
+            let cache = cache.get().cloned();
+            async move {
+                let Some(cache) = cache else { return Err(NOT_YET.to_owned()) };
+                cache.check().await.map_err(|error| error.to_string())
+            }
         }),
     ]
 }
@@ -61,30 +98,104 @@ pub(crate) async fn look_at_source(store: &Postgres, database: &DatabaseArgs) {
     }
 }
 
-/// Looks at the servers once. One that is away is waited for, and said to be away; a schema that is not the one
-/// this program was made for is an error, and so is a right that is missing.
-pub(crate) async fn look_around(
+/// Asks the store which installation this is, for as long as it is away; none if the role is asked to stop before. A
+/// schema that is not the one this program was made for is an error, and so is a right that is missing.
+pub(crate) async fn installation(
     duty: Duty,
     (store, database): (&Postgres, &DatabaseArgs),
-    (cache, redis): (&Redis, &CacheArgs),
-) -> anyhow::Result<()> {
-    match fits(store, duty).await {
-        Ok(()) => {}
-        Err(error) if error.is_transient() => tracing::warn!(
-            url = %database.database_url,
-            %error,
-            "waiting for PostgreSQL: start it (`scripts/stack up`), or set LTV_DATABASE_URL"
-        ),
-        Err(error) => return Err(error.into()),
+    surroundings: &Surroundings,
+) -> anyhow::Result<Option<InstallationId>> {
+    let alive = surroundings.alive.ticker();
+    let (mut delays, mut has_told) = (Delays::reconnect(), false);
+    loop {
+        alive();
+        match identify(store, duty).await {
+            Ok(installation) => {
+                tracing::info!(%installation, "working for");
+                return Ok(Some(installation));
+            }
+            Err(error) if !error.is_transient() => return Err(error.into()),
+            Err(error) if !has_told => {
+                has_told = true;
+                tracing::warn!(
+                    url = %database.database_url,
+                    %error,
+                    "waiting for PostgreSQL: start it (`scripts/stack up`), or set LTV_DATABASE_URL"
+                );
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            biased;
+            () = surroundings.stop.cancelled() => return Ok(None),
+            () = delays.pause() => {}
+        }
     }
-    if let Err(error) = cache.check().await {
-        tracing::warn!(
-            url = %redis.redis_url,
-            %error,
-            "the night goes on without Redis: start it (`scripts/stack up`), or set LTV_REDIS_URL"
-        );
+}
+
+async fn identify(store: &Postgres, duty: Duty) -> store::Result<InstallationId> {
+    fits(store, duty).await?;
+    store.installation().await
+}
+
+impl Servers {
+    /// Connects to broker and cache, as this installation. Either may be away.
+    pub(crate) async fn connect(
+        &self,
+        (broker, redis): (&BrokerArgs, &CacheArgs),
+        role: &'static str,
+        installation: InstallationId,
+    ) -> anyhow::Result<(RabbitMq, Redis)> {
+        let queue = config::queue(broker, role, installation).await?;
+        let cache = config::cache(redis, role, installation).await?;
+        if let Err(error) = cache.check().await {
+            tracing::warn!(
+                url = %redis.redis_url,
+                %error,
+                "the night goes on without Redis: start it (`scripts/stack up`), or set LTV_REDIS_URL"
+            );
+        }
+        Ok((self.queue.get_or_init(|| queue).clone(), self.cache.get_or_init(|| cache).clone()))
     }
-    Ok(())
+}
+
+/// Watches whether the installation stays the one that a role works for.
+pub(crate) struct Watch {
+    ours: InstallationId,
+    stop: CancellationToken,
+    task: JoinHandle<Option<InstallationId>>,
+}
+
+impl Watch {
+    /// Stops the role when the installation is another one.
+    pub(crate) fn start(store: &Postgres, ours: InstallationId, stop: &CancellationToken) -> Self {
+        let (store, stopping) = (store.clone(), stop.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return None,
+                    () = sleep(ASK_EVERY) => {}
+                }
+                if let Ok(now) = store.installation().await
+                    && now != ours
+                {
+                    tracing::error!(installation = %ours, %now, "the installation was renewed: stopping");
+                    stopping.cancel();
+                    return Some(now);
+                }
+            }
+        });
+        Self { ours, stop: stop.clone(), task }
+    }
+
+    /// Ends with the role: an error if that was why it stopped.
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        if let Some(now) = self.task.await? {
+            bail!("it worked for installation {}, which is {now} now: start it again", self.ours);
+        }
+        Ok(())
+    }
 }
 
 /// Whether the database and what is allowed there do for the duty.

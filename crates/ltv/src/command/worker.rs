@@ -9,7 +9,7 @@ use resilience::{Delays, Trouble};
 use store::postgres::Duty;
 use worker::{ComputeOn, Lane, Worker, WorkerConfig};
 
-use super::role;
+use super::role::{self, Servers, Watch};
 use crate::cli::WorkerArgs;
 use crate::config;
 use process::telemetry::{self, Metrics};
@@ -22,16 +22,20 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let store = config::store(&args.database, "worker", connections)?;
     #[cfg(feature = "faults")]
     let store = if args.no_fence { store.without_fence() } else { store };
-    let queue = config::queue(&args.broker, "worker").await?;
-    let cache = config::cache(&args.cache, "worker").await?;
+    config::check(&args.broker, &args.cache)?;
 
-    role::look_around(Duty::Work, (&store, &args.database), (&cache, &args.cache)).await?;
-    role::look_at_source(&store, &args.database).await;
+    let servers = Servers::default();
     let store_trouble = Trouble::new("work with the store");
-    let mut checks = role::checks(&store, &queue, &cache);
+    let mut checks = role::checks(&store, &servers);
     checks.extend(role::check_of_source(&store));
     checks.push(role::untroubled("work", &store_trouble));
     let surroundings = process::surround("worker", args.role.listen, checks, metrics).await?;
+    let Some(installation) = role::installation(Duty::Work, (&store, &args.database), &surroundings).await?
+    else {
+        return surroundings.end().await;
+    };
+    role::look_at_source(&store, &args.database).await;
+    let (queue, cache) = servers.connect((&args.broker, &args.cache), "worker", installation).await?;
     let threads = usize::from(args.compute_threads);
     let threads = NonZeroUsize::new(threads).expect("the command line takes 1 at least");
     let config = WorkerConfig {
@@ -48,9 +52,11 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
         faults: args.fault.unwrap_or_default(),
     };
     let stop = surroundings.stop.clone();
+    let watch = Watch::start(&store, installation, &stop);
     let worker = Worker { store, queue: queue.clone(), cache, config };
     worker.run(stop.cancelled_owned()).await?;
     // What was acknowledged last must leave the process before it ends.
     let _ = tokio::time::timeout(Duration::from_secs(5), queue.close()).await;
-    surroundings.end().await
+    surroundings.end().await?;
+    watch.end().await
 }

@@ -7,6 +7,7 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `state` | what the broker holds, and how it changes |
+//! | `reading` | whose messages they are |
 //! | `faults` | what may go wrong on purpose |
 //!
 //! [`Broker`] is the server, which outlives its clients; each role connects to it and gets a [`Memory`] of its
@@ -16,6 +17,7 @@
 //! was given back before the others, to the consumers in turn.
 
 mod faults;
+mod reading;
 mod state;
 
 use std::fmt;
@@ -23,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::{AttemptId, PerPriority, Priority};
+use batch::{AttemptId, InstallationId, PerPriority, Priority};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -77,6 +79,20 @@ impl Broker {
     /// Makes an empty broker that asks what goes wrong.
     pub fn with_faults(faults: impl Faults) -> Self {
         Self { state: Arc::new(Mutex::new(State::new(Box::new(faults)))) }
+    }
+
+    /// Belongs to this installation: whoever connects sends its messages, and is given no others.
+    #[must_use]
+    pub fn of(self, installation: InstallationId) -> Self {
+        self.lock().reading.installation = installation;
+        self
+    }
+
+    /// Believes that every message is its own, whoever sent it: to show what the check is for.
+    #[must_use]
+    pub fn believing_anybody(self) -> Self {
+        self.lock().reading.believes_anybody = true;
+        self
     }
 
     /// Connects. Closing the handle ends what was begun with it and its clones, and nothing else.
@@ -243,7 +259,7 @@ impl Consumer for MemoryConsumer {
                 metrics::delivered(priority);
                 return Some(MemoryDelivery {
                     queue: self.queue.clone(),
-                    message: AttemptId::decode(&message.body),
+                    message: self.queue.broker.lock().reading.read(&message.body),
                     priority,
                     is_redelivered: message.returns > 0,
                     trace: message.trace,

@@ -21,12 +21,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::{AttemptId, PerPriority, Priority};
+use batch::{PerPriority, Priority};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Health;
 use super::faults::{Faults, OnDeliver, OnPublish, OnSettle};
+use super::reading::Reading;
 use crate::{Acked, DELIVERY_LIMIT, DeadMessage, Error, Message as _, Outgoing, TraceContext};
 
 /// How long a consumer whose connection was cut stays away.
@@ -34,6 +35,7 @@ pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct State {
     pub(super) health: Health,
+    pub(super) reading: Reading,
     faults: Box<dyn Faults>,
     queues: PerPriority<VecDeque<Message>>,
     dead_letters: VecDeque<DeadMessage>,
@@ -101,6 +103,7 @@ impl State {
     pub(super) fn new(faults: Box<dyn Faults>) -> Self {
         Self {
             health: Health::Up,
+            reading: Reading::default(),
             faults,
             queues: PerPriority::default(),
             dead_letters: VecDeque::new(),
@@ -144,7 +147,7 @@ impl State {
         self.accepts(&what)?;
         let keys = |(key, _): &&(String, String)| TraceContext::KEYS.contains(&key.as_str());
         let mut message = Message {
-            body: outgoing.message.encode(),
+            body: outgoing.message.encode(self.reading.installation),
             trace: TraceContext(outgoing.trace.0.iter().filter(keys).cloned().collect()),
             returns: 0,
         };
@@ -188,7 +191,7 @@ impl State {
             OnPublish::Duplicate => self.dead_letters.extend([letter.clone(), letter]),
             OnPublish::Overtake => self.dead_letters.push_front(letter),
             OnPublish::Garble(body) => {
-                letter.message = AttemptId::decode(&body);
+                letter.message = self.reading.read(&body);
                 self.dead_letters.push_back(letter);
             }
         }
@@ -427,7 +430,7 @@ impl State {
             self.queues[priority].push_front(message);
         } else {
             self.dead_letters.push_back(DeadMessage {
-                message: AttemptId::decode(&message.body),
+                message: self.reading.read(&message.body),
                 reason: "delivery_limit".into(),
                 origin: Some(queue_name(priority)),
                 trace: message.trace,

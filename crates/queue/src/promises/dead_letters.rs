@@ -1,6 +1,6 @@
 //! What cannot be done: put away with its reason, looked at, thrown away.
 
-use batch::Priority;
+use batch::{InstallationId, Priority};
 
 use Priority::{Critical, High, Normal};
 
@@ -8,7 +8,7 @@ use super::{
     Subject, chunk_of, consume, next, outgoing, plan, publish, trace, until, wait_for_dead_letters,
     wait_for_waiting,
 };
-use crate::{Acked, Connection, DeadLetters, DeadMessage, Delivery, Outgoing};
+use crate::{Acked, Connection, DeadLetters, DeadMessage, Delivery, Message, Outgoing};
 
 /// Nothing that is in a queue can stop a consumer.
 pub async fn garbage_is_delivered_as_malformed_and_can_be_dead_lettered<S: Subject>(subject: &S) {
@@ -24,6 +24,25 @@ pub async fn garbage_is_delivered_as_malformed_and_can_be_dead_lettered<S: Subje
     assert_eq!(letters[0].message, Err(malformed));
     assert!(letters[0].reason.contains("line 1 column 1"), "{}", letters[0].reason);
     wait_for_waiting(&queue, [0, 0, 0]).await;
+}
+
+/// Its numbers mean other chunks.
+pub async fn a_message_of_another_installation_is_taken_for_none_of_ours<S: Subject>(subject: &S) {
+    let queue = subject.connect().await;
+    let mut consumer = consume(&queue, 1).await;
+    let theirs = outgoing(Critical, 7).message.encode(InstallationId(0xabc));
+    let older = br#"{"v":1,"run":7,"chunk":7,"attempt":0}"#.to_vec();
+    for (body, sender) in [(theirs, "0000000000000abc"), (older, "older release")] {
+        subject.put(Critical, body).await;
+
+        let delivery = next(&mut consumer).await;
+        let refused = delivery.message().expect_err("it is not ours").clone();
+        assert!(refused.is_foreign && refused.reason.contains(sender), "{refused}");
+        assert_eq!(delivery.dead_letter(&refused.to_string()).await, Ok(Acked::Sent));
+    }
+
+    let letters = wait_for_dead_letters(&queue, 2).await;
+    assert!(letters.iter().all(|letter| letter.message.as_ref().is_err_and(|refused| refused.is_foreign)));
 }
 
 /// Enough to find out what happened, and to put it back.

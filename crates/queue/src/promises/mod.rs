@@ -89,6 +89,7 @@ macro_rules! promise_tests {
             what_was_taken_on_a_connection_that_was_cut_is_stale_and_comes_again
             a_consumer_whose_connection_was_cut_exceeds_no_prefetch_and_loses_no_message
             garbage_is_delivered_as_malformed_and_can_be_dead_lettered
+            a_message_of_another_installation_is_taken_for_none_of_ours
             a_dead_letter_says_where_it_came_from_and_why
             a_reason_of_any_length_is_taken
             dead_letters_are_seen_in_their_order_no_more_than_asked_for_and_stay

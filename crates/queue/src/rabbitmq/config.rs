@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use batch::InstallationId;
 use resilience::{BreakerConfig, InvalidConfig, ServerUrl};
 
 use super::topology::Names;
@@ -16,7 +17,9 @@ pub struct RabbitMqConfig {
     pub url: ServerUrl,
     /// Who we are, for the breaker, the metrics and the broker's list of connections.
     pub role: &'static str,
-    /// What the names of the queues begin with.
+    /// Whose messages these are.
+    pub installation: InstallationId,
+    /// What the names of the queues begin with; the installation follows.
     pub prefix: String,
     /// How long any call to the broker may take, but for the others named here.
     pub call_limit: Duration,
@@ -38,6 +41,7 @@ impl RabbitMqConfig {
         Self {
             url: url.into(),
             role,
+            installation: InstallationId::default(),
             prefix: "ltv".into(),
             call_limit: Duration::from_secs(5),
             confirm_limit: Duration::from_secs(10),
@@ -78,6 +82,7 @@ pub(super) struct Settings {
     /// For people.
     pub(super) url: ServerUrl,
     pub(super) role: &'static str,
+    pub(super) installation: InstallationId,
     pub(super) names: Names,
     pub(super) call_limit: Duration,
     pub(super) confirm_limit: Duration,
@@ -94,7 +99,8 @@ impl Settings {
             place,
             url: config.url.clone(),
             role: config.role,
-            names: Names::new(&config.prefix)?,
+            installation: config.installation,
+            names: Names::new(&config.prefix, config.installation)?,
             call_limit: config.call_limit,
             confirm_limit: config.confirm_limit,
             in_flight: config.in_flight.max(1),

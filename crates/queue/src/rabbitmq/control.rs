@@ -14,11 +14,11 @@
 
 use std::sync::Arc;
 
-use batch::{AttemptId, PerPriority, Priority};
+use batch::{AttemptId, InstallationId, PerPriority, Priority};
 use futures_util::future::join_all;
 use lapin::options::{BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::{Channel, Connection};
 use tokio::sync::Mutex;
 
 use super::Settings;
@@ -69,7 +69,7 @@ impl Control {
             let get = channel.basic_get(short(&queue), BasicGetOptions { no_ack: false });
             let Some(message) = call(&self.settings, &what, get).await? else { break };
             last_tag = Some(message.delivery.delivery_tag);
-            found.push(dead_message(&message.delivery.data, &message.delivery.properties));
+            found.push(dead_message(&message.delivery, self.settings.installation));
         }
 
         // All at once, so that they return in their order.
@@ -112,9 +112,10 @@ impl Control {
     }
 }
 
-fn dead_message(body: &[u8], properties: &BasicProperties) -> DeadMessage {
+fn dead_message(letter: &lapin::message::Delivery, to: InstallationId) -> DeadMessage {
+    let properties = &letter.properties;
     DeadMessage {
-        message: AttemptId::decode(body),
+        message: AttemptId::decode(&letter.data, to),
         // What the broker put here itself carries its own headers.
         reason: header(properties, REASON)
             .or_else(|| header(properties, "x-first-death-reason"))

@@ -57,7 +57,7 @@ impl<M: Message> RabbitMqDelivery<M> {
         settings: Arc<Settings>,
     ) -> Self {
         Self {
-            message: M::decode(&delivery.data),
+            message: M::decode(&delivery.data, settings.installation),
             priority,
             redelivered: delivery.redelivered,
             trace: trace_of(&delivery.properties),

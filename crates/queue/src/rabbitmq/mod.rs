@@ -28,7 +28,7 @@ mod url;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use batch::{PerPriority, Priority};
+use batch::{InstallationId, PerPriority, Priority};
 use lapin::BasicProperties;
 use resilience::{Breaker, InvalidConfig, Name};
 use tokio::sync::watch;
@@ -36,6 +36,7 @@ use tokio::sync::watch;
 pub use config::RabbitMqConfig;
 pub use consumer::RabbitMqConsumer;
 pub use delivery::RabbitMqDelivery;
+pub use topology::Names;
 
 use self::config::Settings;
 use self::connection::Link;
@@ -140,6 +141,7 @@ impl Chunks for RabbitMq {
         if messages.is_empty() {
             return Vec::new();
         }
+        let frame = |outgoing| frame(outgoing, self.settings.installation);
         self.publisher.publish(messages.iter().map(frame).collect()).await
     }
 
@@ -192,7 +194,7 @@ impl Connection for RabbitMq {
     }
 }
 
-fn frame(outgoing: &Outgoing) -> Frame {
+fn frame(outgoing: &Outgoing, from: InstallationId) -> Frame {
     let Outgoing { priority, message, trace } = outgoing;
     let batch::ChunkRef { run, chunk } = message.chunk;
     // Names it for people who look into a queue; duplicates are the store's to recognise.
@@ -200,7 +202,7 @@ fn frame(outgoing: &Outgoing) -> Frame {
     Frame {
         what: format!("publish {}", message.name()),
         target: Target::Queue(*priority),
-        body: message.encode(),
+        body: message.encode(from),
         properties: BasicProperties::default()
             .with_message_id(id.into())
             .with_headers(delivery::headers(trace)),
@@ -229,7 +231,7 @@ mod tests {
         let queue =
             RabbitMq::connect(RabbitMqConfig::new("amqp://u:secret@127.0.0.1:1", "test")).await.unwrap();
 
-        let result = queue.publisher.publish_one(frame(&outgoing())).await;
+        let result = queue.publisher.publish_one(frame(&outgoing(), InstallationId(1))).await;
 
         let error = result.unwrap_err();
         assert!(error.is_transient());

@@ -1,10 +1,13 @@
 //! The exchanges and queues, and how they come about. Declaring them again changes nothing.
 //!
 //! ```text
-//!   <prefix>.chunks ─critical─▶ <prefix>.critical ┐
-//!      (direct)     ─high─────▶ <prefix>.high     ├─ delivered x-delivery-limit times ─▶ <prefix>.dead-letter
-//!                   ─normal───▶ <prefix>.normal   ┘                                      (exchange and queue)
+//!   <names>.chunks ─critical─▶ <names>.critical ┐
+//!      (direct)    ─high─────▶ <names>.high     ├─ delivered x-delivery-limit times ─▶ <names>.dead-letter
+//!                  ─normal───▶ <names>.normal   ┘                                      (exchange and queue)
 //! ```
+//!
+//! Names begin with the prefix and the installation: `ltv.9f86d081884c7d65.normal`. So two installations that share a
+//! broker share no queue, whatever their prefixes.
 //!
 //! Three queues and not message priorities, because those mean something else on every RabbitMQ version. All are
 //! quorum queues: durable, and replicated where there is more than one broker.
@@ -24,7 +27,7 @@
 //! - *A queue exists with other settings*: nothing can mend that from here without deleting messages.
 //!   [`Error::Refused`] names the queue, what differs, and the command.
 
-use batch::Priority;
+use batch::{InstallationId, Priority};
 use lapin::options::{
     ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
@@ -38,38 +41,46 @@ use crate::{DELIVERY_LIMIT, Error};
 
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
 
-/// The names, made from the prefix.
+/// The names, made from the prefix and the installation.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
-    prefix: String,
+pub struct Names {
+    begin: String,
 }
 
 impl Names {
     /// Takes a prefix, unless no queue could be named with it.
-    pub(super) fn new(prefix: &str) -> Result<Self, InvalidConfig> {
+    pub fn new(prefix: &str, installation: InstallationId) -> Result<Self, InvalidConfig> {
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if prefix.is_empty() || prefix.len() > 100 || !prefix.chars().all(fits) {
             let rule = "use 1 to 100 letters, digits, dots, dashes or underscores";
             return Err(InvalidConfig::new("prefix", format!("queue prefix {prefix:?}: {rule}")));
         }
-        Ok(Self { prefix: prefix.to_owned() })
+        Ok(Self { begin: format!("{prefix}.{installation}") })
     }
 
     pub(super) fn queue(&self, priority: Priority) -> String {
-        format!("{}.{priority}", self.prefix)
+        format!("{}.{priority}", self.begin)
     }
 
     pub(super) fn exchange(&self) -> String {
-        format!("{}.chunks", self.prefix)
+        format!("{}.chunks", self.begin)
     }
 
     /// The dead-letter exchange, and the queue behind it.
     pub(super) fn dead_letter(&self) -> String {
-        format!("{}.dead-letter", self.prefix)
+        format!("{}.dead-letter", self.begin)
     }
 
-    fn queues(&self) -> impl Iterator<Item = String> {
+    /// All queues.
+    pub fn queues(&self) -> impl Iterator<Item = String> {
         Priority::ALL.map(|priority| self.queue(priority)).into_iter().chain([self.dead_letter()])
+    }
+}
+
+impl Names {
+    /// All exchanges.
+    pub fn exchanges(&self) -> [String; 2] {
+        [self.exchange(), self.dead_letter()]
     }
 }
 
@@ -178,19 +189,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_made_from_the_prefix() {
-        let names = Names::new("ltv").unwrap();
+    fn names_are_made_from_the_prefix_and_the_installation() {
+        let names = Names::new("ltv", InstallationId(0xab)).unwrap();
 
         let queues: Vec<String> = names.queues().collect();
 
-        assert_eq!(queues, ["ltv.critical", "ltv.high", "ltv.normal", "ltv.dead-letter"]);
-        assert_eq!(names.exchange(), "ltv.chunks");
+        assert_eq!(
+            queues,
+            ["critical", "high", "normal", "dead-letter"].map(|name| format!("ltv.00000000000000ab.{name}"))
+        );
+        assert_eq!(names.exchange(), "ltv.00000000000000ab.chunks");
     }
 
     #[test]
     fn a_prefix_that_would_not_make_a_name_is_refused() {
         for prefix in ["", "ltv fleet", "ltv/1", "lätv", &"l".repeat(101)] {
-            assert!(matches!(Names::new(prefix), Err(InvalidConfig { field: "prefix", .. })), "{prefix}");
+            assert!(
+                matches!(Names::new(prefix, InstallationId(1)), Err(InvalidConfig { field: "prefix", .. })),
+                "{prefix}"
+            );
         }
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! Strict, because what is not understood must be seen: an unknown version, a missing, doubled or unknown field,
 //! a number outside its range and bytes behind the end are all malformed. A later version gets a number of its
-//! own; workers that know it are rolled out before those who send it. A message of another kind (a request, a
+//! own; workers that know it are rolled out before those who send it. A message that another installation sent is
+//! understood and refused: it is about another database. So is one of version 1, which did not say who sent it. A message of another kind (a request, a
 //! reply) is another [`Message`], in a file of its own here, and goes to a queue of its own.
 
 mod chunk;
@@ -15,30 +16,46 @@ mod trace;
 
 use std::fmt;
 
+use batch::InstallationId;
+
+pub(crate) use chunk::read as read_of_anybody;
 pub use trace::TraceContext;
 
 /// Is what a message says: identity, never data.
 pub trait Message: Clone + fmt::Debug + Send + Sync + Sized + 'static {
-    /// Writes it.
-    fn encode(&self) -> Vec<u8>;
+    /// Writes it, from this installation.
+    fn encode(&self, from: InstallationId) -> Vec<u8>;
 
-    /// Reads it.
-    fn decode(body: &[u8]) -> Result<Self, Malformed>;
+    /// Reads it, for this installation: what another one sent is refused.
+    fn decode(body: &[u8], to: InstallationId) -> Result<Self, Malformed>;
 
     /// Names what it is about in errors, as in "chunk 3 of run 7".
     fn name(&self) -> String;
 }
 
-/// Is a message that cannot be understood, and what is wrong with it.
+/// Is a message that cannot be understood, or is not for us, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed message: {reason}")]
+#[error("{} message: {reason}", if *is_foreign { "foreign" } else { "malformed" })]
 pub struct Malformed {
     /// What is wrong, and where in the message.
     pub reason: String,
+    /// Whether it makes sense to somebody else: another installation sent it.
+    pub is_foreign: bool,
+}
+
+impl Malformed {
+    fn senseless(reason: String) -> Self {
+        Self { reason, is_foreign: false }
+    }
+
+    /// Refuses what another installation sent.
+    fn foreign(reason: String) -> Self {
+        Self { reason, is_foreign: true }
+    }
 }
 
 fn require(holds: bool, field: &str, value: i64) -> Result<(), Malformed> {
-    if holds { Ok(()) } else { Err(Malformed { reason: format!("{field}: {value} is out of range") }) }
+    if holds { Ok(()) } else { Err(Malformed::senseless(format!("{field}: {value} is out of range"))) }
 }
 
 /// Keeps the parser's words short: they may quote the message, and nobody knows what is in it.
@@ -51,5 +68,5 @@ fn malformed(error: &serde_json::Error) -> Malformed {
         }
         None => text,
     };
-    Malformed { reason }
+    Malformed::senseless(reason)
 }

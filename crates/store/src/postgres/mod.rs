@@ -39,6 +39,7 @@ mod copy;
 mod elsewhere;
 mod floor;
 mod guard;
+mod installation;
 mod locks;
 mod migrate;
 mod models;
@@ -79,6 +80,7 @@ use secure::Secure;
 pub use config::PostgresConfig;
 pub use elsewhere::SourceStanding;
 pub use floor::{FloorChunk, FloorLane, SourceSize};
+pub use installation::Installation;
 pub use migrate::Migrated;
 pub use rights::Duty;
 
