@@ -100,10 +100,10 @@ fn generate(fleet: &Fleet, folder: &str, transactions: &str) {
     file.write_all(lines.as_bytes()).expect("what was generated can be added to");
 }
 
-/// Has a worker and a coordinator value everybody.
+/// Has a worker and a coordinator value everybody, however far that is from the base of the run before.
 async fn run_by_roles(fleet: &Fleet, terms: &[&str]) -> RunId {
     let (worker, coordinator) = (fleet.worker(&[]), fleet.coordinator(&[]));
-    let run = fleet.dispatch(&[&["--chunk-customers", "700"], terms].concat()).await;
+    let run = fleet.dispatch(&[&["--chunk-customers", "700", "--max-change", "1"], terms].concat()).await;
     fleet.finished(run).await;
     worker.terminate();
     coordinator.terminate();

@@ -44,14 +44,14 @@ async fn a_worker_that_is_cut_off_from_postgres_at_begin_says_so_at_once_and_is_
 
     proxy.refuse();
     let run = fleet.dispatch(&[]).await;
-    worker.says("work with the store", PATIENCE).await;
+    worker.says("begin an attempt", PATIENCE).await;
     let (_, body) = not_ready(&worker).await;
     proxy.pass();
     let _coordinator = fleet.coordinator(&[]);
     fleet.finished(run).await;
     ready(&worker).await;
 
-    assert!(body.contains("work with the store: "), "{body}");
+    assert!(body.contains("begin an attempt: "), "{body}");
     let warned = warnings(&worker, "WARN", "it does not go");
     assert!(matches!(&warned[..], [one] if one.contains("begin")), "{warned:?}");
     fleet.assert_exact(run).await;

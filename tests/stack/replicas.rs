@@ -67,7 +67,7 @@ async fn a_replica_that_lags_behind_is_waited_for_and_told_and_the_night_from_it
         .background("dispatch", &["dispatch", "--all", "--as-of", "1998-06-30", "--source-url", &source]);
     let run = fleet.dispatch(&["--chunk-customers", "1000"]).await;
     let worker = fleet.worker(&["--source-url", &source]);
-    worker.says("the attempt waits for the store", PATIENCE).await;
+    worker.says("work on an attempt", PATIENCE).await;
     let waiting = fleet.store().run(run).await.unwrap().unwrap().progress;
     let code = refused.ended(PATIENCE).await.code();
     does(&admin, "select pg_wal_replay_resume()").await;

@@ -75,6 +75,8 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
             () = gave_up.cancelled() => Ended::GaveUp,
             ended = self.work(assignment, priority, holding) => ended,
         };
+        // Not before: the store may answer while the server that histories are read from does not.
+        self.config.troubles.work.over();
         match &ended {
             Ended::Superseded => {
                 tracing::info!("superseded");
@@ -177,10 +179,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
         loop {
             patience.wait().await?;
             match self.store.resume_attempt(attempt, self.config.lease).await {
-                Ok(standing) => {
-                    self.config.store_trouble.over();
-                    return Some(standing);
-                }
+                Ok(standing) => return Some(standing),
                 Err(error) => patience.met(&error),
             }
         }
@@ -194,7 +193,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
 
     /// Patience that is not used up yet.
     pub(crate) fn patience(&self) -> Patience<'_, S> {
-        Patience::new(&self.store, &self.gave_up, &self.config.store_trouble, (self.config.delays)())
+        Patience::new(&self.store, &self.gave_up, &self.config.troubles.work, (self.config.delays)())
     }
 }
 

@@ -64,8 +64,8 @@ pub struct WorkerConfig {
     pub retry: RetryPolicy,
     /// Where it computes.
     pub compute_on: ComputeOn,
-    /// What keeps it from the store, told once for all slots; whoever asks whether it is ready looks here.
-    pub store_trouble: Trouble,
+    /// What keeps it from its work.
+    pub troubles: Troubles,
     /// The pauses between two looks at a store that is away.
     pub delays: fn() -> Delays,
     /// How long it may take to finish what it holds after it was asked to stop. What is left is given back.
@@ -76,6 +76,21 @@ pub struct WorkerConfig {
     pub link: fn(&tracing::Span, &[(String, String)]),
     /// What it does wrong on purpose. Nothing, outside tests.
     pub faults: FaultPlan,
+}
+
+/// What keeps a worker from its work, each told once for all slots; whoever asks whether it is ready looks here.
+#[derive(Clone, Debug)]
+pub struct Troubles {
+    /// Beginning an attempt.
+    pub begin: Trouble,
+    /// Whatever an attempt asks of the store, and of the server that histories are read from.
+    pub work: Trouble,
+}
+
+impl Default for Troubles {
+    fn default() -> Self {
+        Self { begin: Trouble::new("begin an attempt"), work: Trouble::new("work on an attempt") }
+    }
 }
 
 /// A worker with its seams.
@@ -112,7 +127,7 @@ impl<S: Attempts + Values, Q: Chunks, C: Cache> Worker<S, Q, C> {
         };
         let slot = Arc::new(Slot { bench, held: held.clone(), company: RwLock::default() });
         let heartbeat =
-            tokio::spawn(held.keep_alive(store.clone(), config.lease, config.store_trouble.clone()));
+            tokio::spawn(held.keep_alive(store.clone(), config.lease, Trouble::new("renew the leases")));
         let slots: usize = config.lanes.iter().map(|lane| usize::from(lane.slots)).sum();
         tracing::info!(worker = %config.name, slots, "taking work");
 

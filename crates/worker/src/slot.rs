@@ -34,6 +34,7 @@ use tracing::Instrument;
 use crate::attempt::{Ended, Workbench};
 use crate::held::Held;
 use crate::metrics;
+use crate::patience::Patience;
 
 /// Lost attempts after which a chunk is suspected of killing its workers.
 const SUSPICIOUS_LOSSES: u32 = 2;
@@ -136,7 +137,9 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             let was_asked = std::mem::replace(&mut is_repeat, true);
             store.begin_attempt(message.chunk, &config.name, config.lease, was_asked)
         };
-        match self.bench.patience().ask(begin).await? {
+        let mut patience =
+            Patience::new(store, &self.bench.gave_up, &config.troubles.begin, (config.delays)());
+        match patience.ask(begin).await? {
             Ok(begun) => Some(begun),
             Err(error) => {
                 // It may have begun, but what it is about cannot be understood. Nobody keeps its lease, so it is

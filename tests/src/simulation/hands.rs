@@ -7,7 +7,7 @@ use batch::{PlanPolicy, RetryPolicy, RunId, SupervisePolicy};
 use coordinator::{Coordinator, CoordinatorConfig, Troubles};
 use dispatcher::{Dispatcher, Order};
 use queue::memory::Broker;
-use resilience::{Delays, Jitter, Trouble};
+use resilience::{Delays, Jitter};
 use store::memory::Memory;
 use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
 
@@ -84,7 +84,7 @@ impl Hands {
                 lease: LEASE,
                 retry: RetryPolicy::default(),
                 compute_on: ComputeOn::TheCaller,
-                store_trouble: Trouble::new("work with the store"),
+                troubles: worker::Troubles::default(),
                 delays: || Delays::reconnect().with_jitter(Jitter::None),
                 grace_period: self.scene.grace_period,
                 alive: Arc::new(|| {}),

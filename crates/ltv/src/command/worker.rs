@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use batch::RetryPolicy;
 use queue::Connection as _;
-use resilience::{Delays, Trouble};
+use resilience::Delays;
 use store::postgres::Duty;
-use worker::{ComputeOn, Lane, Worker, WorkerConfig};
+use worker::{ComputeOn, Lane, Troubles, Worker, WorkerConfig};
 
 use super::role::{self, Servers, Watch};
 use crate::cli::WorkerArgs;
@@ -25,10 +25,11 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     config::check(&args.broker, &args.cache)?;
 
     let servers = Servers::default();
-    let store_trouble = Trouble::new("work with the store");
+    let troubles = Troubles::default();
     let mut checks = role::checks(&store, &servers);
     checks.extend(role::check_of_source(&store));
-    checks.push(role::untroubled("work", &store_trouble));
+    checks.push(role::untroubled("begin", &troubles.begin));
+    checks.push(role::untroubled("work", &troubles.work));
     let surroundings = process::surround("worker", args.role.listen, checks, metrics).await?;
     let Some(installation) = role::installation(Duty::Work, (&store, &args.database), &surroundings).await?
     else {
@@ -44,7 +45,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
         lease: args.lease,
         retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },
         compute_on: ComputeOn::Threads(threads),
-        store_trouble,
+        troubles,
         delays: Delays::reconnect,
         grace_period: args.grace_period,
         alive: surroundings.alive.ticker(),

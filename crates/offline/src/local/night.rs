@@ -11,7 +11,7 @@ use dispatcher::{Dispatcher, Order};
 use jiff::Timestamp;
 use model::ValueTerms;
 use queue::memory::Broker;
-use resilience::{Delays, Trouble};
+use resilience::Delays;
 use store::memory::{Accounts, Memory};
 use store::{ModelVersionId, ModelVersions, NewModelVersion, Selection};
 use tokio::sync::mpsc;
@@ -126,7 +126,7 @@ fn worker_config(threads: NonZeroUsize, telemetry: Telemetry) -> WorkerConfig {
         lease: LEASE,
         retry: RetryPolicy::default(),
         compute_on: ComputeOn::Threads(threads),
-        store_trouble: Trouble::new("work with the store"),
+        troubles: worker::Troubles::default(),
         delays: Delays::reconnect,
         grace_period: Duration::from_secs(10),
         alive: Arc::new(|| {}),
