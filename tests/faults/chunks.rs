@@ -113,10 +113,9 @@ async fn a_message_that_makes_no_sense_is_listed_with_its_reason_and_stops_nobod
     let run = fleet.dispatch(&SMALL).await;
     let queue = fleet.queue().await;
     queue.publish_raw(Priority::Normal, b"garbage".to_vec()).await.unwrap();
-    queue
-        .publish_raw(Priority::Critical, br#"{"v":1,"run":0,"chunk":1,"attempt":0}"#.to_vec())
-        .await
-        .unwrap();
+    let installation = fleet.installation().await;
+    let senseless = format!(r#"{{"v":2,"installation":"{installation}","run":0,"chunk":1,"attempt":0}}"#);
+    queue.publish_raw(Priority::Critical, senseless.into_bytes()).await.unwrap();
     let _coordinator = fleet.coordinator(&[]);
     let _worker = fleet.worker(&[]);
 
