@@ -41,6 +41,7 @@ mod identity;
 mod isolation;
 mod plan;
 mod priority;
+mod request;
 mod retry;
 mod snapshot;
 mod state;
@@ -59,6 +60,7 @@ pub use identity::{
 pub use isolation::{Finding, Isolation};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
 pub use priority::{PerPriority, Priority, UnknownPriority};
+pub use request::{RequestAttempt, RequestEvent, RequestRefusal, RequestSnapshot, RequestState};
 pub use retry::{RetryPolicy, Verdict};
 pub use snapshot::{ChunkSnapshot, OpenRun, OpenRuns, Progress, RunSnapshot, Snapshot};
 pub use state::{ChunkState, Outcome, RunState, UnknownState};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::ChunkRef;
+use crate::{ChunkRef, RequestId};
 
 /// What happens to a chunk next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,15 @@ impl RetryPolicy {
     /// The pause is spread over its upper half by the chunk's number, so that chunks which failed together do
     /// not come back together, and the same history always gives the same verdict.
     pub fn verdict(&self, chunk: ChunkRef, failures: u32, now: Timestamp) -> Verdict {
+        self.judge(chunk.run.0 as u64 ^ ((chunk.chunk.0 as u64) << 20), failures, now)
+    }
+
+    /// The same for a request; its dead letter is that it has failed.
+    pub fn verdict_of_request(&self, request: RequestId, failures: u32, now: Timestamp) -> Verdict {
+        self.judge(request.0 as u64, failures, now)
+    }
+
+    fn judge(&self, who: u64, failures: u32, now: Timestamp) -> Verdict {
         if failures >= self.max_failures {
             return Verdict::DeadLetter;
         }
@@ -55,15 +64,14 @@ impl RetryPolicy {
         // Whatever the factor is, a pause is a duration up to the longest.
         let full = Duration::try_from_secs_f64(self.first_delay.as_secs_f64() * self.factor.powi(exponent))
             .map_or(self.max_delay, |full| full.min(self.max_delay));
-        let delay = full / 2 + (full / 2).mul_f64(spread(chunk, failures));
+        let delay = full / 2 + (full / 2).mul_f64(spread(who, failures));
         Verdict::RetryAt(now.checked_add(delay).unwrap_or(Timestamp::MAX))
     }
 }
 
-/// A number in [0, 1) that depends on the chunk and its failures alone (Fibonacci hashing).
-fn spread(chunk: ChunkRef, failures: u32) -> f64 {
-    let mixed = (chunk.run.0 as u64 ^ ((chunk.chunk.0 as u64) << 20) ^ (u64::from(failures) << 52))
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+/// A number in [0, 1) that depends on whom it is for and its failures alone (Fibonacci hashing).
+fn spread(who: u64, failures: u32) -> f64 {
+    let mixed = (who ^ (u64::from(failures) << 52)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 11) as f64 / (1_u64 << 53) as f64
 }
 

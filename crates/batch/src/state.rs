@@ -19,9 +19,6 @@
 //!
 //! What guards each arrow is in [`ChunkSnapshot::after`](crate::ChunkSnapshot::after).
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 /// Where a chunk stands.
@@ -167,28 +164,30 @@ impl Outcome {
 /// A word that is not a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown state {0:?}")]
-pub struct UnknownState(String);
+pub struct UnknownState(pub(crate) String);
 
 macro_rules! word_of {
     ($state:ty) => {
-        impl fmt::Display for $state {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $state {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $state {
-            type Err = UnknownState;
+        impl std::str::FromStr for $state {
+            type Err = $crate::UnknownState;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 Self::ALL
                     .into_iter()
                     .find(|state| state.as_str() == text)
-                    .ok_or_else(|| UnknownState(text.to_owned()))
+                    .ok_or_else(|| $crate::UnknownState(text.to_owned()))
             }
         }
     };
 }
+
+pub(crate) use word_of;
 
 word_of!(ChunkState);
 word_of!(RunState);
