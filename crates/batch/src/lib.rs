@@ -22,6 +22,7 @@
 //! | outcome | how an attempt ended: done, failed, lost, excused, given back |
 //! | request | an urgent question of one or some customers |
 //! | answer, reply | what was committed for a request, and the message that says so to whoever asked |
+//! | stake | value × staleness × urgency of a customer who waits |
 //! | lane | what keeps slots and a connection of a worker for some priorities |
 //! | installation | a database and all that works for it; its identity is in messages, and in the names of queues and keys |
 //! | rejection | a customer that could not be valued, and why |
@@ -39,6 +40,7 @@ mod fingerprint;
 mod guard;
 mod identity;
 mod isolation;
+mod order;
 mod plan;
 mod priority;
 mod request;
@@ -58,6 +60,7 @@ pub use identity::{
     Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, InstallationId, NotAnInstallation, RequestId, RunId,
 };
 pub use isolation::{Finding, Isolation};
+pub use order::{OrderPolicy, Stake, order};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
 pub use priority::{PerPriority, Priority, UnknownPriority};
 pub use request::{RequestAttempt, RequestEvent, RequestRefusal, RequestSnapshot, RequestState};
