@@ -1,7 +1,7 @@
-//! The truth: runs, chunks, attempts, histories and values.
+//! The truth: runs, chunks, attempts, histories and values, requests and answers.
 //!
 //! A seam. Each role knows the traits that it needs: [`Planning`], [`Publishing`], [`Attempts`], [`Values`],
-//! [`Supervision`]; whoever stands between the store and people knows [`Archive`] and [`ModelVersions`].
+//! [`Supervision`], [`Requests`]; whoever stands between the store and people knows [`Archive`] and [`ModelVersions`].
 //! [`postgres::Postgres`] is the backend that lasts; [`memory::Memory`] needs no server, and simulations and a night in
 //! one process run on it. `promises` holds what both promise. Whatever the broker or the cache lose, what is here
 //! decides.
@@ -19,6 +19,7 @@ mod metrics;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
 mod record;
+mod request;
 mod tenures;
 
 pub mod memory;
@@ -40,6 +41,10 @@ pub use record::{
     Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, DEAD_CHUNK, FinishedRun, History,
     ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, NewRun, Promotion, PromotionKind, Reading,
     Rejected, ResultRows, RunRecord, Selection, Standing, Term, Valued, VisibleRuns,
+};
+pub use request::{
+    Absorbed, Answer, Asked, Known, NewRequest, Origin, Pinned, RequestAssignment, RequestBegin,
+    RequestClaim, RequestRecord, Requests,
 };
 pub use tenures::{PlanTenures, TenureCounts};
 

@@ -50,16 +50,7 @@ impl Archive for Memory {
 
     async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
         self.call(|rows, _| {
-            let Some(run) = rows.run(run) else { return Ok(Explained::Absent) };
-            let before = CustomerId(customer.0.saturating_sub(1));
-            let values = (run.state == RunState::Finished).then(|| after(run, before)).into_iter().flatten();
-            if let Some((_, value)) =
-                values.take_while(|(at, _)| *at <= customer).find(|(at, _)| *at == customer)
-            {
-                return Ok(Explained::Valued(valued(self.base(), run, customer, value)));
-            }
-            let reason = run.rejections.get(&customer).map(|(_, reason)| *reason);
-            Ok(reason.map_or(Explained::Absent, |reason| Explained::Rejected(reason.into())))
+            Ok(rows.run(run).map_or(Explained::Absent, |run| explained(self.base(), run, customer)))
         })
         .await
     }
@@ -223,6 +214,17 @@ fn dead_chunk(id: ChunkRef, run: &Run, chunk: &Chunk) -> DeadChunk {
         reason: last.and_then(|row| row.reason.as_deref().map(str::to_owned)),
         is_open: !run.state.is_over(),
     }
+}
+
+/// What a run holds about a customer: values once it is finished, rejections at once.
+pub(super) fn explained(base: &dyn Base, run: &Run, customer: CustomerId) -> Explained {
+    let before = CustomerId(customer.0.saturating_sub(1));
+    let values = (run.state == RunState::Finished).then(|| after(run, before)).into_iter().flatten();
+    if let Some((_, value)) = values.take_while(|(at, _)| *at <= customer).find(|(at, _)| *at == customer) {
+        return Explained::Valued(valued(base, run, customer, value));
+    }
+    let reason = run.rejections.get(&customer).map(|(_, reason)| *reason);
+    reason.map_or(Explained::Absent, |reason| Explained::Rejected(reason.into()))
 }
 
 fn summary(base: &dyn Base, run: &Run, top: usize) -> RunSummary {

@@ -1,9 +1,10 @@
 //! The store in memory: a night with nothing installed, and nights under a clock that can be stopped.
 //!
-//! It holds what the fleet records (runs, chunks, attempts, values, rejections, model versions, leadership) as the
-//! rows that PostgreSQL would hold. Which transition is allowed, and what it makes of a row, it asks
-//! [`ChunkSnapshot::after`](batch::ChunkSnapshot::after) and [`RunState::after`](batch::RunState::after). The customers
-//! and what is known of them come from a [`Base`]. Nothing lasts longer than the last handle.
+//! It holds what the fleet records (runs, chunks, attempts, values, rejections, requests, answers, model versions,
+//! leadership) as the rows that PostgreSQL would hold. Which transition is allowed, and what it makes of a row, it asks
+//! [`ChunkSnapshot::after`](batch::ChunkSnapshot::after), [`RunState::after`](batch::RunState::after) and
+//! [`RequestSnapshot::after`](batch::RequestSnapshot::after). The customers and what is known of them come from a
+//! [`Base`]. Nothing lasts longer than the last handle.
 //!
 //! **One lock.** Every call takes effect in one piece under it, so that each is a transaction, and a dropped one has
 //! either taken effect or not. Nothing is awaited while it is held.
@@ -23,6 +24,7 @@ mod mutations;
 mod packed;
 mod planning;
 mod publishing;
+mod requests;
 mod rows;
 mod supervision;
 mod values;

@@ -12,6 +12,7 @@ use model::{Account, ValueTerms};
 
 use super::mutations::Mutations;
 use super::packed::Packed;
+use super::requests::Requests;
 use crate::encoding::members;
 use crate::guard::Guarded;
 use crate::record::{AttemptRecord, ModelVersion, ModelVersionId, Promotion, RunRecord, Term};
@@ -29,6 +30,7 @@ pub(super) struct Rows {
     pub(super) promotions: Vec<PromotionRow>,
     pub(super) leadership: Option<Leadership>,
     pub(super) last_visible_version: i64,
+    pub(super) requests: Requests,
     pub(super) mutations: Mutations,
 }
 

@@ -110,17 +110,21 @@ impl Supervision for Memory {
 
     async fn visible_runs(&self) -> Result<VisibleRuns> {
         self.call(|rows, _| {
-            let finished = rows.runs().filter(|(_, run)| run.state == RunState::Finished);
-            let mut finished: Vec<_> = finished.map(|(id, run)| (run.as_of, id, run.is_whole)).collect();
-            finished.sort_unstable_by(|left, right| right.cmp(left));
-            // Behind a run over the whole base nobody looks.
-            let shown =
-                finished.iter().position(|(.., is_whole)| *is_whole).map_or(finished.len(), |last| last + 1);
             let version = rows.runs().filter_map(|(_, run)| run.visible_version).max().unwrap_or(0);
-            Ok(VisibleRuns { version, runs: finished[..shown].iter().map(|(_, id, _)| *id).collect() })
+            Ok(VisibleRuns { version, runs: visible(rows) })
         })
         .await
     }
+}
+
+/// The runs that readers see, the newest first.
+pub(super) fn visible(rows: &Rows) -> Vec<RunId> {
+    let finished = rows.runs().filter(|(_, run)| run.state == RunState::Finished);
+    let mut finished: Vec<_> = finished.map(|(id, run)| (run.as_of, id, run.is_whole)).collect();
+    finished.sort_unstable_by(|left, right| right.cmp(left));
+    // Behind a run over the whole base nobody looks.
+    let shown = finished.iter().position(|(.., is_whole)| *is_whole).map_or(finished.len(), |last| last + 1);
+    finished[..shown].iter().map(|(_, id, _)| *id).collect()
 }
 
 fn open_run(rows: &Rows, id: RunId, run: &Run, now: Timestamp) -> OpenRun {

@@ -217,6 +217,11 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Fields that were written one after the other, each whole.
+    pub(super) fn whole(fields: &'a [u8]) -> Self {
+        Self { rest: fields }
+    }
+
     /// The next field; `None` is SQL's null.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<&'a [u8]>, Malformed> {

@@ -31,6 +31,8 @@
 
 mod abandoned;
 mod accounts;
+mod answer_rows;
+mod answers;
 mod archive;
 mod attempts;
 mod config;
@@ -46,6 +48,7 @@ mod models;
 mod planning;
 mod pooling;
 mod publishing;
+mod requests;
 mod rights;
 mod row;
 mod season;

@@ -24,7 +24,7 @@ pub enum Duty {
 /// A kind of thing, its schema, its name, and what has to be allowed.
 type Need = (&'static str, &'static str, &'static str, &'static str);
 
-const READ: [Need; 10] = [
+const READ: [Need; 12] = [
     ("schema", "fleet", "", "usage"),
     ("schema", "source", "", "usage"),
     ("table", "public", "refinery_schema_history", "select"),
@@ -34,6 +34,8 @@ const READ: [Need; 10] = [
     ("table", "fleet", "values", "select"),
     ("table", "fleet", "rejections", "select"),
     ("table", "fleet", "model_versions", "select"),
+    ("table", "fleet", "requests", "select"),
+    ("table", "fleet", "answers", "select"),
     ("table", "source", "customers", "select"),
 ];
 
@@ -47,7 +49,7 @@ const DISPATCH: [Need; 7] = [
     ("table", "fleet", "chunks", "update"),
 ];
 
-const WORK: [Need; 7] = [
+const WORK: [Need; 10] = [
     ("table", "source", "transactions", "select"),
     ("table", "source", "subscriptions", "select"),
     ("table", "source", "acquisition_costs", "select"),
@@ -55,9 +57,12 @@ const WORK: [Need; 7] = [
     ("table", "fleet", "attempts", "insert"),
     ("table", "fleet", "attempts", "update"),
     ("table", "fleet", "rejections", "insert"),
+    ("table", "fleet", "promotions", "select"),
+    ("table", "fleet", "requests", "update"),
+    ("table", "fleet", "answers", "insert"),
 ];
 
-const COORDINATE: [Need; 10] = [
+const COORDINATE: [Need; 12] = [
     ("schema", "fleet", "", "create"),
     ("table", "fleet", "leadership", "select"),
     ("table", "fleet", "leadership", "insert"),
@@ -66,6 +71,8 @@ const COORDINATE: [Need; 10] = [
     ("table", "fleet", "chunks", "update"),
     ("table", "fleet", "attempts", "update"),
     ("table", "fleet", "rejections", "insert"),
+    ("table", "fleet", "requests", "delete"),
+    ("table", "fleet", "answers", "delete"),
     ("sequence", "fleet", "visible_versions", "usage"),
     // A finished run's table becomes a partition of it.
     ("owner", "fleet", "values", "ownership"),

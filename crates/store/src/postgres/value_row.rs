@@ -22,6 +22,22 @@ pub(super) const COLUMNS: &str = "run_id, customer_id, value_minor, value_24_min
 
 const COLUMN_COUNT: i16 = 32;
 
+/// The types of the columns that follow the run and the customer, which are a value's figures.
+pub(super) const FIGURE_TYPES: [&str; 30] = {
+    let money = "bigint";
+    let (count, share, float) = ("integer", "real", "double precision");
+    [
+        money, money, money, money, money, money, money, money, money, money, money, money, money, money,
+        float, float, "\"char\"", share, share, share, "smallint", float, count, count, count, money, money,
+        money, money, "bytea",
+    ]
+};
+
+/// The names of those columns.
+pub(super) fn figures() -> &'static str {
+    COLUMNS.strip_prefix("run_id, customer_id, ").expect("that is what the columns begin with")
+}
+
 /// What is expected from the contracts of somebody who has none.
 const NO_CONTRACTS: Horizons = Horizons { months_12: 0, months_24: 0, months_36: 0, for_ever: Some(0) };
 
@@ -32,8 +48,12 @@ pub(super) fn copy_into(table: &str) -> String {
 
 /// Writes a row.
 pub(super) fn write_value(rows: &mut RowWriter, run: RunId, valued: &Valued) {
-    let Valued { customer, value, account } = valued;
-    rows.row(COLUMN_COUNT).int8(run.0).int8(customer.0);
+    rows.row(COLUMN_COUNT).int8(run.0).int8(valued.customer.0);
+    write_figures(rows, valued);
+}
+
+/// Writes what follows the run and the customer.
+pub(super) fn write_figures(rows: &mut RowWriter, Valued { value, account, .. }: &Valued) {
     write_horizons(rows, value);
     rows.int8(value.historic_minor);
     match value.intervals {
@@ -93,6 +113,11 @@ fn write_account(rows: &mut RowWriter, account: &Account) {
 pub(super) fn read_value(fields: &mut Fields<'_>) -> Result<Valued, Malformed> {
     let _run = there(fields.int8()?)?;
     let customer = CustomerId(there(fields.int8()?)?);
+    read_figures(customer, fields)
+}
+
+/// Reads what follows the run and the customer.
+pub(super) fn read_figures(customer: CustomerId, fields: &mut Fields<'_>) -> Result<Valued, Malformed> {
     let months_12 = there(fields.int8()?)?;
     let months_24 = fields.int8()?.ok_or(Malformed(
         "it was written by the release before, which valued 12 months of purchases and nothing else",

@@ -102,11 +102,15 @@ async fn insert_values(client: &ClientWrapper, attempt: AttemptId, values: &[Val
 
 /// The COPY into a run's table, prepared once for a connection: preparing it for each chunk costs a round trip.
 async fn prepared_copy(client: &ClientWrapper, run: RunId) -> Result<Statement, Fault> {
-    // Statements of runs that are long over would pile up in a connection that lives for months.
+    forget_old_runs(client);
+    Ok(client.prepare_cached(&copy_into(&format!("fleet.values_{run}"))).await?)
+}
+
+/// Statements of runs that are long over would pile up in a connection that lives for months.
+pub(super) fn forget_old_runs(client: &ClientWrapper) {
     if client.statement_cache.size() > MAX_PREPARED {
         client.statement_cache.clear();
     }
-    Ok(client.prepare_cached(&copy_into(&format!("fleet.values_{run}"))).await?)
 }
 
 async fn insert_rejections(

@@ -3,6 +3,7 @@
 //! What is not tested here is not promised. A test is a function over a [`Ground`]: a fresh store over the customers
 //! of [`base`], and a way to let time pass. [`promise_tests!`](crate::promise_tests) makes a test of each.
 
+mod answers;
 mod archive;
 mod attempts;
 mod base;
@@ -10,6 +11,7 @@ mod guard;
 mod models;
 mod planning;
 mod publishing;
+mod requests;
 mod steps;
 mod supervision;
 mod values;
@@ -17,8 +19,9 @@ mod values;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::{Archive, Attempts, ModelVersions, Planning, Publishing, Supervision, Values};
+use crate::{Archive, Attempts, ModelVersions, Planning, Publishing, Requests, Supervision, Values};
 
+pub use answers::*;
 pub use archive::*;
 pub use attempts::*;
 pub use base::{BaseCustomer, accounts, as_of, base, observation};
@@ -26,14 +29,15 @@ pub use guard::*;
 pub use models::*;
 pub use planning::*;
 pub use publishing::*;
-pub use steps::{chunk, dead, done, published, with_a_customer_twice};
+pub use requests::*;
+pub use steps::{chunk, dead, done, models, published, results, with_a_customer_twice};
 pub use supervision::*;
 pub use values::*;
 
 /// A backend on trial.
 pub trait Ground {
     /// The backend.
-    type Store: Planning + Publishing + Attempts + Values + Supervision + Archive + ModelVersions;
+    type Store: Planning + Publishing + Attempts + Values + Supervision + Archive + ModelVersions + Requests;
 
     /// The store: fresh, over the customers of [`base`].
     fn store(&self) -> &Self::Store;
@@ -91,6 +95,22 @@ macro_rules! promise_tests {
             a_redrive_forgives_and_puts_back_to_work
             a_run_is_summed_up_and_each_customer_explained
             the_story_tells_of_chunks_that_did_not_go_through_at_once
+            a_question_is_recorded_once_under_its_key
+            a_question_that_was_abandoned_or_has_expired_can_be_asked_again
+            a_question_about_nobody_or_in_no_order_is_refused
+            the_first_attempt_at_a_request_pins_what_all_of_them_value
+            a_request_that_is_over_or_at_work_or_not_due_is_not_begun
+            a_repeated_begin_of_a_request_costs_nothing
+            a_request_is_taken_over_from_a_lost_worker_but_not_too_often
+            a_worker_that_comes_back_to_a_request_is_excused_and_told_where_it_stands
+            a_request_is_tried_again_later_until_it_has_failed
+            giving_a_request_back_costs_nothing
+            an_answer_is_read_back_to_the_bit
+            a_late_answer_is_refused_and_leaves_nothing_behind
+            an_answer_that_is_not_whole_is_refused_and_leaves_nothing_behind
+            the_newest_of_answers_and_visible_runs_is_known
+            old_answers_are_absorbed_where_something_newer_is_known
+            requests_are_cleared_away_a_few_at_a_time
         }
     };
     (@each $test:meta, $fresh:expr, $($name:ident)*) => {

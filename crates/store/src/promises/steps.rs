@@ -25,7 +25,8 @@ pub(super) fn terms() -> ValueTerms {
     ValueTerms::new(0.1, 0.25, 0.0, 1.0).expect("all are shares")
 }
 
-pub(super) fn models() -> NewModelVersion {
+/// Models that nobody has fitted.
+pub fn models() -> NewModelVersion {
     let purchases = Parameters {
         bg_nbd: BgNbd::new(0.25, 4.5, 0.8, 2.5).expect("all are positive"),
         gamma_gamma: GammaGamma::new(6.25, 3.75, 1_500.0).expect("all are positive"),
@@ -123,7 +124,7 @@ pub(super) async fn begun<G: Ground>(ground: &G, chunk: ChunkRef, worker: &str) 
 }
 
 /// What an attempt at these customers commits: a value or a rejection for each.
-pub(super) fn results(customers: &[CustomerId]) -> ResultRows {
+pub fn results(customers: &[CustomerId]) -> ResultRows {
     let known = base();
     let mut rows = ResultRows::default();
     for &customer in customers {
