@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests")]
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -11,8 +14,13 @@ use tokio::task::JoinHandle;
 pub(crate) struct Proxy {
     address: String,
     way: watch::Sender<Way>,
+    round_trips: RoundTrips,
     task: JoinHandle<()>,
 }
+
+/// How often clients spoke after their server had.
+#[derive(Clone, Default)]
+struct RoundTrips(Arc<AtomicU64>);
 
 #[derive(Clone, Copy)]
 struct Way {
@@ -36,13 +44,19 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let way = watch::Sender::new(Way { mood: Mood::Pass, epoch: 0 });
-        let task = tokio::spawn(listen(listener, server.to_owned(), way.clone()));
-        Self { address, way, task }
+        let round_trips = RoundTrips::default();
+        let task = tokio::spawn(listen(listener, server.to_owned(), way.clone(), round_trips.clone()));
+        Self { address, way, round_trips, task }
     }
 
     /// Where clients connect to.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// How often clients have waited for their server: what they say while it is silent is one breath.
+    pub(crate) fn round_trips(&self) -> u64 {
+        self.round_trips.0.load(Ordering::Relaxed)
     }
 
     /// Cuts every connection, once.
@@ -73,7 +87,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn listen(listener: TcpListener, server: String, way: watch::Sender<Way>) {
+async fn listen(listener: TcpListener, server: String, way: watch::Sender<Way>, round_trips: RoundTrips) {
     loop {
         let (client, _) = listener.accept().await.unwrap();
         let mut changes = way.subscribe();
@@ -81,21 +95,39 @@ async fn listen(listener: TcpListener, server: String, way: watch::Sender<Way>) 
         if mood == Mood::Refuse {
             continue;
         }
-        let (server, answers) = (server.clone(), way.subscribe());
+        let (server, answers, round_trips) = (server.clone(), way.subscribe(), round_trips.clone());
         tokio::spawn(async move {
             tokio::select! {
                 _ = changes.wait_for(|way| way.epoch != epoch) => {}
                 // However a connection ends is the client's and the server's business.
-                _ = connect(client, server, answers) => {}
+                _ = connect(client, server, answers, round_trips) => {}
             }
         });
     }
 }
 
-async fn connect(mut client: TcpStream, server: String, way: watch::Receiver<Way>) -> std::io::Result<()> {
+async fn connect(
+    mut client: TcpStream,
+    server: String,
+    way: watch::Receiver<Way>,
+    round_trips: RoundTrips,
+) -> std::io::Result<()> {
     let mut server = TcpStream::connect(server).await?;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
+    let is_asking = AtomicBool::new(false);
+    let ask = async {
+        let mut bytes = vec![0; 16 * 1024];
+        loop {
+            let count = from_client.read(&mut bytes).await?;
+            if count == 0 {
+                return std::io::Result::Ok(());
+            }
+            let is_first = !is_asking.swap(true, Ordering::Relaxed);
+            round_trips.0.fetch_add(u64::from(is_first), Ordering::Relaxed);
+            to_server.write_all(&bytes[..count]).await?;
+        }
+    };
     let answer = async {
         let mut bytes = vec![0; 16 * 1024];
         loop {
@@ -103,6 +135,7 @@ async fn connect(mut client: TcpStream, server: String, way: watch::Receiver<Way
             if count == 0 {
                 return std::io::Result::Ok(());
             }
+            is_asking.store(false, Ordering::Relaxed);
             let mood = way.borrow().mood;
             if mood == Mood::Pass {
                 to_client.write_all(&bytes[..count]).await?;
@@ -110,7 +143,7 @@ async fn connect(mut client: TcpStream, server: String, way: watch::Receiver<Way
         }
     };
     tokio::select! {
-        end = copy(&mut from_client, &mut to_server) => end.map(|_| ()),
+        end = ask => end,
         end = answer => end,
     }
 }
