@@ -7,7 +7,7 @@
 //! * **A dead letter is put back meanwhile.** The run is neither held nor finished, and is judged again when it is
 //!   settled.
 //! * **A person releases a run while another coordinator still judges it.** The hold finds a run that is held, or over,
-//!   and does nothing; one that was released is not judged again.
+//!   and does nothing; one that was released is not judged again, unless dead chunks of it are put back to work.
 //! * **The source's rows cannot be counted.** The store says so, and the run is judged by the rest.
 
 use batch::{Evidence, RunId, judge};

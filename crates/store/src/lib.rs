@@ -247,7 +247,7 @@ pub trait Archive: Clone + Send + Sync + 'static {
     fn dead_customers(&self, run: RunId) -> impl Future<Output = Result<Vec<CustomerId>>> + Send;
 
     /// Puts the dead chunks of a run that is going on, or held, back to work, with their failures forgiven. Returns how
-    /// many; the coordinator publishes them. A run that was held is judged anew when they are settled.
+    /// many; the coordinator publishes them. A run that was held, or released, is judged anew when they are settled.
     fn redrive(&self, run: RunId) -> impl Future<Output = Result<u64>> + Send;
 
     /// Records what a person says about a run that is held. One that is released is finished by the next pass; the values
