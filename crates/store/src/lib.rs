@@ -188,7 +188,7 @@ pub trait Supervision: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool>> + Send;
 
     /// What a settled run is judged by before it is shown; `None` where there is nothing to judge: it is compared with no
-    /// run, a person has released it, or it is not open. Counts the source's rows, on record.
+    /// run, a person has released it, or it is not open. Counts the source's rows, once, on record.
     fn evidence(&self, run: RunId) -> impl Future<Output = Result<Option<Evidence>>> + Send;
 
     /// Has a settled run wait for a person; false if it is not open any more, or a dead letter was put back.

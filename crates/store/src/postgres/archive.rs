@@ -174,7 +174,8 @@ impl Archive for Postgres {
             update fleet.runs r
                set state = case when state = 'held' then 'running' else state end,
                    hold = null, held_at = null,
-                   decision = null, decided_at = null, decided_by = null, decided_because = null
+                   decision = null, decided_at = null, decided_by = null, decided_because = null,
+                   source_at_end = null
              where run_id = $1
                and state in ('planned', 'running', 'held')
                and exists (select from fleet.chunks c where c.run_id = r.run_id and c.state = 'dead')";

@@ -35,7 +35,7 @@ pub(super) fn json_if_any<T: serde::de::DeserializeOwned>(
 ) -> Result<Option<T>, Fault> {
     let value: Option<serde_json::Value> = get(row, column)?;
     let parse = |value| serde_json::from_value(value);
-    value.map(parse).transpose().map_err(|error| Fault::nonsense(format!("column {column}: {error}")))
+    value.filter(|value| !value.is_null()).map(parse).transpose().map_err(|error| Fault::nonsense(format!("column {column}: {error}")))
 }
 
 /// Reads a column of JSON.
