@@ -114,6 +114,7 @@ impl Memory {
     }
 
     /// Breaks a promise from now on.
+    #[must_use]
     pub fn with_mutation(self, mutation: Mutation) -> Self {
         Self { mutation: Some(mutation), ..self }
     }
