@@ -55,9 +55,8 @@ impl Mutation {
             // A clock that is slow gives leases that are over at once, one that is fast such as outlast the night.
             Self::LeaseByWorkersClock => &[Rule::Lease, Rule::End],
             Self::AttemptFromMessage => &[Rule::Numbering],
-            Self::AbsentMeansOlder | Self::LateWriteCompletes => &[Rule::Readers],
+            Self::AbsentMeansOlder | Self::LateWriteCompletes | Self::AnybodysList => &[Rule::Readers],
             Self::AnybodysMessages => &[Rule::Identity],
-            Self::AnybodysList => &[Rule::Readers],
             Self::NoGuard => &[Rule::Guard],
         }
     }
