@@ -83,15 +83,16 @@ mod tests {
 
     use super::*;
 
-    fn some(text: &str) -> Option<Bytes> {
-        Some(Bytes::copy_from_slice(text.as_bytes()))
+    fn bytes(text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
     }
 
     #[test]
     fn visible_runs_are_read_or_refused() {
         let check = |version: i64, runs: &str, expected: Option<&[i64]>| {
             let sum = u32::from_le_bytes(list_sum(version, runs)).to_string();
-            let read = read_visible(&[some(&version.to_string()), some(runs), some(&sum)]);
+            let read =
+                read_visible(&[Some(bytes(&version.to_string())), Some(bytes(runs)), Some(bytes(&sum))]);
             let runs = expected.map(|runs| runs.iter().copied().map(RunId).collect());
             assert_eq!(read, runs.map(|runs| VisibleRuns { version, runs }));
         };
@@ -101,10 +102,10 @@ mod tests {
         check(7, "3,2", None);
         let [version, runs, sum] =
             visible_fields(&VisibleRuns { version: 7, runs: vec![RunId(3), RunId(2)] });
-        assert!(read_visible(&[some(&version), some(&runs), some(&sum)]).is_some());
-        assert_eq!(read_visible(&[some(&version), some("2 3"), some(&sum)]), None);
-        assert_eq!(read_visible(&[some("8"), some(&runs), some(&sum)]), None);
-        assert_eq!(read_visible(&[some(&version), some(&runs), None]), None);
+        assert!(read_visible(&[Some(bytes(&version)), Some(bytes(&runs)), Some(bytes(&sum))]).is_some());
+        assert_eq!(read_visible(&[Some(bytes(&version)), Some(bytes("2 3")), Some(bytes(&sum))]), None);
+        assert_eq!(read_visible(&[Some(bytes("8")), Some(bytes(&runs)), Some(bytes(&sum))]), None);
+        assert_eq!(read_visible(&[Some(bytes(&version)), Some(bytes(&runs)), None]), None);
     }
 
     #[test]
@@ -114,10 +115,13 @@ mod tests {
             let customers: Vec<CustomerId> = numbers.iter().copied().map(CustomerId).collect();
             let (pages, all) = members::pages(&customers);
             let number = pages.of(Bucket(0));
-            [some(&pages.count().to_string()), Some(all[number as usize].write(RunId(run), pages, number))]
+            [
+                Some(bytes(&pages.count().to_string())),
+                Some(all[number as usize].write(RunId(run), pages, number)),
+            ]
         };
         let check = |directory: [Option<Bytes>; 2], expected: fn(&Held) -> bool, passed_by: bool| {
-            let mut found: Vec<Option<Bytes>> = list.iter().map(|field| some(field)).collect();
+            let mut found: Vec<Option<Bytes>> = list.iter().map(|field| Some(bytes(field))).collect();
             found.push(None);
             found.extend(directory);
             found.extend([None, None, None]);
@@ -137,12 +141,12 @@ mod tests {
         check([None, page.clone()], unknown, false);
         check([None, None], unknown, false);
         check(page_of(1, &[18]), damaged, false);
-        check([pages, some("gibberish")], damaged, false);
+        check([pages, Some(bytes("gibberish"))], damaged, false);
         for pages in ["0", "2", "-1", "gibberish", ""] {
-            check([some(pages), page.clone()], damaged, false);
+            check([Some(bytes(pages)), page.clone()], damaged, false);
         }
         // The script ends where it is not told how many pages there are.
-        let cut: Vec<_> = list.iter().map(|field| some(field)).chain([None, None]).collect();
+        let cut: Vec<_> = list.iter().map(|field| Some(bytes(field))).chain([None, None]).collect();
         assert_eq!(read_found(CustomerId(17), &cut), (None, Held::Unknown));
     }
 
@@ -158,7 +162,7 @@ mod tests {
         fn visible_runs_come_back(version: i64, runs: Vec<i64>) {
             let visible = VisibleRuns { version, runs: runs.into_iter().map(RunId).collect() };
 
-            let fields = visible_fields(&visible).map(|field| some(&field));
+            let fields = visible_fields(&visible).map(|field| Some(bytes(&field)));
 
             prop_assert_eq!(read_visible(&fields), Some(visible));
         }
