@@ -8,6 +8,7 @@ use batch::RunId;
 use tests::{Answer, Fleet, unique};
 use tokio_postgres::{Client, NoTls};
 
+use crate::brokers;
 use crate::store::program;
 
 /// A database of a test's own, with roles of its own that go with it.
@@ -210,14 +211,21 @@ async fn three_roles_with_the_documented_grants_do_a_night() {
         .run("grant ROLE_reader, ROLE_runner to ltv; grant select on all tables in schema source to ltv")
         .await;
 
+    let users = brokers::made_as_documented(&house.fleet);
     let runner = house.url("ROLE_runner");
-    let run: RunId = house.fleet.dispatch(&["--database-url", &runner, "--chunk-customers", "250"]).await;
-    let coordinator = house.fleet.coordinator(&["--database-url", &runner]);
-    let worker = house.fleet.worker(&["--database-url", &runner]);
+    let runner = ["--database-url", &runner, "--amqp-url", &users.runner];
+    let run: RunId = house.fleet.dispatch(&[&runner[..], &["--chunk-customers", "250"]].concat()).await;
+    let coordinator = house.fleet.coordinator(&runner);
+    let worker = house.fleet.worker(&runner);
     house.fleet.finished(run).await;
 
-    let listed = house.ltv(&["runs", "show", &run.to_string()], &house.url("ROLE_reader"));
-    assert!(listed.out.contains("finished"), "{}", listed.out);
+    let reader = house.url("ROLE_reader");
+    for command in [&["runs", "show"][..], &["runs", "watch"]] {
+        let told = house.ltv(&[command, &[&run.to_string()]].concat(), &reader);
+        assert!(told.out.contains("finished"), "{}", told.out);
+    }
+    let letters = house.ltv(&["dead-letters", "list", "--amqp-url", &users.reader], &reader);
+    assert!(letters.out.contains("there are no dead letters"), "{}", letters.out);
     let refused = house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &house.url("ROLE_reader"));
     assert_eq!(refused.code, Some(1), "{refused:?}");
     house.fleet.assert_exact(run).await;

@@ -1,8 +1,9 @@
 //! The backend on RabbitMQ. AMQP is known here and nowhere else.
 //!
 //! Three connections, because what ails one must not ail the others: one to publish (the broker may block it),
-//! one to consume for each consumer, and one to look at the queues. Each is made again when it is lost, by us and
-//! not by lapin, whose recovery keeps what belongs to the old connection and gives up after a while.
+//! one to consume for each consumer, and one to look at the queues; and one that lives no longer than it takes to
+//! declare them. Each is made again when it is lost, by us and not by lapin, whose recovery keeps what belongs to the
+//! old connection and gives up after a while.
 //!
 //! | file | what it tells |
 //! |---|---|
