@@ -336,6 +336,13 @@ fn is_transient(error: &tokio_postgres::Error) -> bool {
         // No SQLSTATE: the connection failed, or an answer could not be understood.
         return error.as_db_error().is_none();
     };
+    passes(state)
+}
+
+/// Whether what a state tells of passes without anybody changing the statement.
+fn passes(state: &SqlState) -> bool {
+    /// `transaction_timeout`, of PostgreSQL 17 and later, which the driver has no name for.
+    const TRANSACTION_TIMEOUT: &str = "25P04";
     let states = [
         SqlState::READ_ONLY_SQL_TRANSACTION,
         SqlState::T_R_SERIALIZATION_FAILURE,
@@ -346,8 +353,11 @@ fn is_transient(error: &tokio_postgres::Error) -> bool {
         SqlState::CRASH_SHUTDOWN,
         SqlState::CANNOT_CONNECT_NOW,
         SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        SqlState::IDLE_SESSION_TIMEOUT,
     ];
-    states.contains(state) || ["08", "53", "58"].iter().any(|class| state.code().starts_with(class))
+    states.contains(state)
+        || state.code() == TRANSACTION_TIMEOUT
+        || ["08", "53", "58"].iter().any(|class| state.code().starts_with(class))
 }
 
 /// Whether an error is about the rows at hand: data exceptions and violated constraints.
@@ -376,4 +386,25 @@ pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     }
     // One line: it goes into logs, tables and the reasons of attempts.
     text.replace('\n', "; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_limit_of_the_servers_passes() {
+        let check = |state: &str, expected: bool| {
+            assert_eq!(passes(&SqlState::from_code(state)), expected, "{state}");
+        };
+
+        // Of a statement, a lock, and what idles in a transaction, outside of one (14 and later), or of a transaction
+        // (17 and later).
+        for limit in ["57014", "55P03", "25P03", "57P05", "25P04"] {
+            check(limit, true);
+        }
+        for lasting in ["42P01", "42501", "22003", "25P02", "26000"] {
+            check(lasting, false);
+        }
+    }
 }
