@@ -138,9 +138,10 @@ fn log_filter<S>(filter: &str) -> anyhow::Result<impl Filter<S> + use<S>> {
         .with_default_directive(LevelFilter::INFO.into())
         .parse(filter)
         .with_context(|| format!("log filter {filter:?}"))?;
-    let events = match filter.contains("lapin") {
-        true => events,
-        false => events.add_directive("lapin::channel=off".parse().expect("it is a directive")),
+    let events = if filter.contains("lapin") {
+        events
+    } else {
+        events.add_directive("lapin::channel=off".parse().expect("it is a directive"))
     };
     let spans = filter_fn(|metadata| metadata.is_span() && *metadata.level() <= LevelFilter::INFO)
         .with_max_level_hint(LevelFilter::INFO);

@@ -228,10 +228,11 @@ impl<'a> Declaring<'a> {
 
     /// Opens another channel where the broker closed this one.
     async fn after<T>(&mut self, answer: Result<T, No>) -> Result<T, No> {
-        if answer.is_err() && self.connection.status().connected() {
-            if let Ok(channel) = open_channel(self.settings, self.connection).await {
-                self.channel = channel;
-            }
+        if answer.is_err()
+            && self.connection.status().connected()
+            && let Ok(channel) = open_channel(self.settings, self.connection).await
+        {
+            self.channel = channel;
         }
         answer
     }
