@@ -30,7 +30,7 @@ fn define(fleet: &Fleet, sections: &[&str]) -> Users {
     let [runner, reader] = ["runner", "reader"].map(unique);
     let block = block
         .replace("ltv.9f86d081884c7d65", &ours)
-        .replace("ltv[.]9f86d081884c7d65", &ours.replace('.', "[.]"))
+        .replace(r"ltv\\.9f86d081884c7d65", &ours.replace('.', r"\\."))
         .replace("ltv_runner", &runner)
         .replace("ltv_reader", &reader);
 

@@ -130,19 +130,11 @@ fn logs(format: LogFormat, filter: &str) -> anyhow::Result<Box<dyn Layer<Registr
 
 /// Keeps the events that the operator asked for, and every span from `info` up whatever they asked for: at the
 /// filter `warn`, a warning must still say which run, chunk and attempt it is about.
-///
-/// The driver of RabbitMQ calls each channel that is closed an error. It returns the same error to us, who know whether
-/// it is one: to be told that a queue is not to be made, but there, is not. Who names the driver hears it.
 fn log_filter<S>(filter: &str) -> anyhow::Result<impl Filter<S> + use<S>> {
     let events = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(filter)
         .with_context(|| format!("log filter {filter:?}"))?;
-    let events = if filter.contains("lapin") {
-        events
-    } else {
-        events.add_directive("lapin::channel=off".parse().expect("it is a directive"))
-    };
     let spans = filter_fn(|metadata| metadata.is_span() && *metadata.level() <= LevelFilter::INFO)
         .with_max_level_hint(LevelFilter::INFO);
     Ok(events.or(spans))
@@ -162,22 +154,6 @@ mod tests {
             tracing_subscriber::registry().with(lines.layer().with_filter(log_filter(filter).unwrap()));
         tracing::subscriber::with_default(subscriber, work);
         lines.parsed()
-    }
-
-    #[test]
-    fn a_channel_that_is_closed_is_told_by_whoever_opened_it_unless_the_driver_is_named() {
-        let check = |filter: &str, expected: usize| {
-            let lines = lines_at(filter, || {
-                tracing::error!(target: "lapin::channel", "Channel closed");
-                tracing::error!(target: "lapin::io_loop", "parse error");
-            });
-            assert_eq!(lines.len(), expected, "{filter}: {lines:?}");
-        };
-
-        check("", 1);
-        check("info", 1);
-        check("info,lapin=error", 2);
-        check("info,lapin=off", 0);
     }
 
     #[test]

@@ -55,6 +55,16 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// the same name leaves them hanging.
 const DELETION_SETTLES: Duration = Duration::from_secs(1);
 
+/// A log's filter without what lapin calls an error each time that a channel is closed. It returns the same error to us,
+/// who know whether it is one: that a queue may not be made, and is there, is none. Who names lapin hears it.
+pub fn quietened(filter: &str) -> String {
+    match filter {
+        "" => quietened("info"),
+        filter if filter.contains("lapin") => filter.to_owned(),
+        filter => format!("{filter},lapin::channel=off"),
+    }
+}
+
 /// Is the queues on RabbitMQ. A clone is another handle to the same connections.
 #[derive(Clone, Debug)]
 pub struct RabbitMq {
@@ -218,6 +228,13 @@ async fn is_closing(flag: &mut watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_driver_is_heard_by_who_names_it() {
+        assert_eq!(quietened("warn,worker=debug"), "warn,worker=debug,lapin::channel=off");
+        assert_eq!(quietened(""), "info,lapin::channel=off");
+        assert_eq!(quietened("info,lapin=debug"), "info,lapin=debug");
+    }
 
     #[tokio::test]
     async fn a_url_that_would_be_misread_is_refused_at_once() {

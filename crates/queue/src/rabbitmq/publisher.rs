@@ -253,6 +253,27 @@ impl Task {
         }
     }
 
+    /// Takes what happened to the connection; an error is the end of it.
+    fn hear(&self, event: Option<Event>, flight: &Flight) -> Result<(), Error> {
+        match event {
+            Some(Event::ConnectionBlocked(reason)) => {
+                tracing::warn!(reason, "RabbitMQ takes no messages at present");
+                report(&self.link, Link::Blocked(reason));
+            }
+            Some(Event::ConnectionUnblocked) => {
+                tracing::info!("RabbitMQ takes messages again");
+                report(&self.link, Link::Up);
+                if flight.is_tainted {
+                    return Err(lost("confirmations were missed while it was blocked"));
+                }
+            }
+            Some(Event::Error(error)) => return Err(loss(&error)),
+            Some(_) => {}
+            None => return Err(lost("the connection ended")),
+        }
+        Ok(())
+    }
+
     async fn serve(&mut self, session: Session) -> End {
         let Session { connection, channel, mut events } = session;
         let mut flight = Flight::new(&self.settings, channel);
@@ -271,21 +292,8 @@ impl Task {
             let has_room = is_open && flight.has_room();
             tokio::select! {
                 biased;
-                event = events.next() => match event {
-                    Some(Event::ConnectionBlocked(reason)) => {
-                        tracing::warn!(reason, "RabbitMQ takes no messages at present");
-                        report(&self.link, Link::Blocked(reason));
-                    }
-                    Some(Event::ConnectionUnblocked) => {
-                        tracing::info!("RabbitMQ takes messages again");
-                        report(&self.link, Link::Up);
-                        if flight.is_tainted {
-                            break End::Lost(lost("confirmations were missed while it was blocked"));
-                        }
-                    }
-                    Some(Event::Error(error)) => break End::Lost(loss(&error)),
-                    Some(_) => {}
-                    None => break End::Lost(lost("the connection ended")),
+                event = events.next() => if let Err(error) = self.hear(event, &flight) {
+                    break End::Lost(error);
                 },
                 Some(first) = flight.under_way.next() => {
                     if let Err(error) = flight.land(first, *self.link.borrow() == Link::Up) {
