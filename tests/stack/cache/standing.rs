@@ -38,7 +38,7 @@ async fn a_user_who_may_not_run_scripts_is_told_so_by_name_when_a_role_starts() 
     // It has the servers for itself.
     let program = Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"));
     let fleet = Fleet::new(&program).await;
-    let worker = fleet.worker(&["--redis-url", &restricted.url.expose()]);
+    let worker = fleet.worker(&["--redis-url", restricted.url.expose()]);
     worker.says("redis refuses what the cache needs: EVAL (NOPERM", PATIENCE).await;
 }
 
