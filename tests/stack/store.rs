@@ -5,8 +5,8 @@ use std::time::Duration;
 use batch::{CustomerId, RunId};
 use model::{Account, ContractModels, Currency, Rejection};
 use store::postgres::Postgres;
-use store::promises::{BaseCustomer, Ground, base};
-use store::{Archive, Planning, Reading, Selection, Values};
+use store::promises::{BaseCustomer, Ground, base, published};
+use store::{Archive, Planning, Reading, Selection, Supervision, Values};
 use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually};
 use tokio_postgres::error::SqlState;
 
@@ -17,7 +17,8 @@ const PASS: &str = "
            retry_at = retry_at - $1 * interval '1 second',
            published_at = published_at - $1 * interval '1 second'";
 const PASS_LEADERSHIP: &str =
-    "update fleet.leadership set expires_at = expires_at - $1 * interval '1 second'";
+    "update fleet.leadership set expires_at = expires_at - $1 * interval '1 second',
+            renewed_at = renewed_at - $1 * interval '1 second'";
 
 /// A database of a test's own, over the promises' customers; time passes by moving what is stored back.
 struct Moved {
@@ -83,6 +84,29 @@ pub(crate) fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"))
 }
 
+/// What was stored is moved forward instead: to whoever reads it that is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_leader_whose_lease_is_far_after_the_clock_was_set_back_is_said_to_lead_by_nobody() {
+    const LEASE: Duration = Duration::from_secs(10);
+    let moved = Moved::fresh().await;
+    let run = published(&moved).await;
+    moved.store.lead("one", LEASE).await.expect("the database answers").expect("nobody leads");
+    let living = (moved.store.leader().await, moved.store.staffing(run).await);
+    let forward = "
+        update fleet.leadership
+           set expires_at = expires_at + interval '2 hours', renewed_at = renewed_at + interval '2 hours'";
+    moved.database.client().await.batch_execute(forward).await.expect("the database answers");
+
+    let dead = (moved.store.leader().await, moved.store.staffing(run).await);
+    moved.store.lead("another", LEASE).await.expect("the database answers").expect("that lease is no lease");
+    let next = moved.store.leader().await;
+
+    assert_eq!(living.0.unwrap().as_deref(), Some("one"));
+    assert_eq!(living.1.unwrap().leader.as_deref(), Some("one"));
+    assert_eq!((dead.0.unwrap(), dead.1.unwrap().leader), (None, None));
+    assert_eq!(next.unwrap().as_deref(), Some("another"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn migrations_at_once_apply_each_step_once() {
     let stack = Stack::from_env();
@@ -106,7 +130,7 @@ async fn migrations_at_once_apply_each_step_once() {
         applied += migration.await.expect("the database answers");
     }
 
-    assert_eq!(applied, 6, "one of them did all the work");
+    assert_eq!(applied, 7, "one of them did all the work");
     database.store().check_schema().await.expect("the database answers");
 }
 

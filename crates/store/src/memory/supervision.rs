@@ -26,18 +26,15 @@ impl Supervision for Memory {
                 Some(leads) if leads.expires_at > later(expires_at, MEANWHILE) => Term(leads.term.0 + 1),
                 Some(_) => return Ok(None),
             };
-            rows.leadership = Some(Leadership { leader: leader.to_owned(), term, expires_at });
+            rows.leadership =
+                Some(Leadership { leader: leader.to_owned(), term, expires_at, renewed_at: now });
             Ok(Some(term))
         })
         .await
     }
 
     async fn leader(&self) -> Result<Option<String>> {
-        self.call(|rows, now| {
-            let leads = rows.leadership.as_ref().filter(|leads| leads.expires_at > now);
-            Ok(leads.map(|leads| leads.leader.clone()))
-        })
-        .await
+        self.call(|rows, now| Ok(rows.leader(now))).await
     }
 
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
