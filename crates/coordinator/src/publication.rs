@@ -19,6 +19,8 @@ use resilience::trouble::{Kind, Trouble};
 use store::Supervision;
 use tokio::time::Instant;
 
+use crate::kind_of;
+
 /// How often the cache is asked whether it still knows.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
@@ -48,19 +50,38 @@ impl Publication {
         self.checked_at = Some(Instant::now());
         match tell(store, cache).await {
             Ok(()) => trouble.over(),
-            Err(error) => trouble.met(error, Kind::Passing),
+            Err(Untold { reason, kind }) => trouble.met(reason, kind),
         }
     }
 }
 
-async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let known = cache.visible().await.map_err(|error| text(&error))?;
-    let visible = store.visible_runs().await.map_err(|error| text(&error))?;
+/// Why the cache was not told, and whether that passes by itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Untold {
+    reason: String,
+    kind: Kind,
+}
+
+impl From<store::Error> for Untold {
+    fn from(error: store::Error) -> Self {
+        Self { kind: kind_of(&error), reason: error.to_string() }
+    }
+}
+
+impl From<cache::Error> for Untold {
+    fn from(error: cache::Error) -> Self {
+        let kind = if error.is_transient() { Kind::Passing } else { Kind::Lasting };
+        Self { reason: error.to_string(), kind }
+    }
+}
+
+async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Untold> {
+    let known = cache.visible().await?;
+    let visible = store.visible_runs().await?;
     let visible = VisibleRuns { version: visible.version, runs: visible.runs };
     let known = match known {
         Some(known) if is_of_another_past(&known, &visible) => {
-            if cache.forget_visible(&known).await.map_err(|error| text(&error))? {
+            if cache.forget_visible(&known).await? {
                 tracing::warn!(
                     named = ?known.runs,
                     known = known.version,
@@ -93,11 +114,11 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
                 named.truncate(place);
                 break;
             }
-            Err(Failed::Away(error)) => return Err(error),
+            Err(Failed::Untold(untold)) => return Err(untold),
         }
     }
     let visible = VisibleRuns { version: visible.version, runs: named };
-    cache.put_visible(&visible).await.map_err(|error| text(&error))?;
+    cache.put_visible(&visible).await?;
     Ok(())
 }
 
@@ -115,16 +136,16 @@ async fn put_again_what_is_missing<S: Supervision, C: Cache>(
     cache: &C,
     visible: &[RunId],
     named: &[RunId],
-) -> Result<(), String> {
+) -> Result<(), Untold> {
     let (_, partial) = visible.split_last().expect("there is a visible run");
     for (place, &run) in partial.iter().enumerate().filter(|(_, run)| named.contains(run)) {
-        let first = store.values_after(run, None, 1).await.map_err(|error| error.to_string())?;
+        let first = store.values_after(run, None, 1).await?;
         let Some(first) = first.first() else { continue };
-        let read = cache.value(first.customer).await.map_err(|error| error.to_string())?;
+        let read = cache.value(first.customer).await?;
         // A newer run may hold the customer as well.
         let is_there = read.is_some_and(|(found, _)| visible[..=place].contains(&found));
-        if !is_there && let Err(Failed::Away(error)) = put_run(store, cache, run).await {
-            return Err(error);
+        if !is_there && let Err(Failed::Untold(untold)) = put_run(store, cache, run).await {
+            return Err(untold);
         }
     }
     Ok(())
@@ -132,8 +153,8 @@ async fn put_again_what_is_missing<S: Supervision, C: Cache>(
 
 /// Why a run's values were not written to the cache.
 enum Failed {
-    /// One of the two did not answer.
-    Away(String),
+    /// One of the two did not answer, or the store has to be mended. What is named now stays named until then.
+    Untold(Untold),
     /// The store's rows cannot be understood: another release wrote them.
     Unreadable(store::Error),
 }
@@ -142,20 +163,30 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
     let mut after = None;
     loop {
         let page = store.values_after(run, after, PAGE).await.map_err(|error| match error {
-            store::Error::Unavailable { .. } | store::Error::Blocked { .. } => {
-                Failed::Away(error.to_string())
-            }
-            store::Error::Broken { .. } => {
-                // What is named now stays named for this version: so nothing is, until somebody mends it.
-                tracing::warn!(run.id = %run, %error, "the cache is not told which runs are visible");
-                Failed::Away(error.to_string())
-            }
             store::Error::Invalid { .. } => Failed::Unreadable(error),
+            error => Failed::Untold(error.into()),
         })?;
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.customer);
         let values: Vec<Valued> =
             page.iter().map(|valued| Valued::of(valued.customer, &valued.value)).collect();
-        cache.put_values(run, &values).await.map_err(|error| Failed::Away(error.to_string()))?;
+        cache.put_values(run, &values).await.map_err(|error| Failed::Untold(error.into()))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_has_to_mend_is_told_as_such() {
+        let (what, reason) = ("read a page of values".to_owned(), "permission denied".to_owned());
+        let broken = store::Error::Broken { what: what.clone(), reason: reason.clone() };
+        let away = store::Error::Unavailable { what, reason };
+
+        assert_eq!(Untold::from(broken).kind, Kind::Lasting);
+        assert_eq!(Untold::from(away).kind, Kind::Passing);
+        assert_eq!(Untold::from(cache::Error::Malformed("a list".into())).kind, Kind::Lasting);
+        assert_eq!(Untold::from(cache::Error::Unavailable("it is away".into())).kind, Kind::Passing);
     }
 }
