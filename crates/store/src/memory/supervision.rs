@@ -52,7 +52,8 @@ impl Supervision for Memory {
         self.call(|rows, now| {
             let open = rows.runs().filter(|(_, run)| run.state.is_open());
             let runs = open.map(|(id, run)| open_run(rows, id, run, now)).collect();
-            Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs })
+            let held = rows.runs().filter(|(_, run)| run.state == RunState::Held).count() as u64;
+            Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs, held })
         })
         .await
     }

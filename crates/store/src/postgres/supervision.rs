@@ -80,7 +80,9 @@ impl Supervision for Postgres {
 
     async fn snapshot(&self) -> Result<OpenRuns> {
         const SNAPSHOT: &str = "begin isolation level repeatable read read only";
-        const CLOCK: &str = "select now() as taken_at, pg_postmaster_start_time() as store_well_since";
+        const CLOCK: &str = "
+            select now() as taken_at, pg_postmaster_start_time() as store_well_since,
+                   (select count(*) from fleet.runs where state = 'held') as held";
         const RUNS: &str = "
             select run_id, state, priority, planned_at, deadline_at
               from fleet.runs
@@ -105,7 +107,7 @@ impl Supervision for Postgres {
             }
             client.batch_execute("commit").await?;
             let (taken_at, store_well_since) = (get(&clock, "taken_at")?, get(&clock, "store_well_since")?);
-            Ok(OpenRuns { taken_at, store_well_since, runs })
+            Ok(OpenRuns { taken_at, store_well_since, runs, held: get::<i64>(&clock, "held")? as u64 })
         })
         .await
     }
