@@ -210,7 +210,7 @@ mod tests {
         watch.hear(Some(now), None, deadline, &progress);
         watch.hear(Some(now), Some(&staffing(Some("c"), 1)), deadline, &progress);
 
-        assert_eq!(watch.gives_up_at, gives_up_at + Duration::from_secs(60));
+        assert_eq!(watch.gives_up_at, gives_up_at + Duration::from_mins(1));
     }
 
     #[test]
