@@ -5,8 +5,8 @@ use std::time::Duration;
 use batch::{CustomerId, RunId};
 use model::{Account, ContractModels, Currency, Rejection};
 use store::postgres::Postgres;
-use store::promises::{BaseCustomer, Ground, base, published};
-use store::{Archive, Planning, Reading, Selection, Supervision, Values};
+use store::promises::{BaseCustomer, Ground, base};
+use store::{Archive, Planning, Reading, Selection, Values};
 use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually};
 use tokio_postgres::error::SqlState;
 
@@ -82,29 +82,6 @@ store::promise_tests!(tokio::test(flavor = "multi_thread"), Moved::fresh());
 
 pub(crate) fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"))
-}
-
-/// What was stored is moved forward instead: to whoever reads it that is the same.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_leader_whose_lease_is_far_after_the_clock_was_set_back_is_said_to_lead_by_nobody() {
-    const LEASE: Duration = Duration::from_secs(10);
-    let moved = Moved::fresh().await;
-    let run = published(&moved).await;
-    moved.store.lead("one", LEASE).await.expect("the database answers").expect("nobody leads");
-    let living = (moved.store.leader().await, moved.store.staffing(run).await);
-    let forward = "
-        update fleet.leadership
-           set expires_at = expires_at + interval '2 hours', renewed_at = renewed_at + interval '2 hours'";
-    moved.database.client().await.batch_execute(forward).await.expect("the database answers");
-
-    let dead = (moved.store.leader().await, moved.store.staffing(run).await);
-    moved.store.lead("another", LEASE).await.expect("the database answers").expect("that lease is no lease");
-    let next = moved.store.leader().await;
-
-    assert_eq!(living.0.unwrap().as_deref(), Some("one"));
-    assert_eq!(living.1.unwrap().leader.as_deref(), Some("one"));
-    assert_eq!((dead.0.unwrap(), dead.1.unwrap().leader), (None, None));
-    assert_eq!(next.unwrap().as_deref(), Some("another"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
