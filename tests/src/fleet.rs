@@ -51,10 +51,14 @@ pub struct Fleet {
 impl Fleet {
     /// Makes a world over an empty database with the schema.
     pub async fn empty(program: &Program) -> Self {
-        let stack = Stack::from_env();
+        Self::empty_on(&Stack::from_env(), program).await
+    }
+
+    /// The same on servers of the caller's choice.
+    pub async fn empty_on(stack: &Stack, program: &Program) -> Self {
         let alone = stack.alone();
-        let database = Database::create(&stack).await;
-        Self::over(&stack, program, database, Some(alone)).await
+        let database = Database::create(stack).await;
+        Self::over(stack, program, database, Some(alone)).await
     }
 
     /// Makes a world over a database.
@@ -138,12 +142,16 @@ impl Fleet {
 
     /// The product's own way to look into the cache.
     pub async fn cache(&self) -> Redis {
-        let config = RedisConfig {
+        Redis::connect(self.cache_config().await).await.expect("the settings of a test are valid")
+    }
+
+    /// Where the cache is, and what its keys begin with.
+    pub async fn cache_config(&self) -> RedisConfig {
+        RedisConfig {
             installation: self.installation().await,
             prefix: self.prefix.clone(),
             ..RedisConfig::new(self.stack.redis_url(), "test")
-        };
-        Redis::connect(config).await.expect("the settings of a test are valid")
+        }
     }
 
     // --- processes --------------------------------------------------------------------------------------------

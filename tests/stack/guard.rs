@@ -48,6 +48,8 @@ async fn a_night_whose_source_is_emptied_in_mid_run_is_held_and_shown_once_it_is
     assert!(no_purchase.before == 1 && no_purchase.now > 400, "{hold}");
     let emptied = found(Measure::SourceTransactions).expect("the source was emptied");
     assert!(emptied.before > 60_000 && emptied.now == 0, "{hold}");
+    let no_contract = found(Measure::SourceSubscriptions).expect("that too");
+    assert!(no_contract.before > 1_000 && no_contract.now == 0, "{hold}");
     assert_eq!(hold.compared_with, Some(RunId(1)));
     assert_eq!(visible(&fleet).await, before);
     assert!(cache.visible().await.expect("Redis answers").is_some_and(|told| told.runs == before));
@@ -119,6 +121,26 @@ async fn a_night_that_is_rejected_leaves_nothing_to_see_and_can_be_dispatched_ag
     assert_ne!(again, run);
     assert_eq!(visible(&fleet).await, [again]);
     fleet.assert_exact(again).await;
+}
+
+/// The run was settled by then, and what is loaded later is not in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_while_the_end_of_a_clean_run_is_tried_again_does_not_have_it_held() {
+    let fleet = Fleet::new(&program()).await;
+    let run = fleet.dispatch(&[]).await;
+    let reader = fleet.sql().await;
+    let read = format!("begin; lock table fleet.values_{run} in access share mode");
+    reader.batch_execute(&read).await.expect("the database answers");
+    let coordinator = fleet.coordinator(&[]);
+    let _worker = fleet.worker(&[]);
+    coordinator.says("finished when its table is free", PATIENCE).await;
+
+    fleet.sql().await.batch_execute(EMPTY).await.expect("the database answers");
+    reader.batch_execute("rollback").await.expect("the database answers");
+    fleet.finished(run).await;
+
+    let guard = fleet.store().run(run).await.expect("the database answers").expect("it is there").guard;
+    assert!(guard.held.is_none() && guard.source_at_end == guard.source_at_plan, "{guard:?}");
 }
 
 /// A run is judged by the rest when the source's rows cannot be counted.

@@ -24,7 +24,7 @@ use crate::finishing::GRACE;
 use crate::leadership::keep_leading;
 use crate::pass::PassReport;
 use crate::remembered::Remembered;
-use crate::{Coordinator, kind_of};
+use crate::{Coordinator, kind_of, metrics};
 
 impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
@@ -42,9 +42,9 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 self.hear_of_finished(&mut remembered);
                 let troubles = &self.config.troubles;
                 let Some(leads) = leads else {
-                    // Whoever leads meets them now.
-                    troubles.passes.over();
-                    troubles.publication.over();
+                    troubles.leads_no_more();
+                    remembered.finishing.leads_no_more();
+                    metrics::held_now(0);
                     // One that would not reach it had better not lead.
                     remembered.hear_of_broker(&self.queue.waiting().await);
                     return self.config.pass_interval;

@@ -23,8 +23,22 @@ impl Keys {
         format!("{}{run}:", self.values())
     }
 
+    /// What comes before the run in the keys of members.
+    pub(super) fn members(&self) -> String {
+        format!("{}:members:", self.prefix)
+    }
+
+    pub(super) fn members_of(&self, run: RunId) -> String {
+        format!("{}{run}", self.members())
+    }
+
     pub(super) fn visible(&self) -> String {
         format!("{}:visible", self.prefix)
+    }
+
+    /// Where it is tried what the server allows.
+    pub(super) fn tried(&self, kind: &str) -> String {
+        format!("{}:tried:{kind}", self.prefix)
     }
 
     pub(super) fn progress(&self, run: RunId) -> String {
@@ -42,6 +56,7 @@ mod tests {
 
         assert_eq!(keys.values(), "ltv:values:");
         assert_eq!(keys.values_of(RunId(7)), "ltv:values:7:");
+        assert_eq!(keys.members_of(RunId(7)), "ltv:members:7");
         assert_eq!(keys.visible(), "ltv:visible");
         assert_eq!(keys.progress(RunId(7)), "ltv:progress:7");
     }

@@ -32,10 +32,9 @@ impl Archive for Memory {
 
     async fn staffing(&self, run: RunId) -> Result<Staffing> {
         self.call(|rows, now| {
-            let leads = rows.leadership.as_ref().filter(|leads| leads.expires_at > now);
             let chunks = rows.run(run).into_iter().flat_map(|run| run.chunks.iter());
             let held = chunks.filter(|chunk| chunk.snapshot.state == ChunkState::Leased).count();
-            Ok(Staffing { leader: leads.map(|leads| leads.leader.clone()), held: held as u64 })
+            Ok(Staffing { leader: rows.leader(now), held: held as u64 })
         })
         .await
     }
@@ -187,12 +186,14 @@ impl Memory {
     }
 }
 
-/// Has a run that is held go on, if it has dead chunks to be put back to work.
+/// Has a run go on that is open or held, to be judged anew, if it has dead chunks to be put back to work.
 fn reopen(rows: &mut Rows, run: RunId) {
-    let Some(run) = rows.run_mut(run).filter(|run| run.state == RunState::Held) else { return };
+    let Some(run) = rows.run_mut(run).filter(|run| !run.state.is_over()) else { return };
     if run.chunks().any(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead) {
-        run.state = run.state.after(RunEvent::Redriven).expect("it is held");
-        run.guard.held = None;
+        if run.state == RunState::Held {
+            run.state = run.state.after(RunEvent::Redriven).expect("it is held");
+        }
+        (run.guard.held, run.guard.decision) = (None, None);
     }
 }
 

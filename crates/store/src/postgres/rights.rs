@@ -24,7 +24,7 @@ pub enum Duty {
 /// A kind of thing, its schema, its name, and what has to be allowed.
 type Need = (&'static str, &'static str, &'static str, &'static str);
 
-const READ: [Need; 12] = [
+const READ: [Need; 10] = [
     ("schema", "fleet", "", "usage"),
     ("schema", "source", "", "usage"),
     ("table", "public", "refinery_schema_history", "select"),
@@ -34,12 +34,10 @@ const READ: [Need; 12] = [
     ("table", "fleet", "values", "select"),
     ("table", "fleet", "rejections", "select"),
     ("table", "fleet", "model_versions", "select"),
-    ("table", "fleet", "requests", "select"),
-    ("table", "fleet", "answers", "select"),
     ("table", "source", "customers", "select"),
 ];
 
-const DISPATCH: [Need; 7] = [
+const DISPATCH: [Need; 8] = [
     ("schema", "fleet", "", "create"),
     ("table", "source", "transactions", "select"),
     ("table", "fleet", "promotions", "select"),
@@ -47,9 +45,11 @@ const DISPATCH: [Need; 7] = [
     ("table", "fleet", "runs", "update"),
     ("table", "fleet", "chunks", "insert"),
     ("table", "fleet", "chunks", "update"),
+    // A run's table is given to whoever owns that of all values, so that it can become a partition.
+    ("membership", "fleet", "values", "usage"),
 ];
 
-const WORK: [Need; 10] = [
+const WORK: [Need; 12] = [
     ("table", "source", "transactions", "select"),
     ("table", "source", "subscriptions", "select"),
     ("table", "source", "acquisition_costs", "select"),
@@ -58,11 +58,14 @@ const WORK: [Need; 10] = [
     ("table", "fleet", "attempts", "update"),
     ("table", "fleet", "rejections", "insert"),
     ("table", "fleet", "promotions", "select"),
+    ("table", "fleet", "requests", "select"),
     ("table", "fleet", "requests", "update"),
     ("table", "fleet", "answers", "insert"),
+    // Its values go into tables that are not there yet, and that will belong to whoever owns that of all values.
+    ("owner", "fleet", "values", "ownership"),
 ];
 
-const COORDINATE: [Need; 12] = [
+const COORDINATE: [Need; 14] = [
     ("schema", "fleet", "", "create"),
     ("table", "fleet", "leadership", "select"),
     ("table", "fleet", "leadership", "insert"),
@@ -71,7 +74,9 @@ const COORDINATE: [Need; 12] = [
     ("table", "fleet", "chunks", "update"),
     ("table", "fleet", "attempts", "update"),
     ("table", "fleet", "rejections", "insert"),
+    ("table", "fleet", "requests", "select"),
     ("table", "fleet", "requests", "delete"),
+    ("table", "fleet", "answers", "select"),
     ("table", "fleet", "answers", "delete"),
     ("sequence", "fleet", "visible_versions", "usage"),
     // A finished run's table becomes a partition of it.
@@ -122,7 +127,8 @@ impl Postgres {
     /// The statements that give what is missing.
     async fn missing(&self, needs: &[Need]) -> Result<Vec<String>> {
         const MISSING: &str = "
-            select current_user::text as role, need.kind, need.schema, need.name, need.privilege
+            select current_user::text as role, need.kind, need.schema, need.name, need.privilege,
+                   pg_get_userbyid(c.relowner)::text as owner
               from unnest($1::text[], $2::text[], $3::text[], $4::text[])
                    with ordinality as need (kind, schema, name, privilege, position)
               join pg_namespace n on n.nspname = need.schema
@@ -132,6 +138,7 @@ impl Postgres {
                        when 'table' then has_table_privilege(c.oid, need.privilege)
                        when 'sequence' then has_sequence_privilege(c.oid, need.privilege)
                        when 'owner' then pg_has_role(c.relowner, 'usage')
+                       when 'membership' then pg_has_role(c.relowner, 'usage')
                    end, true)
              order by need.position";
         let (mut kinds, mut schemas, mut names, mut privileges) = (vec![], vec![], vec![], vec![]);
@@ -157,6 +164,7 @@ fn mend(row: &Row) -> Result<String, Fault> {
     Ok(match kind.as_str() {
         "schema" => format!("grant {privilege} on schema {schema} to {role}"),
         "owner" => format!("alter table {schema}.{name} owner to {role}"),
+        "membership" => format!("grant {} to {role}", get::<String>(row, "owner")?),
         kind => format!("grant {privilege} on {kind} {schema}.{name} to {role}"),
     })
 }

@@ -51,7 +51,8 @@ pub async fn a_run_that_is_held_is_seen_by_nobody_until_it_is_released(ground: &
     assert!(!ok(store.cancel_run(run).await), "it is to be released or rejected");
     assert_eq!(ok(store.visible_runs().await), VisibleRuns::default());
     assert_eq!(ok(store.values_after(run, None, 9).await), []);
-    assert_eq!(ok(store.snapshot().await).runs, []);
+    let snapshot = ok(store.snapshot().await);
+    assert_eq!((snapshot.runs, snapshot.held), (vec![], 1));
     let begin = ok(store.begin_attempt(chunk(run, 1), "worker", LEASE, false).await);
     assert_eq!(begin, Begin::NoRun);
     let record = ok(store.run(run).await).expect("it was recorded");
@@ -62,8 +63,9 @@ pub async fn a_run_that_is_held_is_seen_by_nobody_until_it_is_released(ground: &
     assert!(!ok(store.decide(run, &decision(DecisionKind::Release)).await), "it was released");
     assert!(!ok(store.decide(run, &decision(DecisionKind::Reject)).await), "it was released");
     assert_eq!(ok(store.evidence(run).await), None, "it was judged by a person");
-    let seen: Vec<RunId> = ok(store.snapshot().await).runs.iter().map(|open| open.run).collect();
-    assert_eq!(seen, [run]);
+    let snapshot = ok(store.snapshot().await);
+    let seen: Vec<RunId> = snapshot.runs.iter().map(|open| open.run).collect();
+    assert_eq!((seen, snapshot.held), (vec![run], 0));
     ok(store.finish_run(term, run).await).expect("it is released");
 
     assert_eq!(ok(store.visible_runs().await).runs, [run]);
@@ -158,6 +160,30 @@ pub async fn a_redrive_of_a_run_that_is_held_has_it_judged_anew(ground: &impl Gr
     assert_eq!(evidence.now, figures(&[[101, 111]], &REASONS));
     let record = ok(store.run(run).await).expect("it was recorded");
     assert_eq!((record.guard.held, record.guard.decision), (None, None));
+}
+
+/// What a person said was about other rows.
+pub async fn a_redrive_of_a_run_that_was_released_has_it_judged_anew(ground: &impl Ground) {
+    let store = ground.store();
+    let version = ok(store.save_model_version(&models(), None).await);
+    let run = ok(store.create_run(&guarded(1, version)).await).run;
+    let term = leading(ground).await;
+    done(ground, chunk(run, 1)).await;
+    dead(ground, chunk(run, 2)).await;
+    done(ground, chunk(run, 3)).await;
+    assert!(ok(store.hold_run(term, run, &hold()).await));
+    assert!(ok(store.decide(run, &decision(DecisionKind::Release)).await));
+
+    assert_eq!(ok(store.redrive(run).await), 1);
+    done(ground, chunk(run, 2)).await;
+
+    let evidence = ok(store.evidence(run).await).expect("nobody has released these rows");
+    assert_eq!(evidence.now, figures(&[[101, 111]], &REASONS));
+    let record = ok(store.run(run).await).expect("it was recorded");
+    assert_eq!((record.guard.held, record.guard.decision), (None, None));
+    assert!(ok(store.hold_run(term, run, &hold()).await));
+    assert_eq!(ok(store.redrive(run).await), 0, "nothing of it is dead");
+    assert!(ok(store.run(run).await).is_some_and(|record| record.guard.held.is_some()));
 }
 
 /// Why customers of the base are rejected, and how many.
