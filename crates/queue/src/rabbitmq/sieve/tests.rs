@@ -131,7 +131,7 @@ fn what_is_no_amqp_passes_as_it_is() {
 #[test]
 fn a_large_body_is_left_out_and_the_next_message_is_whole() {
     let size = LARGEST_BODY + 1;
-    let part = body(&[b' '; 32 * 1024]);
+    let part = body(&vec![b' '; 32 * 1024]);
     let large = [deliver(b"normal"), header(size, &[0, 0]), part.clone(), part, body(b" ")].concat();
     let sound = [deliver(b"normal"), header(3, &[0, 0]), body(b"abc")].concat();
 
