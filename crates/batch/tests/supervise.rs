@@ -90,7 +90,7 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
                 run.run = RunId(number);
             }
             let waiting = PerPriority::from_fn(|priority| waiting[priority as usize]);
-            let open = OpenRuns { taken_at: at(NOW), store_well_since, runs };
+            let open = OpenRuns { taken_at: at(NOW), store_well_since, runs, held: 0 };
             Snapshot::new(open, waiting, &DeadlinePolicy::default())
         },
     )
@@ -351,7 +351,7 @@ impl Night {
             open_chunks,
         };
         let waiting = PerPriority::from_fn(|_| Some(0));
-        let open = OpenRuns { taken_at: at(NOW), store_well_since: at(0), runs: vec![run] };
+        let open = OpenRuns { taken_at: at(NOW), store_well_since: at(0), runs: vec![run], held: 0 };
         let snapshot = Snapshot::new(open, waiting, &policy.deadline);
         Self { snapshot, policy, queue: Vec::new(), held: Vec::new(), commits: Vec::new() }
     }
