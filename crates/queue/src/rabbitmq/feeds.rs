@@ -9,7 +9,7 @@ use batch::{PerPriority, Priority};
 #[derive(Debug)]
 pub(super) struct Feeds {
     wanted: PerPriority<bool>,
-    feeds: PerPriority<Mutex<State>>,
+    states: PerPriority<Mutex<State>>,
     /// Stopped on purpose, so that nobody waits for it.
     is_over: AtomicBool,
 }
@@ -30,7 +30,7 @@ impl Default for State {
 impl Feeds {
     pub(super) fn of(priorities: &[Priority]) -> Self {
         let wanted = PerPriority::from_fn(|priority| priorities.contains(&priority));
-        Self { wanted, feeds: PerPriority::default(), is_over: AtomicBool::new(false) }
+        Self { wanted, states: PerPriority::default(), is_over: AtomicBool::new(false) }
     }
 
     /// The priorities that were asked for, each once, the most urgent first.
@@ -45,7 +45,7 @@ impl Feeds {
         }
         let mut reasons: Vec<String> = Vec::new();
         for priority in self.wanted() {
-            match &*lock(&self.feeds[priority]) {
+            match &*lock(&self.states[priority]) {
                 State::Not { why } if !reasons.contains(why) => reasons.push(why.clone()),
                 State::Not { .. } | State::Consuming => {}
             }
@@ -63,12 +63,12 @@ impl Feeds {
 
     /// Takes down why nothing comes of one priority.
     pub(super) fn explain(&self, priority: Priority, why: &impl ToString) {
-        *lock(&self.feeds[priority]) = State::Not { why: why.to_string() };
+        *lock(&self.states[priority]) = State::Not { why: why.to_string() };
     }
 
     /// Marks a feed as consuming until the mark is dropped.
     pub(super) fn mark(&self, priority: Priority) -> FeedMark<'_> {
-        let feed = &self.feeds[priority];
+        let feed = &self.states[priority];
         *lock(feed) = State::Consuming;
         FeedMark(feed)
     }
