@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use batch::{
-    Action, Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, DeadlinePolicy, MEANWHILE,
-    OpenRun, OpenRuns, Outcome, PerPriority, Priority, Progress, PublishCause, RetryPolicy, RunEvent, RunId,
-    RunState, Snapshot, SupervisePolicy, Verdict, supervise,
+    Action, Attempt, AttemptId, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, DeadlinePolicy,
+    MEANWHILE, OpenRun, OpenRuns, Outcome, PerPriority, Priority, Progress, PublishCause, RetryPolicy,
+    RunEvent, RunId, RunState, Snapshot, SupervisePolicy, Verdict, supervise,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -46,16 +46,21 @@ fn policies() -> impl Strategy<Value = SupervisePolicy> {
 
 /// A chunk as a store can hold it: a moment stands where the state gives it a meaning.
 fn chunks() -> impl Strategy<Value = ChunkSnapshot> {
-    let moments = (prop::option::weighted(0.9, moment()), moment(), moment());
+    let lease = (moment(), 1..100_u64, prop::bool::weighted(0.9));
+    let moments = (prop::option::weighted(0.9, moment()), lease, moment());
     (prop::sample::select(&OPEN[..]), 0..5_i32, 0..6_u32, moments).prop_map(
-        |(state, attempt, failures, (published_at, leased_until, retry_at))| ChunkSnapshot {
-            chunk: ChunkId(0),
-            state,
-            attempt: Attempt(attempt),
-            failures,
-            published_at,
-            leased_until: (state == ChunkState::Leased).then_some(leased_until),
-            retry_at: (state == ChunkState::Retryable).then_some(retry_at),
+        |(state, attempt, failures, (published_at, (leased_at, lasts, is_recorded), retry_at))| {
+            let is_leased = state == ChunkState::Leased;
+            ChunkSnapshot {
+                chunk: ChunkId(0),
+                state,
+                attempt: Attempt(attempt),
+                failures,
+                published_at,
+                leased_at: (is_leased && is_recorded).then_some(leased_at),
+                leased_until: is_leased.then_some(leased_at + Duration::from_secs(lasts)),
+                retry_at: (state == ChunkState::Retryable).then_some(retry_at),
+            }
         },
     )
 }
@@ -115,7 +120,11 @@ fn due(
             .then(|| over(chunk.published_at.unwrap_or(run.planned_at), policy.lost_after)),
         ChunkState::Leased => chunk.leased_until.map(|until| {
             let grace_until = snapshot.store_well_since + policy.lease_duration;
-            unless_too_far(until, 2 * policy.lease_duration, until.max(grace_until))
+            let due = until.max(grace_until);
+            match chunk.leased_at {
+                Some(given_at) => unless_too_far(given_at, Duration::ZERO, due),
+                None => unless_too_far(until, 2 * policy.lease_duration, due),
+            }
         }),
         ChunkState::Retryable => chunk.retry_at.map(|due| unless_too_far(due, policy.retry.max_delay, due)),
         ChunkState::Done | ChunkState::Dead => None,
@@ -123,8 +132,16 @@ fn due(
 }
 
 /// A lease that is shortened.
-fn shortened(attempt: Attempt, now: Timestamp, policy: &SupervisePolicy) -> ChunkEvent {
-    ChunkEvent::Renewed { attempt, leased_until: now + policy.lease_duration }
+fn shortened(
+    attempt: AttemptId,
+    run: &OpenRun,
+    now: Timestamp,
+    policy: &SupervisePolicy,
+) -> (AttemptId, ChunkEvent) {
+    let chunk = run.open_chunks.iter().find(|chunk| chunk.chunk == attempt.chunk.chunk);
+    let leased_until = chunk.and_then(|chunk| chunk.lease_from_before(policy.lease_duration, now));
+    let leased_until = leased_until.expect("it was given before the clock was set back");
+    (attempt, ChunkEvent::Renewed { attempt: attempt.attempt, leased_until })
 }
 
 fn subject(action: &Action) -> Option<ChunkRef> {
@@ -156,7 +173,10 @@ fn apply(snapshot: &mut Snapshot, action: &Action, policy: &SupervisePolicy) {
             return;
         }
         Action::Publish { attempt, .. } => (attempt, ChunkEvent::Published(attempt.attempt)),
-        Action::Shorten(attempt) => (attempt, shortened(attempt.attempt, now, policy)),
+        Action::Shorten(attempt) => {
+            let of_run = |run: &&OpenRun| run.run == attempt.chunk.run;
+            shortened(attempt, recorded(snapshot).find(of_run).expect("it was in the snapshot"), now, policy)
+        }
         Action::Rescue { attempt, verdict } => (attempt, ChunkEvent::Rescued(attempt.attempt, verdict)),
     };
     let of_run = |run: &&mut OpenRun| run.run == attempt.chunk.run;
@@ -210,8 +230,9 @@ proptest! {
                 }
                 Action::Shorten(attempt) => {
                     prop_assert_eq!((attempt.attempt, chunk.state), (chunk.attempt, ChunkState::Leased));
-                    let a_lease = snapshot.taken_at + policy.lease_duration;
-                    prop_assert!(chunk.leased_until.is_some_and(|until| until > a_lease), "it ends sooner");
+                    let ends = chunk.lease_from_before(policy.lease_duration, snapshot.taken_at);
+                    prop_assert!(ends.is_some() && ends < chunk.leased_until, "it ends sooner");
+                    prop_assert!(ends > Some(snapshot.taken_at), "there is time to renew it");
                 }
                 Action::Rescue { attempt, verdict } => {
                     prop_assert_eq!((attempt.attempt, chunk.state), (chunk.attempt, ChunkState::Leased));
@@ -416,7 +437,8 @@ impl Night {
                     assert!(self.happens(attempt.chunk.chunk, event));
                 }
                 Action::Shorten(attempt) => {
-                    let event = shortened(attempt.attempt, self.snapshot.taken_at, &self.policy);
+                    let now = self.snapshot.taken_at;
+                    let (_, event) = shortened(attempt, &self.snapshot.runs[0].recorded, now, &self.policy);
                     assert!(self.happens(attempt.chunk.chunk, event));
                 }
                 Action::Finish(_) => apply(&mut self.snapshot, action, &self.policy),

@@ -99,8 +99,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 run.id = %attempt.chunk.run,
                 chunk.id = %attempt.chunk.chunk,
                 attempt = attempt.attempt.0,
-                "shortened a lease that ends later than one can: PostgreSQL's clock was set back, or workers are given \
-                 longer leases (--lease) than this coordinator was told of"
+                "shortened a lease that was given later than now: PostgreSQL's clock was set back"
             );
         }
         Ok(is_shortened)

@@ -173,6 +173,10 @@ impl Ground for Paused {
     async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;
     }
+
+    async fn set_back(&self, time: Duration) {
+        self.store.set_back(time);
+    }
 }
 
 impl Paused {

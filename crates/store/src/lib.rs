@@ -171,7 +171,9 @@ pub trait Supervision: Clone + Send + Sync + 'static {
     /// The store's part of a snapshot.
     fn snapshot(&self) -> impl Future<Output = Result<OpenRuns>> + Send;
 
-    /// Lets a lease end so long from now, if it would end later; false if it would not.
+    /// Lets a lease that was given before the clock was set back end as long after now as it was given for; false if it
+    /// was given since. `lease` is the coordinator's own, for one of which it is not recorded when it was given
+    /// ([`batch::ChunkSnapshot::lease_from_before`]).
     fn shorten_lease(
         &self,
         term: Term,

@@ -62,11 +62,9 @@ impl Supervision for Memory {
 
     async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
         self.call(|rows, now| {
-            let leased_until = later(now, lease);
-            let held = rows.chunk(attempt.chunk).and_then(|chunk| chunk.snapshot.leased_until);
-            if !rows.leads(term, now) || held.is_none_or(|until| until <= leased_until) {
-                return Ok(false);
-            }
+            let held = rows.chunk(attempt.chunk);
+            let ends = held.and_then(|chunk| chunk.snapshot.lease_from_before(lease, now));
+            let Some(leased_until) = ends.filter(|_| rows.leads(term, now)) else { return Ok(false) };
             let event = ChunkEvent::Renewed { attempt: attempt.attempt, leased_until };
             Ok(rows.take(attempt.chunk, event, now, None).is_ok())
         })

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, Evidence, MEANWHILE, OpenRun, OpenRuns, Progress,
-    RunId, Verdict,
+    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, Evidence, LEASES, MEANWHILE, OpenRun, OpenRuns,
+    Progress, RunId, Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -118,18 +118,32 @@ impl Supervision for Postgres {
     async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
         const SHORTEN: &str = "
             update fleet.chunks
-               set leased_until = now() + $4::float8 * interval '1 second'
+               set leased_until = now() + coalesce(leased_until - leased_at, $4::float8 * interval '1 second'),
+                   leased_at = now()
              where run_id = $1
                and chunk_id = $2
                and attempt = $3
                and state = 'leased'
-               and leased_until > now() + $4::float8 * interval '1 second'
+               and coalesce(leased_at, leased_until - $6::float8 * interval '1 second')
+                   > now() + $7::float8 * interval '1 second'
                and exists (select from fleet.leadership
                             where role = 'coordinator' and term = $5 and expires_at > now())";
+        let (longest, meanwhile) = (lease.saturating_mul(LEASES).as_secs_f64(), MEANWHILE.as_secs_f64());
         let (chunk, lease) = (attempt.chunk, lease.as_secs_f64());
         self.short("shorten a lease", async |client| {
             let shortened = client
-                .execute(SHORTEN, &[&chunk.run.0, &chunk.chunk.0, &attempt.attempt.0, &lease, &term.0])
+                .execute(
+                    SHORTEN,
+                    &[
+                        &chunk.run.0,
+                        &chunk.chunk.0,
+                        &attempt.attempt.0,
+                        &lease,
+                        &term.0,
+                        &longest,
+                        &meanwhile,
+                    ],
+                )
                 .await?;
             Ok(shortened == 1)
         })
@@ -142,6 +156,7 @@ impl Supervision for Postgres {
                 update fleet.chunks
                    set state = $4,
                        retry_at = $5,
+                       leased_at = null,
                        leased_until = null,
                        settled_at = case when $4 = 'dead' then now() end
                  where run_id = $1
@@ -248,7 +263,7 @@ pub(super) async fn progress(client: &ClientWrapper, run: RunId) -> Result<Progr
 
 async fn open_chunks(client: &ClientWrapper, run: RunId) -> Result<Vec<ChunkSnapshot>, Fault> {
     const OPEN: &str = "
-        select chunk_id, state, attempt, published_at, leased_until, retry_at,
+        select chunk_id, state, attempt, published_at, leased_at, leased_until, retry_at,
                case when state = 'leased' and leased_until <= now()
                     then (select count(*)
                             from fleet.attempts a
@@ -272,6 +287,7 @@ fn chunk_snapshot(row: &Row) -> Result<ChunkSnapshot, Fault> {
         attempt: Attempt(get(row, "attempt")?),
         failures: get::<i64>(row, "failures")? as u32,
         published_at: get(row, "published_at")?,
+        leased_at: get(row, "leased_at")?,
         leased_until: get(row, "leased_until")?,
         retry_at: get(row, "retry_at")?,
     })
