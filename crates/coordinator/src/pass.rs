@@ -23,7 +23,7 @@ use store::{Publishing, Supervision, Term};
 use tokio::time::Instant;
 
 use crate::remembered::Remembered;
-use crate::{Coordinator, kind_of, metrics};
+use crate::{Coordinator, kind_of, metrics, namesakes};
 
 /// What a pass saw and did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,8 +81,13 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         }
         self.hear_of_rescues(&rescues);
         to_finish.sort_by_key(|run| priority(&snapshot, *run));
-        for run in to_finish {
+        for &run in &to_finish {
             remembered.finishing.begin(&self.store, term, run);
+        }
+        // While they are finished.
+        let open: Vec<RunId> = snapshot.runs.iter().map(|run| run.recorded.run).collect();
+        for name in remembered.namesakes.look(&self.store, &open, &to_finish).await {
+            namesakes::tell(&name);
         }
         report.published = self.publish(&snapshot, &to_publish).await?;
         self.tell_of_finished(remembered).await;

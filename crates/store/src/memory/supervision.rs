@@ -1,10 +1,11 @@
 //! What a pass of the coordinator looks at, and what it does about it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use batch::{
     AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, Evidence, MEANWHILE, OpenRun,
-    OpenRuns, RunEvent, RunId, RunState, Verdict,
+    OpenRuns, Presence, RunEvent, RunId, RunState, Verdict,
 };
 use jiff::Timestamp;
 
@@ -56,6 +57,21 @@ impl Supervision for Memory {
             let open = rows.runs().filter(|(_, run)| run.state.is_open());
             let runs = open.map(|(id, run)| open_run(rows, id, run, now)).collect();
             Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs })
+        })
+        .await
+    }
+
+    async fn presences(&self, runs: &[RunId]) -> Result<Vec<Presence>> {
+        self.call(|rows, _| {
+            let mut presences: BTreeMap<String, Presence> = BTreeMap::new();
+            let chunks = runs.iter().filter_map(|run| rows.run(*run)).flat_map(Run::chunks);
+            for row in chunks.flat_map(|(_, chunk)| &chunk.attempts) {
+                let (from, to) = (row.began_at, row.seen_at());
+                let entry = presences.entry(row.worker.clone());
+                let seen = entry.or_insert_with(|| Presence { name: row.worker.clone(), from, to });
+                (seen.from, seen.to) = (seen.from.min(from), seen.to.max(to));
+            }
+            Ok(presences.into_values().collect())
         })
         .await
     }

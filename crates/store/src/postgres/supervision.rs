@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use batch::{
     Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, Evidence, LEASES, MEANWHILE, OpenRun, OpenRuns,
-    Progress, RunId, Verdict,
+    Presence, Progress, RunId, Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -111,6 +111,32 @@ impl Supervision for Postgres {
             client.batch_execute("commit").await?;
             let (taken_at, store_well_since) = (get(&clock, "taken_at")?, get(&clock, "store_well_since")?);
             Ok(OpenRuns { taken_at, store_well_since, runs })
+        })
+        .await
+    }
+
+    async fn presences(&self, runs: &[RunId]) -> Result<Vec<Presence>> {
+        const PRESENCES: &str = "
+            select worker,
+                   min(began_at) as began_at,
+                   max(greatest(began_at, case when outcome in ('done', 'failed', 'given_back')
+                                               then ended_at
+                                          end)) as seen_at
+              from fleet.attempts
+             where run_id = any($1)
+             group by worker
+             order by worker";
+        let runs: Vec<i64> = runs.iter().map(|run| run.0).collect();
+        self.short("ask who worked", async |client| {
+            let rows = client.query(PRESENCES, &[&runs]).await?;
+            let presence = |row| {
+                Ok(Presence {
+                    name: get(row, "worker")?,
+                    from: get(row, "began_at")?,
+                    to: get(row, "seen_at")?,
+                })
+            };
+            rows.iter().map(presence).collect()
         })
         .await
     }

@@ -78,6 +78,7 @@ macro_rules! promise_tests {
             a_lease_from_before_the_clock_was_set_back_is_shortened_by_who_leads
             a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt
             a_snapshot_shows_open_runs_by_sums_and_their_open_chunks
+            who_worked_on_a_run_is_told_by_what_each_said_itself
             a_settled_run_is_finished_once_by_who_leads
             a_settled_run_that_makes_no_sense_is_not_finished
             values_become_visible_all_at_once

@@ -104,6 +104,30 @@ pub async fn a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt(gro
     assert_eq!((next.attempt.attempt, next.losses), (Attempt(2), 1));
 }
 
+/// That somebody was missed says nothing of when it lived.
+pub async fn who_worked_on_a_run_is_told_by_what_each_said_itself(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    let beginning = ok(store.now().await);
+    let lost = begun(ground, chunk(run, 1), "one").await.attempt;
+    let given_back = begun(ground, chunk(run, 2), "another").await.attempt;
+    ground.pass(LEASE).await;
+    let term = leading(ground).await;
+    let due = ok(store.now().await);
+    assert!(ok(store.rescue(term, lost, Verdict::RetryAt(due)).await));
+    ok(store.give_back(given_back).await);
+
+    let presences = ok(store.presences(&[run]).await);
+    let of_none = ok(store.presences(&[]).await);
+
+    let names: Vec<&str> = presences.iter().map(|presence| &*presence.name).collect();
+    assert_eq!(names, ["another", "one"]);
+    let [another, one] = &presences[..] else { unreachable!("there are two names") };
+    assert!(beginning <= one.from && one.from == one.to, "{one:?}");
+    assert!(beginning <= another.from && another.from < another.to, "{another:?}");
+    assert_eq!(of_none, []);
+}
+
 /// Sums over rows, and nothing of runs that are over.
 pub async fn a_snapshot_shows_open_runs_by_sums_and_their_open_chunks(ground: &impl Ground) {
     let store = ground.store();
