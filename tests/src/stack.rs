@@ -111,11 +111,17 @@ impl Stack {
 
     /// Empties Redis, as `redis-cli flushall` would.
     pub fn flush_redis(&self) {
+        assert_eq!(self.redis_cli(&["flushall"]), "OK");
+    }
+
+    /// What Redis answers to a command.
+    pub fn redis_cli(&self, command: &[&str]) -> String {
         let output = Command::new("redis-cli")
-            .args(["-u", &self.redis_url, "flushall"])
+            .args(["-u", &self.redis_url])
+            .args(command)
             .output()
             .expect("redis-cli comes with Redis");
-        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "OK");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// `host:port`
