@@ -90,7 +90,8 @@ async fn after_postgres_clock_was_set_back_the_next_coordinator_goes_on() {
     first.kill();
     worker.kill();
     let forward = "
-        update fleet.leadership set expires_at = expires_at + interval '2 hours';
+        update fleet.leadership
+           set expires_at = expires_at + interval '2 hours', renewed_at = renewed_at + interval '2 hours';
         update fleet.runs set planned_at = planned_at + interval '2 hours';
         update fleet.chunks
            set leased_at = leased_at + interval '2 hours',

@@ -237,7 +237,7 @@ mod tests {
             progress: Progress { chunks: 5, done: 5 - chunks.len() as u64, ..Progress::default() },
             open_chunks: chunks.to_vec(),
         };
-        let open = OpenRuns { taken_at: at(now), store_well_since: at(0), runs: vec![run] };
+        let open = OpenRuns { taken_at: at(now), store_well_since: at(0), runs: vec![run], held: 0 };
         Snapshot::new(open, PerPriority::from_fn(|_| Some(0)), &DeadlinePolicy::default())
     }
 
@@ -337,7 +337,8 @@ mod tests {
     #[test]
     fn a_store_that_started_in_the_future_gives_no_grace() {
         let mut snapshot = snapshot(130, &[chunk(ChunkState::Leased)]);
-        let open = |since| OpenRuns { taken_at: at(130), store_well_since: at(since), runs: Vec::new() };
+        let open =
+            |since| OpenRuns { taken_at: at(130), store_well_since: at(since), runs: Vec::new(), held: 0 };
         let seen = |since| Snapshot::new(open(since), snapshot.waiting, &DeadlinePolicy::default());
 
         let (future, past) = (seen(7_330).store_well_since, seen(115).store_well_since);

@@ -54,6 +54,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         let waiting = self.queue.waiting().await;
         remembered.hear_of_broker(&waiting);
         let open = self.store.snapshot().await?;
+        metrics::held_now(open.held);
         let mut snapshot = Snapshot::new(open, waiting, &self.config.policy.deadline);
         remembered.remind(&mut snapshot);
         let mut report = PassReport { open_runs: snapshot.runs.len(), ..PassReport::default() };

@@ -97,7 +97,7 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
                 run.run = RunId(number);
             }
             let waiting = PerPriority::from_fn(|priority| waiting[priority as usize]);
-            let open = OpenRuns { taken_at: at(NOW), store_well_since, runs };
+            let open = OpenRuns { taken_at: at(NOW), store_well_since, runs, held: 0 };
             Snapshot::new(open, waiting, &DeadlinePolicy::default())
         },
     )

@@ -60,7 +60,7 @@ impl Night {
             open_chunks,
         };
         let waiting = PerPriority::from_fn(|_| Some(0));
-        let open = OpenRuns { taken_at: at(NOW), store_well_since: at(0), runs: vec![run] };
+        let open = OpenRuns { taken_at: at(NOW), store_well_since: at(0), runs: vec![run], held: 0 };
         let snapshot = Snapshot::new(open, waiting, &policy.deadline);
         Self { snapshot, policy, queue: Vec::new(), held: Vec::new(), commits: Vec::new() }
     }

@@ -27,18 +27,15 @@ impl Supervision for Memory {
                 Some(leads) if leads.expires_at > later(expires_at, MEANWHILE) => Term(leads.term.0 + 1),
                 Some(_) => return Ok(None),
             };
-            rows.leadership = Some(Leadership { leader: leader.to_owned(), term, expires_at });
+            rows.leadership =
+                Some(Leadership { leader: leader.to_owned(), term, expires_at, renewed_at: now });
             Ok(Some(term))
         })
         .await
     }
 
     async fn leader(&self) -> Result<Option<String>> {
-        self.call(|rows, now| {
-            let leads = rows.leadership.as_ref().filter(|leads| leads.expires_at > now);
-            Ok(leads.map(|leads| leads.leader.clone()))
-        })
-        .await
+        self.call(|rows, now| Ok(rows.leader(now))).await
     }
 
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
@@ -56,7 +53,8 @@ impl Supervision for Memory {
         self.call(|rows, now| {
             let open = rows.runs().filter(|(_, run)| run.state.is_open());
             let runs = open.map(|(id, run)| open_run(rows, id, run, now)).collect();
-            Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs })
+            let held = rows.runs().filter(|(_, run)| run.state == RunState::Held).count() as u64;
+            Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs, held })
         })
         .await
     }

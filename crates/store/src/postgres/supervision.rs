@@ -37,15 +37,16 @@ pub(super) const PROGRESS: &str = "
 impl Supervision for Postgres {
     async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
         const LEAD: &str = "
-            insert into fleet.leadership as l (role, leader, term, expires_at)
-            values ('coordinator', $1, 1, now() + $2::float8 * interval '1 second')
+            insert into fleet.leadership as l (role, leader, term, expires_at, renewed_at)
+            values ('coordinator', $1, 1, now() + $2::float8 * interval '1 second', now())
                 on conflict (role) do update
                set leader = excluded.leader,
                    term = case when l.leader = excluded.leader and l.expires_at > now()
                                then l.term
                                else l.term + 1
                           end,
-                   expires_at = excluded.expires_at
+                   expires_at = excluded.expires_at,
+                   renewed_at = excluded.renewed_at
              where l.leader = excluded.leader
                 or l.expires_at <= now()
                 or l.expires_at > excluded.expires_at + $3::float8 * interval '1 second'
@@ -60,13 +61,7 @@ impl Supervision for Postgres {
     }
 
     async fn leader(&self) -> Result<Option<String>> {
-        const LEADER: &str =
-            "select leader from fleet.leadership where role = 'coordinator' and expires_at > now()";
-        self.short("ask who leads", async |client| {
-            let row = client.query_opt(LEADER, &[]).await?;
-            row.map(|row| get(&row, "leader")).transpose()
-        })
-        .await
+        self.short("ask who leads", async |client| leads(client).await).await
     }
 
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
@@ -85,7 +80,9 @@ impl Supervision for Postgres {
 
     async fn snapshot(&self) -> Result<OpenRuns> {
         const SNAPSHOT: &str = "begin isolation level repeatable read read only";
-        const CLOCK: &str = "select now() as taken_at, pg_postmaster_start_time() as store_well_since";
+        const CLOCK: &str = "
+            select now() as taken_at, pg_postmaster_start_time() as store_well_since,
+                   (select count(*) from fleet.runs where state = 'held') as held";
         const RUNS: &str = "
             select run_id, state, priority, planned_at, deadline_at
               from fleet.runs
@@ -110,7 +107,7 @@ impl Supervision for Postgres {
             }
             client.batch_execute("commit").await?;
             let (taken_at, store_well_since) = (get(&clock, "taken_at")?, get(&clock, "store_well_since")?);
-            Ok(OpenRuns { taken_at, store_well_since, runs })
+            Ok(OpenRuns { taken_at, store_well_since, runs, held: get::<i64>(&clock, "held")? as u64 })
         })
         .await
     }
@@ -268,6 +265,18 @@ impl Supervision for Postgres {
         })
         .await
     }
+}
+
+/// Who leads; nobody whose lease was given before the clock was set back.
+pub(super) async fn leads(client: &ClientWrapper) -> Result<Option<String>, Fault> {
+    const LEADS: &str = "
+        select leader
+          from fleet.leadership
+         where role = 'coordinator'
+           and expires_at > now()
+           and coalesce(renewed_at, now()) <= now() + $1::float8 * interval '1 second'";
+    let row = client.query_opt(LEADS, &[&MEANWHILE.as_secs_f64()]).await?;
+    row.map(|row| get(&row, "leader")).transpose()
 }
 
 /// Reads the sums over a run's chunks.
