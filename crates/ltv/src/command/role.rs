@@ -162,7 +162,15 @@ impl Servers {
                 "the night goes on without Redis: start it (`scripts/stack up`), or set LTV_REDIS_URL"
             );
         }
+        tokio::spawn(tell_of_redis(cache.clone(), redis.redis_url.to_string()));
         Ok((self.queue.get_or_init(|| queue).clone(), self.cache.get_or_init(|| cache).clone()))
+    }
+}
+
+/// Says what Redis refuses, and whether it drops keys by itself, once it is there.
+async fn tell_of_redis(cache: Redis, url: String) {
+    for remark in cache.look().await.remarks() {
+        tracing::warn!(url, "{remark}");
     }
 }
 
