@@ -45,6 +45,11 @@ identity! {
 }
 
 identity! {
+    /// A request's number, issued by the store; a higher one was asked later.
+    RequestId(i64)
+}
+
+identity! {
     /// A customer's number in `source.customers`.
     CustomerId(i64)
 }

@@ -20,6 +20,8 @@
 //! | verdict | what follows a failed or lost attempt: a retry at a time, or a dead letter |
 //! | pass, snapshot | one look of the coordinator, and what it saw |
 //! | outcome | how an attempt ended: done, failed, lost, excused, given back |
+//! | request | an urgent question of one or some customers |
+//! | answer, reply | what was committed for a request, and the message that says so to whoever asked |
 //! | lane | what keeps slots and a connection of a worker for some priorities |
 //! | installation | a database and all that works for it; its identity is in messages, and in the names of queues and keys |
 //! | rejection | a customer that could not be valued, and why |
@@ -52,7 +54,7 @@ pub use guard::{
     SourceCounts, judge,
 };
 pub use identity::{
-    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, InstallationId, NotAnInstallation, RunId,
+    Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, InstallationId, NotAnInstallation, RequestId, RunId,
 };
 pub use isolation::{Finding, Isolation};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
