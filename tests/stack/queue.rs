@@ -284,6 +284,18 @@ impl Subject for OnRabbitMq {
         queue.close().await;
     }
 
+    async fn put_request(&self, body: Vec<u8>) {
+        let queue = self.directly().await;
+        queue.publish_raw_request(body).await.unwrap();
+        queue.close().await;
+    }
+
+    async fn lose_requests(&self) {
+        let queue = self.directly().await;
+        queue.delete_requests().await.unwrap();
+        queue.close().await;
+    }
+
     fn arrived(consumer: &ConsumerOf<Self>) -> PerPriority<usize> {
         consumer.arrived()
     }

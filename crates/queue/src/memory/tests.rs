@@ -49,6 +49,14 @@ impl Subject for InMemory {
         self.broker.put(priority, body);
     }
 
+    async fn put_request(&self, body: Vec<u8>) {
+        self.broker.put_request(body);
+    }
+
+    async fn lose_requests(&self) {
+        self.broker.lose_requests();
+    }
+
     fn arrived(consumer: &ConsumerOf<Self>) -> PerPriority<usize> {
         consumer.arrived()
     }

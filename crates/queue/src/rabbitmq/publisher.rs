@@ -23,8 +23,9 @@
 //!   Consuming has a connection of its own and goes on.
 //! - *No queue takes the message*: it comes back, the [`Ledger`](super::ledger::Ledger) finds out which it was,
 //!   that job is [`Error::Unroutable`], and a second later the topology is declared again (why not at once:
-//!   see `consumer`).
-//! - *The broker answers no* (a queue's leader just died): `Unavailable`, nothing was kept.
+//!   see `consumer`). A reply that comes back says only that whoever asked has left.
+//! - *The broker answers no* (a queue's leader just died): `Unavailable`, nothing was kept. A request it refuses
+//!   because too many wait: [`Error::Full`].
 //! - *The exchange was deleted*: the broker closes the channel, the connection is made again, and the topology
 //!   with it.
 //! - *A caller stops waiting*: its job is published all the same.
@@ -69,7 +70,7 @@ impl Publisher {
 
     /// Publishes all of them. The breaker takes them as one call: half open, a whole plan is its probe.
     pub(super) async fn publish(&self, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
-        let targets: Vec<Target> = frames.iter().map(|frame| frame.target).collect();
+        let targets: Vec<Target> = frames.iter().map(|frame| frame.target.clone()).collect();
 
         let results = match self.breaker.try_acquire() {
             Err(open) => {
@@ -92,7 +93,7 @@ impl Publisher {
         };
 
         for (target, result) in targets.into_iter().zip(&results) {
-            metrics::published(target, result);
+            metrics::published(&target, result);
         }
         results
     }

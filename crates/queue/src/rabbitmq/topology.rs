@@ -3,7 +3,10 @@
 //! ```text
 //!   <names>.chunks ─critical─▶ <names>.critical ┐
 //!      (direct)    ─high─────▶ <names>.high     ├─ delivered x-delivery-limit times ─▶ <names>.dead-letter
-//!                  ─normal───▶ <names>.normal   ┘                                      (exchange and queue)
+//!      │           ─normal───▶ <names>.normal   ┘                                      (exchange and queue)
+//!      └────────────requests─▶ <names>.requests
+//!
+//!   <names>.replies ─<queue>─▶ <names>.replies.<at random>     a queue of each process that asks, while it does
 //! ```
 //!
 //! Names begin with the prefix and the installation: `ltv.9f86d081884c7d65.normal`. So two installations that share a
@@ -11,6 +14,11 @@
 //!
 //! Three queues and not message priorities, because those mean something else on every RabbitMQ version. All are
 //! quorum queues: durable, and replicated where there is more than one broker.
+//!
+//! **Requests and replies** are on classic queues, which answer sooner and forget sooner: what they are about is in
+//! the store. The queue of requests has no dead-letter exchange, or each request that nobody took in time would be among
+//! the dead letters. Replies have an exchange of their own, by which no other queue can be reached: a request says
+//! where its reply is to go, and not everybody who can write one is ours.
 //!
 //! **The delivery limit** is a backstop against a message that circles for ever. Attempts are counted in
 //! Postgres, which decides long before; left out, the limit would be 20 on some versions. The dead-letter queue
@@ -37,9 +45,12 @@ use resilience::InvalidConfig;
 
 use super::Settings;
 use super::connection::call;
-use crate::{DELIVERY_LIMIT, Error};
+use crate::{DELIVERY_LIMIT, Error, MOST_REQUESTS, REQUEST_TTL};
 
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
+
+/// How requests are routed.
+pub(super) const REQUESTS_KEY: &str = "requests";
 
 /// The names, made from the prefix and the installation.
 #[derive(Clone, Debug)]
@@ -71,16 +82,35 @@ impl Names {
         format!("{}.dead-letter", self.begin)
     }
 
-    /// All queues.
+    pub(super) fn requests(&self) -> String {
+        format!("{}.requests", self.begin)
+    }
+
+    /// The exchange of replies.
+    pub(super) fn replies(&self) -> String {
+        format!("{}.replies", self.begin)
+    }
+
+    /// All queues, but those of processes that ask, which go with them.
     pub fn queues(&self) -> impl Iterator<Item = String> {
-        Priority::ALL.map(|priority| self.queue(priority)).into_iter().chain([self.dead_letter()])
+        let ours = [self.requests(), self.dead_letter()];
+        Priority::ALL.map(|priority| self.queue(priority)).into_iter().chain(ours)
+    }
+
+    /// The exchange of a queue, and how it is reached there.
+    fn binding(&self, queue: &str) -> (String, &'static str) {
+        match Priority::ALL.into_iter().find(|&priority| self.queue(priority) == queue) {
+            Some(priority) => (self.exchange(), priority.as_str()),
+            None if queue == self.requests() => (self.exchange(), REQUESTS_KEY),
+            None => (self.dead_letter(), ""),
+        }
     }
 }
 
 impl Names {
     /// All exchanges.
-    pub fn exchanges(&self) -> [String; 2] {
-        [self.exchange(), self.dead_letter()]
+    pub fn exchanges(&self) -> [String; 3] {
+        [self.exchange(), self.replies(), self.dead_letter()]
     }
 }
 
@@ -89,9 +119,11 @@ pub(super) async fn declare(settings: &Settings, connection: &Connection) -> Res
     let names = &settings.names;
     let channel = call(settings, "open a channel", connection.create_channel()).await?;
 
-    for (exchange, kind) in
-        [(names.exchange(), ExchangeKind::Direct), (names.dead_letter(), ExchangeKind::Fanout)]
-    {
+    for (exchange, kind) in [
+        (names.exchange(), ExchangeKind::Direct),
+        (names.replies(), ExchangeKind::Direct),
+        (names.dead_letter(), ExchangeKind::Fanout),
+    ] {
         let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
         let declaring = channel.exchange_declare(short(&exchange), kind, options, FieldTable::default());
         call(settings, &format!("declare exchange {exchange}"), declaring)
@@ -110,10 +142,7 @@ pub(super) async fn declare(settings: &Settings, connection: &Connection) -> Res
         .await
         .map_err(|error| with_mend(error, &format!("delete it with `rabbitmqctl delete_queue {queue}`")))?;
 
-        let (exchange, key) = match Priority::ALL.into_iter().find(|&p| names.queue(p) == queue) {
-            Some(priority) => (names.exchange(), priority.as_str()),
-            None => (names.dead_letter(), ""),
-        };
+        let (exchange, key) = names.binding(&queue);
         let binding = channel.queue_bind(
             short(&queue),
             short(&exchange),
@@ -133,7 +162,7 @@ pub(super) async fn delete(settings: &Settings, connection: &Connection) -> Resu
         delete_queue(settings, connection, &queue).await?;
     }
     let channel = call(settings, "open a channel", connection.create_channel()).await?;
-    for exchange in [settings.names.exchange(), settings.names.dead_letter()] {
+    for exchange in settings.names.exchanges() {
         let deleting = channel.exchange_delete(short(&exchange), ExchangeDeleteOptions::default());
         call(settings, &format!("delete exchange {exchange}"), deleting).await?;
     }
@@ -155,6 +184,13 @@ pub(super) async fn delete_queue(
 fn queue_arguments(names: &Names, queue: &str) -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(LongString::from(text));
     let mut arguments = FieldTable::default();
+    if queue == names.requests() {
+        arguments.insert("x-queue-type".into(), text("classic"));
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongInt(REQUEST_TTL.as_millis() as i32));
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(MOST_REQUESTS as i32));
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+        return arguments;
+    }
     arguments.insert("x-queue-type".into(), text("quorum"));
     if queue == names.dead_letter() {
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DEAD_LETTER_DELIVERY_LIMIT));
@@ -196,7 +232,7 @@ mod tests {
 
         assert_eq!(
             queues,
-            ["critical", "high", "normal", "dead-letter"].map(|name| format!("ltv.00000000000000ab.{name}"))
+            ["critical", "high", "normal", "requests", "dead-letter"].map(|name| format!("ltv.00000000000000ab.{name}"))
         );
         assert_eq!(names.exchange(), "ltv.00000000000000ab.chunks");
     }
