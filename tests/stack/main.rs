@@ -14,6 +14,7 @@ mod proxy;
 mod queue;
 mod readiness;
 mod replicas;
+mod requests;
 mod rows;
 mod scripts;
 mod shell;

@@ -13,6 +13,7 @@
 //! - *A request is not taken in time*: it vanishes from the queue, whose limit is [`REQUEST_TTL`] for all, and is no dead
 //!   letter. The store knows until when it may be begun, so one that was taken a moment too late is refused there.
 //! - *No queue takes it*: [`Error::Unavailable`]; the queue is declared again.
+//! - *Nobody knows whether it was taken* (no confirmation): [`Error::Unconfirmed`]. It may be worked all the same.
 //! - *It is lost, or its reply is*: the waiter hears nothing within his limit ([`Heard::Silent`]).
 //! - *The way back is lost*: every waiter hears so at once ([`Heard::Lost`]). A new way has a new name, so a reply to the
 //!   old one reaches nobody. Until there is one, asking is [`Error::Unavailable`].

@@ -119,6 +119,7 @@ macro_rules! promise_tests {
             a_request_that_nobody_took_in_time_is_gone
             a_full_queue_sheds_and_takes_again_once_there_is_room
             a_queue_of_requests_that_is_missing_is_told_and_declared_again
+            a_request_that_is_not_confirmed_is_unknown_and_asking_again_is_right
             a_server_holds_no_more_requests_than_its_prefetch
             a_request_that_was_given_back_comes_again
             garbage_among_the_requests_is_malformed_and_can_be_dead_lettered

@@ -6,7 +6,7 @@ use batch::{InstallationId, Priority, RequestId};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{PATIENCE, Subject, next, next_or_end, trace, until, wait_for_dead_letters};
 use crate::{
@@ -176,6 +176,23 @@ pub async fn a_queue_of_requests_that_is_missing_is_told_and_declared_again<S: S
     let mut server = serve(&queue, 1).await;
     assert_eq!(next(&mut server).await.reply().await, Replied::Sent);
     assert_eq!(waiting.heard(PATIENCE).await, Heard::Done);
+}
+
+/// Within a time limit; asking again may have it come twice, which the store sees.
+pub async fn a_request_that_is_not_confirmed_is_unknown_and_asking_again_is_right<S: Subject>(subject: &S) {
+    let queue = subject.connect().await;
+    let requester = requester(&queue).await;
+    subject.lose_confirms().await;
+
+    let asking = timeout(REQUEST_TTL / 2, requester.ask(outgoing_request(1))).await;
+
+    let error = asking.expect("a time limit").expect_err("no confirmation came");
+    assert!(matches!(error, Error::Unconfirmed { .. }) && error.is_transient(), "{error}");
+    assert_eq!(requester.waiting(), 0);
+    subject.come_back().await;
+    let mut waiting = ask_until_taken(&requester, 1).await;
+    let mut server = serve(&queue, 1).await;
+    answer_all_until(&mut server, &mut waiting).await;
 }
 
 // --- serving --------------------------------------------------------------------------------------------------

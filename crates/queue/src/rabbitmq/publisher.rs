@@ -28,9 +28,12 @@
 //!   because too many wait: [`Error::Full`].
 //! - *The exchange was deleted*: the broker closes the channel, the connection is made again, and the topology
 //!   with it.
+//! - *A caller has less patience than a confirmation may take* (whoever asks or replies): `Unconfirmed` for him, which
+//!   the breaker counts; the job goes on.
 //! - *A caller stops waiting*: its job is published all the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -70,6 +73,10 @@ impl Publisher {
 
     /// Publishes all of them. The breaker takes them as one call: half open, a whole plan is its probe.
     pub(super) async fn publish(&self, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
+        self.publish_within(None, frames).await
+    }
+
+    async fn publish_within(&self, limit: Option<Duration>, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
         let targets: Vec<Target> = frames.iter().map(|frame| frame.target.clone()).collect();
 
         let results = match self.breaker.try_acquire() {
@@ -85,7 +92,10 @@ impl Publisher {
                     .collect()
             }
             Ok(permit) => {
-                let results = self.hand_over(frames).await;
+                let results = match limit {
+                    None => self.hand_over(frames).await,
+                    Some(limit) => self.hand_over_within(limit, frames).await,
+                };
                 let failed = results.iter().find(|result| blame(result) == Blame::Dependency);
                 permit.record(failed.and_then(|result| result.as_ref().err()));
                 results
@@ -100,6 +110,11 @@ impl Publisher {
 
     pub(super) async fn publish_one(&self, frame: Frame) -> Result<(), Error> {
         self.publish(vec![frame]).await.pop().expect("one message has one result")
+    }
+
+    /// Publishes one for somebody who cannot wait as long for a confirmation as others may.
+    pub(super) async fn publish_soon(&self, limit: Duration, frame: Frame) -> Result<(), Error> {
+        self.publish_within(Some(limit), vec![frame]).await.pop().expect("one message has one result")
     }
 
     pub(super) fn link(&self) -> Link {
@@ -138,6 +153,15 @@ impl Publisher {
         let mut link = self.link.clone();
         // An error means that the task has ended, which is what is waited for.
         let _ = link.wait_for(|link| *link == Link::Closed).await;
+    }
+
+    async fn hand_over_within(&self, limit: Duration, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
+        let calls: Vec<String> = frames.iter().map(|frame| frame.what.clone()).collect();
+        tokio::time::timeout(limit, self.hand_over(frames)).await.unwrap_or_else(|_| {
+            let reason = format!("no confirmation within {} s", limit.as_secs_f64());
+            let unconfirmed = |what| Err(Error::Unconfirmed { what, reason: reason.clone() });
+            calls.into_iter().map(unconfirmed).collect()
+        })
     }
 
     async fn hand_over(&self, frames: Vec<Frame>) -> Vec<Result<(), Error>> {

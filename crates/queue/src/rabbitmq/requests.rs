@@ -12,12 +12,13 @@
 //! - *The queue of replies is deleted*: the broker cancels the consumer; the same as a lost connection.
 //! - *The name is taken*, by whatever chance or mischief: the broker refuses to declare it, the next try has another.
 //! - *The user may not make such a queue*: [`Error::Refused`], which names the right. It is tried for ever all the same.
-//! - *The request is confirmed late, or never*: a reply proves that it arrived; otherwise asking ends with what was left of
-//!   the request.
+//! - *The request is confirmed late, or never*: a reply proves that it arrived; otherwise asking ends after
+//!   [`SEND_LIMIT`], [`Error::Unconfirmed`]. The breaker counts it, so a broker that has fallen silent costs this a few
+//!   times, and then nothing.
 //! - *A request says nonsense about where its reply goes*: no such queue, so whoever asked has left.
 //! - *The broker takes no messages* on the answerer's connection (blocked, away, its breaker open): the reply is not
 //!   sent, at once.
-//! - *A reply's confirmation does not come*: the answerer goes on after [`REPLY_LIMIT`].
+//! - *A reply's confirmation does not come*: the answerer goes on after [`SEND_LIMIT`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Connection, Event};
-use resilience::{Delays, within};
+use resilience::Delays;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -48,8 +49,8 @@ use crate::{
     Waiting,
 };
 
-/// How long an answerer waits for the confirmation of a reply.
-const REPLY_LIMIT: Duration = Duration::from_secs(1);
+/// How long the confirmation of a request or a reply is waited for.
+const SEND_LIMIT: Duration = Duration::from_secs(1);
 
 impl Requests for RabbitMq {
     type Requester = RabbitMqRequester;
@@ -109,7 +110,7 @@ impl Requester for RabbitMqRequester {
         // Nothing left would still reach whoever takes it at once.
         let left = left.clamp(Duration::from_millis(1), REQUEST_TTL);
         let frame = Frame {
-            what: what.clone(),
+            what,
             target: Target::Requests,
             body: request.encode(self.settings.installation),
             properties: BasicProperties::default()
@@ -119,24 +120,19 @@ impl Requester for RabbitMqRequester {
                 .with_headers(headers(&trace)),
         };
 
-        let publishing = within(left, &what, self.publisher.publish_one(frame));
         let published = tokio::select! {
             biased;
-            published = publishing => published,
+            published = self.publisher.publish_soon(SEND_LIMIT, frame) => published,
             // Told by the reply that it arrived, or that nobody will hear.
             _ = waiting.end() => return Ok(waiting),
         };
         match published {
-            Ok(Ok(())) => Ok(waiting),
-            Ok(Err(Error::Unroutable { what })) => {
+            Ok(()) => Ok(waiting),
+            Err(Error::Unroutable { what }) => {
                 let reason = "its queue is not there, and is being declared again".into();
                 Err(Error::Unavailable { what, reason })
             }
-            Ok(Err(error)) => Err(error),
-            Err(elapsed) => {
-                let reason = format!("no confirmation within the {} s it had left", elapsed.limit.as_secs_f64());
-                Err(Error::Unconfirmed { what, reason })
-            }
+            Err(error) => Err(error),
         }
     }
 
@@ -152,22 +148,20 @@ impl Requester for RabbitMqRequester {
 impl Asked for RabbitMqDelivery<RequestId> {
     async fn reply(&self) -> Replied {
         let (Ok(request), Some(way)) = (self.message(), self.reply_to()) else { return Replied::NotSent };
-        let what = format!("reply to {}", request.name());
         let frame = Frame {
-            what: what.clone(),
+            what: format!("reply to {}", request.name()),
             target: Target::Reply(way.to_owned()),
             body: encode_reply(*request),
             properties: BasicProperties::default().with_correlation_id(request.to_string().into()),
         };
-        let sent = within(REPLY_LIMIT, &what, self.publisher().publish_one(frame)).await;
-        let problem = match sent {
-            Ok(Ok(())) => return Replied::Sent,
-            Ok(Err(Error::Unroutable { .. })) => return Replied::Left,
-            Ok(Err(error)) => error.to_string(),
-            Err(elapsed) => elapsed.to_string(),
-        };
-        tracing::debug!(problem, "reply not sent; whoever asked will look");
-        Replied::NotSent
+        match self.publisher().publish_soon(SEND_LIMIT, frame).await {
+            Ok(()) => Replied::Sent,
+            Err(Error::Unroutable { .. }) => Replied::Left,
+            Err(error) => {
+                tracing::debug!(%error, "reply not sent; whoever asked will look");
+                Replied::NotSent
+            }
+        }
     }
 }
 
