@@ -34,7 +34,10 @@ async fn without_the_fence_a_customer_gets_two_values_and_the_checks_see_it() {
     a_zombie_commits(&fleet, run, &["--no-fence"]).await;
 
     // The product's own last line of defence: the run does not become visible.
-    coordinator.says("a settled run cannot be finished", SOON).await;
+    coordinator.says("it still does not go", SOON).await;
+    let log = coordinator.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("it does not go until")).collect();
+    assert!(matches!(told[..], [one] if one.contains("finish settled runs")), "{told:?}");
     assert!(!fleet.is_finished(run).await);
     let violations = fleet.violations(run, None).await;
     for expected in ["each once", "a chunk counts the values", "surplus"] {

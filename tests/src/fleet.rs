@@ -51,10 +51,14 @@ pub struct Fleet {
 impl Fleet {
     /// Makes a world over an empty database with the schema.
     pub async fn empty(program: &Program) -> Self {
-        let stack = Stack::from_env();
+        Self::empty_on(&Stack::from_env(), program).await
+    }
+
+    /// The same on servers of the caller's choice.
+    pub async fn empty_on(stack: &Stack, program: &Program) -> Self {
         let alone = stack.alone();
-        let database = Database::create(&stack).await;
-        Self::over(&stack, program, database, Some(alone)).await
+        let database = Database::create(stack).await;
+        Self::over(stack, program, database, Some(alone)).await
     }
 
     /// Makes a world over a database.

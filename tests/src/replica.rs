@@ -41,6 +41,13 @@ impl Replica {
         Self::copy(place.split('/').next().expect("it names a place"), &programs(stack).await).await
     }
 
+    /// No replica: the stack's PostgreSQL as a snapshot of its disk would have it, which goes on by itself.
+    pub async fn of_disk(stack: &Stack) -> Self {
+        let place = stack.database_url().rsplit_once('@').expect("a URL names its user").1;
+        let place = place.split('/').next().expect("it names a place");
+        Self::copy_with(&[], place, &programs(stack).await).await
+    }
+
     /// Copies another one, and follows that.
     pub async fn of_another(primary: &Self) -> Self {
         Self::copy(&format!("127.0.0.1:{}", primary.port), &primary.programs).await
@@ -57,9 +64,14 @@ impl Replica {
     }
 
     async fn copy(primary: &str, programs: &Path) -> Self {
+        Self::copy_with(&["--write-recovery-conf"], primary, programs).await
+    }
+
+    async fn copy_with(options: &[&str], primary: &str, programs: &Path) -> Self {
         let folder = make_folder();
         run(account(&programs.join("pg_basebackup"))
-            .args(["--write-recovery-conf", "--checkpoint=fast", "--wal-method=stream", "--no-sync"])
+            .args(options)
+            .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync"])
             .arg(format!("--dbname=postgresql://postgres@{primary}/"))
             .arg(format!("--pgdata={}", folder.join("data").display())));
         Self::start(folder, programs.to_owned()).await

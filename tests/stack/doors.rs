@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use batch::RunId;
-use tests::{Answer, Fleet, unique};
+use batch::{CustomerId, RunId};
+use tests::{Answer, FIRST_CUSTOMER, Fleet, unique};
 use tokio_postgres::{Client, NoTls};
 
 use crate::store::program;
@@ -160,8 +160,13 @@ async fn a_missing_right_is_named_at_the_start_with_what_mends_it() {
     named("worker", "grant insert on table fleet.attempts to ROLE_w").await;
     house.run("revoke select on source.acquisition_costs from ROLE_w").await;
     named("worker", "grant select on table source.acquisition_costs to ROLE_w").await;
+    let dispatch = || house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &url);
+    let ordered = dispatch();
+    assert_eq!(ordered.code, Some(1), "{ordered:?}");
+    let owner = "grant ltv to ROLE_w";
+    assert!(ordered.err.contains(&house.told(owner)), "the table would be nobody's who ends it: {ordered:?}");
     house.run("revoke create on schema fleet from ROLE_w").await;
-    let dispatched = house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &url);
+    let dispatched = dispatch();
     assert_eq!(dispatched.code, Some(1), "{dispatched:?}");
     assert!(dispatched.err.contains(&house.told("grant create on schema fleet to ROLE_w")), "{dispatched:?}");
 
@@ -212,9 +217,12 @@ async fn three_roles_with_the_documented_grants_do_a_night() {
 
     let runner = house.url("ROLE_runner");
     let run: RunId = house.fleet.dispatch(&["--database-url", &runner, "--chunk-customers", "250"]).await;
+    let some = [CustomerId(FIRST_CUSTOMER), CustomerId(FIRST_CUSTOMER + 1)];
+    let by_migrator = house.fleet.dispatch_customers(&some, &["--database-url", &url]).await;
     let coordinator = house.fleet.coordinator(&["--database-url", &runner]);
     let worker = house.fleet.worker(&["--database-url", &runner]);
     house.fleet.finished(run).await;
+    house.fleet.finished(by_migrator).await;
 
     let listed = house.ltv(&["runs", "show", &run.to_string()], &house.url("ROLE_reader"));
     assert!(listed.out.contains("finished"), "{}", listed.out);

@@ -121,6 +121,26 @@ async fn a_night_that_is_rejected_leaves_nothing_to_see_and_can_be_dispatched_ag
     fleet.assert_exact(again).await;
 }
 
+/// The run was settled by then, and what is loaded later is not in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_while_the_end_of_a_clean_run_is_tried_again_does_not_have_it_held() {
+    let fleet = Fleet::new(&program()).await;
+    let run = fleet.dispatch(&[]).await;
+    let reader = fleet.sql().await;
+    let read = format!("begin; lock table fleet.values_{run} in access share mode");
+    reader.batch_execute(&read).await.expect("the database answers");
+    let coordinator = fleet.coordinator(&[]);
+    let _worker = fleet.worker(&[]);
+    coordinator.says("finished when its table is free", PATIENCE).await;
+
+    fleet.sql().await.batch_execute(EMPTY).await.expect("the database answers");
+    reader.batch_execute("rollback").await.expect("the database answers");
+    fleet.finished(run).await;
+
+    let guard = fleet.store().run(run).await.expect("the database answers").expect("it is there").guard;
+    assert!(guard.held.is_none() && guard.source_at_end == guard.source_at_plan, "{guard:?}");
+}
+
 /// A run is judged by the rest when the source's rows cannot be counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_holds_a_table_of_the_source_keeps_no_run_waiting() {

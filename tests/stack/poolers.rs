@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use batch::RunId;
 use tests::{Fleet, eventually};
 use tokio_postgres::NoTls;
 
@@ -55,7 +56,35 @@ impl PgBouncer {
         .await;
         Self { process, url: format!("postgresql://ltv@{address}/{database}") }
     }
+
+    /// Lets others leave in so many sessions of the server what they prepared, under the names that the driver gives,
+    /// and settings of theirs.
+    async fn used_by_others(&self, sessions: usize) {
+        let mut others = Vec::new();
+        for _ in 0..sessions {
+            let (other, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            other.batch_execute("begin").await.unwrap();
+            let statements: Vec<String> =
+                (0..200).map(|number| format!("prepare s{number} as select {number}")).collect();
+            other.batch_execute(&statements.join(";")).await.unwrap();
+            other.batch_execute(SETTINGS_OF_OTHERS).await.unwrap();
+            others.push(other);
+        }
+        // Each holds a session until all have one, so these are different ones.
+        for other in others {
+            other.batch_execute("commit").await.unwrap();
+        }
+    }
 }
+
+const SETTINGS_OF_OTHERS: &str = "
+    set timezone = 'Asia/Tokyo';
+    set datestyle = 'SQL, DMY';
+    set intervalstyle = 'sql_standard';
+    set bytea_output = 'escape';
+    set extra_float_digits = -15;
+    set search_path = elsewhere";
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
@@ -76,28 +105,8 @@ fn installed(fleet: &Fleet) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A night whose processes all go through the pooler.
-async fn night(fleet: &Fleet, url: &str) {
-    let database = ["--database-url", url];
-    let run = fleet.dispatch(&[&database[..], &["--chunk-customers", "250"]].concat()).await;
-    let _coordinator = fleet.coordinator(&database);
-    let _workers = [fleet.worker(&database), fleet.worker(&database)];
-    fleet.finished(run).await;
-    fleet.assert_exact(run).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_night_through_a_pooler_that_refuses_what_a_connection_asks_is_exact() {
-    let fleet = Fleet::new(&program()).await;
-    let pooler = PgBouncer::start(&fleet, "idle_transaction_timeout = 60\npool_mode = session").await;
-
-    fleet.ltv(&["migrate", "--database-url", &pooler.url]);
-    night(&fleet, &pooler.url).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_moment_without_a_zone_is_one_of_utc_behind_a_pooler_that_drops_what_a_connection_asks() {
-    let fleet = Fleet::new(&program()).await;
+/// Gives the database a zone of its own, and a source whose moments are without one, of UTC.
+async fn say_no_zone(fleet: &Fleet) {
     let (_, database) = fleet.database_url().rsplit_once('/').unwrap();
     let elsewhere = format!(
         "alter database {database} set timezone = 'Asia/Tokyo';
@@ -112,6 +121,32 @@ async fn a_moment_without_a_zone_is_one_of_utc_behind_a_pooler_that_drops_what_a
                from shop.transactions"
     );
     fleet.sql().await.batch_execute(&elsewhere).await.unwrap();
+}
+
+/// A night whose processes all go through the pooler.
+async fn night(fleet: &Fleet, url: &str) -> RunId {
+    let database = ["--database-url", url];
+    let run = fleet.dispatch(&[&database[..], &["--chunk-customers", "250"]].concat()).await;
+    let _coordinator = fleet.coordinator(&database);
+    let _workers = [fleet.worker(&database), fleet.worker(&database)];
+    fleet.finished(run).await;
+    fleet.assert_exact(run).await;
+    run
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_night_through_a_pooler_that_refuses_what_a_connection_asks_is_exact() {
+    let fleet = Fleet::new(&program()).await;
+    let pooler = PgBouncer::start(&fleet, "idle_transaction_timeout = 60\npool_mode = session").await;
+
+    fleet.ltv(&["migrate", "--database-url", &pooler.url]);
+    night(&fleet, &pooler.url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moment_without_a_zone_is_one_of_utc_behind_a_pooler_that_drops_what_a_connection_asks() {
+    let fleet = Fleet::new(&program()).await;
+    say_no_zone(&fleet).await;
     let pooler = PgBouncer::start(&fleet, "pool_mode = session\nignore_startup_parameters = options").await;
 
     night(&fleet, &pooler.url).await;
@@ -120,12 +155,15 @@ async fn a_moment_without_a_zone_is_one_of_utc_behind_a_pooler_that_drops_what_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_night_through_a_pooler_of_transactions_is_exact() {
     let fleet = Fleet::new(&program()).await;
-    // Few sessions for many connections: each has to do for all.
-    let settings = "pool_mode = transaction\ndefault_pool_size = 6";
+    say_no_zone(&fleet).await;
+    // Few sessions for many connections, which take turns: each has to do for all.
+    let settings = "pool_mode = transaction\nserver_round_robin = 1\ndefault_pool_size = 6";
     let pooler = PgBouncer::start(&fleet, settings).await;
+    pooler.used_by_others(6).await;
 
-    fleet.ltv(&["migrate", "--database-url", &pooler.url]);
-    night(&fleet, &pooler.url).await;
+    let run = night(&fleet, &pooler.url).await;
+
+    assert_eq!(fleet.attempts(run, &["failed", "lost", "excused", "given_back"]).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,20 +171,7 @@ async fn what_a_person_does_goes_through_a_pooler_of_transactions_too() {
     let fleet = Fleet::empty(&program()).await;
     let settings = "pool_mode = transaction\nserver_round_robin = 1\nignore_startup_parameters = options";
     let pooler = PgBouncer::start(&fleet, settings).await;
-    // What others have left in their sessions, under the names that the driver gives.
-    let mut others = Vec::new();
-    for _ in 0..3 {
-        let (other, connection) = tokio_postgres::connect(&pooler.url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        other.batch_execute("begin").await.unwrap();
-        for number in 0..9 {
-            other.batch_execute(&format!("prepare s{number} as select {number}")).await.unwrap();
-        }
-        others.push(other);
-    }
-    for other in others {
-        other.batch_execute("commit").await.unwrap();
-    }
+    pooler.used_by_others(3).await;
     let folder = std::env::temp_dir().join(tests::unique("pooler"));
     std::fs::create_dir(&folder).unwrap();
     let customers = folder.join("customers.csv");

@@ -230,5 +230,37 @@ async fn a_replica_that_was_promoted_is_not_read() {
 
     let standing = look().await;
     let Some(SourceStanding::Behind(told)) = &standing else { panic!("{standing:?}") };
-    assert!(told.contains("it was promoted"), "{told}");
+    assert!(told.contains("promoted"), "{told}");
+}
+
+/// It says that it is the fleet's cluster, on the fleet's timeline, and nothing comes to it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_started_from_a_snapshot_of_the_fleets_disk_is_not_read() {
+    let stack = Stack::from_env();
+    let database = Database::create(&stack).await;
+    let copy = Replica::of_disk(&stack).await;
+    let store = database.store().with_source(copy.url(database.url()).into()).expect("it is a good URL");
+
+    let behind = store.look_at_source().await.expect("both answer");
+    // What it writes itself takes it beyond where the fleet is.
+    let busy = "create table dust as select generate_series(1, 200000) as grain";
+    does(&copy.admin().await, busy).await;
+    let beyond = store.look_at_source().await.expect("both answer");
+
+    for standing in [behind, beyond] {
+        let Some(SourceStanding::Behind(told)) = &standing else { panic!("{standing:?}") };
+        assert!(told.contains("copy of its disk"), "{told}");
+    }
+}
+
+/// And nobody has to wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_database_of_the_fleets_own_server_is_complete() {
+    let stack = Stack::from_env();
+    let (database, shop) = (Database::create(&stack).await, Database::create(&stack).await);
+    let store = database.store().with_source(shop.url().into()).expect("it is a good URL");
+
+    let standing = store.look_at_source().await.expect("both answer");
+
+    assert_eq!(standing, Some(SourceStanding::Complete("it is the fleet's own server")));
 }

@@ -11,7 +11,9 @@ use ::cache::{Cache as _, Redis, RedisConfig};
 use ::queue::{Connection as _, RabbitMq, RabbitMqConfig};
 use store::Archive as _;
 use store::postgres::{Postgres, PostgresConfig};
-use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually, unique};
+use tests::{Database, Fleet, PATIENCE, Stack, eventually, unique};
+
+use crate::store::program;
 
 /// A server, and how it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,8 +165,7 @@ fn restart(stack: &Stack) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_night_over_tls_to_all_three_is_exact_while_certificates_and_authority_are_replaced() {
     let secured = Stack::from_env().secured();
-    let program = Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"));
-    let fleet = Fleet::on(&secured, &program).await;
+    let fleet = Fleet::on(&secured, &program()).await;
     let run = fleet.dispatch(&["--chunk-customers", "100"]).await;
     let _coordinator = fleet.coordinator(&[]);
     let _workers = [fleet.worker(&[]), fleet.worker(&[])];
@@ -175,6 +176,18 @@ async fn a_night_over_tls_to_all_three_is_exact_while_certificates_and_authority
 
     fleet.finished(run).await;
     fleet.assert_exact(run).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_night_over_tls_is_measured_against_a_floor_over_tls() {
+    let secured = Stack::from_env().secured();
+    let fleet = Fleet::empty_on(&secured, &program()).await;
+
+    let answer = fleet.ltv(&["bench", "night", "--customers", "2000", "--nights", "1", "--json"]);
+
+    let report: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!(report["customers"], 2_000);
+    assert!(report["efficiency"].as_f64().unwrap() > 0.0, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

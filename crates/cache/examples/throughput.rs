@@ -59,7 +59,7 @@ async fn chunks_through_the_cache(url: &str, customers: i64, connections: i64) -
 async fn chunks_by_hand(url: &str, customers: i64, connections: i64) -> Outcome<f64> {
     let mut lanes = Vec::new();
     for _ in 0..connections {
-        lanes.push(FloorLane::connect(url.trim_start_matches("redis://")).await?);
+        lanes.push(FloorLane::connect(&url.into()).await?);
     }
 
     let start = Instant::now();

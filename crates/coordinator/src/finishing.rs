@@ -10,9 +10,10 @@
 //! * **Somebody reads the run's table:** a backup that began in mid-run. The try gives up at once, so that nobody waits
 //!   behind it, and a warning names who it is: once for each, not with each try. The run is finished some seconds
 //!   after the reader has ended, and is open until then.
-//! * **The store is away.** The next try comes when a pass sees the run again.
-//! * **What is recorded of the run makes no sense.** It does not become visible. Each try logs it and says so to
-//!   whoever wants to know (`CoordinatorConfig::unfinishable`).
+//! * **The store is away, or something is missing there.** The next try comes when a pass sees the run again. The reason
+//!   is told once, and the coordinator is not ready until the run is finished, held, or over.
+//! * **What is recorded of the run makes no sense.** The same, and it does not become visible. Each try says so to whoever
+//!   wants to know (`CoordinatorConfig::unfinishable`).
 //! * **The term ends meanwhile.** A try holds the run's row from its guard to its end: the next leader's try waits for
 //!   it, and finds nothing left to do.
 //! * **The coordinator is asked to stop.** Tries that are under way have some seconds to come to their end. Those that
@@ -24,13 +25,14 @@ use std::future::pending;
 use std::time::Duration;
 
 use batch::RunId;
+use resilience::trouble::{Party, Trouble};
 use store::{Blocker, FinishedRun, Supervision, Term};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::judging::End;
 use crate::remembered::Remembered;
-use crate::{Coordinator, judging, metrics};
+use crate::{Coordinator, judging, kind_of, metrics};
 
 /// The most tries at once. Each holds a connection of the store's; now and then one asks with another who is in its way.
 const MOST: usize = 3;
@@ -62,6 +64,8 @@ struct Tries {
     not_before: Option<Instant>,
     /// Who stood in the way and was told of; `None` is whom nobody saw.
     told: HashSet<Option<i32>>,
+    /// What else stands in the way, since it was met.
+    way: Option<Party>,
 }
 
 impl Finishing {
@@ -105,7 +109,25 @@ impl Finishing {
 
     /// Forgets runs that are over.
     pub(crate) fn keep(&mut self, is_open: impl Fn(RunId) -> bool) {
-        self.runs.retain(|run, tries| tries.is_under_way || is_open(*run));
+        self.runs.retain(|run, tries| {
+            let is_kept = tries.is_under_way || is_open(*run);
+            if !is_kept {
+                tries.goes();
+            }
+            is_kept
+        });
+    }
+
+    /// Forgets what stands in the way of the runs: whoever leads meets it now.
+    pub(crate) fn leads_no_more(&mut self) {
+        self.runs.values_mut().for_each(Tries::goes);
+    }
+
+    /// Notes what stands in the way of a run, until it is finished, held or over.
+    fn meets(&mut self, run: RunId, trouble: &Trouble, error: &store::Error) {
+        let way = self.runs.entry(run).or_default().way.get_or_insert_with(|| trouble.party());
+        tracing::error_span!("finish", run.id = %run)
+            .in_scope(|| way.met(format_args!("run {run}: {error}"), kind_of(error)));
     }
 
     fn end(&mut self, joined: Result<(RunId, Tried), JoinError>) {
@@ -116,6 +138,9 @@ impl Finishing {
         };
         let tries = self.runs.entry(run).or_default();
         tries.is_under_way = false;
+        if tried.is_ok() {
+            tries.goes();
+        }
         if !matches!(tried, Ok(Some(_))) {
             tries.not_before = Some(Instant::now() + pause_after(tries.in_vain));
             tries.in_vain = tries.in_vain.saturating_add(1);
@@ -145,6 +170,13 @@ impl Tries {
     fn may_begin(&self, under_way: usize, now: Instant) -> bool {
         !self.is_under_way && under_way < MOST && self.not_before.is_none_or(|earliest| now >= earliest)
     }
+
+    /// Nothing stands in the way any more.
+    fn goes(&mut self) {
+        if let Some(way) = self.way.take() {
+            way.over();
+        }
+    }
 }
 
 /// How long a run is left alone after so many tries in vain and one more.
@@ -172,15 +204,11 @@ impl<S: Supervision, Q, C> Coordinator<S, Q, C> {
                         );
                     }
                 }
-                Err(error @ store::Error::Unavailable { .. }) => {
-                    tracing::warn!(run.id = %run, %error, "a run is not finished yet");
-                }
-                Err(error @ store::Error::Broken { .. }) => {
-                    tracing::error!(run.id = %run, %error, "a run is not finished before the store is mended");
-                }
-                Err(error @ store::Error::Invalid { .. }) => {
-                    tracing::error!(run.id = %run, %error, "a settled run cannot be finished");
-                    (self.config.unfinishable)(run, &error);
+                Err(error) => {
+                    remembered.finishing.meets(run, &self.config.troubles.finishing, &error);
+                    if matches!(error, store::Error::Invalid { .. }) {
+                        (self.config.unfinishable)(run, &error);
+                    }
                 }
             }
         }

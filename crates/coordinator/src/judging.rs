@@ -7,10 +7,11 @@
 //! * **A dead letter is put back meanwhile.** The run is neither held nor finished, and is judged again when it is
 //!   settled.
 //! * **A person releases a run while another coordinator still judges it.** The hold finds a run that is held, or over,
-//!   and does nothing; one that was released is not judged again.
+//!   and does nothing; one that was released is not judged again, unless dead chunks of it are put back to work.
+//! * **The run cannot be finished at once,** and the source is loaded meanwhile. Its rows were counted by the first try.
 //! * **The source's rows cannot be counted.** The store says so, and the run is judged by the rest.
 
-use batch::{Evidence, RunId, judge};
+use batch::{Evidence, RunId, SourceChange, judge};
 use store::{FinishedRun, Hold, Supervision, Term};
 
 use crate::metrics;
@@ -27,22 +28,34 @@ pub(crate) enum End {
 /// Ends a settled run; `None` if another coordinator has done it, or it is not settled any more.
 pub(crate) async fn end<S: Supervision>(store: &S, term: Term, run: RunId) -> store::Result<Option<End>> {
     let evidence = store.evidence(run).await?;
-    match evidence.and_then(|evidence| hold(run, evidence)) {
+    let end = match evidence.as_ref().and_then(hold) {
         Some(hold) => {
             let is_held = store.hold_run(term, run, &hold).await?;
             if is_held {
                 tell(run, &hold);
             }
-            Ok(is_held.then_some(End::Held))
+            is_held.then_some(End::Held)
         }
-        None => Ok(store.finish_run(term, run).await?.map(End::Finished)),
+        None => store.finish_run(term, run).await?.map(End::Finished),
+    };
+    // Not by each try.
+    if end.is_some()
+        && let Some(source) = evidence.and_then(|evidence| evidence.source)
+    {
+        tell_of_source(run, source);
     }
+    Ok(end)
 }
 
 /// Why a run is to be held, if it is.
-fn hold(run: RunId, evidence: Evidence) -> Option<Hold> {
-    let deviations = judge(&evidence);
-    if let Some(source) = evidence.source.filter(|source| source.at_plan != source.at_end) {
+fn hold(evidence: &Evidence) -> Option<Hold> {
+    let deviations = judge(evidence);
+    let compared_with = evidence.before.as_ref().map(|before| before.run);
+    (!deviations.is_empty()).then_some(Hold { compared_with, deviations })
+}
+
+fn tell_of_source(run: RunId, source: SourceChange) {
+    if source.at_plan != source.at_end {
         tracing::info!(
             run.id = %run,
             customers_at_plan = source.at_plan.customers.rows,
@@ -52,8 +65,6 @@ fn hold(run: RunId, evidence: Evidence) -> Option<Hold> {
             "the source changed while the run went on"
         );
     }
-    let compared_with = evidence.before.map(|before| before.run);
-    (!deviations.is_empty()).then_some(Hold { compared_with, deviations })
 }
 
 fn tell(run: RunId, hold: &Hold) {

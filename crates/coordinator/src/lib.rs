@@ -69,8 +69,23 @@ pub struct Troubles {
     pub leadership: Trouble,
     /// Passes, of the one that leads.
     pub passes: Trouble,
+    /// Finishing settled runs, for the same. Each run is a party of its own to it.
+    pub finishing: Trouble,
+    /// Publishing chunks, for the same.
+    pub publishing: Trouble,
+    /// Taking chunks from leases that cannot be believed any more, for the same.
+    pub rescues: Trouble,
     /// Telling the cache which runs are visible, for the same.
     pub publication: Trouble,
+}
+
+impl Troubles {
+    /// Nobody who does not lead has them: whoever leads meets them now.
+    fn leads_no_more(&self) {
+        for trouble in [&self.passes, &self.publishing, &self.rescues, &self.publication] {
+            trouble.over();
+        }
+    }
 }
 
 impl Default for Troubles {
@@ -78,6 +93,9 @@ impl Default for Troubles {
         Self {
             leadership: Trouble::new("renew the leadership"),
             passes: Trouble::new("look after the runs"),
+            finishing: Trouble::new("finish settled runs"),
+            publishing: Trouble::new("publish chunks"),
+            rescues: Trouble::new("rescue chunks"),
             publication: Trouble::new("tell the cache which runs are visible"),
         }
     }

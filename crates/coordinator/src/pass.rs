@@ -23,7 +23,7 @@ use store::{Publishing, Supervision, Term};
 use tokio::time::Instant;
 
 use crate::remembered::Remembered;
-use crate::{Coordinator, metrics};
+use crate::{Coordinator, kind_of, metrics};
 
 /// What a pass saw and did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,17 +66,20 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
             let _ = self.cache_progress(recorded.run, &recorded.progress).await;
         }
         remembered.finishing.keep(|run| snapshot.runs.iter().any(|open| open.recorded.run == run));
-        let (mut to_publish, mut to_finish) = (Vec::new(), Vec::new());
+        let (mut to_publish, mut to_finish, mut rescues) = (Vec::new(), Vec::new(), Vec::new());
         for action in supervise(&snapshot, &self.config.policy) {
             match action {
                 Action::Publish { attempt, cause } => to_publish.push((attempt, cause)),
-                Action::Shorten(attempt) => self.shorten(term, attempt).await,
+                Action::Shorten(attempt) => rescues.push(self.shorten(term, attempt).await),
                 Action::Rescue { attempt, verdict } => {
-                    report.rescued += usize::from(self.rescue(term, attempt, verdict).await);
+                    let rescued = self.rescue(term, attempt, verdict).await;
+                    report.rescued += usize::from(matches!(rescued, Ok(true)));
+                    rescues.push(rescued);
                 }
                 Action::Finish(run) => to_finish.push(run),
             }
         }
+        self.hear_of_rescues(&rescues);
         to_finish.sort_by_key(|run| priority(&snapshot, *run));
         for run in to_finish {
             remembered.finishing.begin(&self.store, term, run);
@@ -89,9 +92,9 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     }
 
     /// Shortens a lease that was given before the clock was set back. If that fails, the next pass sees it again.
-    async fn shorten(&self, term: Term, attempt: AttemptId) {
-        let shortened = self.store.shorten_lease(term, attempt, self.config.policy.lease_duration).await;
-        if matches!(shortened, Ok(true)) {
+    async fn shorten(&self, term: Term, attempt: AttemptId) -> store::Result<bool> {
+        let is_shortened = self.store.shorten_lease(term, attempt, self.config.policy.lease_duration).await?;
+        if is_shortened {
             tracing::warn!(
                 run.id = %attempt.chunk.run,
                 chunk.id = %attempt.chunk.chunk,
@@ -100,14 +103,12 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                  longer leases (--lease) than this coordinator was told of"
             );
         }
+        Ok(is_shortened)
     }
 
     /// Rescues a chunk. One whose row is held by somebody is tried again by the next pass.
-    async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> bool {
-        let is_rescued = self.store.rescue(term, attempt, verdict).await.unwrap_or_else(|error| {
-            tracing::warn!(run.id = %attempt.chunk.run, chunk.id = %attempt.chunk.chunk, %error, "not rescued yet");
-            false
-        });
+    async fn rescue(&self, term: Term, attempt: AttemptId, verdict: Verdict) -> store::Result<bool> {
+        let is_rescued = self.store.rescue(term, attempt, verdict).await?;
         if is_rescued {
             metrics::rescued(verdict);
             tracing::warn!(
@@ -118,7 +119,16 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 "rescued a chunk whose lease had expired"
             );
         }
-        is_rescued
+        Ok(is_rescued)
+    }
+
+    /// Notes what stood in the way of those that a pass wanted to rescue. Where there are none nothing does.
+    fn hear_of_rescues(&self, rescues: &[store::Result<bool>]) {
+        let trouble = &self.config.troubles.rescues;
+        match rescues.iter().find_map(|rescued| rescued.as_ref().err()) {
+            Some(error) => trouble.met(error, kind_of(error)),
+            None => trouble.over(),
+        }
     }
 
     /// Tells the cache how far those runs came that were finished, and which runs are visible.

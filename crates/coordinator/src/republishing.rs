@@ -12,6 +12,7 @@ use batch::{AttemptId, OpenRun, PublishCause, Snapshot};
 use cache::Cache;
 use publishing::{Messages, Published, publish};
 use queue::Chunks;
+use resilience::trouble::Kind;
 use store::{Publishing, Supervision};
 
 use crate::{Coordinator, metrics};
@@ -24,23 +25,31 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         to_publish: &[(AttemptId, PublishCause)],
     ) -> Result<usize, store::Error> {
         let causes: HashMap<AttemptId, PublishCause> = to_publish.iter().copied().collect();
-        let mut published = 0;
+        let (mut published, mut failure) = (0, None);
         for run in snapshot.runs.iter().map(|run| &run.recorded) {
             let due = to_publish.iter().map(|(due, _)| *due).filter(|due| due.chunk.run == run.run);
             let due: Vec<AttemptId> = due.collect();
             if !due.is_empty() {
-                published += self.publish_of(run, &due, &causes).await?;
+                let (confirmed, failed) = self.publish_of(run, &due, &causes).await?;
+                published += confirmed;
+                failure = failure.or(failed);
             }
+        }
+        // Where nothing is to be published nothing is in the way.
+        match failure {
+            Some(failure) => self.config.troubles.publishing.met(failure, Kind::Passing),
+            None => self.config.troubles.publishing.over(),
         }
         Ok(published)
     }
 
+    /// Publishes chunks of one run; how many were confirmed, and why the others were not.
     async fn publish_of(
         &self,
         run: &OpenRun,
         due: &[AttemptId],
         causes: &HashMap<AttemptId, PublishCause>,
-    ) -> Result<usize, store::Error> {
+    ) -> Result<(usize, Option<String>), store::Error> {
         let trace = self.store.trace_of(run.run).await?;
         let messages = Messages { run: run.run, priority: run.priority, chunks: due, trace };
         let Published { confirmed, unconfirmed, failure, recorded } =
@@ -48,10 +57,8 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         for chunk in &confirmed {
             metrics::republished(causes[chunk]);
         }
-        if let Some(error) = failure {
-            tracing::warn!(run.id = %run.run, unconfirmed, %error, "chunks not published, trying again");
-        }
+        let failure = failure.map(|error| format!("run {}: {unconfirmed} not confirmed: {error}", run.run));
         recorded?;
-        Ok(confirmed.len())
+        Ok((confirmed.len(), failure))
     }
 }

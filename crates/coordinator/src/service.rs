@@ -42,9 +42,8 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 self.hear_of_finished(&mut remembered);
                 let troubles = &self.config.troubles;
                 let Some(leads) = leads else {
-                    // Whoever leads meets them now.
-                    troubles.passes.over();
-                    troubles.publication.over();
+                    troubles.leads_no_more();
+                    remembered.finishing.leads_no_more();
                     // One that would not reach it had better not lead.
                     remembered.hear_of_broker(&self.queue.waiting().await);
                     return self.config.pass_interval;

@@ -46,6 +46,38 @@ async fn a_run_that_makes_no_sense_is_told_of_at_each_pass_and_keeps_no_other_ru
     assert!(night.is_finished(other).await);
 }
 
+/// That is told once, and whoever asks is told why.
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_is_not_ready_while_a_run_cannot_be_finished_and_ready_when_it_is_cancelled() {
+    let night = Paused::new();
+    let senseless = with_a_customer_twice(&night).await;
+    let coordinator = night.coordinator();
+    let finishing = coordinator.config.troubles.finishing.clone();
+    let (stands, met) = (finishing.clone(), Arc::new(Mutex::new(None)));
+    let over = {
+        let (store, met) = (night.store.clone(), Arc::clone(&met));
+        async move {
+            while stands.reason().is_none() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            *met.lock().unwrap() = stands.reason();
+            assert!(store.cancel_run(senseless).await.unwrap());
+            let is_over = async {
+                while stands.reason().is_some() {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            };
+            timeout(Duration::from_secs(5), is_over).await.expect("the next pass sees that it is over");
+        }
+    };
+
+    timeout(LONG, coordinator.run(over)).await.expect("what is over is in nobody's way");
+
+    let reason = format!("finish settled runs: run {senseless}: finish a run: customer 102 has two values");
+    assert_eq!(met.lock().unwrap().take(), Some(reason));
+    assert_eq!(finishing.reason(), None);
+}
+
 /// Also what only finishing adds: the rejections of those in dead chunks.
 #[tokio::test(start_paused = true)]
 async fn the_last_that_the_cache_hears_of_a_run_is_what_it_finished_with() {

@@ -188,7 +188,7 @@ pub trait Supervision: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool>> + Send;
 
     /// What a settled run is judged by before it is shown; `None` where there is nothing to judge: it is compared with no
-    /// run, a person has released it, or it is not open. Counts the source's rows, on record.
+    /// run, a person has released it, or it is not open. Counts the source's rows, once, on record.
     fn evidence(&self, run: RunId) -> impl Future<Output = Result<Option<Evidence>>> + Send;
 
     /// Has a settled run wait for a person; false if it is not open any more, or a dead letter was put back.
@@ -247,7 +247,7 @@ pub trait Archive: Clone + Send + Sync + 'static {
     fn dead_customers(&self, run: RunId) -> impl Future<Output = Result<Vec<CustomerId>>> + Send;
 
     /// Puts the dead chunks of a run that is going on, or held, back to work, with their failures forgiven. Returns how
-    /// many; the coordinator publishes them. A run that was held is judged anew when they are settled.
+    /// many; the coordinator publishes them. A run that was held, or released, is judged anew when they are settled.
     fn redrive(&self, run: RunId) -> impl Future<Output = Result<u64>> + Send;
 
     /// Records what a person says about a run that is held. One that is released is finished by the next pass; the values

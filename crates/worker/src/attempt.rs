@@ -2,6 +2,7 @@
 
 use batch::{AttemptId, Priority};
 use cache::Cache;
+use resilience::trouble::Party;
 use store::{Assignment, Attempts, CommitOutcome, ResultRows, Standing, Values};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -69,30 +70,37 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
     ) -> Ended {
         let attempt = assignment.attempt;
         let gave_up = self.gave_up.clone();
+        let way = self.config.troubles.work.party();
         let ended = tokio::select! {
             biased;
             () = holding.superseded.cancelled() => Ended::Superseded,
             () = gave_up.cancelled() => Ended::GaveUp,
-            ended = self.work(assignment, priority, holding) => ended,
+            ended = self.work(assignment, priority, holding, &way) => ended,
         };
-        // Not before: the store may answer while the server that histories are read from does not.
-        self.config.troubles.work.over();
         match &ended {
             Ended::Superseded => {
                 tracing::info!("superseded");
                 // Says that we did come back, however long that takes: the chunk is not charged for us.
-                let _ = self.stand(attempt, &mut self.patience()).await;
+                let _ = self.stand(attempt, &mut self.patience(&way)).await;
             }
             Ended::GaveUp => self.give_back(attempt).await,
-            Ended::Committed | Ended::Failed => {}
+            // No other end says that the way is free: the store may answer while the server that histories are read
+            // from does not.
+            Ended::Committed | Ended::Failed => way.over(),
         }
         ended
     }
 
     /// Reads, computes, commits; waits for the store as often as it is away.
-    async fn work(&self, assignment: &Assignment, priority: Priority, holding: &Holding) -> Ended {
+    async fn work(
+        &self,
+        assignment: &Assignment,
+        priority: Priority,
+        holding: &Holding,
+        way: &Party,
+    ) -> Ended {
         self.config.faults.reach(Point::Begun).await;
-        let mut patience = self.patience();
+        let mut patience = self.patience(way);
         let mut rows: Option<ResultRows> = None;
         loop {
             let failure = match self.go_on(assignment, priority, holding, &mut rows).await {
@@ -101,7 +109,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
             };
             match failure {
                 Failure::Superseded => return Ended::Superseded,
-                Failure::Chunk(reason) => return self.fail(assignment.attempt, &reason).await,
+                Failure::Chunk(reason) => return self.fail(assignment.attempt, &reason, way).await,
                 Failure::Away(error) => {
                     metrics::waited();
                     patience.met(&error);
@@ -157,9 +165,9 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
     }
 
     /// Records that the chunk itself is at fault.
-    async fn fail(&self, attempt: AttemptId, reason: &str) -> Ended {
+    async fn fail(&self, attempt: AttemptId, reason: &str, way: &Party) -> Ended {
         let record = || self.store.fail_attempt(attempt, reason, &self.config.retry);
-        match self.patience().ask(record).await {
+        match self.patience(way).ask(record).await {
             Some(Ok(Some(verdict))) => {
                 tracing::warn!(reason, ?verdict, "the attempt failed");
                 Ended::Failed
@@ -192,8 +200,8 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
     }
 
     /// Patience that is not used up yet.
-    pub(crate) fn patience(&self) -> Patience<'_, S> {
-        Patience::new(&self.store, &self.gave_up, &self.config.troubles.work, (self.config.delays)())
+    fn patience<'a>(&'a self, way: &'a Party) -> Patience<'a, S> {
+        Patience::new(&self.store, &self.gave_up, way, (self.config.delays)())
     }
 }
 

@@ -22,6 +22,8 @@ mod lanes;
 mod metrics;
 mod patience;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod valuation;
 mod valuers;
 
@@ -78,7 +80,8 @@ pub struct WorkerConfig {
     pub faults: FaultPlan,
 }
 
-/// What keeps a worker from its work, each told once for all slots; whoever asks whether it is ready looks here.
+/// What keeps a worker from its work, each told once for all slots; whoever asks whether it is ready looks here. Each
+/// message is a party of its own to it.
 #[derive(Clone, Debug)]
 pub struct Troubles {
     /// Beginning an attempt.

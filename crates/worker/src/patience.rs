@@ -7,7 +7,7 @@
 //! * **The grace period is over**: nobody waits any more.
 
 use resilience::Delays;
-use resilience::trouble::{Kind, Trouble};
+use resilience::trouble::{Kind, Party};
 use store::Attempts;
 use tokio_util::sync::CancellationToken;
 
@@ -16,19 +16,14 @@ pub(crate) struct Patience<'a, S> {
     store: &'a S,
     /// Resolves when the grace period is over.
     gave_up: &'a CancellationToken,
-    trouble: &'a Trouble,
+    way: &'a Party,
     delays: Delays,
 }
 
 impl<'a, S: Attempts> Patience<'a, S> {
     /// Begins with the shortest pause.
-    pub(crate) fn new(
-        store: &'a S,
-        gave_up: &'a CancellationToken,
-        trouble: &'a Trouble,
-        delays: Delays,
-    ) -> Self {
-        Self { store, gave_up, trouble, delays }
+    pub(crate) fn new(store: &'a S, gave_up: &'a CancellationToken, way: &'a Party, delays: Delays) -> Self {
+        Self { store, gave_up, way, delays }
     }
 
     /// Asks until there is an answer, or an error that waiting does not mend; what it waits for is told once. `None` if
@@ -44,7 +39,7 @@ impl<'a, S: Attempts> Patience<'a, S> {
                     self.wait().await?;
                 }
                 answer => {
-                    self.trouble.over();
+                    self.way.over();
                     return Some(answer);
                 }
             }
@@ -53,7 +48,7 @@ impl<'a, S: Attempts> Patience<'a, S> {
 
     /// Tells what is waited for.
     pub(crate) fn met(&self, error: &store::Error) {
-        self.trouble.met(error, kind_of(error));
+        self.way.met(error, kind_of(error));
     }
 
     /// Waits until another call to the store makes sense; `None` if the grace period was over first.

@@ -137,8 +137,8 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
             let was_asked = std::mem::replace(&mut is_repeat, true);
             store.begin_attempt(message.chunk, &config.name, config.lease, was_asked)
         };
-        let mut patience =
-            Patience::new(store, &self.bench.gave_up, &config.troubles.begin, (config.delays)());
+        let way = config.troubles.begin.party();
+        let mut patience = Patience::new(store, &self.bench.gave_up, &way, (config.delays)());
         match patience.ask(begin).await? {
             Ok(begun) => Some(begun),
             Err(error) => {

@@ -29,8 +29,25 @@ const KNOWN: [(&str, Rule); 12] = [
     ("ssl_password", Rule::Never("write the key into a file without a password that nobody else may read")),
 ];
 
-/// Reads a URL. No error shows a part of it that could be a password.
+/// What a URL says.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) port: u16,
+    /// How the way there is secured, if it is.
+    pub(super) tls: Option<Tls>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Password>,
+    pub(super) database: Option<u8>,
+}
+
+/// Reads a URL in fred's words. No error shows a part of it that could be a password.
 pub(super) fn read(url: &ServerUrl) -> Result<Config, InvalidConfig> {
+    place(url).map(config)
+}
+
+/// Reads a URL. No error shows a part of it that could be a password.
+pub(super) fn place(url: &ServerUrl) -> Result<Place, InvalidConfig> {
     let wrong = |problem: &str| {
         InvalidConfig::url("redis url", problem, "redis://[[user:]password@]host[:port][/database]")
     };
@@ -46,7 +63,7 @@ pub(super) fn read(url: &ServerUrl) -> Result<Config, InvalidConfig> {
     understand(scheme, &mut parts).map_err(|problem| wrong(&problem))
 }
 
-fn understand(scheme: Scheme, parts: &mut UrlParts) -> Result<Config, String> {
+fn understand(scheme: Scheme, parts: &mut UrlParts) -> Result<Place, String> {
     let unreadable = || "the host, port or database cannot be read".to_owned();
     let demand = Demand::take(parts)?;
     let password = parts.take_password()?;
@@ -60,23 +77,25 @@ fn understand(scheme: Scheme, parts: &mut UrlParts) -> Result<Config, String> {
         _ => return Err(unreadable()),
     };
     let files = demand.decide(scheme, resilience::url::is_near(name))?;
-    let config = Config {
-        server: server(name, port.unwrap_or(6379)),
+    Ok(Place {
+        name: name.clone(),
+        port: port.unwrap_or(6379),
         database: database.map(|number| number.parse()).transpose().map_err(|_| unreadable())?,
-        tls: match files {
-            None => None,
-            Some(files) => {
-                let secured = tokio_rustls::TlsConnector::from(Tls::new(&files)?.config());
-                Some(TlsConnector::Rustls(secured).into())
-            }
-        },
-        ..Config::default()
-    };
-    Ok(match password {
+        tls: files.as_ref().map(Tls::new).transpose()?,
+        user,
+        password,
+    })
+}
+
+fn config(place: Place) -> Config {
+    let Place { name, port, tls, user, password, database } = place;
+    let secured = tls.map(|tls| TlsConnector::Rustls(tokio_rustls::TlsConnector::from(tls.config())).into());
+    let config = Config { server: server(&name, port), database, tls: secured, ..Config::default() };
+    match password {
         Some(Password::Given(password)) => Config { username: user, password: Some(password), ..config },
         Some(file) => Config { credential_provider: Some(Arc::new(Login { user, file })), ..config },
         None => Config { username: user, ..config },
-    })
+    }
 }
 
 fn server(name: &str, port: u16) -> ServerConfig {

@@ -22,7 +22,7 @@ pub(super) struct Floor {
     store: Postgres,
     run: RunId,
     lanes: u16,
-    cache_address: String,
+    cache_url: ServerUrl,
     chunks: Arc<Vec<(FloorChunk, EncodedChunk)>>,
     bytes_read: Arc<AtomicU64>,
 }
@@ -44,7 +44,7 @@ impl Floor {
             store: store.clone(),
             run,
             lanes: args.workers,
-            cache_address: cache_address(&args.cache.redis_url)?,
+            cache_url: args.cache.redis_url.clone(),
             chunks: Arc::new(chunks),
             bytes_read: Arc::default(),
         })
@@ -57,7 +57,8 @@ impl Floor {
         let next = Arc::new(AtomicUsize::new(0));
         let mut lanes = Vec::new();
         for _ in 0..self.lanes {
-            lanes.push((self.store.floor_lane().await?, CacheLane::connect(&self.cache_address).await?));
+            let cache = CacheLane::connect(&self.cache_url).await.context("the floor's way to redis")?;
+            lanes.push((self.store.floor_lane().await?, cache));
         }
 
         let began = Instant::now();
@@ -110,12 +111,4 @@ impl Floor {
     pub(super) async fn clean_up(&self, store: &Postgres) -> anyhow::Result<()> {
         Ok(store.floor_drop().await?)
     }
-}
-
-/// Where the Redis is, for a lane that speaks to it without a login.
-fn cache_address(url: &ServerUrl) -> anyhow::Result<String> {
-    let place = url.parts().ok().filter(|parts| url.scheme() == "redis" && parts.password.is_none());
-    let host = place.and_then(|parts| parts.hosts.into_iter().next());
-    let host = host.context("the floor needs a Redis URL of the form redis://host:port")?;
-    Ok(format!("{}:{}", host.name, host.port.unwrap_or(6379)))
 }

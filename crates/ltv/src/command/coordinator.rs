@@ -28,6 +28,9 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
     checks.extend([
         role::untroubled("leadership", &troubles.leadership),
         role::untroubled("passes", &troubles.passes),
+        role::untroubled("finishing", &troubles.finishing),
+        role::untroubled("publishing", &troubles.publishing),
+        role::untroubled("rescues", &troubles.rescues),
         role::untroubled("publication", &troubles.publication),
     ]);
     let surroundings = process::surround("coordinator", args.role.listen, checks, metrics).await?;

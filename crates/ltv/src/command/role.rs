@@ -7,6 +7,8 @@
 //! * **The installation is renewed while it works,** or the database is exchanged for another one under it. It asks every
 //!   5 s, says so as an error, drains like after SIGTERM and ends with exit code 1: whoever watches over it starts it
 //!   again, under the new identity. An answer that does not come is no other answer.
+//! * **It is asked to stop while the store hangs.** No question that is under way is waited for: neither the one that it
+//!   begins with nor the one that it watches with.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -109,7 +111,12 @@ pub(crate) async fn installation(
     let (mut delays, mut has_told) = (Delays::reconnect(), false);
     loop {
         alive();
-        match identify(store, duty).await {
+        let identified = tokio::select! {
+            biased;
+            () = surroundings.stop.cancelled() => return Ok(None),
+            identified = identify(store, duty) => identified,
+        };
+        match identified {
             Ok(installation) => {
                 tracing::info!(%installation, "working for");
                 return Ok(Some(installation));
@@ -169,14 +176,35 @@ pub(crate) struct Watch {
 impl Watch {
     /// Stops the role when the installation is another one.
     pub(crate) fn start(store: &Postgres, ours: InstallationId, stop: &CancellationToken) -> Self {
-        let (store, stopping) = (store.clone(), stop.clone());
+        let store = store.clone();
+        let ask = move || {
+            let store = store.clone();
+            async move { store.installation().await }
+        };
+        Self::over(ours, stop, ask)
+    }
+
+    /// Asks for it every few seconds.
+    fn over<Asked>(
+        ours: InstallationId,
+        stop: &CancellationToken,
+        mut ask: impl FnMut() -> Asked + Send + 'static,
+    ) -> Self
+    where
+        Asked: Future<Output = store::Result<InstallationId>> + Send,
+    {
+        let stopping = stop.clone();
         let task = tokio::spawn(async move {
             loop {
-                tokio::select! {
+                let asked = async {
+                    sleep(ASK_EVERY).await;
+                    ask().await
+                };
+                let answer = tokio::select! {
                     () = stopping.cancelled() => return None,
-                    () = sleep(ASK_EVERY) => {}
-                }
-                if let Ok(now) = store.installation().await
+                    answer = asked => answer,
+                };
+                if let Ok(now) = answer
                     && now != ours
                 {
                     tracing::error!(installation = %ours, %now, "the installation was renewed: stopping");
@@ -202,4 +230,36 @@ impl Watch {
 async fn fits(store: &Postgres, duty: Duty) -> store::Result<()> {
     store.check_rights(duty).await?;
     store.check_schema().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    const OURS: InstallationId = InstallationId(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_that_ends_waits_for_no_answer_about_the_installation() {
+        let stop = CancellationToken::new();
+        let watch = Watch::over(OURS, &stop, pending::<store::Result<InstallationId>>);
+        sleep(2 * ASK_EVERY).await;
+        let began = tokio::time::Instant::now();
+
+        let ended = tokio::time::timeout(ASK_EVERY, watch.end()).await;
+
+        assert!(matches!(ended, Ok(Ok(()))));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_whose_installation_is_another_one_stops_and_says_so() {
+        let stop = CancellationToken::new();
+        let watch = Watch::over(OURS, &stop, async || Ok(InstallationId(2)));
+
+        stop.cancelled().await;
+
+        assert!(watch.end().await.is_err());
+    }
 }

@@ -196,12 +196,14 @@ impl Memory {
     }
 }
 
-/// Has a run that is held go on, if it has dead chunks to be put back to work.
+/// Has a run go on that is open or held, to be judged anew, if it has dead chunks to be put back to work.
 fn reopen(rows: &mut Rows, run: RunId) {
-    let Some(run) = rows.run_mut(run).filter(|run| run.state == RunState::Held) else { return };
+    let Some(run) = rows.run_mut(run).filter(|run| !run.state.is_over()) else { return };
     if run.chunks().any(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead) {
-        run.state = run.state.after(RunEvent::Redriven).expect("it is held");
-        run.guard.held = None;
+        if run.state == RunState::Held {
+            run.state = run.state.after(RunEvent::Redriven).expect("it is held");
+        }
+        (run.guard.held, run.guard.decision) = (None, None);
     }
 }
 

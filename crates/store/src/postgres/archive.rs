@@ -169,12 +169,15 @@ impl Archive for Postgres {
     }
 
     async fn redrive(&self, run: RunId) -> Result<u64> {
-        // A run that waits for a person is judged anew when they are settled.
+        // It is judged anew when they are settled, also where a person has released it: that was about other rows.
         const REOPEN: &str = "
             update fleet.runs r
-               set state = 'running', hold = null, held_at = null
+               set state = case when state = 'held' then 'running' else state end,
+                   hold = null, held_at = null,
+                   decision = null, decided_at = null, decided_by = null, decided_because = null,
+                   source_at_end = null
              where run_id = $1
-               and state = 'held'
+               and state in ('planned', 'running', 'held')
                and exists (select from fleet.chunks c where c.run_id = r.run_id and c.state = 'dead')";
         const REDRIVE: &str = "
             with redriven as (

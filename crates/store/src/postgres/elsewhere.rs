@@ -7,7 +7,9 @@
 //!
 //! | what the server is | how it is known | it is read when |
 //! |---|---|---|
-//! | a replica of the fleet's database, or of another one of its cluster | the cluster's identifier | it has replayed the fleet's WAL up to the mark: no clock is asked |
+//! | the fleet's own server, by whatever name | the cluster's identifier, and the moment when it was started | at once |
+//! | a replica of the fleet's database, or of another one of its cluster | the identifier, and that it is in recovery on the fleet's timeline | it has replayed the fleet's WAL up to the mark: no clock is asked |
+//! | a copy of the fleet's cluster that goes on by itself: a snapshot of its disk, a replica that was promoted | the identifier alone | never: what was committed at the fleet's since then is not there, and its WAL is its own, however far that has come |
 //! | a replica of another cluster | it is in recovery | it has replayed all that was committed there up to the mark's moment: a clock of that cluster's is compared with the fleet's |
 //! | another database: a copy, a warehouse, a logical replica | neither | at once. That it is complete is the word of whoever named it |
 //!
@@ -26,23 +28,29 @@
 //!   the connection was ended, as any server that is not well.
 //! * **The server is away.** [`Error::Unavailable`], and a breaker of its own opens: workers take no chunk that they
 //!   could not read. What was computed is committed all the same.
-//! * **The replica was promoted.** It is of the fleet's cluster, and its history is not the fleet's any more:
-//!   [`Error::Unavailable`] until it is a replica again.
+//! * **The replica was promoted,** or the server was started from a snapshot of the fleet's disk. It is of the fleet's
+//!   cluster, and its history is not the fleet's any more: [`Error::Unavailable`] until it is a replica again. What was
+//!   remembered of the mark is forgotten, in case it is the fleet's server that was started again.
+//! * **The replica follows another server than the fleet's:** one that was promoted beside it. It is on another timeline,
+//!   as its receiver says, or without a right to ask that (`pg_monitor`) its last restart point, which lags behind by
+//!   minutes after a failover: [`Error::Unavailable`] until it is on the fleet's. A copy of the fleet's disk on the same
+//!   timeline with replicas of its own is beyond what can be told: its replica is taken for the fleet's.
 //! * **Several servers behind one name.** Each read asks the one that it reads. Not so behind a pooler that hands each
 //!   transaction to another server: name one pool for each.
 
+mod place;
+
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use batch::RunId;
 use deadpool_postgres::ClientWrapper;
-use jiff::Timestamp;
 use resilience::{InvalidConfig, ServerUrl};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
 
+use self::place::{Lack, Mark, Place, Wal, lacking};
 use super::connect::BEGIN_IN_UTC;
 use super::row::get;
 use super::{Fault, Postgres, PostgresConfig, with_causes};
@@ -86,6 +94,10 @@ impl Elsewhere {
     pub(super) fn server(&self) -> &Postgres {
         &self.server
     }
+
+    fn marks(&self) -> MutexGuard<'_, HashMap<RunId, Mark>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How the server elsewhere stands to what is committed now, in words.
@@ -96,80 +108,6 @@ pub enum SourceStanding {
     /// It lacks this.
     Behind(String),
 }
-
-/// How far the fleet's database had come.
-#[derive(Clone, Debug, PartialEq)]
-struct Mark {
-    cluster: i64,
-    timeline: String,
-    wal: Wal,
-    moment: Timestamp,
-}
-
-/// What a server is, and how far it has come.
-#[derive(Clone, Debug, PartialEq)]
-struct Place {
-    cluster: i64,
-    /// Of a server that is in recovery it is not asked.
-    timeline: Option<String>,
-    replayed: Option<Wal>,
-    /// Everything that was committed before is there.
-    moment: Option<Timestamp>,
-}
-
-/// A place in a cluster's WAL, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Wal(i64);
-
-impl Wal {
-    /// The place where the last record before one ends: what is inserted next goes behind the header of its page, and
-    /// of its file, which nobody replays before there is a record.
-    fn of_last_record(next: i64, page: i64, file: i64) -> Self {
-        /// The headers of a page, and of a page that begins a file.
-        const HEADERS: (i64, i64) = (24, 40);
-        let header = if next % file < page { HEADERS.1 } else { HEADERS.0 };
-        Self(if next % page == header { next - header } else { next })
-    }
-}
-
-impl fmt::Display for Wal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
-    }
-}
-
-/// What a place lacks of a mark, in words; `None` if nothing.
-fn lacking(place: &Place, mark: &Mark) -> Option<String> {
-    let is_replica = place.timeline.is_none();
-    if place.cluster == mark.cluster {
-        return match (&place.timeline, place.replayed) {
-            (Some(timeline), _) if *timeline == mark.timeline => None,
-            (Some(_), _) => {
-                Some("it was promoted, and is no replica of the fleet's database any more".into())
-            }
-            (None, Some(replayed)) if replayed >= mark.wal => None,
-            (None, Some(replayed)) => Some(format!(
-                "it lags behind: it has replayed the fleet's WAL up to {replayed}, and {} is needed",
-                mark.wal
-            )),
-            (None, None) => Some("it does not say how far it has replayed the fleet's WAL".into()),
-        };
-    }
-    match place.moment {
-        _ if !is_replica => None,
-        Some(moment) if moment >= mark.moment => None,
-        Some(moment) => Some(format!(
-            "it lags behind: it is known to have replayed what was committed until {moment}, and {} is needed{MONITOR}",
-            mark.moment
-        )),
-        None => Some(format!(
-            "it lags behind, or does not say how far it has replayed: what was committed until {} is needed{MONITOR}",
-            mark.moment
-        )),
-    }
-}
-
-const MONITOR: &str = " (its role sees that of a primary at rest only with `grant pg_monitor`)";
 
 impl Postgres {
     /// The same store, which reads the customer's own relations from another server.
@@ -195,11 +133,12 @@ impl Postgres {
         let mark = self.ask_mark(None).await?;
         let place = elsewhere.server.short("look at the source", place).await?;
         Ok(Some(match lacking(&place, &mark) {
-            Some(lack) => SourceStanding::Behind(lack),
-            None => SourceStanding::Complete(match place.timeline {
-                _ if place.cluster == mark.cluster => "it has replayed all of the fleet's WAL",
-                None => "it is a replica of another cluster, and has replayed all of that",
-                Some(_) => "it is another database: what it holds is taken to be complete",
+            Some(lack) => SourceStanding::Behind(lack.reason),
+            None => SourceStanding::Complete(match (place.cluster == mark.cluster, place.is_replica) {
+                (true, true) => "it is a replica, and has replayed all of the fleet's WAL",
+                (true, false) => "it is the fleet's own server",
+                (false, true) => "it is a replica of another cluster, and has replayed all of that",
+                (false, false) => "it is another database: what it holds is taken to be complete",
             }),
         }))
     }
@@ -253,8 +192,13 @@ impl Postgres {
                 through_conflicts(client, &read).await.map(Ok)
             })
             .await?;
-        answer.map_err(|lack| {
-            let reason = format!("the source at {}: {lack}", elsewhere.server.config.url);
+        answer.map_err(|Lack { reason, may_be_of_mark }| {
+            if let Needed::Run(run) = needed
+                && may_be_of_mark
+            {
+                elsewhere.marks().remove(&run);
+            }
+            let reason = format!("the source at {}: {reason}", elsewhere.server.config.url);
             let error = Error::Unavailable { what: what.into(), reason };
             metrics::failed(what, &error);
             error
@@ -267,7 +211,7 @@ impl Postgres {
         client: &ClientWrapper,
         mark: &Mark,
         patience: Duration,
-    ) -> Result<Option<String>, Fault> {
+    ) -> Result<Option<Lack>, Fault> {
         let began = Instant::now();
         loop {
             let lack = lacking(&self.whole(client, place).await?, mark);
@@ -279,17 +223,16 @@ impl Postgres {
     }
 
     async fn mark(&self, elsewhere: &Elsewhere, needed: Needed) -> Result<Option<Mark>> {
-        let marks = || elsewhere.marks.lock().unwrap_or_else(PoisonError::into_inner);
         match needed {
             Needed::Nothing => Ok(None),
             Needed::Now => self.ask_mark(None).await.map(Some),
             Needed::Run(run) => {
-                let known = marks().get(&run).cloned();
+                let known = elsewhere.marks().get(&run).cloned();
                 if known.is_some() {
                     return Ok(known);
                 }
                 let mark = self.ask_mark(Some(run)).await?;
-                let mut marks = marks();
+                let mut marks = elsewhere.marks();
                 if marks.len() >= MARKS {
                     marks.clear();
                 }
@@ -303,7 +246,8 @@ impl Postgres {
     async fn ask_mark(&self, run: Option<RunId>) -> Result<Mark> {
         const MARK: &str = "
             select (select system_identifier from pg_control_system()) as cluster,
-                   left(pg_walfile_name(next), 8) as timeline,
+                   pg_postmaster_start_time() as started,
+                   ('x' || left(pg_walfile_name(next), 8))::bit(32)::integer as timeline,
                    (next - pg_lsn '0/0')::bigint as next,
                    current_setting('wal_block_size')::bigint as page,
                    pg_size_bytes(current_setting('wal_segment_size')) as file,
@@ -313,6 +257,7 @@ impl Postgres {
             let row = client.query_one(MARK, &[&run.map(|run| run.0)]).await?;
             Ok(Mark {
                 cluster: get(&row, "cluster")?,
+                started: get(&row, "started")?,
                 timeline: get(&row, "timeline")?,
                 wal: Wal::of_last_record(get(&row, "next")?, get(&row, "page")?, get(&row, "file")?),
                 moment: get(&row, "moment")?,
@@ -329,19 +274,30 @@ impl Postgres {
 async fn place(client: &ClientWrapper) -> Result<Place, Fault> {
     const PLACE: &str = "
         select (select system_identifier from pg_control_system()) as cluster,
-               case when not pg_is_in_recovery()
-                    then left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+               pg_postmaster_start_time() as started,
+               is_replica,
+               case when not is_replica
+                    then ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer
+                    else coalesce((select received_tli from pg_stat_wal_receiver),
+                                  greatest((select timeline_id from pg_control_checkpoint()),
+                                           (select min_recovery_end_timeline from pg_control_recovery())))
                end as timeline,
-               (pg_last_wal_replay_lsn() - pg_lsn '0/0')::bigint as replayed,
+               (case when is_replica
+                     then pg_last_wal_replay_lsn()
+                     else pg_current_wal_insert_lsn()
+                end - pg_lsn '0/0')::bigint as wal,
                greatest(pg_last_xact_replay_timestamp(),
                         (select last_msg_send_time
                            from pg_stat_wal_receiver
-                          where latest_end_lsn <= pg_last_wal_replay_lsn())) as moment";
+                          where latest_end_lsn <= pg_last_wal_replay_lsn())) as moment
+          from (select pg_is_in_recovery() as is_replica) as server";
     let row = client.query_one(PLACE, &[]).await?;
     Ok(Place {
         cluster: get(&row, "cluster")?,
+        started: get(&row, "started")?,
+        is_replica: get(&row, "is_replica")?,
         timeline: get(&row, "timeline")?,
-        replayed: get::<Option<i64>>(&row, "replayed")?.map(Wal),
+        wal: get::<Option<i64>>(&row, "wal")?.map(Wal),
         moment: get(&row, "moment")?,
     })
 }
@@ -369,88 +325,4 @@ where
 fn is_conflict(error: &tokio_postgres::Error) -> bool {
     let states = [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
     error.code().is_some_and(|state| states.contains(state))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn mark() -> Mark {
-        Mark { cluster: 7, timeline: "00000001".into(), wal: Wal(1_000), moment: at("2026-11-28T02:00:00Z") }
-    }
-
-    fn check(place: &Place, expected: Option<&str>) {
-        let lack = lacking(place, &mark());
-        let is_expected = match (&lack, expected) {
-            (None, None) => true,
-            (Some(lack), Some(expected)) => lack.contains(expected),
-            _ => false,
-        };
-        assert!(is_expected, "{place:?}: {lack:?}");
-    }
-
-    #[test]
-    fn a_replica_of_the_fleets_cluster_is_told_by_its_wal_and_by_no_clock() {
-        let replica = Place {
-            cluster: 7,
-            timeline: None,
-            replayed: Some(Wal(1_000)),
-            moment: Some(at("1970-01-01T00:00:00Z")),
-        };
-
-        check(&replica, None);
-        check(
-            &Place { replayed: Some(Wal(999)), moment: Some(at("2030-01-01T00:00:00Z")), ..replica.clone() },
-            Some("up to 0/3E7, and 0/3E8 is needed"),
-        );
-        check(&Place { replayed: None, ..replica.clone() }, Some("does not say"));
-        check(&Place { timeline: Some("00000001".into()), ..replica.clone() }, None);
-        check(&Place { timeline: Some("00000002".into()), ..replica }, Some("promoted"));
-    }
-
-    #[test]
-    fn a_replica_of_another_cluster_is_told_by_what_was_committed_there() {
-        let replica = Place {
-            cluster: 8,
-            timeline: None,
-            replayed: Some(Wal(5)),
-            moment: Some(at("2026-11-28T02:00:00Z")),
-        };
-
-        check(&replica, None);
-        check(
-            &Place { moment: Some(at("2026-11-28T01:59:59Z")), ..replica.clone() },
-            Some("until 2026-11-28T01:59:59Z"),
-        );
-        check(&Place { moment: None, ..replica }, Some("pg_monitor"));
-    }
-
-    #[test]
-    fn another_database_is_believed() {
-        check(&Place { cluster: 8, timeline: Some("00000009".into()), replayed: None, moment: None }, None);
-    }
-
-    #[test]
-    fn what_comes_next_behind_a_header_is_where_the_last_record_ends() {
-        const PAGE: i64 = 8_192;
-        const FILE: i64 = 16 << 20;
-        let check = |next: i64, expected: i64| {
-            assert_eq!(Wal::of_last_record(next, PAGE, FILE), Wal(expected), "{next}");
-        };
-
-        check(FILE + 3 * PAGE + 1_000, FILE + 3 * PAGE + 1_000);
-        check(FILE + 3 * PAGE + 24, FILE + 3 * PAGE);
-        check(FILE + 3 * PAGE + 40, FILE + 3 * PAGE + 40);
-        check(FILE + 40, FILE);
-        check(FILE + 24, FILE + 24);
-    }
-
-    #[test]
-    fn a_place_is_written_as_postgresql_writes_it() {
-        assert_eq!(Wal((2 << 32) + 0xAB_CDEF).to_string(), "2/ABCDEF");
-    }
 }

@@ -18,6 +18,10 @@ use crate::Result;
 use crate::guard::{Decision, DecisionKind, Guarded, Hold, NewDecision};
 use crate::record::{DEAD_CHUNK, Term};
 
+/// What a run is judged by: its limits, the source's rows at its plan and at its end, and whether they were looked at
+/// there.
+type Judged = (Limits, (Option<SourceCounts>, Option<SourceCounts>), bool);
+
 /// Up to so many rows a table is counted: some 20 ms.
 const COUNTED_ROWS: f64 = 200_000.0;
 
@@ -44,33 +48,54 @@ impl Postgres {
 
     pub(super) async fn evidence_about(&self, run: RunId) -> Result<Option<Evidence>> {
         const GUARDED: &str = "
-            select limits, source_at_plan
+            select limits, source_at_plan, source_at_end, source_at_end is not null as has_ended
               from fleet.runs
              where run_id = $1
                and state in ('planned', 'running')
                and limits is not null
                and decision is null";
-        const COUNTED: &str = "
-            update fleet.runs
-               set source_at_end = $2
-             where run_id = $1
-               and state in ('planned', 'running')";
         let guarded = self
             .short("find what a run is judged by", async |client| {
                 let row = client.query_opt(GUARDED, &[&run.0]).await?;
-                row.map(|row| Ok((json(&row, "limits")?, json_if_any(&row, "source_at_plan")?))).transpose()
+                let read = |row: Row| {
+                    let [at_plan, at_end] = ["source_at_plan", "source_at_end"];
+                    let counts = (json_if_any(&row, at_plan)?, json_if_any(&row, at_end)?);
+                    Ok((json(&row, "limits")?, counts, get(&row, "has_ended")?))
+                };
+                row.map(read).transpose()
             })
             .await?;
-        let Some((limits, at_plan)): Option<(Limits, Option<SourceCounts>)> = guarded else {
+        let Some((limits, (at_plan, at_end), has_ended)): Option<Judged> = guarded else {
             return Ok(None);
         };
-        let at_end = self.source_counts_if_any().await;
+        let at_end = if has_ended { at_end } else { self.count_at_end(run).await? };
         let source = Option::zip(at_plan, at_end).map(|(at_plan, at_end)| SourceChange { at_plan, at_end });
         self.call("compare a run", self.config.bulk_limit, async |client| {
-            let counted = at_end.map(serde_json::to_value).transpose().map_err(Fault::nonsense)?;
-            client.execute(COUNTED, &[&run.0, &counted]).await?;
             let now = figures(client, run).await?;
             Ok(Some(Evidence { limits, now, before: before(client, run).await?, source }))
+        })
+        .await
+    }
+
+    /// Counts the source's rows once, when a run is settled: what is loaded while its end is tried again is not the
+    /// run's. That they could not be counted is on record too, as a null of JSON.
+    async fn count_at_end(&self, run: RunId) -> Result<Option<SourceCounts>> {
+        // A chunk that was put back to work meanwhile has them counted later.
+        const COUNTED: &str = "
+            update fleet.runs
+               set source_at_end = coalesce(source_at_end, $2)
+             where run_id = $1
+               and state in ('planned', 'running')
+               and not exists (select from fleet.chunks
+                                where run_id = $1 and state not in ('done', 'dead'))
+         returning source_at_end";
+        let counted = self.source_counts_if_any().await;
+        self.short("record the source's rows", async |client| {
+            let counts = serde_json::to_value(counted).map_err(Fault::nonsense)?;
+            match client.query_opt(COUNTED, &[&run.0, &counts]).await? {
+                Some(row) => json_if_any(&row, "source_at_end"),
+                None => Ok(counted),
+            }
         })
         .await
     }

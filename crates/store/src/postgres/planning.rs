@@ -101,6 +101,7 @@ impl Planning for Postgres {
             };
             insert_chunks(client, run, &new.plan.chunks).await?;
             client.batch_execute(&values_table(run)).await?;
+            give_away(client, run).await?;
             client.batch_execute("commit").await?;
             let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
             Ok(Some(CreatedRun { run, is_new: true, unpublished, priority: new.priority }))
@@ -220,6 +221,22 @@ fn values_table(run: RunId) -> String {
              (like fleet.values including defaults including constraints, check (run_id = {run}))
              with (autovacuum_enabled = false)"
     )
+}
+
+/// Gives a run's table to the owner of that of all values, if it is not the role that plans: the workers and the
+/// coordinator are of that owner, and whoever owns one of the two alone cannot make it a partition of the other.
+async fn give_away(client: &ClientWrapper, run: RunId) -> Result<(), Fault> {
+    const OWNER: &str = "
+        select quote_ident(r.rolname) as owner
+          from pg_class c
+          join pg_roles r on r.oid = c.relowner
+         where c.oid = 'fleet.values'::regclass
+           and r.rolname <> current_user";
+    if let Some(owner) = client.query_opt(OWNER, &[]).await? {
+        let owner: String = get(&owner, "owner")?;
+        client.batch_execute(&format!("alter table fleet.values_{run} owner to {owner}")).await?;
+    }
+    Ok(())
 }
 
 /// The run of a night with what is left to publish.

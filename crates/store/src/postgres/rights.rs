@@ -37,7 +37,7 @@ const READ: [Need; 10] = [
     ("table", "source", "customers", "select"),
 ];
 
-const DISPATCH: [Need; 7] = [
+const DISPATCH: [Need; 8] = [
     ("schema", "fleet", "", "create"),
     ("table", "source", "transactions", "select"),
     ("table", "fleet", "promotions", "select"),
@@ -45,6 +45,8 @@ const DISPATCH: [Need; 7] = [
     ("table", "fleet", "runs", "update"),
     ("table", "fleet", "chunks", "insert"),
     ("table", "fleet", "chunks", "update"),
+    // A run's table is given to whoever owns that of all values, so that it can become a partition.
+    ("membership", "fleet", "values", "usage"),
 ];
 
 const WORK: [Need; 7] = [
@@ -115,7 +117,8 @@ impl Postgres {
     /// The statements that give what is missing.
     async fn missing(&self, needs: &[Need]) -> Result<Vec<String>> {
         const MISSING: &str = "
-            select current_user::text as role, need.kind, need.schema, need.name, need.privilege
+            select current_user::text as role, need.kind, need.schema, need.name, need.privilege,
+                   pg_get_userbyid(c.relowner)::text as owner
               from unnest($1::text[], $2::text[], $3::text[], $4::text[])
                    with ordinality as need (kind, schema, name, privilege, position)
               join pg_namespace n on n.nspname = need.schema
@@ -125,6 +128,7 @@ impl Postgres {
                        when 'table' then has_table_privilege(c.oid, need.privilege)
                        when 'sequence' then has_sequence_privilege(c.oid, need.privilege)
                        when 'owner' then pg_has_role(c.relowner, 'usage')
+                       when 'membership' then pg_has_role(c.relowner, 'usage')
                    end, true)
              order by need.position";
         let (mut kinds, mut schemas, mut names, mut privileges) = (vec![], vec![], vec![], vec![]);
@@ -150,6 +154,7 @@ fn mend(row: &Row) -> Result<String, Fault> {
     Ok(match kind.as_str() {
         "schema" => format!("grant {privilege} on schema {schema} to {role}"),
         "owner" => format!("alter table {schema}.{name} owner to {role}"),
+        "membership" => format!("grant {} to {role}", get::<String>(row, "owner")?),
         kind => format!("grant {privilege} on {kind} {schema}.{name} to {role}"),
     })
 }

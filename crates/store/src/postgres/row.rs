@@ -28,14 +28,18 @@ fn parsed<T: FromStr<Err: Display>>(text: &str, column: &str) -> Result<T, Fault
     text.trim_end().parse().map_err(|error| Fault::nonsense(format!("column {column}: {error}")))
 }
 
-/// Reads a column of JSON of which some are missing.
+/// Reads a column of JSON of which some are missing, or null.
 pub(super) fn json_if_any<T: serde::de::DeserializeOwned>(
     row: &Row,
     column: &str,
 ) -> Result<Option<T>, Fault> {
     let value: Option<serde_json::Value> = get(row, column)?;
     let parse = |value| serde_json::from_value(value);
-    value.map(parse).transpose().map_err(|error| Fault::nonsense(format!("column {column}: {error}")))
+    value
+        .filter(|value| !value.is_null())
+        .map(parse)
+        .transpose()
+        .map_err(|error| Fault::nonsense(format!("column {column}: {error}")))
 }
 
 /// Reads a column of JSON.

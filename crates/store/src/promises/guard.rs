@@ -160,6 +160,30 @@ pub async fn a_redrive_of_a_run_that_is_held_has_it_judged_anew(ground: &impl Gr
     assert_eq!((record.guard.held, record.guard.decision), (None, None));
 }
 
+/// What a person said was about other rows.
+pub async fn a_redrive_of_a_run_that_was_released_has_it_judged_anew(ground: &impl Ground) {
+    let store = ground.store();
+    let version = ok(store.save_model_version(&models(), None).await);
+    let run = ok(store.create_run(&guarded(1, version)).await).run;
+    let term = leading(ground).await;
+    done(ground, chunk(run, 1)).await;
+    dead(ground, chunk(run, 2)).await;
+    done(ground, chunk(run, 3)).await;
+    assert!(ok(store.hold_run(term, run, &hold()).await));
+    assert!(ok(store.decide(run, &decision(DecisionKind::Release)).await));
+
+    assert_eq!(ok(store.redrive(run).await), 1);
+    done(ground, chunk(run, 2)).await;
+
+    let evidence = ok(store.evidence(run).await).expect("nobody has released these rows");
+    assert_eq!(evidence.now, figures(&[[101, 111]], &REASONS));
+    let record = ok(store.run(run).await).expect("it was recorded");
+    assert_eq!((record.guard.held, record.guard.decision), (None, None));
+    assert!(ok(store.hold_run(term, run, &hold()).await));
+    assert_eq!(ok(store.redrive(run).await), 0, "nothing of it is dead");
+    assert!(ok(store.run(run).await).is_some_and(|record| record.guard.held.is_some()));
+}
+
 /// Why customers of the base are rejected, and how many.
 const REASONS: [(&str, u64); 3] =
     [("foreign_currency", 1), ("no_purchase", 1), ("refund_before_purchase", 1)];

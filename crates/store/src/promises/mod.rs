@@ -87,6 +87,7 @@ macro_rules! promise_tests {
             a_run_that_is_rejected_is_over_and_its_night_is_free
             a_run_that_is_released_late_stays_behind_a_newer_one
             a_redrive_of_a_run_that_is_held_has_it_judged_anew
+            a_redrive_of_a_run_that_was_released_has_it_judged_anew
             it_is_told_who_is_at_work_on_a_run
             a_redrive_forgives_and_puts_back_to_work
             a_run_is_summed_up_and_each_customer_explained
