@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use ::queue::{
-    Acked, Asked as _, Connection as _, Delivery as _, Error, Heard, OutgoingRequest, REQUEST_TTL, RabbitMq, Replied,
-    Requester as _, Requests as _, TraceContext, Waiting,
+    Acked, Asked as _, Connection as _, Delivery as _, Error, Heard, OutgoingRequest, REQUEST_TTL, RabbitMq,
+    Replied, Requester as _, Requests as _, TraceContext, Waiting,
 };
 use batch::RequestId;
 use futures_util::future::join_all;
@@ -36,8 +36,7 @@ async fn a_restart_of_the_broker_is_heard_by_all_who_wait_and_requests_go_on() {
     assert_eq!(taken.ack().await, Acked::NotSent);
     broker.start();
 
-    let mut again =
-        until_some("a request is taken", async || requester.ask(outgoing(1)).await.ok()).await;
+    let mut again = until_some("a request is taken", async || requester.ask(outgoing(1)).await.ok()).await;
     loop {
         tokio::select! {
             biased;

@@ -59,9 +59,7 @@ pub use delivery::{Acked, Consumer, Delivery};
 pub use error::Error;
 pub use memory::Memory;
 pub use rabbitmq::{RabbitMq, RabbitMqConfig};
-pub use requests::{
-    Asked, Heard, MOST_REQUESTS, OutgoingRequest, REQUEST_TTL, Replied, Requester, Requests,
-};
+pub use requests::{Asked, Heard, MOST_REQUESTS, OutgoingRequest, REQUEST_TTL, Replied, Requester, Requests};
 pub use waiters::Waiting;
 pub use wire::{Malformed, Message, TraceContext};
 

@@ -27,7 +27,11 @@ pub fn describe() {
     describe_gauge!(BLOCKED, "1 while the broker takes no messages because its memory or disk is short");
     describe_counter!(RECONNECTS, Unit::Count, "connections and channels to the broker that were lost");
     describe_histogram!(CONFIRM, Unit::Seconds, "time from publishing a message to its confirmation");
-    describe_counter!(REPLIES, Unit::Count, "replies to requests by what became of them, and those that never came");
+    describe_counter!(
+        REPLIES,
+        Unit::Count,
+        "replies to requests by what became of them, and those that never came"
+    );
     describe_histogram!(REPLY, Unit::Seconds, "time from asking to the reply");
     describe_gauge!(WAITERS, Unit::Count, "how many wait for replies");
 }

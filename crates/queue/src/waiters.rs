@@ -207,8 +207,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_reply_is_heard_by_all_who_wait_for_that_request_and_by_nobody_else() {
         let waiters = waiters();
-        let (mut first, mut second, mut other) =
-            (enter(&waiters, 1), enter(&waiters, 1), enter(&waiters, 2));
+        let (mut first, mut second, mut other) = (enter(&waiters, 1), enter(&waiters, 1), enter(&waiters, 2));
 
         waiters.hear(RequestId(1), Instant::now());
         waiters.hear(RequestId(1), Instant::now());

@@ -101,12 +101,9 @@ impl OnPublish {
             Self::Unconfirmed { .. } => {
                 Err(Error::Unconfirmed { what: what.into(), reason: "the confirmation was lost".into() })
             }
-            Self::Keep
-            | Self::Lose
-            | Self::Duplicate
-            | Self::Delay(_)
-            | Self::Overtake
-            | Self::Garble(_) => Ok(()),
+            Self::Keep | Self::Lose | Self::Duplicate | Self::Delay(_) | Self::Overtake | Self::Garble(_) => {
+                Ok(())
+            }
         }
     }
 }

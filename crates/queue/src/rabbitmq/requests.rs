@@ -83,10 +83,7 @@ pub struct RabbitMqRequester {
 
 impl RabbitMqRequester {
     /// Starts the task. The last part resolves when it has tried to connect once.
-    fn start(
-        settings: Arc<Settings>,
-        publisher: Publisher,
-    ) -> (Self, Arc<Waiters>, oneshot::Receiver<()>) {
+    fn start(settings: Arc<Settings>, publisher: Publisher) -> (Self, Arc<Waiters>, oneshot::Receiver<()>) {
         let waiters = Waiters::new(lost("still connecting to RabbitMQ"));
         let listener = Arc::new(waiters.clone());
         let (stop, stopping) = watch::channel(false);
@@ -291,7 +288,9 @@ async fn establish(settings: &Settings) -> Result<Session, Error> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString(LongString::from("classic")));
     let declaring = channel.queue_declare(short(&way), options, arguments);
-    call(settings, "declare a queue for replies", declaring).await.map_err(|error| may_not(settings, error))?;
+    call(settings, "declare a queue for replies", declaring)
+        .await
+        .map_err(|error| may_not(settings, error))?;
     let binding = channel.queue_bind(
         short(&way),
         short(&settings.names.replies()),
@@ -301,7 +300,8 @@ async fn establish(settings: &Settings) -> Result<Session, Error> {
     );
     call(settings, "bind a queue for replies", binding).await.map_err(|error| may_not(settings, error))?;
     let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
-    let consuming = channel.basic_consume(short(&way), ShortString::default(), options, FieldTable::default());
+    let consuming =
+        channel.basic_consume(short(&way), ShortString::default(), options, FieldTable::default());
     let replies = call(settings, "consume replies", consuming).await?;
     Ok(Session { connection, events, replies, way })
 }

@@ -232,7 +232,8 @@ mod tests {
 
         assert_eq!(
             queues,
-            ["critical", "high", "normal", "requests", "dead-letter"].map(|name| format!("ltv.00000000000000ab.{name}"))
+            ["critical", "high", "normal", "requests", "dead-letter"]
+                .map(|name| format!("ltv.00000000000000ab.{name}"))
         );
         assert_eq!(names.exchange(), "ltv.00000000000000ab.chunks");
     }

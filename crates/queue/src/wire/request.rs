@@ -126,9 +126,13 @@ mod tests {
 
     #[test]
     fn a_reply_carries_the_number_and_nothing_else() {
-        for body in
-            ["", "{}", r#"{"v":2,"request":17}"#, r#"{"v":1,"request":0}"#, r#"{"v":1,"request":17,"value":5}"#]
-        {
+        for body in [
+            "",
+            "{}",
+            r#"{"v":2,"request":17}"#,
+            r#"{"v":1,"request":0}"#,
+            r#"{"v":1,"request":17,"value":5}"#,
+        ] {
             assert!(decode_reply(body.as_bytes()).is_err(), "{body}");
         }
     }
