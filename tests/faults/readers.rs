@@ -92,6 +92,67 @@ async fn a_newer_partial_run_wins_over_an_older_run_and_never_the_reverse() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_evicts_or_is_flushed_twice_or_written_over_never_shows_an_older_value() {
+    let fleet = fleet().await;
+    let _coordinator = fleet.coordinator(&[]);
+    let _worker = fleet.worker(&[]);
+    let night = fleet.dispatch(&SMALL).await;
+    fleet.finished(night).await;
+    let asked: Vec<CustomerId> = (0..100).map(|at| CustomerId(FIRST_CUSTOMER + 150 * at)).collect();
+    let partial = fleet.dispatch_customers(&asked, &["--take-rate", "0.13"]).await;
+    fleet.finished(partial).await;
+    fleet.cache_sees_what_the_store_says().await;
+    let (cache, values) = (fleet.cache().await, fleet.values(partial).await);
+    let names = fleet.cache_config().await.names();
+    let (list, members) = (format!("{names}:visible"), format!("{names}:members:{partial}"));
+    let theirs = format!("{names}:values:{partial}:*");
+    let redis = |command: &[&str]| fleet.stack().redis_cli(command);
+    // Reads everybody again and again, until all of them are told of the newer run.
+    let heals = async |after: &str| {
+        eventually(PATIENCE, after, async || {
+            let mut hits = 0;
+            for (&customer, value) in &values {
+                let read = cache.value(customer).await.unwrap();
+                let right = Some((partial, CachedValue::from(value)));
+                assert!(read.is_none() || read == right, "{after}: customer {customer} reads {read:?}");
+                hits += usize::from(read.is_some());
+            }
+            (hits == values.len()).then_some(())
+        })
+        .await;
+    };
+    heals("at first").await;
+    let other = CustomerId(FIRST_CUSTOMER + 1);
+    assert_eq!(cache.value(other).await.unwrap().unwrap().0, night, "the older run shows where it may");
+
+    let keys = redis(&["--raw", "keys", &theirs]);
+    let evict: Vec<&str> = ["del"].into_iter().chain(keys.lines()).collect();
+    assert_eq!(redis(&evict), values.len().to_string(), "each has a bucket of his own");
+    heals("all values are evicted").await;
+
+    redis(&[&evict[..2], &[&members]].concat());
+    heals("the directory is evicted, and values").await;
+    eventually(PATIENCE, "it is written again", async || {
+        cache.holds_all(partial).await.unwrap().then_some(())
+    })
+    .await;
+    assert_eq!(cache.value(other).await.unwrap().unwrap().0, night);
+
+    for garbage in ["gibberish", ""] {
+        redis(&["set", &list, garbage]);
+        heals("the list is written over").await;
+    }
+
+    fleet.stack().flush_redis();
+    eventually(PATIENCE, "it is written anew", async || {
+        (!redis(&["--raw", "keys", &theirs]).is_empty()).then_some(())
+    })
+    .await;
+    fleet.stack().flush_redis();
+    heals("it is flushed twice").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn any_value_is_explained_and_computing_it_again_gives_the_same_bits() {
     let fleet = fleet().await;
     let values = fleet.reference().await;

@@ -142,12 +142,16 @@ impl Fleet {
 
     /// The product's own way to look into the cache.
     pub async fn cache(&self) -> Redis {
-        let config = RedisConfig {
+        Redis::connect(self.cache_config().await).await.expect("the settings of a test are valid")
+    }
+
+    /// Where the cache is, and what its keys begin with.
+    pub async fn cache_config(&self) -> RedisConfig {
+        RedisConfig {
             installation: self.installation().await,
             prefix: self.prefix.clone(),
             ..RedisConfig::new(self.stack.redis_url(), "test")
-        };
-        Redis::connect(config).await.expect("the settings of a test are valid")
+        }
     }
 
     // --- processes --------------------------------------------------------------------------------------------

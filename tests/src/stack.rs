@@ -93,6 +93,17 @@ impl Stack {
         Alarm { stack: self.clone() }
     }
 
+    /// Gives RabbitMQ what a file of its definitions says.
+    pub fn define(&self, file: &Path) {
+        self.script(&["define", file.to_str().expect("the file's name is text")]);
+    }
+
+    /// The broker's URL for another user, whose password is the name.
+    pub fn amqp_url_of(&self, user: &str) -> String {
+        let (_, place) = self.amqp_url.rsplit_once('@').expect("the stack's URL has a user");
+        format!("amqp://{user}:{user}@{place}")
+    }
+
     /// Waits until no other test uses the servers, and keeps them for this one.
     ///
     /// Under the names of the locks that the tests of the seams take, each for its own server.
@@ -111,11 +122,17 @@ impl Stack {
 
     /// Empties Redis, as `redis-cli flushall` would.
     pub fn flush_redis(&self) {
+        assert_eq!(self.redis_cli(&["flushall"]), "OK");
+    }
+
+    /// What Redis answers to a command.
+    pub fn redis_cli(&self, command: &[&str]) -> String {
         let output = Command::new("redis-cli")
-            .args(["-u", &self.redis_url, "flushall"])
+            .args(["-u", &self.redis_url])
+            .args(command)
             .output()
             .expect("redis-cli comes with Redis");
-        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "OK");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// `host:port`

@@ -8,6 +8,7 @@ use batch::{CustomerId, RunId};
 use tests::{Answer, FIRST_CUSTOMER, Fleet, unique};
 use tokio_postgres::{Client, NoTls};
 
+use crate::brokers;
 use crate::store::program;
 
 /// A database of a test's own, with roles of its own that go with it.
@@ -173,6 +174,22 @@ async fn a_missing_right_is_named_at_the_start_with_what_mends_it() {
     house.leave(&["ROLE_w"]).await;
 }
 
+/// The base as the migrator has loaded it: made by the test's own role, and given away.
+const GIVEN_AWAY: &str = "
+    do $$
+    declare r record;
+    begin
+        for r in select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                  where (n.nspname in ('source', 'fleet') or c.relname = 'refinery_schema_history')
+                    and (c.relkind in ('r', 'p') or c.relname = 'visible_versions')
+        loop
+            execute format('alter table %I.%I owner to ROLE_migrator', r.nspname, r.relname);
+        end loop;
+    end
+    $$;
+    alter schema source owner to ROLE_migrator;
+    alter schema fleet owner to ROLE_migrator;";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_roles_with_the_documented_grants_do_a_night() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/grants.md");
@@ -185,24 +202,10 @@ async fn three_roles_with_the_documented_grants_do_a_night() {
     let blocks: Vec<&str> =
         document.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     let [before, after] = blocks[..] else { panic!("{} blocks", blocks.len()) };
-    // The base as the migrator has loaded it: made by the test's own role, and given away.
     let fleet = Fleet::new(&program()).await;
     let given =
         before.lines().filter(|line| !line.starts_with("create schema")).collect::<Vec<_>>().join("\n")
-            + "
-        do $$
-        declare r record;
-        begin
-            for r in select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                      where (n.nspname in ('source', 'fleet') or c.relname = 'refinery_schema_history')
-                        and (c.relkind in ('r', 'p') or c.relname = 'visible_versions')
-            loop
-                execute format('alter table %I.%I owner to ROLE_migrator', r.nspname, r.relname);
-            end loop;
-        end
-        $$;
-        alter schema source owner to ROLE_migrator;
-        alter schema fleet owner to ROLE_migrator;";
+            + GIVEN_AWAY;
     let house = House::of(fleet, &given).await;
     let url = house.url("ROLE_migrator");
     house.ltv(&["migrate"], &url);
@@ -215,17 +218,25 @@ async fn three_roles_with_the_documented_grants_do_a_night() {
         .run("grant ROLE_reader, ROLE_runner to ltv; grant select on all tables in schema source to ltv")
         .await;
 
+    let users = brokers::made_as_documented(&house.fleet);
     let runner = house.url("ROLE_runner");
-    let run: RunId = house.fleet.dispatch(&["--database-url", &runner, "--chunk-customers", "250"]).await;
+    let runner = ["--database-url", &runner, "--amqp-url", &users.runner];
+    let run: RunId = house.fleet.dispatch(&[&runner[..], &["--chunk-customers", "250"]].concat()).await;
     let some = [CustomerId(FIRST_CUSTOMER), CustomerId(FIRST_CUSTOMER + 1)];
-    let by_migrator = house.fleet.dispatch_customers(&some, &["--database-url", &url]).await;
-    let coordinator = house.fleet.coordinator(&["--database-url", &runner]);
-    let worker = house.fleet.worker(&["--database-url", &runner]);
+    let migrator = ["--database-url", &url, "--amqp-url", &users.runner];
+    let by_migrator = house.fleet.dispatch_customers(&some, &migrator).await;
+    let coordinator = house.fleet.coordinator(&runner);
+    let worker = house.fleet.worker(&runner);
     house.fleet.finished(run).await;
     house.fleet.finished(by_migrator).await;
 
-    let listed = house.ltv(&["runs", "show", &run.to_string()], &house.url("ROLE_reader"));
-    assert!(listed.out.contains("finished"), "{}", listed.out);
+    let reader = house.url("ROLE_reader");
+    for command in [&["runs", "show"][..], &["runs", "watch"]] {
+        let told = house.ltv(&[command, &[&run.to_string()]].concat(), &reader);
+        assert!(told.out.contains("finished"), "{}", told.out);
+    }
+    let letters = house.ltv(&["dead-letters", "list", "--amqp-url", &users.reader], &reader);
+    assert!(letters.out.contains("there are no dead letters"), "{}", letters.out);
     let refused = house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &house.url("ROLE_reader"));
     assert_eq!(refused.code, Some(1), "{refused:?}");
     house.fleet.assert_exact(run).await;

@@ -19,6 +19,7 @@
 //! pass (`promises`, behind the feature of that name).
 
 mod error;
+mod members;
 pub mod memory;
 pub mod metrics;
 mod nothing;
@@ -45,12 +46,25 @@ pub trait Cache: Clone + Send + Sync + 'static {
     /// [`put_visible`](Self::put_visible) names the run.
     fn put_values(&self, run: RunId, values: &[Valued]) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Writes which customers a finished run holds values for, all of them: by this a reader tells what the run does not
+    /// hold, and may pass it by, from what was lost here.
+    ///
+    /// Only for *partial* runs: behind the last visible run nothing is looked for. A part may have been written when it
+    /// fails, or may be written later; nobody takes it for the whole.
+    fn put_members(
+        &self,
+        run: RunId,
+        customers: &[CustomerId],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Asks whether all that [`put_members`](Self::put_members) has said of a run is here, and as many values as it says.
+    /// What was lost is worth writing again: until then its readers are sent to the store.
+    fn holds_all(&self, run: RunId) -> impl Future<Output = Result<bool, Error>> + Send;
+
     /// Makes runs visible to readers, unless the same or a newer version already is; tells whether it did.
     ///
-    /// A run that lacks a customer here falls back to the next older one. The values of a *partial* run must
-    /// therefore have been written completely before it is made visible, or readers of the customers that were
-    /// lost would see their older values. Repeating the call for the newest version is cheap and is how a cache
-    /// that was emptied, or away while a run was published, comes up to date again.
+    /// Repeating the call for the newest version is cheap and is how a cache that was emptied, or away while a run was
+    /// published, comes up to date again. What nobody can read is replaced.
     fn put_visible(&self, visible: &VisibleRuns) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Forgets which runs are visible if they are still these; tells whether it did. For a list of another past: the
@@ -61,6 +75,9 @@ pub trait Cache: Clone + Send + Sync + 'static {
     fn visible(&self) -> impl Future<Output = Result<Option<VisibleRuns>, Error>> + Send;
 
     /// Returns the value of a customer in the newest visible run that holds one; `None` means "ask the store".
+    ///
+    /// Never that of an older one, whatever was lost here or arrived late: a run is passed by only where its members are
+    /// known and the customer is none of them. What was damaged is counted, and answered by `None`.
     fn value(
         &self,
         customer: CustomerId,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
 use crate::Error;
+use crate::members::Held;
 
 const CALLS: &str = "ltv_cache_calls_total";
 const CALL_SECONDS: &str = "ltv_cache_call_seconds";
@@ -14,7 +15,7 @@ const LOOKUPS: &str = "ltv_cache_lookups_total";
 pub fn describe() {
     describe_counter!(CALLS, Unit::Count, "calls to the cache, by how they ended");
     describe_histogram!(CALL_SECONDS, Unit::Seconds, "how long calls to the cache took");
-    describe_counter!(LOOKUPS, Unit::Count, "values asked of the cache that answered: hit or miss");
+    describe_counter!(LOOKUPS, Unit::Count, "values asked of the cache that answered: hit, miss or damaged");
 }
 
 pub(crate) fn call<T>(call: &'static str, result: &Result<T, Error>, took: Duration) {
@@ -28,6 +29,11 @@ pub(crate) fn call<T>(call: &'static str, result: &Result<T, Error>, took: Durat
     histogram!(CALL_SECONDS, "call" => call).record(took);
 }
 
-pub(crate) fn lookup(is_hit: bool) {
-    counter!(LOOKUPS, "result" => if is_hit { "hit" } else { "miss" }).increment(1);
+pub(crate) fn lookup(found: &Held) {
+    let result = match found {
+        Held::Value(_) => "hit",
+        Held::NoMember | Held::Unknown => "miss",
+        Held::Damaged(_) => "damaged",
+    };
+    counter!(LOOKUPS, "result" => result).increment(1);
 }

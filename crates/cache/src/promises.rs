@@ -5,6 +5,8 @@
 //! [`outage_tests!`](crate::outage_tests). What only one backend can show (expiry, bytes of others, breakers) is
 //! tested with that backend.
 
+mod losses;
+
 use std::ops::Range;
 use std::time::Duration;
 
@@ -12,7 +14,10 @@ use batch::{CustomerId, Progress, RunId};
 use model::{Between, Grade};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::memory::Key;
 use crate::{Cache, CachedValue, Error, Valued, VisibleRuns};
+
+pub use losses::*;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -30,6 +35,13 @@ pub trait Subject {
 
     /// Loses everything.
     fn empty(&self) -> impl Future<Output = ()>;
+
+    /// Loses what stands under one name.
+    fn lose(&self, key: Key) -> impl Future<Output = ()>;
+
+    /// Lets what [`Cache::put_members`] writes arrive from this part on, the forgetting of what was there being the first:
+    /// as from a writer who has long been told that it failed.
+    fn put_late(&self, run: RunId, customers: &[CustomerId], from: usize) -> impl Future<Output = ()>;
 }
 
 /// Has the power over the way to the backend, too.
@@ -58,6 +70,8 @@ macro_rules! promise_tests {
             chunks_in_any_order_can_be_written_twice
             nobody_sees_the_values_of_a_run_that_is_not_visible
             a_newer_partial_run_wins_and_other_customers_fall_back_to_the_whole_run
+            what_a_newer_run_has_lost_is_asked_of_the_store
+            whatever_is_lost_or_late_a_reader_gets_the_newest_or_none
             an_older_version_never_replaces_a_newer_one
             of_versions_written_at_once_the_newest_stays
             a_list_of_another_past_is_forgotten_and_only_that_one
@@ -161,6 +175,8 @@ pub async fn a_newer_partial_run_wins_and_other_customers_fall_back_to_the_whole
 
     put_values(&cache, 5, &chunk(0..100)).await;
     put_values(&cache, 4, &[newer]).await;
+    put_members(&cache, 4, &[17]).await;
+    put_members(&cache, 6, &[]).await;
     show(&cache, 1, [6, 4, 5]).await;
 
     assert_eq!(value_of(&cache, CustomerId(17)).await, Some((RunId(4), newer.value)));
@@ -379,6 +395,11 @@ fn bits(value: CachedValue) -> (u64, Option<u64>, CachedValue) {
     (expected_purchases.to_bits(), p_alive.map(f64::to_bits), rest)
 }
 
+async fn put_members(cache: &impl Cache, run: i64, numbers: &[i64]) {
+    let customers: Vec<CustomerId> = numbers.iter().copied().map(CustomerId).collect();
+    assert_eq!(cache.put_members(RunId(run), &customers).await, Ok(()));
+}
+
 async fn put_values(cache: &impl Cache, run: i64, values: &[Valued]) {
     assert_eq!(cache.put_values(RunId(run), values).await, Ok(()));
 }
@@ -413,6 +434,8 @@ async fn value_of(cache: &impl Cache, customer: CustomerId) -> Option<(RunId, Ca
 async fn every_call_fails_within_its_limit(cache: &impl Cache) {
     for _ in 0..2 {
         fails(cache.put_values(RunId(1), &chunk(0..5_000))).await;
+        fails(cache.put_members(RunId(1), &[CustomerId(17)])).await;
+        fails(cache.holds_all(RunId(1))).await;
         fails(cache.put_visible(&visible(1, [1]))).await;
         fails(cache.visible()).await;
         fails(cache.value(CustomerId(17))).await;

@@ -3,7 +3,11 @@
 //! # Failure by failure
 //!
 //! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the values of
-//!   partial runs have been written to it again: a value that is missing there must not let an older one through.
+//!   partial runs and whose they are have been written to it again. Until then its readers are sent to the store.
+//! * **It was emptied while it was told, or loses single keys.** No reader takes that for a customer whom a run does not
+//!   hold ([`Cache::value`]). Each partial run is looked through, and written again if anything is missing: every few
+//!   seconds, but no more than a hundredth of the time goes into it, and no less than once a minute.
+//! * **Something stands there that nobody can read.** It is replaced in the same pass, as if nothing had been there.
 //! * **The cache names what the store has never shown, or is yet to show:** the database went back to a backup and the
 //!   cache did not. Seen at the next look, since the list is read before the store is asked and versions only grow. The
 //!   list is forgotten and told anew, and a warning says so. What the cache holds of the runs that are lost stays until
@@ -22,6 +26,11 @@ use tokio::time::Instant;
 /// How often the cache is asked whether it still knows.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
+/// How often at least partial runs are looked through, and how much of the time may go into it: a store whose rows must be
+/// read again and again, because the cache loses them, has better things to do.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+const SHARE_OF_TIME: u32 = 100;
+
 /// Customers read from the store at a time.
 const PAGE: u32 = 20_000;
 
@@ -29,6 +38,8 @@ const PAGE: u32 = 20_000;
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
     checked_at: Option<Instant>,
+    /// When partial runs are looked through again.
+    look_at: Option<Instant>,
 }
 
 impl Publication {
@@ -46,49 +57,61 @@ impl Publication {
             return;
         }
         self.checked_at = Some(Instant::now());
-        match tell(store, cache).await {
+        match self.tell(store, cache).await {
             Ok(()) => trouble.over(),
             Err(error) => trouble.met(error, Kind::Passing),
         }
     }
+
+    async fn tell<S: Supervision, C: Cache>(&mut self, store: &S, cache: &C) -> Result<(), String> {
+        let known = match cache.visible().await {
+            Ok(known) => known,
+            Err(error) if error.is_transient() => return Err(error.to_string()),
+            // What nobody can read says nothing, and is replaced.
+            Err(_) => None,
+        };
+        let visible = store.visible_runs().await.map_err(|error| error.to_string())?;
+        let visible = VisibleRuns { version: visible.version, runs: visible.runs };
+        let known = match known {
+            Some(known) if is_of_another_past(&known, &visible) => {
+                forget(cache, &known, &visible).await?;
+                None
+            }
+            known => known,
+        };
+        if visible.runs.is_empty() {
+            return Ok(());
+        }
+        let Some(known) = known.filter(|known| known.version >= visible.version) else {
+            self.look_at = None;
+            return tell_anew(store, cache, visible).await;
+        };
+        let began = Instant::now();
+        if self.look_at.is_some_and(|at| at > began) {
+            return Ok(());
+        }
+        put_again_what_is_missing(store, cache, &visible.runs, &known.runs).await?;
+        let pause = began.elapsed().saturating_mul(SHARE_OF_TIME).clamp(CHECK_EVERY, LOOK_EVERY);
+        self.look_at = Some(Instant::now() + pause);
+        Ok(())
+    }
 }
 
-async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let known = cache.visible().await.map_err(|error| text(&error))?;
-    let visible = store.visible_runs().await.map_err(|error| text(&error))?;
-    let visible = VisibleRuns { version: visible.version, runs: visible.runs };
-    let known = match known {
-        Some(known) if is_of_another_past(&known, &visible) => {
-            if cache.forget_visible(&known).await.map_err(|error| text(&error))? {
-                tracing::warn!(
-                    named = ?known.runs,
-                    known = known.version,
-                    visible = visible.version,
-                    "the cache named runs of another past: the database went back, and readers are told anew; `ltv \
-                     installation renew` keeps what is left of it from being read"
-                );
-            }
-            None
-        }
-        known => known,
-    };
-    if visible.runs.is_empty() {
-        return Ok(());
-    }
-    if let Some(known) = known.filter(|known| known.version >= visible.version) {
-        return put_again_what_is_missing(store, cache, &visible.runs, &known.runs).await;
-    }
-    // All but the last are partial. A customer that the cache lacks in one of them would be looked for in an
-    // older run, and found there with an older value: so they are complete in the cache before they are named.
-    // In the last one a customer that is missing is looked for in the store.
+/// Writes the values of partial runs and whose they are, then names the visible runs.
+async fn tell_anew<S: Supervision, C: Cache>(
+    store: &S,
+    cache: &C,
+    visible: VisibleRuns,
+) -> Result<(), String> {
+    // All but the last are partial. Where the cache lacks a customer in the last one, the store is asked; where it lacks
+    // one in the others, an older run must be tried, and the readers must be able to tell that from what was lost.
     let (_, partial) = visible.runs.split_last().expect("there is a visible run");
     let mut named = visible.runs.clone();
     for (place, &run) in partial.iter().enumerate() {
         match put_run(store, cache, run).await {
             Ok(()) => {}
             Err(Failed::Unreadable(error)) => {
-                // Behind a run that cannot be told nothing is named: its customers would be found in an older one.
+                // Behind a run that cannot be told nothing is named: what it holds is not known.
                 tracing::warn!(run.id = %run, %error, "readers of the cache are sent to the store for older runs");
                 named.truncate(place);
                 break;
@@ -97,7 +120,7 @@ async fn tell<S: Supervision, C: Cache>(store: &S, cache: &C) -> Result<(), Stri
         }
     }
     let visible = VisibleRuns { version: visible.version, runs: named };
-    cache.put_visible(&visible).await.map_err(|error| text(&error))?;
+    cache.put_visible(&visible).await.map_err(|error| error.to_string())?;
     Ok(())
 }
 
@@ -108,8 +131,21 @@ fn is_of_another_past(named: &VisibleRuns, visible: &VisibleRuns) -> bool {
         || named.version == visible.version && !visible.runs.starts_with(&named.runs)
 }
 
-/// Writes the values of partial runs again that the cache names and does not hold: it was emptied after they had been
-/// written and before they were named. It loses all at once, so that one value stands for all of its run.
+/// Forgets a list of another past, unless somebody has replaced it meanwhile.
+async fn forget<C: Cache>(cache: &C, known: &VisibleRuns, visible: &VisibleRuns) -> Result<(), String> {
+    if cache.forget_visible(known).await.map_err(|error| error.to_string())? {
+        tracing::warn!(
+            named = ?known.runs,
+            known = known.version,
+            visible = visible.version,
+            "the cache named runs of another past: the database went back, and readers are told anew; `ltv \
+             installation renew` keeps what is left of it from being read"
+        );
+    }
+    Ok(())
+}
+
+/// Writes the values of partial runs again that the cache names and does not hold, or not all of.
 async fn put_again_what_is_missing<S: Supervision, C: Cache>(
     store: &S,
     cache: &C,
@@ -117,13 +153,9 @@ async fn put_again_what_is_missing<S: Supervision, C: Cache>(
     named: &[RunId],
 ) -> Result<(), String> {
     let (_, partial) = visible.split_last().expect("there is a visible run");
-    for (place, &run) in partial.iter().enumerate().filter(|(_, run)| named.contains(run)) {
-        let first = store.values_after(run, None, 1).await.map_err(|error| error.to_string())?;
-        let Some(first) = first.first() else { continue };
-        let read = cache.value(first.customer).await.map_err(|error| error.to_string())?;
-        // A newer run may hold the customer as well.
-        let is_there = read.is_some_and(|(found, _)| visible[..=place].contains(&found));
-        if !is_there && let Err(Failed::Away(error)) = put_run(store, cache, run).await {
+    for &run in partial.iter().filter(|run| named.contains(run)) {
+        let is_here = cache.holds_all(run).await.map_err(|error| error.to_string())?;
+        if !is_here && let Err(Failed::Away(error)) = put_run(store, cache, run).await {
             return Err(error);
         }
     }
@@ -138,8 +170,10 @@ enum Failed {
     Unreadable(store::Error),
 }
 
+/// Writes the values of a run, and whose they are.
 async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> Result<(), Failed> {
     let mut after = None;
+    let mut members = Vec::new();
     loop {
         let page = store.values_after(run, after, PAGE).await.map_err(|error| match error {
             store::Error::Unavailable { .. } | store::Error::Blocked { .. } => {
@@ -152,10 +186,12 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
             }
             store::Error::Invalid { .. } => Failed::Unreadable(error),
         })?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some(last) = page.last() else { break };
         after = Some(last.customer);
         let values: Vec<Valued> =
             page.iter().map(|valued| Valued::of(valued.customer, &valued.value)).collect();
         cache.put_values(run, &values).await.map_err(|error| Failed::Away(error.to_string()))?;
+        members.extend(values.iter().map(|valued| valued.customer));
     }
+    cache.put_members(run, &members).await.map_err(|error| Failed::Away(error.to_string()))
 }

@@ -225,6 +225,14 @@ impl Cache for Remote {
         self.reach(self.inner.put_values(run, values)).await
     }
 
+    async fn put_members(&self, run: RunId, customers: &[CustomerId]) -> Result<(), Error> {
+        self.reach(self.inner.put_members(run, customers)).await
+    }
+
+    async fn holds_all(&self, run: RunId) -> Result<bool, Error> {
+        self.reach(self.inner.holds_all(run)).await
+    }
+
     async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {
         self.reach(self.inner.put_visible(visible)).await
     }

@@ -67,6 +67,19 @@ impl Error {
         }
     }
 
+    /// Why, without the call.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Unavailable { reason, .. }
+            | Self::Blocked { reason, .. }
+            | Self::Unconfirmed { reason, .. }
+            | Self::Refused { reason, .. } => reason.clone(),
+            Self::Unroutable { .. } => "no queue to route it to".to_owned(),
+            Self::Full { .. } => "as many wait already as may".to_owned(),
+            Self::Configuration(problem) => problem.to_string(),
+        }
+    }
+
     /// The same error, reported by another call.
     pub(crate) fn of(self, call: &str) -> Self {
         let what = call.to_owned();

@@ -27,16 +27,17 @@ pub(super) struct Ordered {
 /// What a customer's valuation must come to.
 pub(super) type Outcome = Result<Value, Rejection>;
 
-/// Customers 1 to `count`; what is known of each follows from the seed and his number.
+/// So many customers from number 1 on, this far apart; what is known of each follows from the seed and his place.
 #[derive(Clone, Debug)]
 pub(super) struct Customers {
     seed: u64,
     count: u64,
+    apart: u64,
 }
 
 impl Customers {
-    pub(super) fn new(seed: u64, count: u64) -> Self {
-        Self { seed, count }
+    pub(super) fn new(seed: u64, count: u64, apart: u64) -> Self {
+        Self { seed, count, apart }
     }
 
     /// Their numbers.
@@ -54,7 +55,7 @@ impl Customers {
         let last_day = Observation::new(as_of.as_microsecond(), currency()).last_day();
         let valuer = Valuer::new(models(), terms, last_day);
         let outcome = |&customer: &CustomerId| {
-            let account = self.account(customer.0 as usize - 1);
+            let account = self.account(self.place(customer).expect("who was ordered is there"));
             (customer, account.and_then(|account| valuer.value(&account)))
         };
         customers.iter().map(outcome).collect()
@@ -79,7 +80,7 @@ impl Base for Customers {
     }
 
     fn id(&self, place: usize) -> CustomerId {
-        CustomerId(place as i64 + 1)
+        customer(place as u64, self.apart)
     }
 
     fn customer(&self, place: usize) -> Customer<'_> {
@@ -120,6 +121,11 @@ impl Base for Customers {
     fn observation(&self) -> Option<Observation> {
         None
     }
+}
+
+/// Who stands at a place, where they are this far apart.
+pub(super) fn customer(place: u64, apart: u64) -> CustomerId {
+    CustomerId((1 + place * apart) as i64)
 }
 
 /// A store over these customers, with a model in force.

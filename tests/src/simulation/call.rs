@@ -36,10 +36,11 @@ pub enum Call {
     Requeue,
     DeadLetter,
     PutValues,
+    PutMembers,
+    HoldsAll,
     PutVisible,
     ForgetVisible,
     ReadVisible,
-    ReadValue,
     PutProgress,
 }
 
@@ -53,7 +54,7 @@ pub(super) enum Server {
 
 impl Call {
     /// Every call that a role makes in a night.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::Select,
         Self::SampleWork,
         Self::FindModelVersion,
@@ -84,10 +85,11 @@ impl Call {
         Self::Requeue,
         Self::DeadLetter,
         Self::PutValues,
+        Self::PutMembers,
+        Self::HoldsAll,
         Self::PutVisible,
         Self::ForgetVisible,
         Self::ReadVisible,
-        Self::ReadValue,
         Self::PutProgress,
     ];
 
@@ -124,10 +126,11 @@ impl Call {
             Self::Requeue => "requeue",
             Self::DeadLetter => "dead-letter",
             Self::PutValues => "put values",
+            Self::PutMembers => "put members",
+            Self::HoldsAll => "look what is held",
             Self::PutVisible => "put visible runs",
             Self::ForgetVisible => "forget visible runs",
             Self::ReadVisible => "read visible runs",
-            Self::ReadValue => "read a value",
             Self::PutProgress => "put progress",
         }
     }
@@ -139,10 +142,11 @@ impl Call {
                 Server::Broker
             }
             Self::PutValues
+            | Self::PutMembers
+            | Self::HoldsAll
             | Self::PutVisible
             | Self::ForgetVisible
             | Self::ReadVisible
-            | Self::ReadValue
             | Self::PutProgress => Server::Cache,
             _ => Server::Store,
         }
@@ -172,6 +176,7 @@ impl Call {
             | Self::Compare
             | Self::Finish
             | Self::PutVisible => 5.0,
+            Self::PutMembers => 10.0,
             Self::Hold => 60.0,
             Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter | Self::ForgetVisible => 25.0,
             _ => 1.0,

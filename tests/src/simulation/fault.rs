@@ -57,15 +57,21 @@ pub enum Fault {
     Amnesia,
     /// The cache forgets everything.
     Flush,
+    /// The cache forgets everything, and once more while it is filled again.
+    TwoFlushes,
+    /// The cache forgets what stands under one name.
+    Eviction,
     /// The cache takes a part of what it is given, and fails.
     PartialPut,
+    /// The cache takes a part of what it is given, fails, and takes the rest long after.
+    LatePut,
     /// The cache names runs that the store will never know, or not for long: the store went back to a backup.
     ForeignList,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::Refused,
         Self::LostAnswer,
         Self::Slow,
@@ -91,7 +97,10 @@ impl Fault {
         Self::LostAck,
         Self::Amnesia,
         Self::Flush,
+        Self::TwoFlushes,
+        Self::Eviction,
         Self::PartialPut,
+        Self::LatePut,
         Self::ForeignList,
     ];
 
@@ -123,7 +132,10 @@ impl Fault {
             Self::LostAck => "lost_ack",
             Self::Amnesia => "amnesia",
             Self::Flush => "flush",
+            Self::TwoFlushes => "two_flushes",
+            Self::Eviction => "eviction",
             Self::PartialPut => "partial_put",
+            Self::LatePut => "late_put",
             Self::ForeignList => "foreign_list",
         }
     }
@@ -139,8 +151,8 @@ impl Fault {
     /// The highest probability at each call. What ends a process or a server for long is rarer than what costs a call.
     pub(super) fn worst_rate(self) -> f64 {
         match self {
-            Self::Refused | Self::LostAnswer | Self::Slow | Self::PartialPut => 0.1,
-            Self::Outage | Self::Broken | Self::Flush => 0.005,
+            Self::Refused | Self::LostAnswer | Self::Slow | Self::PartialPut | Self::Eviction => 0.1,
+            Self::Outage | Self::Broken | Self::Flush | Self::TwoFlushes => 0.005,
             Self::KilledBefore
             | Self::KilledAfter
             | Self::Hang
@@ -158,6 +170,7 @@ impl Fault {
             | Self::LostConfirm
             | Self::LostDelivery
             | Self::DelayedDelivery
+            | Self::LatePut
             | Self::LostAck => 0.3,
         }
     }

@@ -1,5 +1,6 @@
 //! The protocol, broken on purpose: each of these must be caught by some seed.
 
+use cache::memory::Mutation as Forgetful;
 use clap::ValueEnum;
 use store::memory::Mutation as Broken;
 
@@ -18,6 +19,10 @@ pub enum Mutation {
     LeaseByWorkersClock,
     /// An attempt's number is taken from the message, not counted by the store.
     AttemptFromMessage,
+    /// What the cache lacks under a run is looked for under an older one.
+    AbsentMeansOlder,
+    /// A directory in the cache is taken for whole when the last of it arrives, whatever was lost before.
+    LateWriteCompletes,
     /// A message is believed whoever sent it.
     AnybodysMessages,
     /// A list of visible runs that says it is newer than the store's is believed.
@@ -28,12 +33,14 @@ pub enum Mutation {
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::NoFence,
         Self::AckBeforeCommit,
         Self::CountedProgress,
         Self::LeaseByWorkersClock,
         Self::AttemptFromMessage,
+        Self::AbsentMeansOlder,
+        Self::LateWriteCompletes,
         Self::AnybodysMessages,
         Self::AnybodysList,
         Self::NoGuard,
@@ -48,8 +55,8 @@ impl Mutation {
             // A clock that is slow gives leases that are over at once, one that is fast such as outlast the night.
             Self::LeaseByWorkersClock => &[Rule::Lease, Rule::End],
             Self::AttemptFromMessage => &[Rule::Numbering],
+            Self::AbsentMeansOlder | Self::LateWriteCompletes | Self::AnybodysList => &[Rule::Readers],
             Self::AnybodysMessages => &[Rule::Identity],
-            Self::AnybodysList => &[Rule::Readers],
             Self::NoGuard => &[Rule::Guard],
         }
     }
@@ -62,7 +69,20 @@ impl Mutation {
             Self::LeaseByWorkersClock => Some(Broken::WorkersClocks(Box::new(hours_off))),
             Self::AttemptFromMessage => Some(Broken::ClaimedAttempts),
             Self::NoGuard => Some(Broken::WithoutGuard),
-            Self::AckBeforeCommit | Self::AnybodysMessages | Self::AnybodysList => None,
+            Self::AckBeforeCommit
+            | Self::AnybodysMessages
+            | Self::AnybodysList
+            | Self::AbsentMeansOlder
+            | Self::LateWriteCompletes => None,
+        }
+    }
+
+    /// What of it the cache does, if it is the cache that does it.
+    pub(super) fn of_cache(self) -> Option<Forgetful> {
+        match self {
+            Self::AbsentMeansOlder => Some(Forgetful::AbsentMeansOlder),
+            Self::LateWriteCompletes => Some(Forgetful::LateWriteCompletes),
+            _ => None,
         }
     }
 }

@@ -130,7 +130,7 @@ impl Night {
     async fn new(seed: u64, mutation: Option<Mutation>, world: World) -> Self {
         let scene = world.draw(Scene::draw);
         world.tell(format_args!("seed {seed}: {scene:?}"));
-        let base = Customers::new(seed, scene.customers);
+        let base = Customers::new(seed, scene.customers, scene.apart);
         let store = store_over(base.clone()).await;
         let store = match mutation.and_then(Mutation::of_store) {
             Some(broken) => store.with_mutation(broken),
@@ -141,8 +141,13 @@ impl Night {
             Some(Mutation::AnybodysMessages) => broker.believing_anybody(),
             _ => broker,
         };
+        let cache = cache::Memory::new();
+        let cache = match mutation.and_then(Mutation::of_cache) {
+            Some(broken) => cache.with_mutation(broken),
+            None => cache,
+        };
         let source = Source::new(scene.source_emptied_after);
-        Self { mutation, world, scene, store, broker, cache: cache::Memory::new(), base, source }
+        Self { mutation, world, scene, store, broker, cache, base, source }
     }
 
     async fn live(self) {
@@ -157,7 +162,7 @@ impl Night {
         let orders = vec![Arc::clone(&before), Arc::clone(&tonight), Arc::clone(&urgent)];
         let readers = || {
             let (world, store) = (self.world.clone(), self.store.clone());
-            let looked_at = [1, 2, 3].map(CustomerId).into_iter().chain(self.scene.urgent.iter().copied());
+            let looked_at = self.base.ids().into_iter().take(3).chain(self.scene.urgent.iter().copied());
             Readers::new(world, store, self.cache.clone(), orders.clone(), looked_at.collect())
         };
         let watch =

@@ -1,7 +1,11 @@
 //! The cache as a process reaches it: over a network, and as the world allows.
 
+use std::time::Duration;
+
 use batch::{CustomerId, Progress, RunId};
+use cache::memory::Key;
 use cache::{Cache, CachedValue, Error, Memory, Valued, VisibleRuns};
+use tokio::time::sleep;
 
 use super::call::Call;
 use super::fault::Fault;
@@ -26,10 +30,7 @@ impl RemoteCache {
         let away = |reason: String| Error::Unavailable(format!("{call}: {reason}"));
         let fate =
             self.world.before(&self.process, call).await.map_err(|obstacle| away(obstacle.reason()))?;
-        if self.world.strikes(Fault::Flush, "the cache") {
-            self.inner.empty();
-            self.world.flushed();
-        }
+        self.forget();
         if self.world.strikes(Fault::ForeignList, "the cache") {
             let version = self.inner.visible().await?.map_or(0, |held| held.version) + 1_000;
             self.inner.put_visible(&VisibleRuns { version, runs: vec![FOREIGN_RUN] }).await?;
@@ -40,22 +41,109 @@ impl RemoteCache {
     }
 }
 
+impl RemoteCache {
+    /// Loses what is lost now: everything, and perhaps once more while it is written anew; or what stands under one name.
+    fn forget(&self) {
+        let is_twice = self.world.strikes(Fault::TwoFlushes, "the cache");
+        if is_twice || self.world.strikes(Fault::Flush, "the cache") {
+            self.inner.empty();
+            self.world.flushed();
+        }
+        if is_twice {
+            let (again, after) = (self.clone(), self.world.draw(|chance| chance.millis(0..6_000)));
+            tokio::spawn(async move {
+                sleep(after).await;
+                again.inner.empty();
+                again.world.flushed();
+            });
+        }
+        let keys = self.inner.keys();
+        if !keys.is_empty() && self.world.strikes(Fault::Eviction, "the cache") {
+            let key = keys[self.world.draw(|chance| chance.among(0..keys.len() as u64)) as usize];
+            self.world.tell(format_args!("{key:?} is lost"));
+            self.inner.lose(key);
+            match key {
+                Key::Visible | Key::Progress(_) => self.world.flushed(),
+                Key::Values(..) | Key::Members(_) => self.world.evicted(),
+            }
+        }
+    }
+
+    /// Draws how much of so many parts arrives, and how long after the rest does, if that is not lost: none if all goes
+    /// well.
+    fn torn(&self, call: Call, parts: usize) -> Option<(usize, Option<Duration>)> {
+        let is_late = self.world.strikes_call(Fault::LatePut, call, &self.process);
+        if !is_late && !self.world.strikes_call(Fault::PartialPut, call, &self.process) {
+            return None;
+        }
+        // As often as not all but the last, which is what the rest is told by.
+        let all_but_last = parts.saturating_sub(1) as u64;
+        let taken = self
+            .world
+            .draw(|chance| if chance.happens(0.5) { all_but_last } else { chance.among(0..parts as u64 + 1) })
+            as usize;
+        Some((taken, is_late.then(|| self.world.draw(|chance| chance.millis(0..60_000)))))
+    }
+}
+
+fn closed() -> Error {
+    Error::Unavailable("connection closed".into())
+}
+
 /// What no role asks of a cache is answered at once.
 impl Cache for RemoteCache {
     async fn put_values(&self, run: RunId, values: &[Valued]) -> Result<(), Error> {
         let effect = async {
-            if !self.world.strikes(Fault::PartialPut, &self.process) {
+            let Some((taken, after)) = self.torn(Call::PutValues, values.len()) else {
                 return self.inner.put_values(run, values).await;
+            };
+            let (now, later) = values.split_at(taken);
+            self.inner.put_values(run, now).await?;
+            if let Some(after) = after {
+                let (cache, later) = (self.inner.clone(), later.to_vec());
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    let _ = cache.put_values(run, &later).await;
+                });
             }
-            let taken = self.world.draw(|chance| chance.among(0..values.len() as u64 + 1));
-            self.inner.put_values(run, &values[..taken as usize]).await?;
-            Err(Error::Unavailable("put values: connection closed".into()))
+            Err(closed())
         };
         let put = self.call(Call::PutValues, effect).await;
         if put.is_err() {
             self.world.not_cached(&self.process, run);
         }
         put
+    }
+
+    async fn put_members(&self, run: RunId, customers: &[CustomerId]) -> Result<(), Error> {
+        let effect = async {
+            let Some((taken, after)) = self.torn(Call::PutMembers, Memory::parts_of_members(customers))
+            else {
+                return self.inner.put_members(run, customers).await;
+            };
+            self.inner.put_a_part_of_members(run, customers, ..taken);
+            if let Some(after) = after {
+                let (cache, world, customers) = (self.inner.clone(), self.world.clone(), customers.to_vec());
+                let is_lost = self.world.draw(|chance| chance.happens(0.8));
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    if is_lost {
+                        // The values too, and nothing of an older run: what is not told of as lost would show it.
+                        let is_of_run =
+                            |key: &Key| matches!(key, Key::Values(of, _) | Key::Members(of) if *of == run);
+                        cache.keys().into_iter().filter(is_of_run).for_each(|key| cache.lose(key));
+                        world.evicted();
+                    }
+                    cache.put_a_part_of_members(run, &customers, taken..);
+                });
+            }
+            Err(closed())
+        };
+        self.call(Call::PutMembers, effect).await
+    }
+
+    async fn holds_all(&self, run: RunId) -> Result<bool, Error> {
+        self.call(Call::HoldsAll, self.inner.holds_all(run)).await
     }
 
     async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {
@@ -74,7 +162,7 @@ impl Cache for RemoteCache {
     }
 
     async fn value(&self, customer: CustomerId) -> Result<Option<(RunId, CachedValue)>, Error> {
-        self.call(Call::ReadValue, self.inner.value(customer)).await
+        self.inner.value(customer).await
     }
 
     async fn put_progress(&self, run: RunId, progress: &Progress) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use batch::CustomerId;
 use jiff::Timestamp;
 use model::ValueTerms;
 
+use super::base::customer;
 use super::chance::Chance;
 
 /// How long a lease lasts.
@@ -15,6 +16,8 @@ pub(super) const LEASE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub(super) customers: u64,
+    /// How far apart their numbers are: the cache keeps neighbours together.
+    pub(super) apart: u64,
     pub(super) chunk_customers: u32,
     pub(super) workers: u64,
     pub(super) slots: u16,
@@ -39,7 +42,8 @@ pub(super) struct Scene {
 impl Scene {
     pub(super) fn draw(chance: &mut Chance) -> Self {
         let customers = chance.among(20..120);
-        let someone = |chance: &mut Chance| CustomerId(chance.among(1..customers + 1) as i64);
+        let apart = if chance.happens(0.5) { 1 } else { chance.among(2..200) };
+        let someone = |chance: &mut Chance| customer(chance.among(0..customers), apart);
         let poison = someone(chance);
         let mut urgent: Vec<CustomerId> = (0..chance.among(0..6)).map(|_| someone(chance)).collect();
         urgent.sort_unstable();
@@ -49,6 +53,7 @@ impl Scene {
                 .map(moment);
         Self {
             customers,
+            apart,
             chunk_customers: chance.among(3..16) as u32,
             workers: chance.among(1..5),
             slots: chance.among(1..4) as u16,

@@ -131,6 +131,11 @@ impl World {
         self.lock().strikes(fault, 1.0, whom)
     }
 
+    /// Says whether a fault befalls a call of somebody's while it takes effect, and notes it if so.
+    pub(super) fn strikes_call(&self, fault: Fault, call: Call, whom: impl fmt::Display) -> bool {
+        self.lock().strikes(fault, call.weight(), whom)
+    }
+
     /// Says whether a fault befalls a caller now, and notes it if so.
     fn befalls(&self, fault: Fault, caller: &Caller<'_>) -> bool {
         let mut state = self.lock();
@@ -234,11 +239,15 @@ impl World {
         self.lock().without_queues_until > Some(Instant::now())
     }
 
-    /// Notes that the cache was emptied.
+    /// Notes that the cache was emptied, or has forgotten what its readers compare with what they were told before.
     pub(super) fn flushed(&self) {
-        let mut state = self.lock();
-        state.flushes += 1;
-        state.flushed_at = Some(Instant::now());
+        self.lock().flushes += 1;
+        self.evicted();
+    }
+
+    /// Notes that the cache has forgotten something.
+    pub(super) fn evicted(&self) {
+        self.lock().flushed_at = Some(Instant::now());
     }
 
     /// How often the cache was emptied.

@@ -13,6 +13,7 @@ mod server;
 
 use std::time::Duration;
 
+use ::cache::memory::Key;
 use ::cache::promises::{Severable, Subject, chunk, valued, visible};
 use ::cache::{Cache, Error, Redis, RedisConfig, Valued, outage_tests, promise_tests};
 use batch::{CustomerId, Progress, RunId};
@@ -65,7 +66,7 @@ async fn hashes_are_packed_tightly_and_expire_as_a_whole() {
     assert_eq!(raw.ask(&format!("EXISTS {}", bucket(50))).await, ":0");
     assert_eq!(raw.ask(&format!("OBJECT ENCODING {}", bucket(17))).await, "listpack");
     let bytes = raw.number(&format!("MEMORY USAGE {}", bucket(17))).await;
-    // A value has 59 bytes, its slot and the block's own bookkeeping another ten or so.
+    // A value has 63 bytes, its slot and the block's own bookkeeping another five or so.
     assert!(bytes < 8_000, "{bytes} bytes for a hundred customers");
     for key in [bucket(0), bucket(49), visible_key, progress_key] {
         let seconds = raw.number(&format!("TTL {key}")).await;
@@ -137,34 +138,112 @@ async fn progress_that_is_behind_does_not_keep_what_is_held_from_expiring() {
 // --- bytes of others --------------------------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_not_ours_are_malformed_and_do_not_open_the_breaker() {
+async fn values_that_are_not_ours_or_not_in_their_place_are_answered_by_none_and_open_no_breaker() {
     let server = Server::shared();
     let config = config(&server);
     let prefix = config.names();
     let cache = connect(config).await;
     let mut raw = server.raw().await;
-    cache.put_visible(&visible(1, [1])).await.unwrap();
+    let read = async |customer| cache.value(CustomerId(customer)).await;
+    cache.put_values(RunId(1), &chunk(0..200)).await.unwrap();
+    cache.put_values(RunId(2), &chunk(0..1)).await.unwrap();
+    cache.put_members(RunId(2), &[CustomerId(0)]).await.unwrap();
+    cache.put_visible(&visible(1, [2, 1])).await.unwrap();
+    assert_eq!(read(18).await, Ok(Some((RunId(1), valued(18).value))));
+
     raw.ask(&format!("HSET {prefix}:values:1:0 \"\\x11\" gibberish")).await;
-    raw.ask(&format!("SET {prefix}:progress:1 gibberish")).await;
+    let swap = "redis.call('HSET', KEYS[1], ARGV[1], redis.call('HGET', KEYS[1], ARGV[2])) return 1";
+    raw.ask(&format!("EVAL \"{swap}\" 1 {prefix}:values:1:0 \"\\x12\" \"\\x13\"")).await;
+    raw.ask(&format!("DEL {prefix}:values:1:1")).await;
     raw.ask(&format!("SET {prefix}:values:1:1 \"not a hash\"")).await;
-
-    for _ in 0..20 {
-        let value = cache.value(CustomerId(17)).await.unwrap_err();
-        let progress = cache.progress(RunId(1)).await.unwrap_err();
-
-        assert!(matches!(value, Error::Malformed(_)) && !value.is_transient(), "{value}");
-        assert!(matches!(progress, Error::Malformed(_)), "{progress}");
+    for customer in [17, 18, 117] {
+        for _ in 0..20 {
+            assert_eq!(read(customer).await, Ok(None), "{customer}");
+        }
     }
-    let value = cache.value(CustomerId(17)).await.unwrap_err().to_string();
-    assert_eq!(value, "redis: read the value of customer 17: run 1: format version 103 instead of 2");
-    let wrong_type = cache.value(CustomerId(117)).await.unwrap_err();
-    assert!(matches!(wrong_type, Error::Malformed(_)), "{wrong_type}");
+    assert_eq!(read(20).await, Ok(Some((RunId(1), valued(20).value))));
 
-    raw.ask(&format!("HSET {prefix}:visible runs gibberish")).await;
-    assert!(matches!(cache.visible().await, Err(Error::Malformed(_))));
-    assert_eq!(cache.value(CustomerId(17)).await, Ok(None));
-    assert_eq!(cache.put_visible(&visible(2, [1])).await, Ok(true), "a newer version heals it");
+    raw.ask(&format!("HSET {prefix}:members:2 0 gibberish")).await;
+    assert_eq!(read(20).await, Ok(None), "whose page is not as it was written");
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+    raw.ask(&format!("SET {prefix}:members:2 gibberish")).await;
+    assert_eq!(read(20).await, Ok(None), "whose directory is of another type");
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+
+    raw.ask(&format!("DEL {prefix}:members:2")).await;
+    cache.put_members(RunId(2), &[CustomerId(0)]).await.unwrap();
+    raw.ask(&format!("HSET {prefix}:members:2 foreign gibberish")).await;
+    assert_eq!(read(20).await, Ok(Some((RunId(1), valued(20).value))), "beside what is there");
+    raw.ask(&format!("HDEL {prefix}:members:2 0")).await;
+    assert_eq!(read(20).await, Ok(None), "what is foreign does not make up for a page that is lost");
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+
+    cache.put_members(RunId(2), &[CustomerId(0)]).await.unwrap();
+    cache.put_values(RunId(1), &chunk(0..200)).await.unwrap();
+    for customer in [17, 18, 20, 117] {
+        assert_eq!(read(customer).await, Ok(Some((RunId(1), valued(customer).value))), "written again");
+    }
     assert_eq!(cache.breaker().state(), State::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_place_of_the_visible_runs_or_of_progress_is_replaced() {
+    let server = Server::shared();
+    let config = config(&server);
+    let prefix = config.names();
+    let cache = connect(config).await;
+    let mut raw = server.raw().await;
+    cache.put_values(RunId(1), &[valued(17)]).await.unwrap();
+
+    for garbage in [
+        format!("SET {prefix}:visible gibberish"),
+        format!("HSET {prefix}:visible runs gibberish"),
+        format!("HSET {prefix}:visible version 9000000000000"),
+        format!("HSET {prefix}:visible runs \"\""),
+        format!("HDEL {prefix}:visible sum"),
+    ] {
+        cache.put_visible(&visible(1, [1])).await.unwrap();
+        raw.ask(&garbage).await;
+        assert!(matches!(cache.visible().await, Err(Error::Malformed(_))), "{garbage}");
+        assert_eq!(cache.value(CustomerId(17)).await, Ok(None), "{garbage}");
+
+        assert_eq!(cache.put_visible(&visible(1, [1])).await, Ok(true), "{garbage}");
+        assert_eq!(cache.value(CustomerId(17)).await, Ok(Some((RunId(1), valued(17).value))), "{garbage}");
+        assert_eq!(cache.put_visible(&visible(1, [1])).await, Ok(false), "{garbage}");
+    }
+
+    for garbage in ["SET {} gibberish", "HSET {} gibberish 1"] {
+        raw.ask(&format!("DEL {prefix}:progress:1")).await;
+        raw.ask(&garbage.replace("{}", &format!("{prefix}:progress:1"))).await;
+        let error = cache.progress(RunId(1)).await.unwrap_err();
+        assert!(matches!(error, Error::Malformed(_)) && !error.is_transient(), "{error}");
+        cache.put_progress(RunId(1), &Progress::default()).await.unwrap();
+        assert_eq!(cache.progress(RunId(1)).await, Ok(Some(Progress::default())));
+    }
+    assert_eq!(cache.breaker().state(), State::Closed);
+}
+
+/// More pages than one command or one request takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_directory_is_written_and_looked_through() {
+    let server = Server::shared();
+    let config = RedisConfig { bulk_limit: Duration::from_secs(10), ..config(&server) };
+    let prefix = config.names();
+    let cache = connect(config).await;
+    let mut raw = server.raw().await;
+    let sparse: Vec<Valued> = (0..25_000).map(|number| valued(number * 100)).collect();
+    let members: Vec<CustomerId> = sparse.iter().map(|valued| valued.customer).collect();
+
+    cache.put_values(RunId(2), &sparse).await.unwrap();
+    cache.put_members(RunId(2), &members).await.unwrap();
+    cache.put_values(RunId(1), &chunk(0..2)).await.unwrap();
+    cache.put_visible(&visible(1, [2, 1])).await.unwrap();
+
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(true));
+    assert_eq!(cache.value(CustomerId(0)).await, Ok(Some((RunId(2), valued(0).value))));
+    assert_eq!(cache.value(CustomerId(1)).await, Ok(Some((RunId(1), valued(1).value))));
+    raw.ask(&format!("DEL {prefix}:values:2:24999")).await;
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
 }
 
 // --- under the promises -----------------------------------------------------------------------------------------
@@ -198,6 +277,30 @@ impl Subject for OnRedis {
             "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end return 1";
         let mut raw = self.server.raw().await;
         assert_eq!(raw.number(&format!("EVAL \"{delete}\" 0 {}:*", self.config.names())).await, 1);
+    }
+
+    async fn lose(&self, key: Key) {
+        let name = match key {
+            Key::Values(run, customer) => format!("values:{run}:{}", customer.0.div_euclid(100)),
+            Key::Members(run) => format!("members:{run}"),
+            Key::Visible => "visible".into(),
+            Key::Progress(run) => format!("progress:{run}"),
+        };
+        self.server.raw().await.ask(&format!("DEL {}:{name}", self.config.names())).await;
+    }
+
+    async fn put_late(&self, run: RunId, customers: &[CustomerId], from: usize) {
+        // The pages of a whole writing, and how many they are, moved to what is there but for the first few. What is there is kept.
+        let mut raw = self.server.raw().await;
+        let scratch = RedisConfig { prefix: unique("late"), ..self.config.clone() };
+        let late = connect(scratch.clone()).await;
+        late.put_members(run, customers).await.unwrap();
+        let take = "local all = redis.call('HGETALL', KEYS[1]) redis.call('DEL', KEYS[1]) \
+                    if ARGV[1] == '0' then redis.call('DEL', KEYS[2]) end \
+                    for at = 1 + 2 * math.max(0, ARGV[1] - 1), #all, 2 do redis.call('HSET', KEYS[2], all[at], all[at + 1]) end \
+                    return 1";
+        let keys = format!("{}:members:{run} {}:members:{run}", scratch.names(), self.config.names());
+        assert_eq!(raw.number(&format!("EVAL \"{take}\" 2 {keys} {from}")).await, 1);
     }
 }
 

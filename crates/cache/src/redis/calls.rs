@@ -14,6 +14,8 @@ use crate::Error;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Call {
     PutValues { run: RunId, count: usize },
+    PutMembers(RunId),
+    HoldsAll(RunId),
     PutVisible(i64),
     ForgetVisible(i64),
     Visible,
@@ -27,6 +29,8 @@ impl Call {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::PutValues { .. } => "put_values",
+            Self::PutMembers(_) => "put_members",
+            Self::HoldsAll(_) => "holds_all",
             Self::PutVisible(_) => "put_visible",
             Self::ForgetVisible(_) => "forget_visible",
             Self::Visible => "visible",
@@ -39,7 +43,7 @@ impl Call {
 
     pub(super) fn limit(self, config: &RedisConfig) -> Duration {
         match self {
-            Self::PutValues { .. } => config.bulk_limit,
+            Self::PutValues { .. } | Self::PutMembers(_) => config.bulk_limit,
             _ => config.call_limit,
         }
     }
@@ -49,6 +53,8 @@ impl Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PutValues { run, count } => write!(f, "redis: put {count} values of run {run}"),
+            Self::PutMembers(run) => write!(f, "redis: put the members of run {run}"),
+            Self::HoldsAll(run) => write!(f, "redis: look what is here of run {run}"),
             Self::PutVisible(version) => write!(f, "redis: make version {version} visible"),
             Self::ForgetVisible(version) => write!(f, "redis: forget version {version}"),
             Self::Visible => write!(f, "redis: read the visible runs"),

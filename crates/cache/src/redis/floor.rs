@@ -52,7 +52,7 @@ pub fn encode_chunk(prefix: &str, run: RunId, values: &[Valued]) -> EncodedChunk
             commands.push(customer.0.rem_euclid(BUCKET_SIZE) as u8);
             write!(commands, "\r\n${VALUE_LEN}\r\n").expect("writing to memory cannot fail");
             let mut packed = bytes::BytesMut::with_capacity(VALUE_LEN);
-            put_value(&mut packed, value);
+            put_value(&mut packed, run, *customer, value);
             commands.extend_from_slice(&packed);
             commands.extend_from_slice(b"\r\n");
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use batch::RunId;
 use bytes::{Bytes, BytesMut};
 use fred::types::{Key, Value};
 
@@ -21,10 +22,10 @@ pub(super) struct Hashes<'a> {
 }
 
 impl<'a> Hashes<'a> {
-    pub(super) fn pack(key_start: &'a str, values: &'a [Valued]) -> Self {
+    pub(super) fn pack(key_start: &'a str, run: RunId, values: &'a [Valued]) -> Self {
         let mut packed = BytesMut::with_capacity(values.len() * VALUE_LEN);
-        for Valued { value, .. } in values {
-            packed::put_value(&mut packed, value);
+        for Valued { customer, value } in values {
+            packed::put_value(&mut packed, run, *customer, value);
         }
         Self { values, packed: packed.freeze(), keys: BytesMut::new(), key_start }
     }
@@ -65,8 +66,9 @@ mod tests {
     fn neighbours_go_into_one_hash_and_every_value_to_its_own_slot() {
         let values: Vec<Valued> = [98, 99, 100, -1, -100, 101].map(valued).to_vec();
 
-        let hashes: Vec<(String, Vec<(u8, i64)>)> =
-            Hashes::pack("ltv:values:7:", &values).map(|(_, arguments)| read_back(arguments)).collect();
+        let hashes: Vec<(String, Vec<(u8, i64)>)> = Hashes::pack("ltv:values:7:", RunId(7), &values)
+            .map(|(_, arguments)| read_back(arguments))
+            .collect();
 
         assert_eq!(
             hashes,
@@ -96,7 +98,14 @@ mod tests {
     fn read_back(arguments: Vec<Value>) -> (String, Vec<(u8, i64)>) {
         let arguments: Vec<Bytes> = arguments.into_iter().map(|it| it.convert().unwrap()).collect();
         let (key, fields) = arguments.split_first().unwrap();
-        let pair = |pair: &[Bytes]| (pair[0][0], packed::read_value(&pair[1]).unwrap().value_minor);
-        (String::from_utf8(key.to_vec()).unwrap(), fields.chunks(2).map(pair).collect())
+        let key = String::from_utf8(key.to_vec()).unwrap();
+        let bucket: i64 = key.rsplit(':').next().unwrap().parse().unwrap();
+        let pair = |pair: &[Bytes]| {
+            let slot = pair[0][0];
+            let customer = CustomerId(bucket * 100 + i64::from(slot));
+            (slot, packed::read_value(RunId(7), customer, &pair[1]).unwrap().value_minor)
+        };
+        let pairs = fields.chunks(2).map(pair).collect();
+        (key, pairs)
     }
 }

@@ -23,6 +23,15 @@ impl Keys {
         format!("{}{run}:", self.values())
     }
 
+    /// What comes before the run in the keys of members.
+    pub(super) fn members(&self) -> String {
+        format!("{}:members:", self.prefix)
+    }
+
+    pub(super) fn members_of(&self, run: RunId) -> String {
+        format!("{}{run}", self.members())
+    }
+
     pub(super) fn visible(&self) -> String {
         format!("{}:visible", self.prefix)
     }
@@ -42,6 +51,7 @@ mod tests {
 
         assert_eq!(keys.values(), "ltv:values:");
         assert_eq!(keys.values_of(RunId(7)), "ltv:values:7:");
+        assert_eq!(keys.members_of(RunId(7)), "ltv:members:7");
         assert_eq!(keys.visible(), "ltv:visible");
         assert_eq!(keys.progress(RunId(7)), "ltv:progress:7");
     }

@@ -5,7 +5,8 @@
 //! | key | type | holds |
 //! |---|---|---|
 //! | `ltv:values:{run}:{bucket}` | hash | slot → packed value, of up to a hundred neighbouring customers |
-//! | `ltv:visible` | hash | `version` and `runs`, the runs that readers may see, newest first |
+//! | `ltv:members:{run}` | hash | of a partial run: page → which of its buckets hold whose values; and `pages`, how many there are |
+//! | `ltv:visible` | hash | `version` and `runs`, the runs that readers may see, newest first; and `sum`, of the two |
 //! | `ltv:progress:{run}` | string | JSON |
 //!
 //! Between the prefix and the rest stands the installation: `ltv:9f86d081884c7d65:visible`. So two installations that
@@ -20,6 +21,7 @@
 //! | `config`, `url`, `link` | the server, its address, the connection to it |
 //! | `calls` | what each call is named, how long it may take, whose fault its failure is |
 //! | `keys`, `hashes`, `scripts` | what stands where, and what Redis compares before it writes |
+//! | `answers` | what a reader is told of what was found |
 //! | `floor` | what writing a chunk costs at least, for benchmarks |
 //!
 //! # Failure by failure
@@ -35,12 +37,16 @@
 //! - *Redis hangs, or the network swallows packets*: calls time out, the breaker opens. [`link`] replaces a client
 //!   from which nothing but time-outs comes, because fred does not always notice.
 //! - *Redis restarts, or is flushed*: it is empty. `visible`, `value` and `progress` give `None`, never an error.
-//!   The values of a run do not come back; it is published again by repeating `put_visible`, and until the next
+//!   The values of a whole run do not come back; it is published again by repeating `put_visible`, and until the next
 //!   night readers ask the store. Scripts are sent as text each time, so there is none to lose.
+//! - *Redis loses some keys and keeps others* (`maxmemory-policy` other than `noeviction`; a second flush while it is
+//!   filled again): a reader passes a run by only where its directory says that it holds nothing of him
+//!   ([`members`](crate::members)), so he is told the newest value or none.
 //! - *Redis is full* (`OOM`), read-only, loading, or refuses the password: `Unavailable`, with what it said. It
 //!   counts against the breaker: a server that refuses to serve is sick.
-//! - *A chunk is written in part*: the rest of its customers miss, and the chunk may be written again. A customer
-//!   who is in no hash of a *partial* run falls back to the whole run; see [`Cache::put_visible`].
+//! - *A chunk is written in part*: the rest of its customers miss, and the chunk may be written again.
+//! - *The members of a run are written in part, or late, or by two at once*: each page is the same whoever writes it, and a
+//!   reader needs only his own.
 //! - *A chunk is written twice, by two attempts*: both write the same bits, since both computed from the same
 //!   inputs, and the second renews the expiry.
 //! - *`put_visible` arrives out of order, or twice*: a script compares versions in Redis; the older one changes
@@ -52,9 +58,12 @@
 //! - *`put_progress` arrives out of order, or from a coordinator that was held up*: a script compares in Redis what
 //!   is held with what is offered, and the one that is behind changes nothing. The same one renews the expiry. What
 //!   an earlier release wrote is the same JSON and is compared too; what is no progress is replaced.
-//! - *Bytes that are not ours* (another release's, another program's): `Malformed`; nothing but progress that cannot
-//!   be read is overwritten.
+//! - *Bytes that are not ours* (another release's, another program's), or not where they were written: a value is answered
+//!   by `None` and counted as damaged; `visible` and `progress` are `Malformed`. What stands in the way of a write is
+//!   replaced by it, of whatever type it is, and the log says so once. The list is replaced only as it was seen: what
+//!   another coordinator wrote meanwhile is compared by its version.
 
+mod answers;
 mod calls;
 mod config;
 pub mod floor;
@@ -65,6 +74,7 @@ mod scripts;
 mod url;
 
 use std::sync::Arc;
+use std::{iter, mem};
 
 use batch::{CustomerId, Progress, RunId};
 use bytes::Bytes;
@@ -77,17 +87,28 @@ use tokio::time::Instant;
 
 pub use config::{RedisConfig, names};
 
+use self::answers::{Fields, read_found, read_visible, visible_fields};
 use self::calls::{Call, blame, failure};
 use self::config::{client_builder, inner_limit};
 use self::hashes::Hashes;
 use self::keys::Keys;
 use self::link::Link;
-use self::scripts::{FORGET_VISIBLE, PUT_PROGRESS, PUT_VISIBLE, VALUE};
+use self::scripts::{CLEAR, FORGET_VISIBLE, PUT_PROGRESS, PUT_VISIBLE, SHORT, VALUE};
+use crate::members::{self, Held, Page, Pages};
 use crate::packed::{self, Bucket};
 use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
 
 /// How many hashes go into one pipeline: a dense chunk of 5,000 is one, a sparse one is several.
 const HASHES_PER_PIPELINE: usize = 256;
+
+/// How many pages of a directory go into one request, and into one command; and how many are looked through at a time.
+const PAGES_PER_REQUEST: usize = 2_048;
+const PAGES_PER_COMMAND: usize = 64;
+
+/// The field of a directory that says how many pages it has.
+const PAGES: &str = "pages";
+
+const REPLACED: &str = "something that is not the fleet's stood under its names in redis, and was replaced";
 
 /// Keeps what may be lost in Redis. A clone shares the connection and the breaker.
 #[derive(Clone, Debug)]
@@ -154,6 +175,112 @@ impl Redis {
         metrics::call(call.label(), &result, start.elapsed());
         result
     }
+
+    /// Writes a chunk, a pipeline at a time.
+    async fn write_values(
+        &self,
+        client: Client,
+        run: RunId,
+        values: &[Valued],
+    ) -> Result<(), fred::error::Error> {
+        let key_start = self.keys.values_of(run);
+        let mut hashes = Hashes::pack(&key_start, run, values).peekable();
+        let options = self.bulk_options();
+        while hashes.peek().is_some() {
+            let pipeline = client.pipeline().with_options(&options);
+            for (key, fields) in hashes.by_ref().take(HASHES_PER_PIPELINE) {
+                let hset = CustomCommand::new_static("HSET", ClusterHash::FirstKey, false);
+                let () = pipeline.custom(hset, fields).await?;
+                let () = pipeline.expire(key, self.config.expiry_seconds(), None).await?;
+            }
+            let () = pipeline.all::<Value>().await.map(drop)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is no hash and stands where the values of a chunk belong.
+    async fn clear(&self, call: Call, run: RunId, values: &[Valued]) -> Result<(), Error> {
+        let key_start = self.keys.values_of(run);
+        let keys: Vec<_> = Hashes::pack(&key_start, run, values).map(|(key, _)| key).collect();
+        for keys in keys.chunks(HASHES_PER_PIPELINE) {
+            let keys = keys.to_vec();
+            let cleared: i64 = self
+                .request(call, |client| async move { client.eval(CLEAR, keys, Vec::<Value>::new()).await })
+                .await?;
+            if cleared > 0 {
+                tracing::warn!(run.id = %run, keys = cleared, "{REPLACED}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a part of a run's directory.
+    async fn write_pages(&self, run: RunId, is_first: bool, fields: &[(Bytes, Bytes)]) -> Result<(), Error> {
+        let key = self.keys.members_of(run);
+        self.request(Call::PutMembers(run), |client| async move {
+            let options = self.bulk_options();
+            let pipeline = client.pipeline().with_options(&options);
+            if is_first {
+                let () = pipeline.del(&key).await?;
+            }
+            for fields in fields.chunks(PAGES_PER_COMMAND) {
+                let pairs = fields.iter().flat_map(|(field, page)| [field.clone(), page.clone()]);
+                let arguments: Vec<Value> =
+                    iter::once(Value::from(&key)).chain(pairs.map(Value::Bytes)).collect();
+                let hset = CustomCommand::new_static("HSET", ClusterHash::FirstKey, false);
+                let () = pipeline.custom(hset, arguments).await?;
+            }
+            let () = pipeline.expire(&key, self.config.expiry_seconds(), None).await?;
+            pipeline.all::<Value>().await.map(drop)
+        })
+        .await
+    }
+
+    /// Looks through a run's directory, and at how many values there are for each bucket that it names.
+    async fn looks_complete(&self, run: RunId) -> Result<bool, Error> {
+        let call = Call::HoldsAll(run);
+        let key = &self.keys.members_of(run);
+        let count: Option<Bytes> =
+            self.request(call, |client| async move { client.hget(key, PAGES).await }).await?;
+        let Some(pages) = count.as_deref().and_then(Pages::read) else { return Ok(false) };
+        for start in (0..pages.count()).step_by(PAGES_PER_COMMAND) {
+            let numbers = start..pages.count().min(start.saturating_add(PAGES_PER_COMMAND as u32));
+            let fields: Vec<String> = numbers.clone().map(|number| number.to_string()).collect();
+            let found: Fields =
+                self.request(call, |client| async move { client.hmget(key, fields).await }).await?;
+            let read = numbers
+                .zip(&found)
+                .map(|(number, page)| Page::read(run, pages, number, page.as_deref()?))
+                .collect::<Option<Vec<Page>>>();
+            let Some(read) = read.filter(|read| read.len() == found.len()) else { return Ok(false) };
+            let key_start = self.keys.values_of(run);
+            let (keys, counts): (Vec<String>, Vec<Value>) = read
+                .iter()
+                .flat_map(Page::buckets)
+                .map(|(Bucket(bucket), slots)| {
+                    (format!("{key_start}{bucket}"), Value::from(slots.count().to_string()))
+                })
+                .unzip();
+            if keys.is_empty() {
+                continue;
+            }
+            let short: i64 =
+                self.request(call, |client| async move { client.eval(SHORT, keys, counts).await }).await?;
+            if short != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a pipeline that writes much is sent with.
+    fn bulk_options(&self) -> Options {
+        Options {
+            timeout: Some(inner_limit(self.config.bulk_limit)),
+            max_attempts: Some(1),
+            ..Options::default()
+        }
+    }
 }
 
 impl Cache for Redis {
@@ -162,42 +289,64 @@ impl Cache for Redis {
             return Ok(());
         }
         let call = Call::PutValues { run, count: values.len() };
-        self.request(call, |client| async move {
-            let key_start = self.keys.values_of(run);
-            let mut hashes = Hashes::pack(&key_start, values).peekable();
-            let options = Options {
-                timeout: Some(inner_limit(self.config.bulk_limit)),
-                max_attempts: Some(1),
-                ..Options::default()
-            };
-            while hashes.peek().is_some() {
-                let pipeline = client.pipeline().with_options(&options);
-                for (key, fields) in hashes.by_ref().take(HASHES_PER_PIPELINE) {
-                    let hset = CustomCommand::new_static("HSET", ClusterHash::FirstKey, false);
-                    let () = pipeline.custom(hset, fields).await?;
-                    let () = pipeline.expire(key, self.config.expiry_seconds(), None).await?;
-                }
-                let () = pipeline.all::<Value>().await.map(drop)?;
+        let write = async || self.request(call, |client| self.write_values(client, run, values)).await;
+        match write().await {
+            Err(Error::Malformed(_)) => {
+                self.clear(call, run, values).await?;
+                write().await
             }
-            Ok(())
-        })
-        .await
+            written => written,
+        }
+    }
+
+    async fn put_members(&self, run: RunId, customers: &[CustomerId]) -> Result<(), Error> {
+        let (count, pages) = members::pages(customers);
+        let digits = |number: u32| Bytes::from(number.to_string());
+        let pages = (0..).zip(&pages).map(|(number, page)| (digits(number), page.write(run, count, number)));
+        let mut fields =
+            iter::once((Bytes::from_static(PAGES.as_bytes()), digits(count.count()))).chain(pages);
+        let mut is_first = true;
+        loop {
+            let part: Vec<_> = fields.by_ref().take(PAGES_PER_REQUEST).collect();
+            if part.is_empty() {
+                return Ok(());
+            }
+            self.write_pages(run, mem::take(&mut is_first), &part).await?;
+        }
+    }
+
+    async fn holds_all(&self, run: RunId) -> Result<bool, Error> {
+        match self.looks_complete(run).await {
+            // Of another type: nothing of it is here.
+            Err(Error::Malformed(_)) => Ok(false),
+            looked => looked,
+        }
     }
 
     async fn put_visible(&self, visible: &VisibleRuns) -> Result<bool, Error> {
-        let VisibleRuns { version, runs } = visible;
-        let runs: Vec<String> = runs.iter().map(RunId::to_string).collect();
-        let arguments = vec![
-            Value::from(version.to_string()),
-            Value::from(runs.join(" ")),
-            Value::from(self.config.expiry_seconds()),
-        ];
-        let was_newer: i64 = self
-            .request(Call::PutVisible(*version), |client| async move {
+        let mut arguments = visible_fields(visible).map(Value::from).to_vec();
+        arguments.push(Value::from(self.config.expiry_seconds()));
+        let put = async |arguments: Vec<Value>| -> Result<Fields, Error> {
+            self.request(Call::PutVisible(visible.version), |client| async move {
                 client.eval(PUT_VISIBLE, self.keys.visible(), arguments).await
             })
-            .await?;
-        Ok(was_newer == 1)
+            .await
+        };
+        let mut said = put(arguments.clone()).await?;
+        if let [Some(_), held @ ..] = &said[..]
+            && !held.is_empty()
+            && read_visible(held).is_none()
+        {
+            arguments.extend(
+                (0..3).map(|place| Value::Bytes(held.get(place).cloned().flatten().unwrap_or_default())),
+            );
+            said = put(arguments).await?;
+        }
+        let said = said.first().and_then(Option::as_deref).unwrap_or_default();
+        if said == b"replaced" {
+            tracing::warn!(key = self.keys.visible(), "{REPLACED}");
+        }
+        Ok(said != b"kept")
     }
 
     async fn forget_visible(&self, held: &VisibleRuns) -> Result<bool, Error> {
@@ -212,17 +361,17 @@ impl Cache for Redis {
     }
 
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {
-        let (version, runs): (Option<Bytes>, Option<Bytes>) = self
+        let fields: Fields = self
             .request(Call::Visible, |client| async move {
-                client.hmget(self.keys.visible(), vec!["version", "runs"]).await
+                client.hmget(self.keys.visible(), vec!["version", "runs", "sum"]).await
             })
             .await?;
-        let (Some(version), Some(runs)) = (version, runs) else {
+        if fields.iter().all(Option::is_none) {
             return Ok(None);
-        };
-        read_visible(&version, &runs)
+        }
+        read_visible(&fields)
             .map(Some)
-            .ok_or_else(|| Error::Malformed(format!("{}: not a version and runs", Call::Visible)))
+            .ok_or_else(|| Error::Malformed(format!("{}: not as they were written", Call::Visible)))
     }
 
     async fn value(&self, customer: CustomerId) -> Result<Option<(RunId, CachedValue)>, Error> {
@@ -230,31 +379,37 @@ impl Cache for Redis {
         let (Bucket(bucket), slot) = Bucket::of(customer);
         let arguments = vec![
             Value::from(self.keys.values()),
+            Value::from(self.keys.members()),
             Value::from(bucket.to_string()),
             Value::Bytes(slot.field()),
+            Value::from(members::mixed(Bucket(bucket)).to_string()),
         ];
-        let found: Option<(Bytes, Bytes)> = self
+        let found: Fields = self
             .request(call, |client| async move { client.eval(VALUE, self.keys.visible(), arguments).await })
             .await?;
-        metrics::lookup(found.is_some());
-
-        let Some((run, packed)) = found else {
-            return Ok(None);
-        };
-        let run = read_number(&run).ok_or_else(|| Error::Malformed(format!("{call}: not a run")))?;
-        let value = packed::read_value(&packed)
-            .map_err(|reason| Error::Malformed(format!("{call}: run {run}: {reason}")))?;
-        Ok(Some((RunId(run), value)))
+        let (run, held) = read_found(customer, &found);
+        metrics::lookup(&held);
+        match held {
+            Held::Value(value) => Ok(run.map(|run| (run, value))),
+            Held::Damaged(reason) => {
+                tracing::debug!(reason, "{call}");
+                Ok(None)
+            }
+            Held::NoMember | Held::Unknown => Ok(None),
+        }
     }
 
     async fn put_progress(&self, run: RunId, progress: &Progress) -> Result<(), Error> {
         let arguments =
             vec![Value::from(packed::progress_json(progress)), Value::from(self.config.expiry_seconds())];
-        let _was_written: i64 = self
+        let said: Bytes = self
             .request(Call::PutProgress(run), |client| async move {
                 client.eval(PUT_PROGRESS, self.keys.progress(run), arguments).await
             })
             .await?;
+        if said == "replaced" {
+            tracing::warn!(key = self.keys.progress(run), "{REPLACED}");
+        }
         Ok(())
     }
 
@@ -269,58 +424,5 @@ impl Cache for Redis {
 
     async fn check(&self) -> Result<(), Error> {
         self.request(Call::Check, |client| async move { client.ping::<Value>(None).await.map(drop) }).await
-    }
-}
-
-fn read_visible(version: &[u8], runs: &[u8]) -> Option<VisibleRuns> {
-    let runs = str::from_utf8(runs).ok()?;
-    let runs = runs.split_whitespace().map(|run| run.parse().ok());
-    Some(VisibleRuns { version: read_number(version)?, runs: runs.collect::<Option<_>>()? })
-}
-
-fn read_number(digits: &[u8]) -> Option<i64> {
-    str::from_utf8(digits).ok()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn visible_runs_are_read_or_refused() {
-        let check = |version: &str, runs: &str, expected: Option<(i64, &[i64])>| {
-            let read = read_visible(version.as_bytes(), runs.as_bytes());
-            let expected = expected.map(|(version, runs)| VisibleRuns {
-                version,
-                runs: runs.iter().copied().map(RunId).collect(),
-            });
-            assert_eq!(read, expected, "{version} {runs}");
-        };
-
-        check("7", "3 2 1", Some((7, &[3, 2, 1])));
-        check("7", "", Some((7, &[])));
-        check("", "1", None);
-        check("7", "3,2", None);
-        check("7.0", "1", None);
-        assert_eq!(read_visible(b"7", b"\xff"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_visible_runs_or_refused(version: Vec<u8>, runs: Vec<u8>) {
-            let _ = read_visible(&version, &runs);
-        }
-
-        #[test]
-        fn visible_runs_come_back(version: i64, runs: Vec<i64>) {
-            let text: Vec<String> = runs.iter().map(ToString::to_string).collect();
-
-            let read = read_visible(version.to_string().as_bytes(), text.join(" ").as_bytes());
-
-            let runs = runs.into_iter().map(RunId).collect();
-            prop_assert_eq!(read, Some(VisibleRuns { version, runs }));
-        }
     }
 }

@@ -46,12 +46,12 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     });
     // A command answers its caller; what it logs by the way is for those who ask for it.
     let log_filter = match cli.telemetry.log.as_str() {
-        "info" if !is_service => "error,ltv=warn,process=warn".into(),
-        given => given.to_owned(),
+        "info" if !is_service => "error,ltv=warn,process=warn",
+        given => given,
     };
     let telemetry = telemetry::start(TelemetryConfig {
         log_format: cli.telemetry.log_format.into(),
-        log_filter,
+        log_filter: queue::rabbitmq::quietened(log_filter),
         otlp_endpoint: cli.telemetry.otlp_endpoint,
         role,
         instance: instance.clone(),

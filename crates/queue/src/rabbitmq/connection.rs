@@ -119,12 +119,75 @@ pub(super) async fn call<T>(
     what: &str,
     call: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, Error> {
+    ask(settings, what, call).await.map_err(|no| no.error)
+}
+
+/// What the broker answered that was not yes, for callers who go on differently after one no or another.
+pub(super) struct No {
+    pub(super) error: Error,
+    kind: Option<AMQPErrorKind>,
+}
+
+impl No {
+    pub(super) fn of(what: &str, error: &lapin::Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::ProtocolError(protocol) => Some(protocol.kind().clone()),
+            _ => None,
+        };
+        Self { error: translate(what, error), kind }
+    }
+
+    /// The user lacks a right.
+    pub(super) fn is_refused(&self) -> bool {
+        self.kind == Some(AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED))
+    }
+
+    /// The error. Where a right is lacking it says which, as in "read ltv.normal".
+    pub(super) fn for_want_of(self, right: &str) -> Error {
+        match self {
+            no if no.is_refused() => no.with(&format!(
+                ". Give the user the right to {right} (`rabbitmqctl set_permissions`, docs/grants.md)"
+            )),
+            no => no.error,
+        }
+    }
+
+    /// What only a person can mend, with how.
+    pub(super) fn with(self, mend: &str) -> Error {
+        match self.error {
+            Error::Refused { what, reason } | Error::Unavailable { what, reason } => {
+                Error::Refused { what, reason: reason + mend }
+            }
+            error => error,
+        }
+    }
+
+    /// There is nothing of that name.
+    pub(super) fn is_missing(&self) -> bool {
+        self.kind == Some(AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+    }
+
+    /// There is something of that name already, of another kind or for one connection alone; or nothing more may be
+    /// made.
+    pub(super) fn is_taken(&self) -> bool {
+        use AMQPSoftError::{PRECONDITIONFAILED, RESOURCELOCKED};
+        [PRECONDITIONFAILED, RESOURCELOCKED].map(|kind| Some(AMQPErrorKind::Soft(kind))).contains(&self.kind)
+    }
+}
+
+/// As [`call`], with what kind of no it was.
+pub(super) async fn ask<T>(
+    settings: &Settings,
+    what: &str,
+    call: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, No> {
     match within(settings.call_limit, what, call).await {
-        Ok(answer) => answer.map_err(|error| translate(what, &error)),
-        Err(elapsed) => Err(Error::Unavailable {
-            what: elapsed.what,
-            reason: format!("no answer from RabbitMQ within {} s", elapsed.limit.as_secs_f64()),
-        }),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(No::of(what, &error)),
+        Err(elapsed) => {
+            let reason = format!("no answer from RabbitMQ within {} s", elapsed.limit.as_secs_f64());
+            Err(No { error: Error::Unavailable { what: elapsed.what, reason }, kind: None })
+        }
     }
 }
 

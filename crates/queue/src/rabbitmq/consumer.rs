@@ -20,6 +20,7 @@
 //!   queue for the old one, does not cancel our consumer, and hands it messages that never leave the broker. Two
 //!   answers: nobody here declares a queue again before [`DELETION_SETTLES`] has passed, and a feed that has been
 //!   silent for [`RENEW_AFTER`] is set up afresh although nothing seems wrong, which frees such messages.
+//! - *One queue may not be read*: its feed is tried again for ever, and told as an error once. The others go on.
 //! - *The broker is away when consuming begins*: the same as when it is lost later.
 //! - *A taker stops waiting* ([`next`](crate::Consumer::next) is dropped): what comes stays in the inbox.
 //! - *Stop*: each feed cancels its consumer, hears out what was on its way, and the inbox is given back. Channels
@@ -42,7 +43,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::connection::{self, call, explain};
+use super::connection::{self, ask, call, explain};
 use super::delivery::RabbitMqDelivery;
 use super::publisher::Publisher;
 use super::topology::{self, Names, short};
@@ -326,37 +327,41 @@ impl<M: Message> Task<M> {
     /// Keeps one feed going, with as many channels one after another as it takes.
     async fn feed(&self, connection: &Connection, priority: Priority) -> Result<(), Error> {
         let mut delays = Delays::reconnect();
+        let mut told = None;
         loop {
             let since = Instant::now();
             let end = match self.open_feed(connection, priority).await {
                 Ok(feed) => match self.forward(feed, priority).await {
                     FeedEnd::Stopped => return Ok(()),
                     FeedEnd::Silent => continue,
-                    FeedEnd::Lost(reason) => reason,
+                    FeedEnd::Lost(reason) => lost(&reason),
                 },
-                Err(error) => error.to_string(),
+                Err(error) => error,
             };
             if !connection.status().connected() {
-                return Err(lost(&end));
+                return Err(end);
             }
 
-            let queue = self.source.queue(&self.settings.names, priority);
-            tracing::warn!(queue, reason = end, "no longer consuming, beginning again");
+            log_feed(&self.source.queue(&self.settings.names, priority), told.as_ref(), &end);
+            told = Some(end);
             metrics::reconnect("consume");
             // Of a channel that died they are stale; of a queue that went away they may be given back.
             self.inbox.give_back(&[priority]).await;
             if since.elapsed() >= PROVEN_AFTER {
                 delays.reset();
             }
-            let pause = async {
+            let declared = async {
                 tokio::time::sleep(DELETION_SETTLES).await;
                 delays.pause().await;
+                topology::declare(&self.settings).await
             };
             tokio::select! {
-                () = pause => {}
+                // What it is that is not there is told by the consuming of it; the other feeds go on.
+                declared = declared => if let Err(error) = declared {
+                    tracing::debug!(%error, "cannot declare what is missing, trying again");
+                },
                 () = self.is_stopping() => return Ok(()),
             }
-            topology::declare(&self.settings, connection).await?;
         }
     }
 
@@ -373,7 +378,8 @@ impl<M: Message> Task<M> {
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let stream = call(settings, &format!("consume {queue}"), consume).await?;
+        let stream = ask(settings, &format!("consume {queue}"), consume).await;
+        let stream = stream.map_err(|no| no.for_want_of(&format!("read {queue}")))?;
         Ok(Feed { channel: Arc::new(channel), stream })
     }
 
@@ -450,13 +456,23 @@ enum FeedEnd {
 }
 
 async fn establish(settings: &Settings) -> Result<Connection, Error> {
-    let connection = connection::open(settings, "consume").await?;
-    topology::declare(settings, &connection).await?;
-    Ok(connection)
+    topology::declare(settings).await?;
+    connection::open(settings, "consume").await
 }
 
 fn lost(reason: &str) -> Error {
     Error::Unavailable { what: "consume".into(), reason: reason.to_owned() }
+}
+
+/// Logs why a feed ended; once, where it does not even begin.
+fn log_feed(queue: &str, before: Option<&Error>, end: &Error) {
+    if !end.is_transient() && before == Some(end) {
+        tracing::debug!(queue, error = %end, "still cannot consume from one queue");
+    } else if end.is_transient() {
+        tracing::warn!(queue, error = %end, "no longer consuming, beginning again");
+    } else {
+        tracing::error!(queue, error = %end, "cannot consume from one queue until somebody mends this, trying again");
+    }
 }
 
 /// Logs a loss once, not every attempt to mend it.

@@ -17,10 +17,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Settings;
-use super::connection::{explain, is_unsent};
+use super::connection::{No, is_unsent};
 use super::job::Job;
 use super::ledger::{Ledger, Settled};
-use super::topology::{REQUESTS_KEY, short};
+use super::topology::short;
 use crate::Error;
 use crate::metrics::{self, Target};
 
@@ -35,6 +35,7 @@ pub(super) struct Flight {
     channel: Channel,
     exchange: ShortString,
     dead_letter_exchange: ShortString,
+    requests: ShortString,
     replies: ShortString,
     limit: Duration,
     most: usize,
@@ -59,8 +60,8 @@ struct Waiting {
 pub(super) enum Outcome {
     Confirmed { returned: Option<u64> },
     Refused { returned: Option<u64> },
-    Unsent(String),
-    Unknown(String),
+    Unsent(Error),
+    Unknown(Error),
     TimedOut,
 }
 
@@ -70,6 +71,7 @@ impl Flight {
             channel,
             exchange: short(&settings.names.exchange()),
             dead_letter_exchange: short(&settings.names.dead_letter()),
+            requests: short(&settings.names.requests()),
             replies: short(&settings.names.replies()),
             limit: settings.confirm_limit,
             most: settings.in_flight,
@@ -99,7 +101,7 @@ impl Flight {
             Target::Queue(priority) => (self.exchange.clone(), priority.as_str().into(), PERSISTENT),
             Target::DeadLetter => (self.dead_letter_exchange.clone(), ShortString::default(), PERSISTENT),
             // What they are about is in the store, so they are not worth the disk.
-            Target::Requests => (self.exchange.clone(), REQUESTS_KEY.into(), TRANSIENT),
+            Target::Requests => (self.requests.clone(), ShortString::default(), TRANSIENT),
             Target::Reply(way) => (self.replies.clone(), short(way), TRANSIENT),
         };
         let mut headers = frame.properties.headers().clone().unwrap_or_default();
@@ -125,7 +127,7 @@ impl Flight {
     /// Takes an end, and with it all others that have come, and answers those that are certain.
     ///
     /// Fails when the connection is no longer worth keeping.
-    pub(super) fn land(&mut self, first: (u64, Outcome), may_give_up: bool) -> Result<(), String> {
+    pub(super) fn land(&mut self, first: (u64, Outcome), may_give_up: bool) -> Result<(), Error> {
         let mut loss = None;
         let mut next = Some(first);
         while let Some((number, outcome)) = next {
@@ -140,19 +142,21 @@ impl Flight {
                         _ => Err(Error::Unavailable { what, reason: "RabbitMQ could not keep it".into() }),
                     });
                 }
-                Outcome::Unsent(reason) => {
-                    loss = Some(reason.clone());
+                Outcome::Unsent(error) => {
+                    let reason = error.reason();
+                    loss = Some(error);
                     self.answer(number, |what, _| Err(Error::Unavailable { what, reason }));
                 }
-                Outcome::Unknown(reason) => {
-                    loss = Some(reason.clone());
+                Outcome::Unknown(error) => {
+                    let reason = error.reason();
+                    loss = Some(error);
                     self.answer(number, |what, _| Err(Error::Unconfirmed { what, reason }));
                 }
                 Outcome::TimedOut => {
                     self.is_tainted = true;
                     let reason = format!("no confirmation within {} s", self.limit.as_secs_f64());
                     if may_give_up {
-                        loss = Some(reason.clone());
+                        loss = Some(lost(&reason));
                     }
                     self.answer(number, |what, _| Err(Error::Unconfirmed { what, reason }));
                 }
@@ -183,10 +187,7 @@ impl Flight {
 
     /// Answers everybody who still waits, because the connection is given up.
     pub(super) fn abandon(self, error: &Error) {
-        let reason = match error {
-            Error::Unavailable { reason, .. } => reason.clone(),
-            other => other.to_string(),
-        };
+        let reason = error.reason();
         for waiting in self.jobs.into_values() {
             let _ =
                 waiting.reply.send(Err(Error::Unconfirmed { what: waiting.what, reason: reason.clone() }));
@@ -212,8 +213,8 @@ async fn publish(
     let options = BasicPublishOptions { mandatory: true, ..Default::default() };
     let confirm = match channel.basic_publish(exchange, key, options, &body, properties).await {
         Ok(confirm) => confirm,
-        Err(error) if is_unsent(&error) => return Outcome::Unsent(explain(&error)),
-        Err(error) => return Outcome::Unknown(explain(&error)),
+        Err(error) if is_unsent(&error) => return Outcome::Unsent(loss(&error)),
+        Err(error) => return Outcome::Unknown(loss(&error)),
     };
     match confirm.await {
         Ok(Confirmation::Ack(returned)) => {
@@ -222,9 +223,18 @@ async fn publish(
         }
         Ok(Confirmation::Nack(returned)) => Outcome::Refused { returned: number_of(returned) },
         // Success without a confirmation would be a lie.
-        Ok(Confirmation::NotRequested) => Outcome::Unknown("the channel does not confirm".into()),
-        Err(error) => Outcome::Unknown(explain(&error)),
+        Ok(Confirmation::NotRequested) => Outcome::Unknown(lost("the channel does not confirm")),
+        Err(error) => Outcome::Unknown(loss(&error)),
     }
+}
+
+/// What an error means for the whole connection. A right is lacking for one exchange, which it names.
+pub(super) fn loss(error: &lapin::Error) -> Error {
+    No::of("publish", error).for_want_of("write to that exchange")
+}
+
+pub(super) fn lost(reason: &str) -> Error {
+    Error::Unavailable { what: "publish".into(), reason: reason.to_owned() }
 }
 
 /// The number of a returned message; 0, which is nobody's, if it carries none.

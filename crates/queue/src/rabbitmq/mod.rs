@@ -1,8 +1,9 @@
 //! The backend on RabbitMQ. AMQP is known here and nowhere else.
 //!
-//! Several connections, because what ails one must not ail the others: one to publish (the broker may block it),
-//! one to consume for each consumer and each requester, and one to look at the queues. Each is made again when it is lost, by us and
-//! not by lapin, whose recovery keeps what belongs to the old connection and gives up after a while.
+//! Several connections, because what ails one must not ail the others: one to publish (the broker may block it), one
+//! to consume for each consumer, one for the replies to each requester, and one to look at the queues; and one that lives
+//! no longer than it takes to declare them. Each is made again when it is lost, by us and not by lapin, whose recovery
+//! keeps what belongs to the old connection and gives up after a while.
 //!
 //! | file | what it tells |
 //! |---|---|
@@ -58,6 +59,16 @@ const PROVEN_AFTER: Duration = Duration::from_secs(10);
 /// A queue that seems deleted is declared again no sooner: until the broker has told its consumers, a new queue of
 /// the same name leaves them hanging.
 const DELETION_SETTLES: Duration = Duration::from_secs(1);
+
+/// A log's filter without what lapin calls an error each time that a channel is closed. It returns the same error to us,
+/// who know whether it is one: that a queue may not be made, and is there, is none. Who names lapin hears it.
+pub fn quietened(filter: &str) -> String {
+    match filter {
+        "" => quietened("info"),
+        filter if filter.contains("lapin") => filter.to_owned(),
+        filter => format!("{filter},lapin::channel=off"),
+    }
+}
 
 /// Is the queues on RabbitMQ. A clone is another handle to the same connections.
 #[derive(Clone, Debug)]
@@ -285,6 +296,13 @@ async fn is_closing(flag: &mut watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_driver_is_heard_by_who_names_it() {
+        assert_eq!(quietened("warn,worker=debug"), "warn,worker=debug,lapin::channel=off");
+        assert_eq!(quietened(""), "info,lapin::channel=off");
+        assert_eq!(quietened("info,lapin=debug"), "info,lapin=debug");
+    }
 
     #[tokio::test]
     async fn a_url_that_would_be_misread_is_refused_at_once() {

@@ -23,7 +23,9 @@
 //!   Consuming has a connection of its own and goes on.
 //! - *No queue takes the message*: it comes back, the [`Ledger`](super::ledger::Ledger) finds out which it was,
 //!   that job is [`Error::Unroutable`], and a second later the topology is declared again (why not at once:
-//!   see `consumer`). A reply that comes back says only that whoever asked has left.
+//!   see `consumer`), while others are published. A reply that comes back says only that whoever asked has left.
+//! - *An exchange may not be written to*: the broker closes the channel, and with it what is under way is
+//!   `Unconfirmed`. The connection is made again, since the right may be given at the broker; the lack is told once.
 //! - *The broker answers no* (a queue's leader just died): `Unavailable`, nothing was kept. A request it refuses
 //!   because too many wait: [`Error::Full`].
 //! - *The exchange was deleted*: the broker closes the channel, the connection is made again, and the topology
@@ -35,16 +37,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::{Fuse, FusedFuture};
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use lapin::options::ConfirmSelectOptions;
 use lapin::{Channel, Connection, Event};
 use resilience::{Blame, Breaker, Delays};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::connection::{self, Link, call, explain, report};
-use super::flight::Flight;
+use super::connection::{self, Link, call, report};
+use super::flight::{Flight, loss, lost};
 use super::job::{Frame, Job, closed};
 use super::topology;
 use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
@@ -224,6 +227,7 @@ enum End {
 impl Task {
     async fn run(mut self) {
         let mut delays = Delays::reconnect();
+        let mut told = None;
         loop {
             let settings = Arc::clone(&self.settings);
             let error = match self.refusing(establish(&settings)).await {
@@ -239,6 +243,7 @@ impl Task {
                             metrics::reconnect("publish");
                             if since.elapsed() >= PROVEN_AFTER {
                                 delays.reset();
+                                told = None;
                             }
                             error
                         }
@@ -246,7 +251,8 @@ impl Task {
                 }
             };
 
-            log_down(&self.link.borrow(), &error);
+            log_down(&self.link.borrow(), told.as_ref(), &error);
+            told = Some(error.clone());
             report(&self.link, Link::Down(error));
             if self.refusing(delays.pause()).await.is_none() {
                 break;
@@ -272,50 +278,61 @@ impl Task {
         }
     }
 
+    /// Takes what happened to the connection; an error is the end of it.
+    fn hear(&self, event: Option<Event>, flight: &Flight) -> Result<(), Error> {
+        match event {
+            Some(Event::ConnectionBlocked(reason)) => {
+                tracing::warn!(reason, "RabbitMQ takes no messages at present");
+                report(&self.link, Link::Blocked(reason));
+            }
+            Some(Event::ConnectionUnblocked) => {
+                tracing::info!("RabbitMQ takes messages again");
+                report(&self.link, Link::Up);
+                if flight.is_tainted {
+                    return Err(lost("confirmations were missed while it was blocked"));
+                }
+            }
+            Some(Event::Error(error)) => return Err(loss(&error)),
+            Some(_) => {}
+            None => return Err(lost("the connection ended")),
+        }
+        Ok(())
+    }
+
     async fn serve(&mut self, session: Session) -> End {
         let Session { connection, channel, mut events } = session;
         let mut flight = Flight::new(&self.settings, channel);
         let mut is_open = true;
         let mut is_draining = false;
-        let mut declare_at = None;
+        let settings = Arc::clone(&self.settings);
+        let mut declaring = std::pin::pin!(Fuse::terminated());
 
         let end = loop {
+            if declaring.is_terminated() && std::mem::take(&mut flight.met_unroutable) {
+                declaring.set(declare_later(&settings).fuse());
+            }
             if !is_open && flight.is_empty() {
                 break End::Closed;
             }
             let has_room = is_open && flight.has_room();
             tokio::select! {
                 biased;
-                event = events.next() => match event {
-                    Some(Event::ConnectionBlocked(reason)) => {
-                        tracing::warn!(reason, "RabbitMQ takes no messages at present");
-                        report(&self.link, Link::Blocked(reason));
-                    }
-                    Some(Event::ConnectionUnblocked) => {
-                        tracing::info!("RabbitMQ takes messages again");
-                        report(&self.link, Link::Up);
-                        if flight.is_tainted {
-                            break End::Lost(lost("confirmations were missed while it was blocked"));
-                        }
-                    }
-                    Some(Event::Error(error)) => break End::Lost(lost(&explain(&error))),
-                    Some(_) => {}
-                    None => break End::Lost(lost("the connection ended")),
+                event = events.next() => if let Err(error) = self.hear(event, &flight) {
+                    break End::Lost(error);
                 },
                 Some(first) = flight.under_way.next() => {
-                    if let Err(reason) = flight.land(first, *self.link.borrow() == Link::Up) {
-                        break End::Lost(lost(&reason));
-                    }
-                    if std::mem::take(&mut flight.met_unroutable) {
-                        declare_at.get_or_insert(Instant::now() + DELETION_SETTLES);
-                    }
-                }
-                () = at(declare_at) => {
-                    declare_at = None;
-                    if let Err(error) = topology::declare(&self.settings, &connection).await {
+                    if let Err(error) = flight.land(first, *self.link.borrow() == Link::Up) {
                         break End::Lost(error);
                     }
                 }
+                declared = &mut declaring => match declared {
+                    Ok(()) => {}
+                    Err(error) if error.is_transient() => {
+                        tracing::debug!(%error, "cannot declare what is missing, trying again");
+                        flight.met_unroutable = true;
+                    }
+                    Err(error) => break End::Lost(error),
+                },
                 job = self.jobs.recv(), if has_room => match job {
                     None => is_open = false,
                     Some(job) if *self.link.borrow() == Link::Up => flight.launch(job),
@@ -345,29 +362,25 @@ struct Session {
 }
 
 async fn establish(settings: &Settings) -> Result<Session, Error> {
+    topology::declare(settings).await?;
     let connection = connection::open(settings, "publish").await?;
     let events = connection.events_listener().boxed();
-    topology::declare(settings, &connection).await?;
     let channel = call(settings, "open a channel", connection.create_channel()).await?;
     let confirm_select = channel.confirm_select(ConfirmSelectOptions::default());
     call(settings, "ask for confirmations", confirm_select).await?;
     Ok(Session { connection, channel, events })
 }
 
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
+/// Declares everything again, once what was deleted is gone.
+async fn declare_later(settings: &Settings) -> Result<(), Error> {
+    tokio::time::sleep(DELETION_SETTLES).await;
+    topology::declare(settings).await
 }
 
-fn lost(reason: &str) -> Error {
-    Error::Unavailable { what: "publish".into(), reason: reason.to_owned() }
-}
-
-/// Logs a loss once, not every attempt to mend it.
-fn log_down(before: &Link, error: &Error) {
-    if *before == Link::Down(error.clone()) {
+/// Logs a loss once, not every attempt to mend it; a lack of a right also where it shows anew with each publishing.
+fn log_down(before: &Link, told: Option<&Error>, error: &Error) {
+    let is_known = *before == Link::Down(error.clone()) || (!error.is_transient() && told == Some(error));
+    if is_known {
         tracing::debug!(%error, "still cannot publish to RabbitMQ");
     } else if error.is_transient() {
         tracing::warn!(%error, "cannot publish to RabbitMQ, trying again");

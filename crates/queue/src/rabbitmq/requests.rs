@@ -34,7 +34,7 @@ use resilience::Delays;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::connection::{self, Link, call, explain};
+use super::connection::{self, Link, No, ask, call, explain};
 use super::consumer::Source;
 use super::delivery::{RabbitMqDelivery, headers};
 use super::job::Frame;
@@ -278,8 +278,8 @@ impl Task {
 
 /// Makes a connection with a queue of its own, and consumes it.
 async fn establish(settings: &Settings) -> Result<Session, Error> {
+    topology::declare(settings).await?;
     let connection = connection::open(settings, "replies").await?;
-    topology::declare(settings, &connection).await?;
     let events = connection.events_listener().boxed();
     let channel = call(settings, "open a channel", connection.create_channel()).await?;
 
@@ -288,9 +288,8 @@ async fn establish(settings: &Settings) -> Result<Session, Error> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString(LongString::from("classic")));
     let declaring = channel.queue_declare(short(&way), options, arguments);
-    call(settings, "declare a queue for replies", declaring)
-        .await
-        .map_err(|error| may_not(settings, error))?;
+    let declared = ask(settings, "declare a queue for replies", declaring).await;
+    declared.map_err(|no| may_not(settings, &way, no))?;
     let binding = channel.queue_bind(
         short(&way),
         short(&settings.names.replies()),
@@ -298,25 +297,23 @@ async fn establish(settings: &Settings) -> Result<Session, Error> {
         QueueBindOptions::default(),
         FieldTable::default(),
     );
-    call(settings, "bind a queue for replies", binding).await.map_err(|error| may_not(settings, error))?;
+    let bound = ask(settings, "bind a queue for replies", binding).await;
+    bound.map_err(|no| may_not(settings, &way, no))?;
     let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
     let consuming =
         channel.basic_consume(short(&way), ShortString::default(), options, FieldTable::default());
-    let replies = call(settings, "consume replies", consuming).await?;
+    let consumed = ask(settings, "consume replies", consuming).await;
+    let replies = consumed.map_err(|no| may_not(settings, &way, no))?;
     Ok(Session { connection, events, replies, way })
 }
 
-/// Adds to a refusal what a person can do about it.
-fn may_not(settings: &Settings, error: Error) -> Error {
-    match error {
-        Error::Refused { what, reason } => {
-            let replies = settings.names.replies();
-            let mend = format!(
-                "{reason}. Whoever asks needs the rights to configure, write and read {replies}.* and to read {replies}"
-            );
-            Error::Refused { what, reason: mend }
-        }
-        other => other,
+/// Says which right is lacking, and not the name of this time, so that it is told once.
+fn may_not(settings: &Settings, way: &str, no: No) -> Error {
+    let replies = settings.names.replies();
+    let any = format!("{replies}.*");
+    match no.for_want_of(&format!("configure, write to and read from {any}, and to read from {replies}")) {
+        Error::Refused { what, reason } => Error::Refused { what, reason: reason.replace(way, &any) },
+        error => error,
     }
 }
 

@@ -3,10 +3,11 @@
 //! ```text
 //!   <names>.chunks ─critical─▶ <names>.critical ┐
 //!      (direct)    ─high─────▶ <names>.high     ├─ delivered x-delivery-limit times ─▶ <names>.dead-letter
-//!      │           ─normal───▶ <names>.normal   ┘                                      (exchange and queue)
-//!      └────────────requests─▶ <names>.requests
+//!                  ─normal───▶ <names>.normal   ┘                                      (exchange and queue)
 //!
+//!   <names>.requests           (exchange and queue)
 //!   <names>.replies ─<queue>─▶ <names>.replies.<at random>     a queue of each process that asks, while it does
+//!      (direct)
 //! ```
 //!
 //! Names begin with the prefix and the installation: `ltv.9f86d081884c7d65.normal`. So two installations that share a
@@ -17,8 +18,9 @@
 //!
 //! **Requests and replies** are on classic queues, which answer sooner and forget sooner: what they are about is in
 //! the store. The queue of requests has no dead-letter exchange, or each request that nobody took in time would be among
-//! the dead letters. Replies have an exchange of their own, by which no other queue can be reached: a request says
-//! where its reply is to go, and not everybody who can write one is ours.
+//! the dead letters. Requests have an exchange of their own, so that who asks need not be able to publish chunks; and so
+//! have replies, by which no other queue can be reached: a request says where its reply is to go, and not everybody who
+//! can write one is ours.
 //!
 //! **The delivery limit** is a backstop against a message that circles for ever. Attempts are counted in
 //! Postgres, which decides long before; left out, the limit would be 20 on some versions. The dead-letter queue
@@ -32,25 +34,34 @@
 //!
 //! - *A queue was deleted*: every connection that is made declares everything, and so do a publisher that met an
 //!   unroutable message and a consumer whose queue went away.
-//! - *A queue exists with other settings*: nothing can mend that from here without deleting messages.
-//!   [`Error::Refused`] names the queue, what differs, and the command.
+//! - *A queue or an exchange exists with other settings*: nothing can mend that from here without deleting messages.
+//!   [`Error::Refused`] names it, what differs, and what to do. It may be somebody else's, so the first advice is another
+//!   prefix; to delete is said only of a queue, and only of one that is the fleet's own.
+//! - *The user may not configure*, because others make what is there: even to declare what exists needs that right. So
+//!   each thing that is refused is looked for instead, which needs none, and [`Error::Refused`] names the ones that are
+//!   missing. How they were made is then theirs. Each queue is bound all the same, where that is allowed: it needs the
+//!   right to write to the queue and to read from the exchange, and binding again changes nothing. A message that
+//!   no queue takes is told by whoever publishes it.
+//!
+//! **On a connection of its own**, which ends with it. An error of one channel is an event of its whole connection, and
+//! whoever publishes would have to take it for the loss of something that is under way.
+
+use std::fmt::{self, Write as _};
 
 use batch::{InstallationId, Priority};
 use lapin::options::{
     ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{Connection, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 use resilience::InvalidConfig;
 
 use super::Settings;
-use super::connection::call;
+use super::connection::{self, No, ask, call};
+use super::url::Place;
 use crate::{DELIVERY_LIMIT, Error, MOST_REQUESTS, REQUEST_TTL};
 
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
-
-/// How requests are routed.
-pub(super) const REQUESTS_KEY: &str = "requests";
 
 /// The names, made from the prefix and the installation.
 #[derive(Clone, Debug)]
@@ -82,6 +93,7 @@ impl Names {
         format!("{}.dead-letter", self.begin)
     }
 
+    /// The exchange of requests, and the queue behind it.
     pub(super) fn requests(&self) -> String {
         format!("{}.requests", self.begin)
     }
@@ -89,6 +101,11 @@ impl Names {
     /// The exchange of replies.
     pub(super) fn replies(&self) -> String {
         format!("{}.replies", self.begin)
+    }
+
+    /// What RabbitMQ's permissions call all of them.
+    pub(super) fn pattern(&self) -> String {
+        format!("^{}\\.", self.begin.replace('.', r"\."))
     }
 
     /// All queues, but those of processes that ask, which go with them.
@@ -101,7 +118,7 @@ impl Names {
     fn binding(&self, queue: &str) -> (String, &'static str) {
         match Priority::ALL.into_iter().find(|&priority| self.queue(priority) == queue) {
             Some(priority) => (self.exchange(), priority.as_str()),
-            None if queue == self.requests() => (self.exchange(), REQUESTS_KEY),
+            None if queue == self.requests() => (self.requests(), ""),
             None => (self.dead_letter(), ""),
         }
     }
@@ -109,51 +126,149 @@ impl Names {
 
 impl Names {
     /// All exchanges.
-    pub fn exchanges(&self) -> [String; 3] {
-        [self.exchange(), self.replies(), self.dead_letter()]
+    pub fn exchanges(&self) -> [String; 4] {
+        [self.exchange(), self.requests(), self.replies(), self.dead_letter()]
     }
 }
 
-/// Declares everything, on a channel of its own, which an error would close.
-pub(super) async fn declare(settings: &Settings, connection: &Connection) -> Result<(), Error> {
-    let names = &settings.names;
-    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+/// Declares everything, or finds that what may not be made is there.
+pub(super) async fn declare(settings: &Settings) -> Result<(), Error> {
+    let connection = connection::open(settings, "declare").await?;
+    let declared = Declaring::all(settings, &connection).await;
+    connection::close(settings, &connection).await;
+    declared
+}
 
-    for (exchange, kind) in [
-        (names.exchange(), ExchangeKind::Direct),
-        (names.replies(), ExchangeKind::Direct),
-        (names.dead_letter(), ExchangeKind::Fanout),
-    ] {
-        let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        let declaring = channel.exchange_declare(short(&exchange), kind, options, FieldTable::default());
-        call(settings, &format!("declare exchange {exchange}"), declaring)
-            .await
-            .map_err(|error| with_mend(error, "delete that exchange"))?;
+/// One of the things that have to be there.
+#[derive(Debug)]
+enum Thing {
+    Exchange(String, ExchangeKind),
+    Queue(String),
+}
+
+impl fmt::Display for Thing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exchange(name, _) => write!(f, "exchange {name}"),
+            Self::Queue(name) => write!(f, "queue {name}"),
+        }
+    }
+}
+
+/// Who makes a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    We,
+    Others,
+}
+
+/// Is the declaring of everything, on one channel after another: each no closes one.
+struct Declaring<'a> {
+    settings: &'a Settings,
+    connection: &'a Connection,
+    channel: Channel,
+}
+
+impl<'a> Declaring<'a> {
+    async fn all(settings: &'a Settings, connection: &'a Connection) -> Result<(), Error> {
+        let channel = open_channel(settings, connection).await?;
+        let mut declaring = Self { settings, connection, channel };
+        let names = &settings.names;
+
+        let mut missing = Vec::new();
+        for exchange in [
+            Thing::Exchange(names.exchange(), ExchangeKind::Direct),
+            Thing::Exchange(names.requests(), ExchangeKind::Fanout),
+            Thing::Exchange(names.replies(), ExchangeKind::Direct),
+            Thing::Exchange(names.dead_letter(), ExchangeKind::Fanout),
+        ] {
+            missing.extend(declaring.ensure(&exchange).await?.err());
+        }
+        let mut queues = Vec::new();
+        for queue in names.queues() {
+            match declaring.ensure(&Thing::Queue(queue.clone())).await? {
+                Ok(maker) => queues.push((queue, maker)),
+                Err(refusal) => missing.push(refusal),
+            }
+        }
+        if !missing.is_empty() {
+            return Err(may_not_be_made(missing, names));
+        }
+        for (queue, maker) in queues {
+            declaring.bind(&queue, maker).await?;
+        }
+        Ok(())
     }
 
-    for queue in names.queues() {
-        let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let arguments = queue_arguments(names, &queue);
-        call(
-            settings,
-            &format!("declare queue {queue}"),
-            channel.queue_declare(short(&queue), options, arguments),
-        )
-        .await
-        .map_err(|error| with_mend(error, &format!("delete it with `rabbitmqctl delete_queue {queue}`")))?;
+    /// Sees to it that a thing is there. What is missing and may not be made is an answer, so that all of it is told.
+    async fn ensure(&mut self, thing: &Thing) -> Result<Result<Maker, Missing>, Error> {
+        let refused = match self.declare(thing, false).await {
+            Ok(()) => return Ok(Ok(Maker::We)),
+            Err(no) if no.is_refused() => no.error,
+            Err(no) if no.is_taken() => return Err(no.with(&untangle(thing, &self.settings.place))),
+            Err(no) => return Err(no.error),
+        };
+        match self.declare(thing, true).await {
+            Ok(()) => Ok(Ok(Maker::Others)),
+            Err(no) if no.is_missing() => Ok(Err(Missing { thing: thing.to_string(), refused })),
+            Err(no) => Err(no.error),
+        }
+    }
 
-        let (exchange, key) = names.binding(&queue);
-        let binding = channel.queue_bind(
-            short(&queue),
+    /// Declares a thing, or, `passive`, only looks for it.
+    async fn declare(&mut self, thing: &Thing, passive: bool) -> Result<(), No> {
+        let what = format!("{} {thing}", if passive { "find" } else { "declare" });
+        let (settings, channel) = (self.settings, &self.channel);
+        let answer = match thing {
+            Thing::Exchange(name, kind) => {
+                let options = ExchangeDeclareOptions { durable: true, passive, ..Default::default() };
+                let declaring =
+                    channel.exchange_declare(short(name), kind.clone(), options, FieldTable::default());
+                ask(settings, &what, declaring).await
+            }
+            Thing::Queue(name) => {
+                let options = QueueDeclareOptions { durable: true, passive, ..Default::default() };
+                let arguments = queue_arguments(&settings.names, name);
+                ask(settings, &what, channel.queue_declare(short(name), options, arguments)).await.map(drop)
+            }
+        };
+        self.after(answer).await
+    }
+
+    /// Binds a queue to its exchange. Who may not, may rely on the one who made the queue.
+    async fn bind(&mut self, queue: &str, maker: Maker) -> Result<(), Error> {
+        let names = &self.settings.names;
+        let (exchange, key) = names.binding(queue);
+        let binding = self.channel.queue_bind(
+            short(queue),
             short(&exchange),
             key.into(),
             QueueBindOptions::default(),
             FieldTable::default(),
         );
-        call(settings, &format!("bind queue {queue}"), binding).await?;
+        let bound = ask(self.settings, &format!("bind queue {queue}"), binding).await;
+        match self.after(bound).await {
+            Err(no) if no.is_refused() && maker == Maker::Others => Ok(()),
+            bound => {
+                bound.map_err(|no| no.for_want_of(&format!("write to {queue} and read from {exchange}")))
+            }
+        }
     }
 
-    call(settings, "close a channel", channel.close(200, "OK".into())).await
+    /// Opens another channel where the broker closed this one.
+    async fn after<T>(&mut self, answer: Result<T, No>) -> Result<T, No> {
+        if answer.is_err()
+            && self.connection.status().connected()
+            && let Ok(channel) = open_channel(self.settings, self.connection).await
+        {
+            self.channel = channel;
+        }
+        answer
+    }
+}
+
+async fn open_channel(settings: &Settings, connection: &Connection) -> Result<Channel, Error> {
+    call(settings, "open a channel", connection.create_channel()).await
 }
 
 /// Deletes everything, with what is in it.
@@ -201,18 +316,44 @@ fn queue_arguments(names: &Names, queue: &str) -> FieldTable {
     arguments
 }
 
-/// Adds to a refusal what a person can do about it.
-fn with_mend(error: Error, mend: &str) -> Error {
-    match error {
-        Error::Refused { what, reason } => Error::Refused {
-            what,
-            reason: format!(
-                "{reason}. If it exists with other settings, {mend}; the coordinator publishes again what is \
-                 lost with it"
-            ),
-        },
-        other => other,
+/// What is not there and may not be made.
+struct Missing {
+    thing: String,
+    refused: Error,
+}
+
+/// Says who can make what is missing.
+fn may_not_be_made(missing: Vec<Missing>, names: &Names) -> Error {
+    let things: Vec<&str> = missing.iter().map(|missing| missing.thing.as_str()).collect();
+    let things = things.join(", ");
+    let reason = match missing.into_iter().next().map(|missing| missing.refused) {
+        Some(Error::Refused { reason, .. }) => reason,
+        _ => "refused".to_owned(),
+    };
+    Error::Refused {
+        what: format!("find {things}"),
+        reason: format!(
+            "not there, and this user may not make it ({reason}). Have it made, by the names and settings in \
+             docs/grants.md, or give the user the rights to configure, write and read {}",
+            names.pattern()
+        ),
     }
+}
+
+/// What a person can do about something that exists with other settings, without harm to whose it is.
+fn untangle(thing: &Thing, place: &Place) -> String {
+    let mut mend = ". If it exists with other settings, it may be somebody else's: choose another prefix for the fleet's \
+                    names (--queue-prefix)"
+        .to_owned();
+    if let Thing::Queue(queue) = thing {
+        let vhost = place.vhost_option();
+        let _ = write!(
+            mend,
+            ". If it is the fleet's own, `rabbitmqctl delete_queue {vhost}{queue}` lets it be made anew, and the \
+             coordinator publishes again what is lost with it"
+        );
+    }
+    mend
 }
 
 /// A name of ours as lapin wants it; it panics beyond 255 bytes.

@@ -18,7 +18,10 @@ const KNOWN: [(&str, Rule); 5] = [
     ("fail_if_no_peer_cert", Rule::Never("it is the server's to ask for")),
     (
         "password",
-        Rule::Never("write the key into a file without a password; the user's stands behind the user"),
+        Rule::Never(
+            "the user's stands behind the user, or in a file (password_file=FILE); a key is read from a file \
+             without one",
+        ),
     ),
     ("server_name_indication", Rule::Never("connect to the host that the certificate names")),
     ("verify_hostname", Rule::Only(&["true"])),
@@ -59,6 +62,14 @@ impl Place {
     /// How long a connection may take.
     pub(super) fn connect_limit(&self) -> Duration {
         Duration::from_millis(self.uri.query.connection_timeout.unwrap_or_default())
+    }
+
+    /// How `rabbitmqctl` is told the virtual host, with a space behind it; nothing for the one it takes by itself.
+    pub(super) fn vhost_option(&self) -> String {
+        match self.uri.vhost.as_str() {
+            "/" => String::new(),
+            vhost => format!("--vhost '{vhost}' "),
+        }
     }
 
     /// What lapin is told, with the password as it is now.
@@ -175,7 +186,10 @@ mod tests {
         check("amqps://u:secret@h?verify=verify_none", "verify may only be verify_peer");
         check("amqps://u:secret@h?cacertfile=/nowhere/ca", "/nowhere/ca cannot be read");
         check("amqps://u:secret@h?server_name_indication=secret", "server_name_indication is not heard here");
-        check("amqps://u@h?password=secret", "password is not heard here: write the key into a file");
+        check(
+            "amqps://u@h?password=secret",
+            "password is not heard here: the user's stands behind the user, or in a file (password_file=FILE)",
+        );
         check(
             "amqps://u:secret@h?secret=1",
             "one of its parameters is not known; those that are: auth_mechanism",
