@@ -190,9 +190,8 @@ pub async fn a_request_that_is_not_confirmed_is_unknown_and_asking_again_is_righ
     assert!(matches!(error, Error::Unconfirmed { .. }) && error.is_transient(), "{error}");
     assert_eq!(requester.waiting(), 0);
     subject.come_back().await;
-    let mut waiting = ask_until_taken(&requester, 1).await;
     let mut server = serve(&queue, 1).await;
-    answer_all_until(&mut server, &mut waiting).await;
+    ask_until_done(&requester, &mut server, 1).await;
 }
 
 // --- serving --------------------------------------------------------------------------------------------------
@@ -274,8 +273,7 @@ pub async fn who_waits_hears_at_once_that_the_connection_was_cut<S: Subject>(sub
     assert_eq!(requester.waiting(), 0);
     until("the old way leads nowhere", async || taken.reply().await == Replied::Left).await;
     drop(taken);
-    let mut again = ask_until_taken(&requester, 1).await;
-    answer_all_until(&mut server, &mut again).await;
+    ask_until_done(&requester, &mut server, 1).await;
 }
 
 /// Every call is answered at once, and all goes on afterwards.
@@ -294,8 +292,7 @@ pub async fn asking_and_serving_outlive_an_outage<S: Subject>(subject: &S) {
     assert!(matches!(error, Error::Unavailable { .. }) && error.is_transient(), "{error}");
     assert!(error.to_string().starts_with("ask for request 2: "), "{error}");
     subject.come_back().await;
-    let mut again = ask_until_taken(&requester, 1).await;
-    answer_all_until(&mut server, &mut again).await;
+    ask_until_done(&requester, &mut server, 1).await;
     until("all is well", async || queue.ready() && requester.is_listening()).await;
 }
 
@@ -309,8 +306,7 @@ pub async fn asking_and_serving_can_begin_while_the_broker_is_away<S: Subject>(s
 
     assert!(!requester.is_listening());
     subject.come_back().await;
-    let mut waiting = ask_until_taken(&requester, 1).await;
-    answer_all_until(&mut server, &mut waiting).await;
+    ask_until_done(&requester, &mut server, 1).await;
 }
 
 /// Whether they were heard or not, and whoever left first.
@@ -380,16 +376,29 @@ async fn ask_until_taken(requester: &impl Requester, request: i64) -> Waiting {
         .await
 }
 
-/// Answers whatever comes, until this one is done.
-async fn answer_all_until<C: Consumer<Delivery: Asked>>(server: &mut C, waiting: &mut Waiting) {
+/// Asks, and answers whatever comes, until it is done. So soon after trouble the way back may be lost once more, or the
+/// breaker keep a reply.
+async fn ask_until_done<C: Consumer<Delivery: Asked>>(
+    requester: &impl Requester,
+    server: &mut C,
+    request: i64,
+) {
     loop {
-        tokio::select! {
-            biased;
-            heard = waiting.heard(PATIENCE) => return assert_eq!(heard, Heard::Done),
-            asked = next(server) => {
-                asked.reply().await;
-                let _ = asked.ack().await;
+        let mut waiting = ask_until_taken(requester, request).await;
+        let heard = loop {
+            tokio::select! {
+                biased;
+                heard = waiting.heard(PATIENCE) => break heard,
+                asked = next(server) => {
+                    until("the reply is sent", async || asked.reply().await != Replied::NotSent).await;
+                    let _ = asked.ack().await;
+                }
             }
+        };
+        match heard {
+            Heard::Done => return,
+            Heard::Lost => {}
+            Heard::Silent => panic!("neither a reply nor the loss of it was heard"),
         }
     }
 }
