@@ -12,6 +12,7 @@ use queue::{
 use serde_json::{Value, json};
 use tests::{Answer, Fleet, PATIENCE, Process, eventually, unique};
 
+use crate::readiness;
 use crate::store::program;
 
 /// The users as docs/grants.md has them.
@@ -35,8 +36,8 @@ fn define(fleet: &Fleet, sections: &[&str]) -> Users {
     let ours = prefix(fleet);
     let [runner, reader, asker] = ["runner", "reader", "asker"].map(unique);
     let block = block
-        .replace("ltv.9f86d081884c7d65", &ours)
-        .replace(r"ltv\\.9f86d081884c7d65", &ours.replace('.', r"\\."))
+        .replace("ltv.9f86d081884c7d65.v2", &ours)
+        .replace(r"ltv\\.9f86d081884c7d65\\.v2", &ours.replace('.', r"\\."))
         .replace("ltv_runner", &runner)
         .replace("ltv_reader", &reader)
         .replace("ltv_asker", &asker);
@@ -169,6 +170,8 @@ async fn a_queue_that_may_not_be_read_is_named_and_the_others_are_worked_on() {
     let worker = fleet.worker(&["--amqp-url", &url]);
     let right = format!("Give the user the right to read {ours}.normal");
     says(&worker, &["cannot consume from one queue until somebody mends this", &right]).await;
+    let (server, body) = readiness::not_ready(&worker).await;
+    assert!(server == "rabbitmq" && body.contains(&right), "{body}");
 
     let urgent = fleet.dispatch(&["--priority", "critical"]).await;
     fleet.finished(urgent).await;
@@ -179,6 +182,7 @@ async fn a_queue_that_may_not_be_read_is_named_and_the_others_are_worked_on() {
     fleet.assert_exact(run).await;
     let told = worker.log().lines().filter(|line| line.contains("until somebody mends this")).count();
     assert_eq!(told, 1, "{}", worker.log());
+    readiness::ready(&worker).await;
     drop((coordinator, worker));
 }
 

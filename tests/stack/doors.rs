@@ -156,7 +156,9 @@ async fn a_missing_right_is_named_at_the_start_with_what_mends_it() {
         assert!(process.log().contains(&house.told(expected)), "{}", process.log());
     };
 
-    named("coordinator", "alter table fleet.values owner to ROLE_w").await;
+    for role in ["coordinator", "worker"] {
+        named(role, "alter table fleet.values owner to ROLE_w").await;
+    }
     house.run("revoke insert on fleet.attempts from ROLE_w").await;
     named("worker", "grant insert on table fleet.attempts to ROLE_w").await;
     house.run("revoke select on source.acquisition_costs from ROLE_w").await;

@@ -48,6 +48,8 @@ async fn a_night_whose_source_is_emptied_in_mid_run_is_held_and_shown_once_it_is
     assert!(no_purchase.before == 1 && no_purchase.now > 400, "{hold}");
     let emptied = found(Measure::SourceTransactions).expect("the source was emptied");
     assert!(emptied.before > 60_000 && emptied.now == 0, "{hold}");
+    let no_contract = found(Measure::SourceSubscriptions).expect("that too");
+    assert!(no_contract.before > 1_000 && no_contract.now == 0, "{hold}");
     assert_eq!(hold.compared_with, Some(RunId(1)));
     assert_eq!(visible(&fleet).await, before);
     assert!(cache.visible().await.expect("Redis answers").is_some_and(|told| told.runs == before));

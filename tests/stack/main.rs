@@ -22,3 +22,4 @@ mod shell;
 mod store;
 mod telemetry;
 mod tls;
+mod unreadable;

@@ -7,6 +7,7 @@ use std::io;
 use std::process::Command;
 use std::time::Duration;
 
+use store::{Archive, Supervision};
 use tests::{AS_OF, Fleet, PATIENCE, Process, Program, eventually};
 
 /// What "at once" means on a machine that builds beside the tests.
@@ -105,11 +106,15 @@ async fn an_empty_name_is_wrong_use_and_one_name_for_two_processes_is_none_for_t
 
     let empty = fleet.answer(&["worker", "--instance", ""]);
     let (one, other) = (fleet.background("c", &TWIN), fleet.background("c", &TWIN));
-    eventually(PATIENCE, "one of them leads", async || {
-        let says = |twin: &Process| twin.log().contains("leadership changed");
-        (says(&one) || says(&other)).then_some(())
-    })
-    .await;
+    let twins_say = async |what: &str| {
+        eventually(PATIENCE, what, async || {
+            let says = |twin: &Process| twin.log().contains(what);
+            (says(&one) || says(&other)).then_some(())
+        })
+        .await;
+    };
+    twins_say("leadership changed").await;
+    twins_say("two living processes were given one name").await;
 
     assert_eq!(empty.code, Some(2), "{empty:?}");
     assert!(empty.err.contains("it is empty: leave it out"), "{}", empty.err);
@@ -141,4 +146,32 @@ fn listens(process: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     caught.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & SIGTERM != 0))
+}
+
+/// What was stored is moved forward instead: to whoever reads it that is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_leader_whose_lease_is_far_after_the_clock_was_set_back_is_said_to_lead_by_nobody() {
+    const LEASE: Duration = Duration::from_secs(30);
+    let fleet = fleet().await;
+    let run = fleet.dispatch(&["--chunk-customers", "1000"]).await;
+    let store = fleet.store();
+    let leader = async || {
+        let (leader, staffing) = (store.leader().await.unwrap(), store.staffing(run).await.unwrap());
+        assert_eq!(leader, staffing.leader);
+        leader
+    };
+    store.lead("one", LEASE).await.unwrap().expect("nobody leads");
+    let living = leader().await;
+    let forward = "
+        update fleet.leadership
+           set expires_at = expires_at + interval '2 hours', renewed_at = renewed_at + interval '2 hours'";
+    fleet.sql().await.batch_execute(forward).await.unwrap();
+
+    let dead = leader().await;
+    let watch = fleet.background("watch", &["runs", "watch", &run.to_string()]);
+    watch.says("no coordinator leads", PATIENCE).await;
+    store.lead("another", LEASE).await.unwrap().expect("that lease is no lease");
+    let next = leader().await;
+
+    assert_eq!((living.as_deref(), dead, next.as_deref()), (Some("one"), None, Some("another")));
 }

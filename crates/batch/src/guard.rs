@@ -148,6 +148,9 @@ pub struct SourceCounts {
     pub customers: RowCount,
     /// In `source.transactions`.
     pub transactions: RowCount,
+    /// In `source.subscriptions`; not known where it cannot be read, or a program of a release before counted.
+    #[serde(default)]
+    pub subscriptions: Option<RowCount>,
 }
 
 /// The source at a run's plan and at its end.
@@ -201,6 +204,8 @@ pub enum Measure {
     SourceCustomers,
     /// The rows of `source.transactions`.
     SourceTransactions,
+    /// The rows of `source.subscriptions`.
+    SourceSubscriptions,
 }
 
 impl fmt::Display for Measure {
@@ -213,6 +218,7 @@ impl fmt::Display for Measure {
             Self::Value => f.write_str("value in minor units"),
             Self::SourceCustomers => f.write_str("rows of source.customers while it went on"),
             Self::SourceTransactions => f.write_str("rows of source.transactions while it went on"),
+            Self::SourceSubscriptions => f.write_str("rows of source.subscriptions while it went on"),
         }
     }
 }
@@ -239,6 +245,11 @@ pub fn judge(evidence: &Evidence) -> Vec<Deviation> {
             at_end.transactions,
             limits,
         ));
+        let subscriptions = Option::zip(at_plan.subscriptions, at_end.subscriptions);
+        deviations.extend(
+            subscriptions
+                .and_then(|(at_plan, at_end)| shrunk(Measure::SourceSubscriptions, at_plan, at_end, limits)),
+        );
     }
     deviations
 }
@@ -407,6 +418,11 @@ mod tests {
         let counts = |customers, rows, is_exact| SourceCounts {
             customers: RowCount { rows: customers, is_exact: true },
             transactions: RowCount { rows, is_exact },
+            subscriptions: None,
+        };
+        let contracts = |rows| SourceCounts {
+            subscriptions: Some(RowCount { rows, is_exact: true }),
+            ..counts(900, 50_000, true)
         };
         let judged = |at_plan, at_end| {
             let source = Some(SourceChange { at_plan, at_end });
@@ -420,6 +436,8 @@ mod tests {
         assert_eq!(judged(counts(900, 10_000_000, false), counts(900, 4_000_000, false)), 0, "estimates");
         assert_eq!(judged(counts(900, 10_000, true), counts(2_000, 50_000, true)), 0, "it has grown");
         assert_eq!(judged(counts(90, 80, true), counts(0, 0, true)), 0, "it is small");
+        assert_eq!(judged(contracts(9_000), contracts(0)), 1);
+        assert_eq!(judged(contracts(9_000), counts(900, 50_000, true)), 0, "it is not known");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Puts together what the store and the queues say, and forecasts each run.
     pub fn new(open: OpenRuns, waiting: PerPriority<Option<u64>>, policy: &DeadlinePolicy) -> Self {
-        let OpenRuns { taken_at, store_well_since, runs } = open;
+        let OpenRuns { taken_at, store_well_since, runs, held: _ } = open;
         // A start in the future was before the clock was set back, who knows when.
         let store_well_since = if store_well_since > taken_at { Timestamp::MIN } else { store_well_since };
         let seen = |run: OpenRun| RunSnapshot {
@@ -52,6 +52,8 @@ pub struct OpenRuns {
     pub store_well_since: Timestamp,
     /// The runs.
     pub runs: Vec<OpenRun>,
+    /// How many others are held, and wait for a person.
+    pub held: u64,
 }
 
 /// One run that is not over, as it is recorded.
@@ -86,6 +88,8 @@ pub struct ChunkSnapshot {
     pub failures: u32,
     /// When the broker last confirmed a message for it.
     pub published_at: Option<Timestamp>,
+    /// When that attempt's lease was given, or renewed; `None` of programs that did not record it.
+    pub leased_at: Option<Timestamp>,
     /// Until when its attempt is believed to be alive.
     pub leased_until: Option<Timestamp>,
     /// When its retry is due.
@@ -101,6 +105,7 @@ impl ChunkSnapshot {
             attempt: Attempt(0),
             failures: 0,
             published_at: None,
+            leased_at: None,
             leased_until: None,
             retry_at: None,
         }
@@ -170,8 +175,12 @@ mod tests {
             progress: Progress { work: 4.0, work_settled, ..Progress::default() },
             open_chunks: Vec::new(),
         };
-        let open =
-            OpenRuns { taken_at: at(900), store_well_since: at(5), runs: vec![run(1, 2.0), run(2, 1.0)] };
+        let open = OpenRuns {
+            taken_at: at(900),
+            store_well_since: at(5),
+            runs: vec![run(1, 2.0), run(2, 1.0)],
+            held: 0,
+        };
         let waiting = PerPriority::from_fn(|priority| (priority == Priority::High).then_some(7));
 
         let snapshot = Snapshot::new(open.clone(), waiting, &DeadlinePolicy::default());

@@ -81,6 +81,11 @@ async fn chunks_by_hand(url: &str, customers: i64, connections: i64) -> Outcome<
 async fn lookups(url: &str) -> Outcome<()> {
     const LOOKUPS: i64 = 20_000;
     let cache = Redis::connect(config(url)).await?;
+    // A newer run that holds every hundredth of as many customers again: each lookup passes it by.
+    let members: Vec<CustomerId> = (LOOKUPS..2 * LOOKUPS).map(|number| CustomerId(number * 100)).collect();
+    let start = Instant::now();
+    cache.put_members(RunId(2), &members).await?;
+    println!("{} buckets of a run's members in {:?}", members.len(), start.elapsed());
     cache.put_visible(&VisibleRuns { version: 1, runs: vec![RunId(2), RunId(1)] }).await?;
 
     let start = Instant::now();

@@ -34,7 +34,7 @@ use model::{Between, Grade};
 pub use error::Error;
 pub use memory::Memory;
 pub use nothing::Nothing;
-pub use redis::{Redis, RedisConfig, floor, names};
+pub use redis::{Eviction, Redis, RedisConfig, Standing, floor, names};
 
 /// Keeps values and progress near the reader.
 ///

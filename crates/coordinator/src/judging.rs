@@ -62,6 +62,8 @@ fn tell_of_source(run: RunId, source: SourceChange) {
             customers_at_end = source.at_end.customers.rows,
             transactions_at_plan = source.at_plan.transactions.rows,
             transactions_at_end = source.at_end.transactions.rows,
+            subscriptions_at_plan = source.at_plan.subscriptions.map(|counted| counted.rows),
+            subscriptions_at_end = source.at_end.subscriptions.map(|counted| counted.rows),
             "the source changed while the run went on"
         );
     }

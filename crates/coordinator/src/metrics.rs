@@ -12,6 +12,7 @@ const REPUBLISHED: &str = "ltv_coordinator_published_total";
 const RESCUED: &str = "ltv_coordinator_rescued_total";
 const FINISHED: &str = "ltv_coordinator_finished_runs_total";
 const HELD: &str = "ltv_coordinator_held_runs_total";
+const HELD_NOW: &str = "ltv_held_runs";
 const RUN_SECONDS: &str = "ltv_run_seconds";
 const RUN_SHARE: &str = "ltv_run_share";
 const RUN_OUTLOOK: &str = "ltv_run_outlook";
@@ -23,6 +24,10 @@ pub fn describe() {
     describe_counter!(RESCUED, Unit::Count, "Chunks rescued, by verdict");
     describe_counter!(FINISHED, Unit::Count, "Runs finished");
     describe_counter!(HELD, Unit::Count, "Runs held because they lie too far from the run before");
+    describe_gauge!(
+        HELD_NOW,
+        "Runs that are held, and wait for a person; 0 of a coordinator that does not lead"
+    );
     describe_histogram!(RUN_SECONDS, Unit::Seconds, "Time of a finished run from the plan on");
     describe_gauge!(RUN_SHARE, "Settled share of the work of the latest open run, by priority");
     describe_gauge!(
@@ -49,6 +54,10 @@ pub(crate) fn rescued(verdict: Verdict) {
 
 pub(crate) fn held() {
     counter!(HELD).increment(1);
+}
+
+pub(crate) fn held_now(runs: u64) {
+    gauge!(HELD_NOW).set(runs as f64);
 }
 
 pub(crate) fn finished(finished: &FinishedRun) {

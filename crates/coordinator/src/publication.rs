@@ -23,6 +23,8 @@ use resilience::trouble::{Kind, Trouble};
 use store::Supervision;
 use tokio::time::Instant;
 
+use crate::kind_of;
+
 /// How often the cache is asked whether it still knows.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 
@@ -59,18 +61,18 @@ impl Publication {
         self.checked_at = Some(Instant::now());
         match self.tell(store, cache).await {
             Ok(()) => trouble.over(),
-            Err(error) => trouble.met(error, Kind::Passing),
+            Err(Untold { reason, kind }) => trouble.met(reason, kind),
         }
     }
 
-    async fn tell<S: Supervision, C: Cache>(&mut self, store: &S, cache: &C) -> Result<(), String> {
+    async fn tell<S: Supervision, C: Cache>(&mut self, store: &S, cache: &C) -> Result<(), Untold> {
         let known = match cache.visible().await {
             Ok(known) => known,
-            Err(error) if error.is_transient() => return Err(error.to_string()),
+            Err(error) if error.is_transient() => return Err(error.into()),
             // What nobody can read says nothing, and is replaced.
             Err(_) => None,
         };
-        let visible = store.visible_runs().await.map_err(|error| error.to_string())?;
+        let visible = store.visible_runs().await?;
         let visible = VisibleRuns { version: visible.version, runs: visible.runs };
         let known = match known {
             Some(known) if is_of_another_past(&known, &visible) => {
@@ -97,12 +99,32 @@ impl Publication {
     }
 }
 
+/// Why the cache was not told, and whether that passes by itself.
+#[derive(Debug, PartialEq, Eq)]
+struct Untold {
+    reason: String,
+    kind: Kind,
+}
+
+impl From<store::Error> for Untold {
+    fn from(error: store::Error) -> Self {
+        Self { kind: kind_of(&error), reason: error.to_string() }
+    }
+}
+
+impl From<cache::Error> for Untold {
+    fn from(error: cache::Error) -> Self {
+        let kind = if error.is_transient() { Kind::Passing } else { Kind::Lasting };
+        Self { reason: error.to_string(), kind }
+    }
+}
+
 /// Writes the values of partial runs and whose they are, then names the visible runs.
 async fn tell_anew<S: Supervision, C: Cache>(
     store: &S,
     cache: &C,
     visible: VisibleRuns,
-) -> Result<(), String> {
+) -> Result<(), Untold> {
     // All but the last are partial. Where the cache lacks a customer in the last one, the store is asked; where it lacks
     // one in the others, an older run must be tried, and the readers must be able to tell that from what was lost.
     let (_, partial) = visible.runs.split_last().expect("there is a visible run");
@@ -116,11 +138,11 @@ async fn tell_anew<S: Supervision, C: Cache>(
                 named.truncate(place);
                 break;
             }
-            Err(Failed::Away(error)) => return Err(error),
+            Err(Failed::Untold(untold)) => return Err(untold),
         }
     }
     let visible = VisibleRuns { version: visible.version, runs: named };
-    cache.put_visible(&visible).await.map_err(|error| error.to_string())?;
+    cache.put_visible(&visible).await?;
     Ok(())
 }
 
@@ -132,8 +154,8 @@ fn is_of_another_past(named: &VisibleRuns, visible: &VisibleRuns) -> bool {
 }
 
 /// Forgets a list of another past, unless somebody has replaced it meanwhile.
-async fn forget<C: Cache>(cache: &C, known: &VisibleRuns, visible: &VisibleRuns) -> Result<(), String> {
-    if cache.forget_visible(known).await.map_err(|error| error.to_string())? {
+async fn forget<C: Cache>(cache: &C, known: &VisibleRuns, visible: &VisibleRuns) -> Result<(), Untold> {
+    if cache.forget_visible(known).await? {
         tracing::warn!(
             named = ?known.runs,
             known = known.version,
@@ -151,12 +173,12 @@ async fn put_again_what_is_missing<S: Supervision, C: Cache>(
     cache: &C,
     visible: &[RunId],
     named: &[RunId],
-) -> Result<(), String> {
+) -> Result<(), Untold> {
     let (_, partial) = visible.split_last().expect("there is a visible run");
     for &run in partial.iter().filter(|run| named.contains(run)) {
-        let is_here = cache.holds_all(run).await.map_err(|error| error.to_string())?;
-        if !is_here && let Err(Failed::Away(error)) = put_run(store, cache, run).await {
-            return Err(error);
+        let is_here = cache.holds_all(run).await?;
+        if !is_here && let Err(Failed::Untold(untold)) = put_run(store, cache, run).await {
+            return Err(untold);
         }
     }
     Ok(())
@@ -164,8 +186,8 @@ async fn put_again_what_is_missing<S: Supervision, C: Cache>(
 
 /// Why a run's values were not written to the cache.
 enum Failed {
-    /// One of the two did not answer.
-    Away(String),
+    /// One of the two did not answer, or the store has to be mended. What is named now stays named until then.
+    Untold(Untold),
     /// The store's rows cannot be understood: another release wrote them.
     Unreadable(store::Error),
 }
@@ -176,22 +198,32 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
     let mut members = Vec::new();
     loop {
         let page = store.values_after(run, after, PAGE).await.map_err(|error| match error {
-            store::Error::Unavailable { .. } | store::Error::Blocked { .. } => {
-                Failed::Away(error.to_string())
-            }
-            store::Error::Broken { .. } => {
-                // What is named now stays named for this version: so nothing is, until somebody mends it.
-                tracing::warn!(run.id = %run, %error, "the cache is not told which runs are visible");
-                Failed::Away(error.to_string())
-            }
             store::Error::Invalid { .. } => Failed::Unreadable(error),
+            error => Failed::Untold(error.into()),
         })?;
         let Some(last) = page.last() else { break };
         after = Some(last.customer);
         let values: Vec<Valued> =
             page.iter().map(|valued| Valued::of(valued.customer, &valued.value)).collect();
-        cache.put_values(run, &values).await.map_err(|error| Failed::Away(error.to_string()))?;
+        cache.put_values(run, &values).await.map_err(|error| Failed::Untold(error.into()))?;
         members.extend(values.iter().map(|valued| valued.customer));
     }
-    cache.put_members(run, &members).await.map_err(|error| Failed::Away(error.to_string()))
+    cache.put_members(run, &members).await.map_err(|error| Failed::Untold(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_has_to_mend_is_told_as_such() {
+        let (what, reason) = ("read a page of values".to_owned(), "permission denied".to_owned());
+        let broken = store::Error::Broken { what: what.clone(), reason: reason.clone() };
+        let away = store::Error::Unavailable { what, reason };
+
+        assert_eq!(Untold::from(broken).kind, Kind::Lasting);
+        assert_eq!(Untold::from(away).kind, Kind::Passing);
+        assert_eq!(Untold::from(cache::Error::Malformed("a list".into())).kind, Kind::Lasting);
+        assert_eq!(Untold::from(cache::Error::Unavailable("it is away".into())).kind, Kind::Passing);
+    }
 }

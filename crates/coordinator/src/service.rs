@@ -24,7 +24,7 @@ use crate::finishing::GRACE;
 use crate::leadership::keep_leading;
 use crate::pass::PassReport;
 use crate::remembered::Remembered;
-use crate::{Coordinator, kind_of};
+use crate::{Coordinator, kind_of, metrics};
 
 impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
@@ -44,6 +44,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 let Some(leads) = leads else {
                     troubles.leads_no_more();
                     remembered.finishing.leads_no_more();
+                    metrics::held_now(0);
                     // One that would not reach it had better not lead.
                     remembered.hear_of_broker(&self.queue.waiting().await);
                     return self.config.pass_interval;

@@ -21,7 +21,8 @@ pub struct Hold {
 /// Something that lies beyond a run's limits.
 #[derive(Clone, Debug, Serialize)]
 pub struct Deviation {
-    /// What it is about: `rejected`, `customers`, `transactions`, `value`, `source_customers`, `source_transactions`.
+    /// What it is about: `rejected`, `customers`, `transactions`, `value`, `source_customers`, `source_transactions`,
+    /// `source_subscriptions`.
     pub what: &'static str,
     /// The code of the reason, where it is about the customers rejected by one.
     pub reason: Option<String>,
@@ -89,6 +90,7 @@ impl From<&batch::Deviation> for Deviation {
             Measure::Value => ("value", None),
             Measure::SourceCustomers => ("source_customers", None),
             Measure::SourceTransactions => ("source_transactions", None),
+            Measure::SourceSubscriptions => ("source_subscriptions", None),
         };
         Self { what, reason, before: deviation.before, now: deviation.now }
     }

@@ -69,8 +69,13 @@ fn guarded() -> Guarded {
         source_at_plan: Some(SourceCounts {
             customers: count(1_500, true),
             transactions: count(2_000_000, false),
+            subscriptions: Some(count(700, true)),
         }),
-        source_at_end: Some(SourceCounts { customers: count(1_500, true), transactions: count(0, true) }),
+        source_at_end: Some(SourceCounts {
+            customers: count(1_500, true),
+            transactions: count(0, true),
+            subscriptions: None,
+        }),
         held: Some((moment("2026-11-23T02:00:11Z"), Hold { compared_with: Some(RunId(6)), deviations })),
         decision: Some(Decision {
             kind: DecisionKind::Release,

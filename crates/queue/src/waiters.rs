@@ -122,6 +122,14 @@ impl Waiters {
         matches!(self.lock().way, Way::Open(_))
     }
 
+    /// Why there is no way back at present, if one is wanted.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        match &self.lock().way {
+            Way::Down(error) => Some(error.to_string()),
+            Way::Open(_) | Way::Over(_) => None,
+        }
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.lock().way, Way::Over(_))
     }
@@ -248,6 +256,7 @@ mod tests {
         assert_eq!(waiters.len(), 0);
         let refused = waiters.enter(RequestId(4), "ask for request 4").unwrap_err();
         assert_eq!(refused.to_string(), "ask for request 4: cut");
+        assert!(waiters.trouble().is_some_and(|why| why.contains("cut")));
     }
 
     #[tokio::test(start_paused = true)]
@@ -272,5 +281,6 @@ mod tests {
         waiters.open("again");
 
         assert!(!waiters.is_open() && waiters.is_over());
+        assert_eq!(waiters.trouble(), None);
     }
 }

@@ -10,6 +10,7 @@
 mod gate;
 mod outages;
 mod server;
+mod standing;
 
 use std::time::Duration;
 

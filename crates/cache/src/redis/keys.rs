@@ -36,6 +36,11 @@ impl Keys {
         format!("{}:visible", self.prefix)
     }
 
+    /// Where it is tried what the server allows.
+    pub(super) fn tried(&self, kind: &str) -> String {
+        format!("{}:tried:{kind}", self.prefix)
+    }
+
     pub(super) fn progress(&self, run: RunId) -> String {
         format!("{}:progress:{run}", self.prefix)
     }

@@ -22,6 +22,7 @@
 //! | `calls` | what each call is named, how long it may take, whose fault its failure is |
 //! | `keys`, `hashes`, `scripts` | what stands where, and what Redis compares before it writes |
 //! | `answers` | what a reader is told of what was found |
+//! | `standing` | what the server refuses, and whether it evicts: looked at once |
 //! | `floor` | what writing a chunk costs at least, for benchmarks |
 //!
 //! # Failure by failure
@@ -41,7 +42,7 @@
 //!   night readers ask the store. Scripts are sent as text each time, so there is none to lose.
 //! - *Redis loses some keys and keeps others* (`maxmemory-policy` other than `noeviction`; a second flush while it is
 //!   filled again): a reader passes a run by only where its directory says that it holds nothing of him
-//!   ([`members`](crate::members)), so he is told the newest value or none.
+//!   ([`members`](crate::members)), so he is told the newest value or none. The policy is told at the start.
 //! - *Redis is full* (`OOM`), read-only, loading, or refuses the password: `Unavailable`, with what it said. It
 //!   counts against the breaker: a server that refuses to serve is sick.
 //! - *A chunk is written in part*: the rest of its customers miss, and the chunk may be written again.
@@ -71,6 +72,7 @@ mod hashes;
 mod keys;
 mod link;
 mod scripts;
+mod standing;
 mod url;
 
 use std::sync::Arc;
@@ -86,6 +88,7 @@ use resilience::{Breaker, InvalidConfig, Name, within};
 use tokio::time::Instant;
 
 pub use config::{RedisConfig, names};
+pub use standing::{Eviction, Standing};
 
 use self::answers::{Fields, read_found, read_visible, visible_fields};
 use self::calls::{Call, blame, failure};

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use batch::{DeadlinePolicy, Progress, RunId, forecast};
+use jiff::Timestamp;
 use store::{Archive, Planning, RunRecord, Staffing};
 use tokio::time::{Instant, sleep};
 
@@ -153,16 +154,28 @@ impl Watch {
             return;
         }
         self.asked_at = Instant::now();
-        let (Ok(now), Ok(staffing)) = (store.now().await, store.staffing(record.run).await) else { return };
-        if !std::mem::replace(&mut self.knows_deadline, true) {
-            let left = Duration::try_from(record.deadline_at.duration_since(now)).unwrap_or_default();
-            self.gives_up_at += left;
+        let (now, staffing) = (store.now().await.ok(), store.staffing(record.run).await.ok());
+        self.hear(now, staffing.as_ref(), record.deadline_at, &record.progress);
+    }
+
+    /// Hears of the clock and of who is at work, each where it is known: how long to wait rests on the clock alone.
+    fn hear(
+        &mut self,
+        now: Option<Timestamp>,
+        staffing: Option<&Staffing>,
+        deadline_at: Timestamp,
+        progress: &Progress,
+    ) {
+        if let Some(now) = now
+            && !std::mem::replace(&mut self.knows_deadline, true)
+        {
+            self.gives_up_at += Duration::try_from(deadline_at.duration_since(now)).unwrap_or_default();
         }
-        let progress = &record.progress;
+        let Some(staffing) = staffing else { return };
         let settled = progress.done + progress.dead;
         // Between two chunks a worker holds none.
         let is_moving = settled != std::mem::replace(&mut self.settled, settled);
-        let missing = missing(&staffing, progress).filter(|who| !is_moving || *who != Missing::Workers);
+        let missing = missing(staffing, progress).filter(|who| !is_moving || *who != Missing::Workers);
         self.tell(missing);
     }
 
@@ -183,6 +196,21 @@ mod tests {
 
     fn staffing(leader: Option<&str>, held: u64) -> Staffing {
         Staffing { leader: leader.map(str::to_owned), held }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_is_learnt_whoever_is_known_to_be_at_work_and_once() {
+        let (now, deadline) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(60).unwrap());
+        let mut watch = Watch::new(Duration::from_secs(5));
+        let gives_up_at = watch.gives_up_at;
+        let progress = Progress { chunks: 1, ..Progress::default() };
+
+        watch.hear(None, Some(&staffing(Some("c"), 1)), deadline, &progress);
+        assert_eq!(watch.gives_up_at, gives_up_at, "no clock was read");
+        watch.hear(Some(now), None, deadline, &progress);
+        watch.hear(Some(now), Some(&staffing(Some("c"), 1)), deadline, &progress);
+
+        assert_eq!(watch.gives_up_at, gives_up_at + Duration::from_mins(1));
     }
 
     #[test]

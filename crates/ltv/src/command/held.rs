@@ -116,10 +116,15 @@ pub(crate) fn tell(record: &RunRecord) -> anyhow::Result<()> {
     {
         say!("\nRows of the source, which changed while the run went on\n")?;
         let row = |name: &str, plan, end| vec![name.to_owned(), rows(plan), rows(end)];
-        let rows = [
-            row("source.customers", at_plan.customers, at_end.customers),
-            row("source.transactions", at_plan.transactions, at_end.transactions),
-        ];
+        let subscriptions = Option::zip(at_plan.subscriptions, at_end.subscriptions);
+        let rows: Vec<_> = [
+            Some(row("source.customers", at_plan.customers, at_end.customers)),
+            Some(row("source.transactions", at_plan.transactions, at_end.transactions)),
+            subscriptions.map(|(at_plan, at_end)| row("source.subscriptions", at_plan, at_end)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         put(table(&["relation", "at the plan", "at the end"], &[0], &rows))?;
     }
     Ok(())

@@ -9,21 +9,24 @@
 //! |---|---|
 //! | `topology` | the queues |
 //! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
-//! | `consumer`, `delivery` | how it comes from them, and how it ends |
+//! | `consumer`, `feeds`, `delivery` | how it comes from them, and how it ends |
 //! | `requests` | the way back to who asked |
 //! | `control` | looking at them |
-//! | `config`, `url`, `connection`, `transport` | the broker, its address, its errors, the way there |
+//! | `config`, `url`, `connection` | the broker, its address, its errors |
+//! | `transport`, `sieve` | the way there, and what lapin gets to read of what comes |
 
 mod config;
 mod connection;
 mod consumer;
 mod control;
 mod delivery;
+mod feeds;
 mod flight;
 mod job;
 mod ledger;
 mod publisher;
 mod requests;
+mod sieve;
 mod topology;
 mod transport;
 mod url;
@@ -45,8 +48,9 @@ pub use topology::Names;
 
 use self::config::Settings;
 use self::connection::Link;
-use self::consumer::{Feeds, Source};
+use self::consumer::Source;
 use self::control::Control;
+use self::feeds::Feeds;
 use self::job::Frame;
 use self::publisher::Publisher;
 use crate::metrics::Target;
@@ -83,8 +87,8 @@ pub struct RabbitMq {
 trait Listener: fmt::Debug + Send + Sync {
     fn is_over(&self) -> bool;
 
-    /// Says whether all is as it should be.
-    fn is_well(&self) -> bool;
+    /// Why not everything is as it should be, if so.
+    fn trouble(&self) -> Option<String>;
 }
 
 impl Listener for Feeds {
@@ -92,8 +96,8 @@ impl Listener for Feeds {
         Feeds::is_over(self)
     }
 
-    fn is_well(&self) -> bool {
-        self.are_well()
+    fn trouble(&self) -> Option<String> {
+        Feeds::trouble(self)
     }
 }
 
@@ -102,8 +106,8 @@ impl Listener for Waiters {
         Waiters::is_over(self)
     }
 
-    fn is_well(&self) -> bool {
-        self.is_open() || Waiters::is_over(self)
+    fn trouble(&self) -> Option<String> {
+        Waiters::trouble(self)
     }
 }
 
@@ -261,10 +265,18 @@ impl DeadLetters for RabbitMq {
 }
 
 impl Connection for RabbitMq {
-    fn ready(&self) -> bool {
-        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        self.publisher.link() == Link::Up
-            && listeners.iter().filter_map(Weak::upgrade).all(|listener| listener.is_well())
+    fn trouble(&self) -> Option<String> {
+        let of_publishing = match self.publisher.link() {
+            Link::Up => None,
+            Link::Connecting => Some("not connected yet".to_owned()),
+            Link::Blocked(reason) => Some(format!("takes no messages at present: {reason}")),
+            Link::Down(error) => Some(error.to_string()),
+            Link::Closed => Some("closed".to_owned()),
+        };
+        of_publishing.or_else(|| {
+            let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.iter().filter_map(Weak::upgrade).find_map(|listener| listener.trouble())
+        })
     }
 
     async fn close(&self) {

@@ -32,10 +32,9 @@ impl Archive for Memory {
 
     async fn staffing(&self, run: RunId) -> Result<Staffing> {
         self.call(|rows, now| {
-            let leads = rows.leadership.as_ref().filter(|leads| leads.expires_at > now);
             let chunks = rows.run(run).into_iter().flat_map(|run| run.chunks.iter());
             let held = chunks.filter(|chunk| chunk.snapshot.state == ChunkState::Leased).count();
-            Ok(Staffing { leader: leads.map(|leads| leads.leader.clone()), held: held as u64 })
+            Ok(Staffing { leader: rows.leader(now), held: held as u64 })
         })
         .await
     }

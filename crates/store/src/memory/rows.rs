@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use batch::{
-    Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, CustomerId, Outcome, PlannedChunk,
-    Priority, Progress, Refusal, RunId, RunState,
+    Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, CustomerId, MEANWHILE, Outcome,
+    PlannedChunk, Priority, Progress, Refusal, RunId, RunState,
 };
 use jiff::Timestamp;
 use model::{Account, ValueTerms};
 
+use super::later;
 use super::mutations::Mutations;
 use super::packed::Packed;
 use crate::encoding::members;
@@ -97,9 +98,16 @@ pub(super) struct Leadership {
     pub(super) leader: String,
     pub(super) term: Term,
     pub(super) expires_at: Timestamp,
+    pub(super) renewed_at: Timestamp,
 }
 
 impl Rows {
+    /// Who leads; nobody whose lease was given before the clock was set back.
+    pub(super) fn leader(&self, now: Timestamp) -> Option<String> {
+        let leads = self.leadership.as_ref().filter(|leads| leads.expires_at > now)?;
+        (leads.renewed_at <= later(now, MEANWHILE)).then(|| leads.leader.clone())
+    }
+
     pub(super) fn add_run(&mut self, run: Run) -> RunId {
         self.runs.push(run);
         RunId(self.runs.len() as i64)
@@ -264,6 +272,12 @@ impl Chunk {
 impl AttemptRow {
     pub(super) fn end(&mut self, outcome: Outcome, now: Timestamp, reason: Option<Cow<'static, str>>) {
         (self.outcome, self.ended_at, self.reason) = (Some(outcome), Some(now), reason);
+    }
+
+    /// When its worker last said something of it.
+    pub(super) fn seen_at(&self) -> Timestamp {
+        let is_own = matches!(self.outcome, Some(Outcome::Done | Outcome::Failed | Outcome::GivenBack));
+        self.ended_at.filter(|_| is_own).map_or(self.began_at, |ended| ended.max(self.began_at))
     }
 
     pub(super) fn record(&self) -> AttemptRecord {

@@ -1,10 +1,11 @@
 //! What a pass of the coordinator looks at, and what it does about it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use batch::{
     AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, Evidence, MEANWHILE, OpenRun,
-    OpenRuns, RunEvent, RunId, RunState, Verdict,
+    OpenRuns, Presence, RunEvent, RunId, RunState, Verdict,
 };
 use jiff::Timestamp;
 
@@ -26,18 +27,15 @@ impl Supervision for Memory {
                 Some(leads) if leads.expires_at > later(expires_at, MEANWHILE) => Term(leads.term.0 + 1),
                 Some(_) => return Ok(None),
             };
-            rows.leadership = Some(Leadership { leader: leader.to_owned(), term, expires_at });
+            rows.leadership =
+                Some(Leadership { leader: leader.to_owned(), term, expires_at, renewed_at: now });
             Ok(Some(term))
         })
         .await
     }
 
     async fn leader(&self) -> Result<Option<String>> {
-        self.call(|rows, now| {
-            let leads = rows.leadership.as_ref().filter(|leads| leads.expires_at > now);
-            Ok(leads.map(|leads| leads.leader.clone()))
-        })
-        .await
+        self.call(|rows, now| Ok(rows.leader(now))).await
     }
 
     async fn abdicate(&self, leader: &str, term: Term) -> Result<()> {
@@ -55,18 +53,32 @@ impl Supervision for Memory {
         self.call(|rows, now| {
             let open = rows.runs().filter(|(_, run)| run.state.is_open());
             let runs = open.map(|(id, run)| open_run(rows, id, run, now)).collect();
-            Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs })
+            let held = rows.runs().filter(|(_, run)| run.state == RunState::Held).count() as u64;
+            Ok(OpenRuns { taken_at: now, store_well_since: self.shared.start.0, runs, held })
+        })
+        .await
+    }
+
+    async fn presences(&self, runs: &[RunId]) -> Result<Vec<Presence>> {
+        self.call(|rows, _| {
+            let mut presences: BTreeMap<String, Presence> = BTreeMap::new();
+            let chunks = runs.iter().filter_map(|run| rows.run(*run)).flat_map(Run::chunks);
+            for row in chunks.flat_map(|(_, chunk)| &chunk.attempts) {
+                let (from, to) = (row.began_at, row.seen_at());
+                let entry = presences.entry(row.worker.clone());
+                let seen = entry.or_insert_with(|| Presence { name: row.worker.clone(), from, to });
+                (seen.from, seen.to) = (seen.from.min(from), seen.to.max(to));
+            }
+            Ok(presences.into_values().collect())
         })
         .await
     }
 
     async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
         self.call(|rows, now| {
-            let leased_until = later(now, lease);
-            let held = rows.chunk(attempt.chunk).and_then(|chunk| chunk.snapshot.leased_until);
-            if !rows.leads(term, now) || held.is_none_or(|until| until <= leased_until) {
-                return Ok(false);
-            }
+            let held = rows.chunk(attempt.chunk);
+            let ends = held.and_then(|chunk| chunk.snapshot.lease_from_before(lease, now));
+            let Some(leased_until) = ends.filter(|_| rows.leads(term, now)) else { return Ok(false) };
             let event = ChunkEvent::Renewed { attempt: attempt.attempt, leased_until };
             Ok(rows.take(attempt.chunk, event, now, None).is_ok())
         })

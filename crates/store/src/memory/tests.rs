@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use batch::CustomerId;
+use batch::{CustomerId, RunId};
 use jiff::Timestamp;
 use model::{ContractModels, Currency};
 
 use super::*;
 use crate::promises::{Ground, accounts};
-use crate::{Planning, Reading, Values};
+use crate::{Archive, Planning, Reading, Supervision, Values};
 
 /// The store over the promises' base; time passes by tokio's clock, which is paused.
 struct Paused(Memory);
@@ -20,6 +20,10 @@ impl Ground for Paused {
 
     async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;
+    }
+
+    async fn set_back(&self, time: Duration) {
+        self.0.set_back(time);
     }
 }
 
@@ -38,6 +42,25 @@ async fn the_clock_is_tokio_s_from_the_moment_that_the_store_was_given() {
     tokio::time::advance(Duration::from_micros(1_500)).await;
 
     assert_eq!(store.now().await.unwrap(), Timestamp::from_microsecond(1_500).unwrap());
+}
+
+/// What was stored is moved forward instead: to whoever reads it that is the same.
+#[tokio::test(start_paused = true)]
+async fn a_dead_leader_whose_lease_is_far_after_the_clock_was_set_back_is_said_to_lead_by_nobody() {
+    let store = memory();
+    let lease = Duration::from_secs(10);
+    store.lead("one", lease).await.unwrap().unwrap();
+    let living = store.leader().await.unwrap();
+    let forward = Duration::from_hours(2);
+    if let Some(leads) = &mut store.rows().leadership {
+        (leads.expires_at, leads.renewed_at) = (leads.expires_at + forward, leads.renewed_at + forward);
+    }
+
+    let dead = (store.leader().await.unwrap(), store.staffing(RunId(1)).await.unwrap().leader);
+    store.lead("another", lease).await.unwrap().unwrap();
+
+    assert_eq!((living.as_deref(), dead), (Some("one"), (None, None)));
+    assert_eq!(store.leader().await.unwrap().as_deref(), Some("another"));
 }
 
 #[tokio::test]

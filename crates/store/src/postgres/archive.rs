@@ -8,7 +8,7 @@ use super::attempts::{attempt_id, customers};
 use super::copy::read_rows;
 use super::guard::guarded;
 use super::row::{get, json, word, word_if_any};
-use super::supervision::{end_writers, progress};
+use super::supervision::{end_writers, leads, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
 use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
@@ -40,13 +40,11 @@ impl Archive for Postgres {
     }
 
     async fn staffing(&self, run: RunId) -> Result<Staffing> {
-        const ASK: &str = "
-            select (select leader from fleet.leadership
-                     where role = 'coordinator' and expires_at > now()) as leader,
-                   (select count(*) from fleet.chunks where run_id = $1 and state = 'leased') as held";
+        const HELD: &str = "
+            select count(*) as held from fleet.chunks where run_id = $1 and state = 'leased'";
         self.short("ask who is at work", async |client| {
-            let row = client.query_one(ASK, &[&run.0]).await?;
-            Ok(Staffing { leader: get(&row, "leader")?, held: get::<i64>(&row, "held")? as u64 })
+            let held = client.query_one(HELD, &[&run.0]).await?;
+            Ok(Staffing { leader: leads(client).await?, held: get::<i64>(&held, "held")? as u64 })
         })
         .await
     }

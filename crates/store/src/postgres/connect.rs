@@ -51,7 +51,7 @@ impl Connections {
 
     /// How they are secured.
     pub(super) fn secure(&self) -> Secure {
-        self.door.secure.clone()
+        self.door.secure()
     }
 
     /// How long one may take.
@@ -61,7 +61,8 @@ impl Connections {
 
     /// The same, for a connection whose work may take as long as it needs.
     pub(super) fn without_limits(&self) -> Self {
-        Self::new(self.plain.clone(), "-c statement_timeout=0", self.door.clone())
+        let limitless = Self::new(self.plain.clone(), "-c statement_timeout=0", self.door.clone());
+        Self { is_refused: Arc::clone(&self.is_refused), ..limitless }
     }
 
     pub(super) async fn connect(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {

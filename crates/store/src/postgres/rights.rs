@@ -49,7 +49,7 @@ const DISPATCH: [Need; 8] = [
     ("membership", "fleet", "values", "usage"),
 ];
 
-const WORK: [Need; 7] = [
+const WORK: [Need; 8] = [
     ("table", "source", "transactions", "select"),
     ("table", "source", "subscriptions", "select"),
     ("table", "source", "acquisition_costs", "select"),
@@ -57,6 +57,8 @@ const WORK: [Need; 7] = [
     ("table", "fleet", "attempts", "insert"),
     ("table", "fleet", "attempts", "update"),
     ("table", "fleet", "rejections", "insert"),
+    // Its values go into tables that are not there yet, and that will belong to whoever owns that of all values.
+    ("owner", "fleet", "values", "ownership"),
 ];
 
 const COORDINATE: [Need; 10] = [

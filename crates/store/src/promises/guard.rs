@@ -51,7 +51,8 @@ pub async fn a_run_that_is_held_is_seen_by_nobody_until_it_is_released(ground: &
     assert!(!ok(store.cancel_run(run).await), "it is to be released or rejected");
     assert_eq!(ok(store.visible_runs().await), VisibleRuns::default());
     assert_eq!(ok(store.values_after(run, None, 9).await), []);
-    assert_eq!(ok(store.snapshot().await).runs, []);
+    let snapshot = ok(store.snapshot().await);
+    assert_eq!((snapshot.runs, snapshot.held), (vec![], 1));
     let begin = ok(store.begin_attempt(chunk(run, 1), "worker", LEASE, false).await);
     assert_eq!(begin, Begin::NoRun);
     let record = ok(store.run(run).await).expect("it was recorded");
@@ -62,8 +63,9 @@ pub async fn a_run_that_is_held_is_seen_by_nobody_until_it_is_released(ground: &
     assert!(!ok(store.decide(run, &decision(DecisionKind::Release)).await), "it was released");
     assert!(!ok(store.decide(run, &decision(DecisionKind::Reject)).await), "it was released");
     assert_eq!(ok(store.evidence(run).await), None, "it was judged by a person");
-    let seen: Vec<RunId> = ok(store.snapshot().await).runs.iter().map(|open| open.run).collect();
-    assert_eq!(seen, [run]);
+    let snapshot = ok(store.snapshot().await);
+    let seen: Vec<RunId> = snapshot.runs.iter().map(|open| open.run).collect();
+    assert_eq!((seen, snapshot.held), (vec![run], 0));
     ok(store.finish_run(term, run).await).expect("it is released");
 
     assert_eq!(ok(store.visible_runs().await).runs, [run]);
