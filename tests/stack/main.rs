@@ -15,7 +15,7 @@ mod proxy;
 mod queue;
 mod readiness;
 mod replicas;
-mod requests;
+mod replies;
 mod rows;
 mod scripts;
 mod shell;
