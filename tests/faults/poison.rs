@@ -64,10 +64,12 @@ async fn a_hundred_messages_of_every_kind_in_every_queue_cost_a_night_no_value_n
 /// others put among the dead letters came from nowhere.
 async fn poison(fleet: &Fleet) -> BTreeMap<(Option<String>, &'static str), u64> {
     let names = fleet.names().await;
-    let [chunks, dead_letter] = names.exchanges();
+    let [chunks, .., dead_letter] = names.exchanges();
     let ways = Priority::ALL.map(|priority| (chunks.clone(), priority.as_str())).into_iter();
     let ways = ways.chain([(dead_letter.clone(), "")]);
-    let publishing = names.queues().zip(ways).map(|(queue, (exchange, key))| {
+    // Of requests nobody here takes any.
+    let queues = names.queues().filter(|queue| !queue.ends_with(".requests"));
+    let publishing = queues.zip(ways).map(|(queue, (exchange, key))| {
         let url = fleet.stack().amqp_url().to_owned();
         let origin = (exchange == chunks).then(|| queue.clone());
         spawn_blocking(move || (origin, publish(&url, &queue, &exchange, key)))

@@ -138,7 +138,8 @@ impl Fleet {
         eventually(PATIENCE, "an answer from PostgreSQL", async || self.store.installation().await.ok()).await
     }
 
-    async fn queue_config(&self) -> RabbitMqConfig {
+    /// How the product's processes reach the queues.
+    pub async fn queue_config(&self) -> RabbitMqConfig {
         RabbitMqConfig {
             installation: self.installation().await,
             prefix: self.prefix.clone(),

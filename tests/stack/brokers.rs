@@ -4,19 +4,25 @@
 
 use std::path::Path;
 
+use batch::RequestId;
+use queue::{
+    Acked, Asked as _, Consumer as _, Delivery as _, Error, Heard, OutgoingRequest, REQUEST_TTL, RabbitMq,
+    RabbitMqConfig, Replied, Requester as _, Requests as _, TraceContext,
+};
 use serde_json::{Value, json};
 use tests::{Answer, Fleet, PATIENCE, Process, eventually, unique};
 
 use crate::readiness;
 use crate::store::program;
 
-/// Two users who may configure nothing, as docs/grants.md has them.
+/// The users as docs/grants.md has them.
 pub(crate) struct Users {
     pub(crate) runner: String,
     pub(crate) reader: String,
+    asker: String,
 }
 
-/// Makes what docs/grants.md says, for a fleet's installation; the URLs are those of its two users.
+/// Makes what docs/grants.md says, for a fleet's installation; the URLs are those of its users.
 pub(crate) fn made_as_documented(fleet: &Fleet) -> Users {
     define(fleet, &["permissions", "exchanges", "queues", "bindings"])
 }
@@ -28,19 +34,21 @@ fn define(fleet: &Fleet, sections: &[&str]) -> Users {
     let (_, block) = document.split_once("```json\n").unwrap();
     let (block, _) = block.split_once("```").unwrap();
     let ours = prefix(fleet);
-    let [runner, reader] = ["runner", "reader"].map(unique);
+    let [runner, reader, asker] = ["runner", "reader", "asker"].map(unique);
     let block = block
         .replace("ltv.9f86d081884c7d65.v2", &ours)
         .replace(r"ltv\\.9f86d081884c7d65\\.v2", &ours.replace('.', r"\\."))
         .replace("ltv_runner", &runner)
-        .replace("ltv_reader", &reader);
+        .replace("ltv_reader", &reader)
+        .replace("ltv_asker", &asker);
 
     let mut definitions: Value = serde_json::from_str(&block).unwrap();
     let object = definitions.as_object_mut().unwrap();
     object.retain(|section, _| sections.contains(&section.as_str()));
-    object.insert("users".into(), json!([user(&runner), user(&reader)]));
+    object.insert("users".into(), json!([user(&runner), user(&reader), user(&asker)]));
     import(fleet, &definitions);
-    Users { runner: fleet.stack().amqp_url_of(&runner), reader: fleet.stack().amqp_url_of(&reader) }
+    let [runner, reader, asker] = [runner, reader, asker].map(|user| fleet.stack().amqp_url_of(&user));
+    Users { runner, reader, asker }
 }
 
 /// What the names of a fleet's queues begin with.
@@ -199,4 +207,34 @@ async fn an_exchange_that_may_not_be_written_to_is_named() {
     fleet.finished(run).await;
     fleet.assert_exact(run).await;
     drop((coordinator, worker));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_and_whoever_answers_needs_the_documented_rights_and_is_told_which_is_lacking() {
+    let fleet = Fleet::new(&program()).await;
+    let users = made_as_documented(&fleet);
+    let ours = fleet.queue_config().await;
+    let connect = async |url: &str| {
+        let config = RabbitMqConfig { url: url.into(), ..ours.clone() };
+        RabbitMq::connect_now(config).await.unwrap()
+    };
+    let (asking, answering) = (connect(&users.asker).await, connect(&users.runner).await);
+    let requester = asking.requester().await.unwrap();
+    let mut server = answering.serve(1).await.unwrap();
+    let request =
+        || OutgoingRequest { request: RequestId(1), left: REQUEST_TTL, trace: TraceContext::default() };
+
+    let mut waiting = requester.ask(request()).await.unwrap();
+
+    let asked = server.next().await.unwrap();
+    assert_eq!((asked.reply().await, asked.ack().await), (Replied::Sent, Acked::Sent));
+    assert_eq!(waiting.heard(PATIENCE).await, Heard::Done);
+    let refused = answering.requester().await.unwrap().ask(request()).await.unwrap_err();
+    let told = refused.to_string();
+    assert!(matches!(refused, Error::Refused { .. }), "{told}");
+    let replies = format!("{}.replies", prefix(&fleet));
+    assert!(
+        told.contains(&format!("Give the user the right to configure, write to and read from {replies}.*"))
+    );
+    assert!(!told.contains(&format!("{replies}.0")), "{told}");
 }

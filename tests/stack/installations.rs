@@ -144,7 +144,7 @@ async fn the_names_that_are_shown_are_those_of_the_queues() {
     let names: Vec<&str> =
         shown["queues"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
 
-    assert_eq!(names.len(), 4);
+    assert_eq!(names.len(), 5);
     assert!(names.iter().all(|name| name.contains(&format!(".{installation}."))), "{names:?}");
     queue.close().await;
 }

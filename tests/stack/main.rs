@@ -16,6 +16,7 @@ mod queue;
 mod readiness;
 mod replicas;
 mod requests;
+mod replies;
 mod rows;
 mod scripts;
 mod shell;

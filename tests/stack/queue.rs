@@ -24,7 +24,7 @@ use Priority::{Critical, High, Normal};
 use crate::proxy::Proxy;
 
 /// How long anything may take, the restart of a broker included.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 promise_tests! { tokio::test(flavor = "multi_thread"), OnRabbitMq::new().await }
 
@@ -195,17 +195,17 @@ async fn a_role_that_starts_before_its_broker_waits_for_it() {
 // --- the broker -----------------------------------------------------------------------------------------------
 
 /// The right to use the broker, together with others or alone.
-struct Broker {
+pub(crate) struct Broker {
     stack: Stack,
     _lock: File,
 }
 
 impl Broker {
-    fn shared() -> Self {
+    pub(crate) fn shared() -> Self {
         Self::locked(File::lock_shared)
     }
 
-    fn alone() -> Self {
+    pub(crate) fn alone() -> Self {
         Self::locked(File::lock)
     }
 
@@ -218,7 +218,7 @@ impl Broker {
         Self { stack, _lock: file }
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stack.service("stop", "rabbitmq");
     }
 
@@ -226,7 +226,7 @@ impl Broker {
         self.stack.service("kill", "rabbitmq");
     }
 
-    fn start(&self) {
+    pub(crate) fn start(&self) {
         self.stack.service("start", "rabbitmq");
     }
 
@@ -284,6 +284,18 @@ impl Subject for OnRabbitMq {
         queue.close().await;
     }
 
+    async fn put_request(&self, body: Vec<u8>) {
+        let queue = self.directly().await;
+        queue.publish_raw_request(body).await.unwrap();
+        queue.close().await;
+    }
+
+    async fn lose_requests(&self) {
+        let queue = self.directly().await;
+        queue.delete_requests().await.unwrap();
+        queue.close().await;
+    }
+
     fn arrived(consumer: &ConsumerOf<Self>) -> PerPriority<usize> {
         consumer.arrived()
     }
@@ -312,18 +324,18 @@ impl Subject for OnRabbitMq {
 }
 
 /// The host and port in a URL.
-fn place(url: &str) -> &str {
+pub(crate) fn place(url: &str) -> &str {
     let place = url.rsplit_once('@').map_or_else(|| url.trim_start_matches("amqp://"), |(_, place)| place);
     place.split('/').next().unwrap_or_default()
 }
 
 // --- what the tests say -----------------------------------------------------------------------------------------
 
-async fn connect() -> RabbitMq {
+pub(crate) async fn connect() -> RabbitMq {
     RabbitMq::connect_now(config(Stack::from_env().amqp_url(), &unique("queue"))).await.unwrap()
 }
 
-fn config(url: &str, prefix: &str) -> RabbitMqConfig {
+pub(crate) fn config(url: &str, prefix: &str) -> RabbitMqConfig {
     RabbitMqConfig { prefix: prefix.to_owned(), ..RabbitMqConfig::new(url, "test") }
 }
 
@@ -337,7 +349,7 @@ fn chunk_of(delivery: &impl Delivery<Message = AttemptId>) -> i32 {
     delivery.message().unwrap().chunk.chunk.0
 }
 
-async fn next<C: Consumer>(consumer: &mut C) -> C::Delivery {
+pub(crate) async fn next<C: Consumer>(consumer: &mut C) -> C::Delivery {
     timeout(PATIENCE, consumer.next()).await.expect("a message in time").expect("an open queue")
 }
 
@@ -362,12 +374,12 @@ async fn wait_for_waiting(queue: &RabbitMq, [critical, high, normal]: [u64; 3]) 
     .await;
 }
 
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     until_some(what, async || condition().await.then_some(())).await;
 }
 
 /// Asks until there is an answer, or patience ends.
-async fn until_some<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until_some<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask().await {
@@ -378,10 +390,10 @@ async fn until_some<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T
     }
 }
 
-const NOBODY: Option<RabbitMqConsumer> = None;
+pub(crate) const NOBODY: Option<RabbitMqConsumer> = None;
 
 /// Stops, and leaves nothing behind in the broker.
-async fn finish(queue: RabbitMq, consumer: Option<impl Consumer>) {
+pub(crate) async fn finish(queue: RabbitMq, consumer: Option<impl Consumer>) {
     if let Some(consumer) = consumer {
         consumer.stop().await;
     }

@@ -56,7 +56,7 @@ async fn a_message_that_cannot_be_read_is_malformed_and_its_neighbours_come_on_t
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_that_cannot_be_read_are_listed_and_can_be_thrown_away() {
     let world = World::new().await;
-    let [_, exchange] = world.names.exchanges();
+    let [.., exchange] = world.names.exchanges();
     let queue = world.names.queues().last().unwrap();
     let kinds = kinds(&queue);
     let mut raw = raw_client();
@@ -87,7 +87,7 @@ async fn dead_letters_that_cannot_be_read_are_listed_and_can_be_thrown_away() {
 async fn a_header_that_the_broker_makes_larger_than_a_frame_may_be_ends_no_connection() {
     let world = World::new().await;
     let mut consumer = world.consume().await;
-    let [exchange, _] = world.names.exchanges();
+    let [exchange, ..] = world.names.exchanges();
     let text = tests::raw_amqp::text_entry("k", &"v".repeat(131_072 - 40));
     raw_client().publish(&exchange, b"normal", &headers(&text), &sound(1)).unwrap();
 
@@ -171,7 +171,7 @@ struct Drawn {
 
 impl Drawn {
     fn next(random: &mut ChaCha8Rng, names: &Names) -> Self {
-        let [exchange, _] = names.exchanges();
+        let [exchange, ..] = names.exchanges();
         let (exchange, key, properties) = if below(random, 12) == 0 {
             let size = below(random, 9);
             (String::new(), random.next_u64().to_be_bytes()[..size].to_vec(), copy_to(&normal(names)))
@@ -317,7 +317,7 @@ impl World {
 
     /// Publishes one message of each kind; returns what is said of them, in their order.
     fn poison(&self) -> Vec<&'static str> {
-        let [exchange, _] = self.names.exchanges();
+        let [exchange, ..] = self.names.exchanges();
         let queue = normal(&self.names);
         let mut raw = raw_client();
         let mut reasons = Vec::new();

@@ -25,7 +25,7 @@ pub struct DeadMessage {
     /// Why it is here: what [`Delivery::dead_letter`](crate::Delivery::dead_letter) was told, or the broker's own
     /// word.
     pub reason: String,
-    /// The queue it came from, where that is known; its name ends with the priority's.
+    /// The queue it came from, where that is known; its name ends with the priority's, or with `requests`.
     pub origin: Option<String>,
     /// The trace it belongs to.
     pub trace: TraceContext,

@@ -27,6 +27,12 @@ pub enum Error {
         /// The call.
         what: String,
     },
+    /// As many messages wait as may; nothing was published.
+    #[error("{what}: as many wait already as may")]
+    Full {
+        /// The call.
+        what: String,
+    },
     /// The confirmation did not come: the message may or may not have been published.
     #[error("{what}: not confirmed, and may have been published all the same: {reason}")]
     Unconfirmed {
@@ -55,6 +61,7 @@ impl Error {
             Self::Unavailable { .. }
             | Self::Blocked { .. }
             | Self::Unroutable { .. }
+            | Self::Full { .. }
             | Self::Unconfirmed { .. } => true,
             Self::Refused { .. } | Self::Configuration(_) => false,
         }
@@ -68,6 +75,7 @@ impl Error {
             | Self::Unconfirmed { reason, .. }
             | Self::Refused { reason, .. } => reason.clone(),
             Self::Unroutable { .. } => "no queue to route it to".to_owned(),
+            Self::Full { .. } => "as many wait already as may".to_owned(),
             Self::Configuration(problem) => problem.to_string(),
         }
     }
@@ -79,6 +87,7 @@ impl Error {
             Self::Unavailable { reason, .. } => Self::Unavailable { what, reason },
             Self::Blocked { reason, .. } => Self::Blocked { what, reason },
             Self::Unroutable { .. } => Self::Unroutable { what },
+            Self::Full { .. } => Self::Full { what },
             Self::Unconfirmed { reason, .. } => Self::Unconfirmed { what, reason },
             Self::Refused { reason, .. } => Self::Refused { what, reason },
             Self::Configuration(problem) => Self::Configuration(problem),
@@ -91,6 +100,7 @@ impl Error {
             Self::Unavailable { .. } => "unavailable",
             Self::Blocked { .. } => "blocked",
             Self::Unroutable { .. } => "unroutable",
+            Self::Full { .. } => "full",
             Self::Unconfirmed { .. } => "unconfirmed",
             Self::Refused { .. } | Self::Configuration(_) => "refused",
         }

@@ -1,4 +1,4 @@
-//! Carries messages: three priorities, and a place for what cannot be done.
+//! Carries messages: three priorities, a place for what cannot be done, and urgent requests with their replies.
 //!
 //! # What is this for?
 //!
@@ -6,6 +6,9 @@
 //! them, the most urgent first. A message carries identity, never data: whose it is, which chunk of which run,
 //! how many attempts the sender knew of, and the trace it belongs to. Postgres is the truth, so a message may arrive
 //! twice, late, or never: what was lost is published again, and what comes twice finds its chunk settled.
+//!
+//! Who needs an answer now sends a [request](Requests), which names a row of the store's, and hears when it is
+//! answered. The answer is in the store.
 //!
 //! # What does it not know?
 //!
@@ -19,12 +22,10 @@
 //! | trait | file | who calls it |
 //! |---|---|---|
 //! | [`Chunks`] | `chunks.rs` | dispatcher, coordinator, workers |
+//! | [`Requests`], [`Requester`] | `requests.rs` | who asks, and who answers |
 //! | [`DeadLetters`] | `dead_letters.rs` | people and their tools |
 //! | [`Connection`] | `connection.rs` | the process that opened it |
-//! | [`Consumer`], [`Delivery`] | `delivery.rs` | whoever consumes, whatever the messages carry |
-//!
-//! Urgent requests and their replies are not carried yet. Their place is a trait beside these (`Requests`, in
-//! `requests.rs`) with queues of its own; what comes from them is a [`Delivery`] of another [`Message`].
+//! | [`Consumer`], [`Delivery`], [`Asked`] | `delivery.rs`, `requests.rs` | whoever consumes, whatever the messages carry |
 //!
 //! There are two backends: [`RabbitMq`], and [`Memory`], a broker in one process with faults on request. What the
 //! traits promise is tested by one suite that both pass (`promises`, behind the feature of that name); what is not
@@ -32,7 +33,8 @@
 //!
 //! # What a message looks like
 //!
-//! `{"v":2,"installation":"9f86d081884c7d65","run":7,"chunk":118,"attempt":0}`. Another version, another field or
+//! `{"v":2,"installation":"9f86d081884c7d65","run":7,"chunk":118,"attempt":0}`, and a request
+//! `{"v":1,"installation":"9f86d081884c7d65","request":17}`. Another version, another field or
 //! anything else is [`Malformed`], and so is what another installation sent: its numbers mean other chunks. The formats
 //! are in `wire/`.
 
@@ -46,6 +48,8 @@ pub mod metrics;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
 pub mod rabbitmq;
+mod requests;
+mod waiters;
 mod wire;
 
 pub use chunks::{Chunks, Outgoing};
@@ -55,6 +59,8 @@ pub use delivery::{Acked, Consumer, Delivery};
 pub use error::Error;
 pub use memory::Memory;
 pub use rabbitmq::{RabbitMq, RabbitMqConfig};
+pub use requests::{Asked, Heard, MOST_REQUESTS, OutgoingRequest, REQUEST_TTL, Replied, Requester, Requests};
+pub use waiters::Waiting;
 pub use wire::{Malformed, Message, TraceContext};
 
 /// How often a message may come back before it is put among the dead letters: a backstop against one that ends whoever

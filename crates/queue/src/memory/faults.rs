@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use batch::Priority;
+use batch::{Priority, RequestId};
 
-use crate::{Acked, DeadMessage, Error, Outgoing};
+use crate::{Acked, DeadMessage, Error, Outgoing, OutgoingRequest};
 
 /// Decides what goes wrong. Left as they are, the methods let everything go well.
 ///
@@ -36,6 +36,30 @@ pub trait Faults: Send + 'static {
     fn on_settle(&mut self, priority: Priority, body: &[u8]) -> OnSettle {
         let _ = (priority, body);
         OnSettle::Arrive
+    }
+
+    /// A request was sent and would be put into its queue.
+    fn on_request(&mut self, request: &OutgoingRequest) -> OnPublish {
+        let _ = request;
+        OnPublish::Keep
+    }
+
+    /// The next request would be sent to who serves.
+    fn on_request_deliver(&mut self, body: &[u8]) -> OnDeliver {
+        let _ = body;
+        OnDeliver::Give
+    }
+
+    /// A taken request was acked, or requeued.
+    fn on_request_settle(&mut self, body: &[u8]) -> OnSettle {
+        let _ = body;
+        OnSettle::Arrive
+    }
+
+    /// A request is done, and whoever asked is there to be told.
+    fn on_reply(&mut self, request: RequestId) -> OnReply {
+        let _ = request;
+        OnReply::Give
     }
 }
 
@@ -69,6 +93,21 @@ pub enum OnPublish {
     Refuse(Error),
 }
 
+impl OnPublish {
+    /// What the publisher is told.
+    pub(super) fn answer(&self, what: &str) -> Result<(), Error> {
+        match self {
+            Self::Refuse(error) => Err(error.clone().of(what)),
+            Self::Unconfirmed { .. } => {
+                Err(Error::Unconfirmed { what: what.into(), reason: "the confirmation was lost".into() })
+            }
+            Self::Keep | Self::Lose | Self::Duplicate | Self::Delay(_) | Self::Overtake | Self::Garble(_) => {
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Says what becomes of a message on its way to a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnDeliver {
@@ -91,4 +130,21 @@ pub enum OnSettle {
     Arrive,
     /// It does not, and the message comes again. The consumer is told this.
     Lose(Acked),
+}
+
+/// Says what becomes of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnReply {
+    /// It is heard.
+    Give,
+    /// It is gone, and whoever sent it does not know.
+    Lose,
+    /// It comes twice.
+    Double,
+    /// It is on its way for so long.
+    Delay(Duration),
+    /// It cannot be sent.
+    Unsent,
+    /// The connection of whoever asked is cut instead: he hears that it is lost.
+    Cut,
 }

@@ -7,6 +7,7 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `state` | what the broker holds, and how it changes |
+//! | `requests` | the same for requests, and those who ask and answer |
 //! | `reading` | whose messages they are |
 //! | `faults` | what may go wrong on purpose |
 //!
@@ -18,6 +19,7 @@
 
 mod faults;
 mod reading;
+mod requests;
 mod state;
 
 use std::fmt;
@@ -29,8 +31,10 @@ use batch::{AttemptId, InstallationId, PerPriority, Priority};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use faults::{Faults, NoFaults, OnDeliver, OnPublish, OnSettle};
+pub use faults::{Faults, NoFaults, OnDeliver, OnPublish, OnReply, OnSettle};
+pub use requests::{MemoryRequest, MemoryRequester, MemoryServer};
 
+use self::requests::{Around, RequestQueue};
 use self::state::{ConsumerId, End, HandleId, State, Tag, queue_name};
 use crate::dead_letters::shortened;
 use crate::metrics::{self, Target};
@@ -106,19 +110,44 @@ impl Broker {
         self.now(|state, now| state.put(now, priority, body));
     }
 
-    /// Cuts every consumer's connection. What is not settled comes again, and consumers are back after 100 ms.
+    /// Puts any bytes into the queue of requests, with nobody to reply to: for tests that need garbage.
+    pub fn put_request(&self, body: Vec<u8>) {
+        self.of_requests(|requests, around| requests.put(around, body));
+    }
+
+    /// Cuts the connection of everybody who consumes, asks or answers. What is not settled comes again, and they are
+    /// back after 100 ms.
     pub fn cut(&self) {
         self.now(State::cut_all);
+        self.of_requests(|requests, around| requests.cut_all(around.now));
+    }
+
+    /// Loses the queue of requests with what is in it, until somebody misses it.
+    pub fn lose_requests(&self) {
+        self.of_requests(|requests, around| requests.lose_queue(around.now));
     }
 
     /// Forgets every message and dead letter, as when all queues are deleted. What was taken is stale.
     pub fn forget(&self) {
         self.now(State::forget);
+        self.of_requests(|requests, around| requests.forget(around.now));
     }
 
     /// Falls ill, or recovers. [`Health::Away`] cuts the consumers as well.
     pub fn set_health(&self, health: Health) {
+        let is_away = health == Health::Away;
         self.now(|state, now| state.set_health(now, health));
+        self.of_requests(|requests, around| requests.set_away(around.now, is_away));
+    }
+
+    /// The same with what it holds of requests.
+    fn of_requests<T>(&self, work: impl FnOnce(&mut RequestQueue, &mut Around<'_>) -> T) -> T {
+        let mut state = self.lock();
+        let State { requests, faults, health, reading, .. } = &mut *state;
+        let now = Instant::now();
+        let mut around = Around { now, faults: &mut **faults, health, installation: reading.installation };
+        requests.advance(&mut around);
+        work(requests, &mut around)
     }
 
     /// Does one thing at this moment, after everything that was due before.
@@ -161,6 +190,15 @@ impl Memory {
             .then(|| Error::Unavailable { what: call.to_owned(), reason: "the queue was closed".into() })
     }
 
+    fn put_among_the_dead(&self, what: &str, letter: DeadMessage) -> Result<(), Error> {
+        let result = match self.refusal(what) {
+            Some(error) => Err(error),
+            None => self.broker.now(|state, _| state.dead_letter(what, letter)),
+        };
+        metrics::published(&Target::DeadLetter, &result);
+        result
+    }
+
     /// Why nothing can be asked of the broker now, if so.
     fn outage(&self, call: &str) -> Option<Error> {
         let away =
@@ -180,7 +218,7 @@ impl Chunks for Memory {
                 Some(error) => Err(error),
                 None => self.broker.now(|state, now| state.publish(now, &outgoing)),
             };
-            metrics::published(Target::Queue(outgoing.priority), &result);
+            metrics::published(&Target::Queue(outgoing.priority), &result);
             result
         };
         messages.into_iter().map(publish).collect()
@@ -224,8 +262,9 @@ impl Connection for Memory {
         if self.is_closed.load(Ordering::Relaxed) {
             return Some("closed".to_owned());
         }
+        let hears_replies = self.broker.of_requests(|requests, _| requests.is_connected(self.handle));
         self.broker.now(|state, _| match state.health {
-            Health::Up if state.is_consuming(self.handle) => None,
+            Health::Up if state.is_consuming(self.handle) && hears_replies => None,
             Health::Up => Some("not consuming yet".to_owned()),
             _ => Some("not connected".to_owned()),
         })
@@ -234,6 +273,7 @@ impl Connection for Memory {
     async fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
         self.broker.now(|state, now| state.close(now, self.handle));
+        self.broker.of_requests(|requests, around| requests.close(around, self.handle));
     }
 }
 
@@ -262,7 +302,7 @@ impl Consumer for MemoryConsumer {
             let (taken, due) = self.queue.broker.now(|state, _| (state.take(self.id), state.next_due()));
             // Nothing is awaited between taking it and returning it.
             if let Some((tag, priority, message)) = taken.ok()? {
-                metrics::delivered(priority);
+                metrics::delivered(&Target::Queue(priority));
                 return Some(MemoryDelivery {
                     queue: self.queue.clone(),
                     message: self.queue.broker.lock().reading.read(&message.body),
@@ -307,12 +347,7 @@ impl MemoryDelivery {
     fn settle(&mut self, end: End) -> Acked {
         let Some(tag) = self.tag.take() else { return Acked::NotSent };
         let acked = self.queue.broker.now(|state, now| state.settle(now, tag, end));
-        let name = match end {
-            End::Ack => "ack",
-            End::Requeue => "requeue",
-            End::DeadLetter => "dead_letter",
-        };
-        metrics::settled(name, acked == Acked::Sent);
+        metrics::settled(end.name(), acked == Acked::Sent);
         acked
     }
 }
@@ -357,12 +392,7 @@ impl Delivery for MemoryDelivery {
             trace: self.trace.clone(),
         };
 
-        let result = match self.queue.refusal(&what) {
-            Some(error) => Err(error),
-            None => self.queue.broker.now(|state, _| state.dead_letter(&what, letter)),
-        };
-        metrics::published(Target::DeadLetter, &result);
-        match result {
+        match self.queue.put_among_the_dead(&what, letter) {
             Ok(()) => Ok(self.settle(End::DeadLetter)),
             Err(error) => {
                 tokio::time::sleep(PAUSE).await;

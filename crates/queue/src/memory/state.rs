@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use super::Health;
 use super::faults::{Faults, OnDeliver, OnPublish, OnSettle};
 use super::reading::Reading;
+use super::requests::RequestQueue;
 use crate::{Acked, DELIVERY_LIMIT, DeadMessage, Error, Message as _, Outgoing, TraceContext};
 
 /// How long a consumer whose connection was cut stays away.
@@ -36,7 +37,8 @@ pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct State {
     pub(super) health: Health,
     pub(super) reading: Reading,
-    faults: Box<dyn Faults>,
+    pub(super) faults: Box<dyn Faults>,
+    pub(super) requests: RequestQueue,
     queues: PerPriority<VecDeque<Message>>,
     dead_letters: VecDeque<DeadMessage>,
     out: BTreeMap<Tag, Out>,
@@ -99,12 +101,24 @@ pub(super) enum End {
     DeadLetter,
 }
 
+impl End {
+    /// The word for it in metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ack => "ack",
+            Self::Requeue => "requeue",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+}
+
 impl State {
     pub(super) fn new(faults: Box<dyn Faults>) -> Self {
         Self {
             health: Health::Up,
             reading: Reading::default(),
             faults,
+            requests: RequestQueue::default(),
             queues: PerPriority::default(),
             dead_letters: VecDeque::new(),
             out: BTreeMap::new(),
@@ -154,7 +168,7 @@ impl State {
 
         let fate = self.faults.on_publish(outgoing);
         let priority = outgoing.priority;
-        let result = answer(&fate, &what);
+        let result = fate.answer(&what);
         match fate {
             OnPublish::Lose | OnPublish::Refuse(_) | OnPublish::Unconfirmed { is_kept: false } => {}
             OnPublish::Keep | OnPublish::Unconfirmed { is_kept: true } => {
@@ -182,7 +196,7 @@ impl State {
     pub(super) fn dead_letter(&mut self, what: &str, mut letter: DeadMessage) -> Result<(), Error> {
         self.accepts(what)?;
         let fate = self.faults.on_dead_letter(&letter);
-        let result = answer(&fate, what);
+        let result = fate.answer(what);
         match fate {
             OnPublish::Lose | OnPublish::Refuse(_) | OnPublish::Unconfirmed { is_kept: false } => {}
             OnPublish::Keep | OnPublish::Delay(_) | OnPublish::Unconfirmed { is_kept: true } => {
@@ -478,19 +492,4 @@ pub(super) struct Ended;
 /// The name of a queue, as the dead letters show it.
 pub(super) fn queue_name(priority: Priority) -> String {
     format!("memory.{priority}")
-}
-
-fn answer(fate: &OnPublish, what: &str) -> Result<(), Error> {
-    match fate {
-        OnPublish::Refuse(error) => Err(error.clone().of(what)),
-        OnPublish::Unconfirmed { .. } => {
-            Err(Error::Unconfirmed { what: what.into(), reason: "the confirmation was lost".into() })
-        }
-        OnPublish::Keep
-        | OnPublish::Lose
-        | OnPublish::Duplicate
-        | OnPublish::Delay(_)
-        | OnPublish::Overtake
-        | OnPublish::Garble(_) => Ok(()),
-    }
 }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use Priority::Normal;
 
 use super::*;
+use crate::OutgoingRequest;
 use crate::promises::{ConsumerOf, Subject};
 
 crate::promise_tests! { tokio::test(start_paused = true), InMemory::new() }
@@ -23,6 +24,14 @@ struct LoseConfirms(Arc<AtomicBool>);
 
 impl Faults for LoseConfirms {
     fn on_publish(&mut self, _: &Outgoing) -> OnPublish {
+        if self.0.load(Ordering::Relaxed) {
+            OnPublish::Unconfirmed { is_kept: true }
+        } else {
+            OnPublish::Keep
+        }
+    }
+
+    fn on_request(&mut self, _: &OutgoingRequest) -> OnPublish {
         if self.0.load(Ordering::Relaxed) {
             OnPublish::Unconfirmed { is_kept: true }
         } else {
@@ -47,6 +56,14 @@ impl Subject for InMemory {
 
     async fn put(&self, priority: Priority, body: Vec<u8>) {
         self.broker.put(priority, body);
+    }
+
+    async fn put_request(&self, body: Vec<u8>) {
+        self.broker.put_request(body);
+    }
+
+    async fn lose_requests(&self) {
+        self.broker.lose_requests();
     }
 
     fn arrived(consumer: &ConsumerOf<Self>) -> PerPriority<usize> {

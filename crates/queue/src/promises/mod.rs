@@ -8,6 +8,7 @@ mod chunks;
 mod connection;
 mod dead_letters;
 mod deliveries;
+mod requests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,13 +17,14 @@ use batch::{Attempt, AttemptId, ChunkId, ChunkRef, PerPriority, Priority, RunId}
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    Acked, Chunks, Connection, Consumer, DeadLetters, DeadMessage, Delivery, Outgoing, TraceContext,
+    Acked, Chunks, Connection, Consumer, DeadLetters, DeadMessage, Delivery, Outgoing, Requests, TraceContext,
 };
 
 pub use chunks::*;
 pub use connection::*;
 pub use dead_letters::*;
 pub use deliveries::*;
+pub use requests::*;
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -30,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Is a backend under test: queues of its own, empty at first, and the power over the way to them.
 pub trait Subject {
     /// The backend.
-    type Queue: Chunks + DeadLetters + Connection;
+    type Queue: Chunks + DeadLetters + Connection + Requests;
 
     /// Connects to the queues; each call is another client.
     fn connect(&self) -> impl Future<Output = Self::Queue>;
@@ -38,10 +40,16 @@ pub trait Subject {
     /// Publishes any bytes.
     fn put(&self, priority: Priority, body: Vec<u8>) -> impl Future<Output = ()>;
 
+    /// Publishes any bytes to the queue of requests.
+    fn put_request(&self, body: Vec<u8>) -> impl Future<Output = ()>;
+
+    /// Deletes the queue of requests.
+    fn lose_requests(&self) -> impl Future<Output = ()>;
+
     /// Counts what has come to a consumer and was not taken.
     fn arrived(consumer: &ConsumerOf<Self>) -> PerPriority<usize>;
 
-    /// Cuts the connections of every consumer, and others if that is easier, once. They may connect again.
+    /// Cuts the connections of every consumer and requester, and others if that is easier, once. They may connect again.
     fn cut(&self) -> impl Future<Output = ()>;
 
     /// Makes the broker unreachable, until [`come_back`](Self::come_back).
@@ -102,6 +110,24 @@ macro_rules! promise_tests {
             a_confirmation_that_does_not_come_is_unknown_and_publishing_again_is_right
             closing_ends_waiting_consumers_and_later_calls_fail
             closing_gives_back_what_was_not_taken_and_leaves_other_clients_alone
+            a_request_is_taken_and_its_reply_is_heard
+            a_request_comes_as_it_was_sent_with_its_trace_and_nothing_else
+            a_reply_reaches_the_process_that_asked_and_no_other
+            all_who_wait_for_one_request_hear_of_it
+            answering_twice_is_harmless
+            whoever_answers_learns_that_who_asked_has_left
+            a_request_that_nobody_took_in_time_is_gone
+            a_full_queue_sheds_and_takes_again_once_there_is_room
+            a_queue_of_requests_that_is_missing_is_told_and_declared_again
+            a_request_that_is_not_confirmed_is_unknown_and_asking_again_is_right
+            a_server_holds_no_more_requests_than_its_prefetch
+            a_request_that_was_given_back_comes_again
+            garbage_among_the_requests_is_malformed_and_can_be_dead_lettered
+            who_waits_hears_at_once_that_the_connection_was_cut
+            asking_and_serving_outlive_an_outage
+            asking_and_serving_can_begin_while_the_broker_is_away
+            ten_thousand_requests_leave_nobody_behind
+            closing_ends_asking_and_serving
         }
     };
     (@of $test:meta, $subject:expr; $($name:ident)*) => {

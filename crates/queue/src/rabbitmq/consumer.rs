@@ -46,26 +46,52 @@ use super::connection::{self, ask, call, explain};
 use super::delivery::RabbitMqDelivery;
 use super::feeds::Feeds;
 use super::publisher::Publisher;
-use super::topology::{self, short};
+use super::topology::{self, Names, short};
 use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
-use crate::{Consumer, Delivery, Error, metrics};
+use crate::metrics::{self, Target};
+use crate::{Consumer, Delivery, Error, Message};
 
 /// A feed to which nothing came for so long, and with nothing to settle, is set up afresh.
 const RENEW_AFTER: Duration = Duration::from_secs(30);
 
-/// Consumes chunks from RabbitMQ.
+/// What a consumer is fed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Chunks,
+    /// They have one queue; all of them are critical.
+    Requests,
+}
+
+impl Source {
+    pub(super) fn queue(self, names: &Names, priority: Priority) -> String {
+        match self {
+            Self::Chunks => names.queue(priority),
+            Self::Requests => names.requests(),
+        }
+    }
+
+    fn target(self, priority: Priority) -> Target {
+        match self {
+            Self::Chunks => Target::Queue(priority),
+            Self::Requests => Target::Requests,
+        }
+    }
+}
+
+/// Consumes chunks, or requests, from RabbitMQ.
 #[derive(Debug)]
-pub struct RabbitMqConsumer {
-    inbox: Arc<Inbox>,
+pub struct RabbitMqConsumer<M = AttemptId> {
+    inbox: Arc<Inbox<M>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-impl RabbitMqConsumer {
+impl<M: Message> RabbitMqConsumer<M> {
     /// Starts the task.
     pub(super) fn start(
         settings: Arc<Settings>,
         publisher: Publisher,
+        source: Source,
         priorities: &[Priority],
         prefetch: u16,
     ) -> (Self, Arc<Feeds>) {
@@ -76,6 +102,7 @@ impl RabbitMqConsumer {
             closing: publisher.closing(),
             settings,
             publisher,
+            source,
             // 0 would mean no bound at all.
             prefetch: prefetch.max(1),
             inbox: Arc::clone(&inbox),
@@ -94,10 +121,10 @@ impl RabbitMqConsumer {
     }
 }
 
-impl Consumer for RabbitMqConsumer {
-    type Delivery = RabbitMqDelivery<AttemptId>;
+impl<M: Message> Consumer for RabbitMqConsumer<M> {
+    type Delivery = RabbitMqDelivery<M>;
 
-    async fn next(&mut self) -> Option<RabbitMqDelivery<AttemptId>> {
+    async fn next(&mut self) -> Option<RabbitMqDelivery<M>> {
         self.inbox.take().await
     }
 
@@ -111,33 +138,33 @@ impl Consumer for RabbitMqConsumer {
 
 /// Holds what has come and was not taken.
 #[derive(Debug)]
-struct Inbox {
-    state: Mutex<InboxState>,
+struct Inbox<M> {
+    state: Mutex<InboxState<M>>,
     arrived: Notify,
 }
 
 #[derive(Debug)]
-struct InboxState {
-    waiting: PerPriority<VecDeque<RabbitMqDelivery<AttemptId>>>,
+struct InboxState<M> {
+    waiting: PerPriority<VecDeque<RabbitMqDelivery<M>>>,
     is_closed: bool,
 }
 
-impl Default for Inbox {
+impl<M> Default for Inbox<M> {
     fn default() -> Self {
         let waiting = PerPriority::from_fn(|_| VecDeque::new());
         Self { state: Mutex::new(InboxState { waiting, is_closed: false }), arrived: Notify::new() }
     }
 }
 
-impl Inbox {
-    fn put(&self, delivery: RabbitMqDelivery<AttemptId>) {
+impl<M: Message> Inbox<M> {
+    fn put(&self, delivery: RabbitMqDelivery<M>) {
         let priority = delivery.priority();
         self.lock().waiting[priority].push_back(delivery);
         self.arrived.notify_one();
     }
 
     /// Takes the most urgent one. Nothing is awaited between taking it and returning it.
-    async fn take(&self) -> Option<RabbitMqDelivery<AttemptId>> {
+    async fn take(&self) -> Option<RabbitMqDelivery<M>> {
         loop {
             {
                 let mut state = self.lock();
@@ -169,23 +196,24 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, InboxState> {
+    fn lock(&self) -> MutexGuard<'_, InboxState<M>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Is the one task that owns the consuming connection.
-struct Task {
+struct Task<M> {
     settings: Arc<Settings>,
     publisher: Publisher,
+    source: Source,
     prefetch: u16,
-    inbox: Arc<Inbox>,
+    inbox: Arc<Inbox<M>>,
     feeds: Arc<Feeds>,
     stopping: watch::Receiver<bool>,
     closing: watch::Receiver<bool>,
 }
 
-impl Task {
+impl<M: Message> Task<M> {
     async fn run(self) {
         let mut delays = Delays::reconnect();
         let mut last_error = None;
@@ -271,7 +299,7 @@ impl Task {
             }
 
             self.feeds.explain(priority, &end);
-            log_feed(&self.settings.names.queue(priority), told.as_ref(), &end);
+            log_feed(&self.source.queue(&self.settings.names, priority), told.as_ref(), &end);
             told = Some(end);
             metrics::reconnect("consume");
             // Of a channel that died they are stale; of a queue that went away they may be given back.
@@ -296,7 +324,7 @@ impl Task {
 
     async fn open_feed(&self, connection: &Connection, priority: Priority) -> Result<Feed, Error> {
         let settings = &self.settings;
-        let queue = settings.names.queue(priority);
+        let queue = self.source.queue(&settings.names, priority);
         let channel = call(settings, "open a channel", connection.create_channel()).await?;
         // For each consumer, not for the channel, which quorum queues do not know; so it comes before `consume`.
         let qos = channel.basic_qos(self.prefetch, BasicQosOptions { global: false });
@@ -350,9 +378,10 @@ impl Task {
     }
 
     fn put(&self, delivery: lapin::message::Delivery, priority: Priority, feed: &Feed) {
-        metrics::delivered(priority);
+        metrics::delivered(&self.source.target(priority));
         self.inbox.put(RabbitMqDelivery::new(
             delivery,
+            self.source,
             priority,
             Arc::clone(&feed.channel),
             self.publisher.clone(),

@@ -22,6 +22,7 @@ use resilience::within;
 
 use super::Settings;
 use super::connection::explain;
+use super::consumer::Source;
 use super::job::Frame;
 use super::publisher::Publisher;
 use super::sieve::UNREADABLE;
@@ -38,9 +39,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct RabbitMqDelivery<M> {
     message: Result<M, Malformed>,
+    source: Source,
     priority: Priority,
     redelivered: bool,
     trace: TraceContext,
+    /// Where whoever sent it hears of its end.
+    reply_to: Option<String>,
     body: Vec<u8>,
     /// Taken when it is settled.
     acker: Option<Acker>,
@@ -53,6 +57,7 @@ pub struct RabbitMqDelivery<M> {
 impl<M: Message> RabbitMqDelivery<M> {
     pub(super) fn new(
         delivery: lapin::message::Delivery,
+        source: Source,
         priority: Priority,
         channel: Arc<Channel>,
         publisher: Publisher,
@@ -60,15 +65,25 @@ impl<M: Message> RabbitMqDelivery<M> {
     ) -> Self {
         Self {
             message: decode(&delivery.data, &delivery.properties, settings.installation),
+            source,
             priority,
             redelivered: delivery.redelivered,
             trace: trace_of(&delivery.properties),
+            reply_to: delivery.properties.reply_to().as_ref().map(ToString::to_string),
             body: delivery.data,
             acker: Some(delivery.acker),
             channel,
             publisher,
             settings,
         }
+    }
+
+    pub(super) fn reply_to(&self) -> Option<&str> {
+        self.reply_to.as_deref()
+    }
+
+    pub(super) fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     async fn settle(&mut self, end: End) -> Acked {
@@ -105,7 +120,7 @@ impl<M: Message> Delivery for RabbitMqDelivery<M> {
     }
 
     async fn dead_letter(mut self, reason: &str) -> Result<Acked, Error> {
-        let origin = self.settings.names.queue(self.priority);
+        let origin = self.source.queue(&self.settings.names, self.priority);
         let mut headers = headers(&self.trace);
         headers.insert(REASON.into(), text(shortened(reason)));
         headers.insert(ORIGIN.into(), text(&origin));

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
-use lapin::types::ShortString;
+use lapin::types::{AMQPValue, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -25,12 +25,18 @@ use crate::Error;
 use crate::metrics::{self, Target};
 
 const PERSISTENT: u8 = 2;
+const TRANSIENT: u8 = 1;
+
+/// The header with the number by which a returned message is known.
+const NUMBER: &str = "ltv-number";
 
 /// Is what is under way on one channel.
 pub(super) struct Flight {
     channel: Channel,
     exchange: ShortString,
     dead_letter_exchange: ShortString,
+    requests: ShortString,
+    replies: ShortString,
     limit: Duration,
     most: usize,
     pub(super) under_way: FuturesUnordered<BoxFuture<'static, (u64, Outcome)>>,
@@ -39,12 +45,13 @@ pub(super) struct Flight {
     last_number: u64,
     /// A confirmation was given up, so returned messages can no longer be told apart on this channel.
     pub(super) is_tainted: bool,
-    /// Some message came back because no queue took it.
+    /// Some message came back because no queue took it, and a queue should have been there.
     pub(super) met_unroutable: bool,
 }
 
 struct Waiting {
     what: String,
+    target: Target,
     reply: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -64,6 +71,8 @@ impl Flight {
             channel,
             exchange: short(&settings.names.exchange()),
             dead_letter_exchange: short(&settings.names.dead_letter()),
+            requests: short(&settings.names.requests()),
+            replies: short(&settings.names.replies()),
             limit: settings.confirm_limit,
             most: settings.in_flight,
             under_way: FuturesUnordered::new(),
@@ -88,19 +97,24 @@ impl Flight {
         let Job { frame, reply } = job;
         self.last_number += 1;
         let number = self.last_number;
-        let (exchange, key) = match frame.target {
-            Target::Queue(priority) => (self.exchange.clone(), priority.as_str()),
-            Target::DeadLetter => (self.dead_letter_exchange.clone(), ""),
+        let (exchange, key, mode) = match &frame.target {
+            Target::Queue(priority) => (self.exchange.clone(), priority.as_str().into(), PERSISTENT),
+            Target::DeadLetter => (self.dead_letter_exchange.clone(), ShortString::default(), PERSISTENT),
+            // What they are about is in the store, so they are not worth the disk.
+            Target::Requests => (self.requests.clone(), ShortString::default(), TRANSIENT),
+            Target::Reply(way) => (self.replies.clone(), short(way), TRANSIENT),
         };
+        let mut headers = frame.properties.headers().clone().unwrap_or_default();
+        headers.insert(NUMBER.into(), AMQPValue::LongLongInt(number as i64));
         let properties = frame
             .properties
-            .with_delivery_mode(PERSISTENT)
-            .with_content_type("application/json".into())
-            .with_correlation_id(number.to_string().into());
-        let publish = publish(self.channel.clone(), exchange, key.into(), frame.body, properties);
+            .with_headers(headers)
+            .with_delivery_mode(mode)
+            .with_content_type("application/json".into());
+        let publish = publish(self.channel.clone(), exchange, key, frame.body, properties);
 
         let limit = self.limit;
-        self.jobs.insert(number, Waiting { what: frame.what, reply });
+        self.jobs.insert(number, Waiting { what: frame.what, target: frame.target, reply });
         self.under_way.push(
             async move {
                 let outcome = tokio::time::timeout(limit, publish).await;
@@ -123,19 +137,20 @@ impl Flight {
                     if let Some(other) = returned {
                         self.ledger.returned(other);
                     }
-                    self.answer(number, |what| {
-                        Err(Error::Unavailable { what, reason: "RabbitMQ could not keep it".into() })
+                    self.answer(number, |what, target| match target {
+                        Target::Requests => Err(Error::Full { what }),
+                        _ => Err(Error::Unavailable { what, reason: "RabbitMQ could not keep it".into() }),
                     });
                 }
                 Outcome::Unsent(error) => {
                     let reason = error.reason();
                     loss = Some(error);
-                    self.answer(number, |what| Err(Error::Unavailable { what, reason }));
+                    self.answer(number, |what, _| Err(Error::Unavailable { what, reason }));
                 }
                 Outcome::Unknown(error) => {
                     let reason = error.reason();
                     loss = Some(error);
-                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
+                    self.answer(number, |what, _| Err(Error::Unconfirmed { what, reason }));
                 }
                 Outcome::TimedOut => {
                     self.is_tainted = true;
@@ -143,7 +158,7 @@ impl Flight {
                     if may_give_up {
                         loss = Some(lost(&reason));
                     }
-                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
+                    self.answer(number, |what, _| Err(Error::Unconfirmed { what, reason }));
                 }
             }
             next = self.under_way.next().now_or_never().flatten();
@@ -154,12 +169,16 @@ impl Flight {
             match settled {
                 Settled::Routed(number) if self.is_tainted => {
                     let reason = "a returned message may have gone astray".to_owned();
-                    self.answer(number, |what| Err(Error::Unconfirmed { what, reason }));
+                    self.answer(number, |what, _| Err(Error::Unconfirmed { what, reason }));
                 }
-                Settled::Routed(number) => self.answer(number, |_| Ok(())),
+                Settled::Routed(number) => self.answer(number, |_, _| Ok(())),
                 Settled::Unroutable(number) => {
-                    self.met_unroutable = true;
-                    self.answer(number, |what| Err(Error::Unroutable { what }));
+                    let mut is_reply = false;
+                    self.answer(number, |what, target| {
+                        is_reply = matches!(target, Target::Reply(_));
+                        Err(Error::Unroutable { what })
+                    });
+                    self.met_unroutable |= !is_reply;
                 }
             }
         }
@@ -175,10 +194,10 @@ impl Flight {
         }
     }
 
-    fn answer(&mut self, number: u64, result: impl FnOnce(String) -> Result<(), Error>) {
+    fn answer(&mut self, number: u64, result: impl FnOnce(String, Target) -> Result<(), Error>) {
         if let Some(waiting) = self.jobs.remove(&number) {
             // Nobody waits any more: nothing to do, it is published all the same.
-            let _ = waiting.reply.send(result(waiting.what));
+            let _ = waiting.reply.send(result(waiting.what, waiting.target));
         }
     }
 }
@@ -221,7 +240,10 @@ pub(super) fn lost(reason: &str) -> Error {
 /// The number of a returned message; 0, which is nobody's, if it carries none.
 fn number_of(returned: Option<BasicReturnMessage>) -> Option<u64> {
     returned.map(|message| {
-        let number = message.properties.correlation_id().as_ref();
-        number.and_then(|number| number.as_str().parse().ok()).unwrap_or(0)
+        let headers = message.properties.headers().as_ref();
+        match headers.and_then(|headers| headers.inner().get(NUMBER)) {
+            Some(AMQPValue::LongLongInt(number)) => *number as u64,
+            _ => 0,
+        }
     })
 }

@@ -1,15 +1,16 @@
 //! The backend on RabbitMQ. AMQP is known here and nowhere else.
 //!
-//! Three connections, because what ails one must not ail the others: one to publish (the broker may block it),
-//! one to consume for each consumer, and one to look at the queues; and one that lives no longer than it takes to
-//! declare them. Each is made again when it is lost, by us and not by lapin, whose recovery keeps what belongs to the
-//! old connection and gives up after a while.
+//! Several connections, because what ails one must not ail the others: one to publish (the broker may block it), one
+//! to consume for each consumer, one for the replies to each requester, and one to look at the queues; and one that lives
+//! no longer than it takes to declare them. Each is made again when it is lost, by us and not by lapin, whose recovery
+//! keeps what belongs to the old connection and gives up after a while.
 //!
 //! | file | what it tells |
 //! |---|---|
 //! | `topology` | the queues |
 //! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
 //! | `consumer`, `feeds`, `delivery` | how it comes from them, and how it ends |
+//! | `requests` | the way back to who asked |
 //! | `control` | looking at them |
 //! | `config`, `url`, `connection` | the broker, its address, its errors |
 //! | `transport`, `sieve` | the way there, and what lapin gets to read of what comes |
@@ -24,11 +25,13 @@ mod flight;
 mod job;
 mod ledger;
 mod publisher;
+mod requests;
 mod sieve;
 mod topology;
 mod transport;
 mod url;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -40,15 +43,18 @@ use tokio::sync::watch;
 pub use config::RabbitMqConfig;
 pub use consumer::RabbitMqConsumer;
 pub use delivery::RabbitMqDelivery;
+pub use requests::RabbitMqRequester;
 pub use topology::Names;
 
 use self::config::Settings;
 use self::connection::Link;
+use self::consumer::Source;
 use self::control::Control;
 use self::feeds::Feeds;
 use self::job::Frame;
 use self::publisher::Publisher;
 use crate::metrics::Target;
+use crate::waiters::Waiters;
 use crate::{Chunks, Connection, DeadLetters, DeadMessage, Error, Message, Outgoing};
 
 /// A connection that lasted this long has proved itself: the next pause is the shortest again.
@@ -74,7 +80,35 @@ pub struct RabbitMq {
     settings: Arc<Settings>,
     publisher: Publisher,
     control: Arc<Control>,
-    consumers: Arc<Mutex<Vec<Weak<Feeds>>>>,
+    listeners: Arc<Mutex<Vec<Weak<dyn Listener>>>>,
+}
+
+/// Something that is listened to, for as long as it is not over.
+trait Listener: fmt::Debug + Send + Sync {
+    fn is_over(&self) -> bool;
+
+    /// Why not everything is as it should be, if so.
+    fn trouble(&self) -> Option<String>;
+}
+
+impl Listener for Feeds {
+    fn is_over(&self) -> bool {
+        Feeds::is_over(self)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        Feeds::trouble(self)
+    }
+}
+
+impl Listener for Waiters {
+    fn is_over(&self) -> bool {
+        Waiters::is_over(self)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        Waiters::trouble(self)
+    }
 }
 
 impl RabbitMq {
@@ -90,7 +124,7 @@ impl RabbitMq {
         publisher.first_attempt().await;
 
         let control = Arc::new(Control::new(Arc::clone(&settings)));
-        Ok(Self { settings, publisher, control, consumers: Arc::default() })
+        Ok(Self { settings, publisher, control, listeners: Arc::default() })
     }
 
     /// Connects, or says in one line why not: for commands, which would rather end than wait.
@@ -126,6 +160,20 @@ impl RabbitMq {
         self.publisher.publish_one(Frame { what, target, body, properties: BasicProperties::default() }).await
     }
 
+    /// Publishes any bytes to the queue of requests, with nobody to reply to: for tests.
+    #[doc(hidden)]
+    pub async fn publish_raw_request(&self, body: Vec<u8>) -> Result<(), Error> {
+        let (what, target) = ("publish a raw request".into(), Target::Requests);
+        self.publisher.publish_one(Frame { what, target, body, properties: BasicProperties::default() }).await
+    }
+
+    /// Deletes the queue of requests with what is in it: for tests.
+    #[doc(hidden)]
+    pub async fn delete_requests(&self) -> Result<(), Error> {
+        let queue = self.settings.names.requests();
+        topology::delete_queue(&self.settings, &*self.control.connection().await?, &queue).await
+    }
+
     /// Deletes all queues and exchanges of the prefix with what is in them: for tests.
     #[doc(hidden)]
     pub async fn delete_topology(&self) -> Result<(), Error> {
@@ -137,6 +185,35 @@ impl RabbitMq {
     pub async fn delete_queue(&self, priority: Priority) -> Result<(), Error> {
         let queue = self.settings.names.queue(priority);
         topology::delete_queue(&self.settings, &*self.control.connection().await?, &queue).await
+    }
+
+    /// Begins to consume, unless the queue was closed.
+    fn consume_from<M: Message>(
+        &self,
+        source: Source,
+        priorities: &[Priority],
+        prefetch: u16,
+    ) -> Result<RabbitMqConsumer<M>, Error> {
+        self.refuse_if_closed("consume")?;
+        let (settings, publisher) = (Arc::clone(&self.settings), self.publisher.clone());
+        let (consumer, feeds) = RabbitMqConsumer::start(settings, publisher, source, priorities, prefetch);
+        self.watch(&feeds);
+        Ok(consumer)
+    }
+
+    fn refuse_if_closed(&self, call: &str) -> Result<(), Error> {
+        match self.publisher.link() {
+            Link::Closed => Err(job::closed(call)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a listener in when it is asked whether all is well.
+    fn watch<L: Listener + 'static>(&self, listener: &Arc<L>) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.upgrade().is_some_and(|listener| !listener.is_over()));
+        let listener: Weak<L> = Arc::downgrade(listener);
+        listeners.push(listener);
     }
 
     /// Why nothing can be asked of the broker now, if so.
@@ -160,15 +237,7 @@ impl Chunks for RabbitMq {
     }
 
     async fn consume(&self, priorities: &[Priority], prefetch: u16) -> Result<RabbitMqConsumer, Error> {
-        if let Link::Closed = self.publisher.link() {
-            return Err(Link::Closed.refusal("consume").expect("a closed link refuses everything"));
-        }
-        let (settings, publisher) = (Arc::clone(&self.settings), self.publisher.clone());
-        let (consumer, feeds) = RabbitMqConsumer::start(settings, publisher, priorities, prefetch);
-        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
-        consumers.retain(|feeds| feeds.upgrade().is_some_and(|feeds| !feeds.is_over()));
-        consumers.push(Arc::downgrade(&feeds));
-        Ok(consumer)
+        self.consume_from(Source::Chunks, priorities, prefetch)
     }
 
     async fn waiting(&self) -> PerPriority<Option<u64>> {
@@ -205,8 +274,8 @@ impl Connection for RabbitMq {
             Link::Closed => Some("closed".to_owned()),
         };
         of_publishing.or_else(|| {
-            let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
-            consumers.iter().filter_map(Weak::upgrade).find_map(|feeds| feeds.trouble())
+            let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.iter().filter_map(Weak::upgrade).find_map(|listener| listener.trouble())
         })
     }
 

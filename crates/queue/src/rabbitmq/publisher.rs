@@ -23,15 +23,19 @@
 //!   Consuming has a connection of its own and goes on.
 //! - *No queue takes the message*: it comes back, the [`Ledger`](super::ledger::Ledger) finds out which it was,
 //!   that job is [`Error::Unroutable`], and a second later the topology is declared again (why not at once:
-//!   see `consumer`), while others are published.
+//!   see `consumer`), while others are published. A reply that comes back says only that whoever asked has left.
 //! - *An exchange may not be written to*: the broker closes the channel, and with it what is under way is
 //!   `Unconfirmed`. The connection is made again, since the right may be given at the broker; the lack is told once.
-//! - *The broker answers no* (a queue's leader just died): `Unavailable`, nothing was kept.
+//! - *The broker answers no* (a queue's leader just died): `Unavailable`, nothing was kept. A request it refuses
+//!   because too many wait: [`Error::Full`].
 //! - *The exchange was deleted*: the broker closes the channel, the connection is made again, and the topology
 //!   with it.
+//! - *A caller has less patience than a confirmation may take* (whoever asks or replies): `Unconfirmed` for him, which
+//!   the breaker counts; the job goes on.
 //! - *A caller stops waiting*: its job is published all the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Fuse, FusedFuture};
 use futures_util::stream::BoxStream;
@@ -72,7 +76,11 @@ impl Publisher {
 
     /// Publishes all of them. The breaker takes them as one call: half open, a whole plan is its probe.
     pub(super) async fn publish(&self, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
-        let targets: Vec<Target> = frames.iter().map(|frame| frame.target).collect();
+        self.publish_within(None, frames).await
+    }
+
+    async fn publish_within(&self, limit: Option<Duration>, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
+        let targets: Vec<Target> = frames.iter().map(|frame| frame.target.clone()).collect();
 
         let results = match self.breaker.try_acquire() {
             Err(open) => {
@@ -87,7 +95,10 @@ impl Publisher {
                     .collect()
             }
             Ok(permit) => {
-                let results = self.hand_over(frames).await;
+                let results = match limit {
+                    None => self.hand_over(frames).await,
+                    Some(limit) => self.hand_over_within(limit, frames).await,
+                };
                 let failed = results.iter().find(|result| blame(result) == Blame::Dependency);
                 permit.record(failed.and_then(|result| result.as_ref().err()));
                 results
@@ -95,13 +106,18 @@ impl Publisher {
         };
 
         for (target, result) in targets.into_iter().zip(&results) {
-            metrics::published(target, result);
+            metrics::published(&target, result);
         }
         results
     }
 
     pub(super) async fn publish_one(&self, frame: Frame) -> Result<(), Error> {
         self.publish(vec![frame]).await.pop().expect("one message has one result")
+    }
+
+    /// Publishes one for somebody who cannot wait as long for a confirmation as others may.
+    pub(super) async fn publish_soon(&self, limit: Duration, frame: Frame) -> Result<(), Error> {
+        self.publish_within(Some(limit), vec![frame]).await.pop().expect("one message has one result")
     }
 
     pub(super) fn link(&self) -> Link {
@@ -140,6 +156,15 @@ impl Publisher {
         let mut link = self.link.clone();
         // An error means that the task has ended, which is what is waited for.
         let _ = link.wait_for(|link| *link == Link::Closed).await;
+    }
+
+    async fn hand_over_within(&self, limit: Duration, frames: Vec<Frame>) -> Vec<Result<(), Error>> {
+        let calls: Vec<String> = frames.iter().map(|frame| frame.what.clone()).collect();
+        tokio::time::timeout(limit, self.hand_over(frames)).await.unwrap_or_else(|_| {
+            let reason = format!("no confirmation within {} s", limit.as_secs_f64());
+            let unconfirmed = |what| Err(Error::Unconfirmed { what, reason: reason.clone() });
+            calls.into_iter().map(unconfirmed).collect()
+        })
     }
 
     async fn hand_over(&self, frames: Vec<Frame>) -> Vec<Result<(), Error>> {

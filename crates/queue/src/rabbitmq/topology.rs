@@ -4,6 +4,10 @@
 //!   <names>.chunks ─critical─▶ <names>.critical ┐
 //!      (direct)    ─high─────▶ <names>.high     ├─ delivered x-delivery-limit times ─▶ <names>.dead-letter
 //!                  ─normal───▶ <names>.normal   ┘                                      (exchange and queue)
+//!
+//!   <names>.requests           (exchange and queue)
+//!   <names>.replies ─<queue>─▶ <names>.replies.<at random>     a queue of each process that asks, while it does
+//!      (direct)
 //! ```
 //!
 //! Names begin with the prefix, the installation and a version: `ltv.9f86d081884c7d65.v2.normal`. So two installations
@@ -14,6 +18,12 @@
 //!
 //! Three queues and not message priorities, because those mean something else on every RabbitMQ version. All are
 //! quorum queues: durable, and replicated where there is more than one broker.
+//!
+//! **Requests and replies** are on classic queues, which answer sooner and forget sooner: what they are about is in
+//! the store. The queue of requests has no dead-letter exchange, or each request that nobody took in time would be among
+//! the dead letters. Requests have an exchange of their own, so that who asks need not be able to publish chunks; and so
+//! have replies, by which no other queue can be reached: a request says where its reply is to go, and not everybody who
+//! can write one is ours.
 //!
 //! **The delivery limit** is a backstop against a message that circles for ever: one that ends whoever receives it,
 //! in a way that the [`sieve`](super::sieve) does not know. It is ten: each of its deliveries costs a connection or a
@@ -60,7 +70,7 @@ use resilience::InvalidConfig;
 use super::Settings;
 use super::connection::{self, No, ask, call};
 use super::url::Place;
-use crate::{DELIVERY_LIMIT, Error};
+use crate::{DELIVERY_LIMIT, Error, MOST_REQUESTS, REQUEST_TTL};
 
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
 /// Rises with every change of a queue's arguments. The first queues had no version in their names.
@@ -96,21 +106,41 @@ impl Names {
         format!("{}.dead-letter", self.begin)
     }
 
+    /// The exchange of requests, and the queue behind it.
+    pub(super) fn requests(&self) -> String {
+        format!("{}.requests", self.begin)
+    }
+
+    /// The exchange of replies.
+    pub(super) fn replies(&self) -> String {
+        format!("{}.replies", self.begin)
+    }
+
     /// What RabbitMQ's permissions call all of them.
     pub(super) fn pattern(&self) -> String {
         format!("^{}\\.", self.begin.replace('.', r"\."))
     }
 
-    /// All queues.
+    /// All queues, but those of processes that ask, which go with them.
     pub fn queues(&self) -> impl Iterator<Item = String> {
-        Priority::ALL.map(|priority| self.queue(priority)).into_iter().chain([self.dead_letter()])
+        let ours = [self.requests(), self.dead_letter()];
+        Priority::ALL.map(|priority| self.queue(priority)).into_iter().chain(ours)
+    }
+
+    /// The exchange of a queue, and how it is reached there.
+    fn binding(&self, queue: &str) -> (String, &'static str) {
+        match Priority::ALL.into_iter().find(|&priority| self.queue(priority) == queue) {
+            Some(priority) => (self.exchange(), priority.as_str()),
+            None if queue == self.requests() => (self.requests(), ""),
+            None => (self.dead_letter(), ""),
+        }
     }
 }
 
 impl Names {
     /// All exchanges.
-    pub fn exchanges(&self) -> [String; 2] {
-        [self.exchange(), self.dead_letter()]
+    pub fn exchanges(&self) -> [String; 4] {
+        [self.exchange(), self.requests(), self.replies(), self.dead_letter()]
     }
 }
 
@@ -161,6 +191,8 @@ impl<'a> Declaring<'a> {
         let mut missing = Vec::new();
         for exchange in [
             Thing::Exchange(names.exchange(), ExchangeKind::Direct),
+            Thing::Exchange(names.requests(), ExchangeKind::Fanout),
+            Thing::Exchange(names.replies(), ExchangeKind::Direct),
             Thing::Exchange(names.dead_letter(), ExchangeKind::Fanout),
         ] {
             missing.extend(declaring.ensure(&exchange).await?.err());
@@ -219,10 +251,7 @@ impl<'a> Declaring<'a> {
     /// Binds a queue to its exchange. Who may not, may rely on the one who made the queue.
     async fn bind(&mut self, queue: &str, maker: Maker) -> Result<(), Error> {
         let names = &self.settings.names;
-        let (exchange, key) = match Priority::ALL.into_iter().find(|&p| names.queue(p) == queue) {
-            Some(priority) => (names.exchange(), priority.as_str()),
-            None => (names.dead_letter(), ""),
-        };
+        let (exchange, key) = names.binding(queue);
         let binding = self.channel.queue_bind(
             short(queue),
             short(&exchange),
@@ -261,7 +290,7 @@ pub(super) async fn delete(settings: &Settings, connection: &Connection) -> Resu
         delete_queue(settings, connection, &queue).await?;
     }
     let channel = call(settings, "open a channel", connection.create_channel()).await?;
-    for exchange in [settings.names.exchange(), settings.names.dead_letter()] {
+    for exchange in settings.names.exchanges() {
         let deleting = channel.exchange_delete(short(&exchange), ExchangeDeleteOptions::default());
         call(settings, &format!("delete exchange {exchange}"), deleting).await?;
     }
@@ -283,6 +312,13 @@ pub(super) async fn delete_queue(
 fn queue_arguments(names: &Names, queue: &str) -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(LongString::from(text));
     let mut arguments = FieldTable::default();
+    if queue == names.requests() {
+        arguments.insert("x-queue-type".into(), text("classic"));
+        arguments.insert("x-message-ttl".into(), AMQPValue::LongInt(REQUEST_TTL.as_millis() as i32));
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(MOST_REQUESTS as i32));
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+        return arguments;
+    }
     arguments.insert("x-queue-type".into(), text("quorum"));
     if queue == names.dead_letter() {
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DEAD_LETTER_DELIVERY_LIMIT));
@@ -350,7 +386,7 @@ mod tests {
 
         assert_eq!(
             queues,
-            ["critical", "high", "normal", "dead-letter"]
+            ["critical", "high", "normal", "requests", "dead-letter"]
                 .map(|name| format!("ltv.00000000000000ab.v2.{name}"))
         );
         assert_eq!(names.exchange(), "ltv.00000000000000ab.v2.chunks");

@@ -3,15 +3,17 @@
 //! | file | what it tells |
 //! |---|---|
 //! | `chunk` | a chunk to be worked on |
+//! | `request` | a request to be worked, and the reply that says that it is done |
 //! | `trace` | the trace context that travels beside a message |
 //!
 //! Strict, because what is not understood must be seen: an unknown version, a missing, doubled or unknown field,
 //! a number outside its range and bytes behind the end are all malformed. A later version gets a number of its
 //! own; workers that know it are rolled out before those who send it. A message that another installation sent is
-//! understood and refused: it is about another database. So is one of version 1, which did not say who sent it. A message of another kind (a request, a
-//! reply) is another [`Message`], in a file of its own here, and goes to a queue of its own.
+//! understood and refused: it is about another database. So is a chunk's of version 1, which did not say who sent it. Each
+//! kind of message has a queue of its own.
 
 mod chunk;
+mod request;
 mod trace;
 
 use std::fmt;
@@ -19,6 +21,7 @@ use std::fmt;
 use batch::InstallationId;
 
 pub(crate) use chunk::read as read_of_anybody;
+pub(crate) use request::{decode_reply, encode_reply};
 pub use trace::TraceContext;
 
 /// Is what a message says: identity, never data.
