@@ -94,7 +94,8 @@ async fn after_postgres_clock_was_set_back_the_next_coordinator_goes_on() {
            set expires_at = expires_at + interval '2 hours', renewed_at = renewed_at + interval '2 hours';
         update fleet.runs set planned_at = planned_at + interval '2 hours';
         update fleet.chunks
-           set leased_until = leased_until + interval '2 hours',
+           set leased_at = leased_at + interval '2 hours',
+               leased_until = leased_until + interval '2 hours',
                published_at = published_at + interval '2 hours',
                retry_at = retry_at + interval '2 hours';";
     fleet.sql().await.batch_execute(forward).await.unwrap();

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tests::{Answer, Fleet, PATIENCE, Process, eventually, unique};
 
+use crate::readiness;
 use crate::store::program;
 
 /// Two users who may configure nothing, as docs/grants.md has them.
@@ -161,6 +162,8 @@ async fn a_queue_that_may_not_be_read_is_named_and_the_others_are_worked_on() {
     let worker = fleet.worker(&["--amqp-url", &url]);
     let right = format!("Give the user the right to read {ours}.normal");
     says(&worker, &["cannot consume from one queue until somebody mends this", &right]).await;
+    let (server, body) = readiness::not_ready(&worker).await;
+    assert!(server == "rabbitmq" && body.contains(&right), "{body}");
 
     let urgent = fleet.dispatch(&["--priority", "critical"]).await;
     fleet.finished(urgent).await;
@@ -171,6 +174,7 @@ async fn a_queue_that_may_not_be_read_is_named_and_the_others_are_worked_on() {
     fleet.assert_exact(run).await;
     let told = worker.log().lines().filter(|line| line.contains("until somebody mends this")).count();
     assert_eq!(told, 1, "{}", worker.log());
+    readiness::ready(&worker).await;
     drop((coordinator, worker));
 }
 

@@ -90,7 +90,7 @@ async fn cut_connections(fleet: &Fleet) {
 }
 
 /// Waits until a role says that it is not ready; the dependency that it names first, and all it says.
-async fn not_ready(role: &Process) -> (String, String) {
+pub(crate) async fn not_ready(role: &Process) -> (String, String) {
     let body = eventually(PATIENCE, "it is not ready", async || match readyz(role).await? {
         (503, body) => Some(body),
         _ => None,
@@ -102,7 +102,7 @@ async fn not_ready(role: &Process) -> (String, String) {
     (failed["name"].as_str().unwrap().to_owned(), body)
 }
 
-async fn ready(role: &Process) {
+pub(crate) async fn ready(role: &Process) {
     eventually(PATIENCE, "it is ready", async || (readyz(role).await?.0 == 200).then_some(())).await;
 }
 

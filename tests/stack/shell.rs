@@ -106,11 +106,15 @@ async fn an_empty_name_is_wrong_use_and_one_name_for_two_processes_is_none_for_t
 
     let empty = fleet.answer(&["worker", "--instance", ""]);
     let (one, other) = (fleet.background("c", &TWIN), fleet.background("c", &TWIN));
-    eventually(PATIENCE, "one of them leads", async || {
-        let says = |twin: &Process| twin.log().contains("leadership changed");
-        (says(&one) || says(&other)).then_some(())
-    })
-    .await;
+    let twins_say = async |what: &str| {
+        eventually(PATIENCE, what, async || {
+            let says = |twin: &Process| twin.log().contains(what);
+            (says(&one) || says(&other)).then_some(())
+        })
+        .await;
+    };
+    twins_say("leadership changed").await;
+    twins_say("two living processes were given one name").await;
 
     assert_eq!(empty.code, Some(2), "{empty:?}");
     assert!(empty.err.contains("it is empty: leave it out"), "{}", empty.err);

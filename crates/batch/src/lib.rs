@@ -19,6 +19,7 @@
 //! | rescue | another attempt for a chunk whose lease expired |
 //! | verdict | what follows a failed or lost attempt: a retry at a time, or a dead letter |
 //! | pass, snapshot | one look of the coordinator, and what it saw |
+//! | presence | from when to when a process is known to have lived |
 //! | outcome | how an attempt ended: done, failed, lost, excused, given back |
 //! | lane | what keeps slots and a connection of a worker for some priorities |
 //! | installation | a database and all that works for it; its identity is in messages, and in the names of queues and keys |
@@ -38,6 +39,7 @@ mod guard;
 mod identity;
 mod isolation;
 mod plan;
+mod presence;
 mod priority;
 mod retry;
 mod snapshot;
@@ -56,9 +58,10 @@ pub use identity::{
 };
 pub use isolation::{Finding, Isolation};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
+pub use presence::{Presence, given_name, namesakes};
 pub use priority::{PerPriority, Priority, UnknownPriority};
 pub use retry::{RetryPolicy, Verdict};
 pub use snapshot::{ChunkSnapshot, OpenRun, OpenRuns, Progress, RunSnapshot, Snapshot};
 pub use state::{ChunkState, Outcome, RunState, UnknownState};
-pub use supervise::{Action, MEANWHILE, PublishCause, SupervisePolicy, supervise};
+pub use supervise::{Action, LEASES, MEANWHILE, PublishCause, SupervisePolicy, supervise};
 pub use transition::{ChunkEvent, Refusal, RunEvent};

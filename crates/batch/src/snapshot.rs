@@ -88,6 +88,8 @@ pub struct ChunkSnapshot {
     pub failures: u32,
     /// When the broker last confirmed a message for it.
     pub published_at: Option<Timestamp>,
+    /// When that attempt's lease was given, or renewed; `None` of programs that did not record it.
+    pub leased_at: Option<Timestamp>,
     /// Until when its attempt is believed to be alive.
     pub leased_until: Option<Timestamp>,
     /// When its retry is due.
@@ -103,6 +105,7 @@ impl ChunkSnapshot {
             attempt: Attempt(0),
             failures: 0,
             published_at: None,
+            leased_at: None,
             leased_until: None,
             retry_at: None,
         }

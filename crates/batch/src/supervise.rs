@@ -14,8 +14,9 @@
 //! * **The store was down, or failed over.** Nobody could renew a lease: all of them get a full lease of grace from
 //!   the moment since when it has been well.
 //! * **The store's clock was set back.** What was written before lies in the future, and nothing is believed beyond what
-//!   it can be from now: a lease ends a lease from now at the latest (it is shortened, so that a worker that lives has
-//!   the time to renew it), a retry is due, a message may be lost, a dispatcher dead.
+//!   it can be from now: a lease that was given before ends as long after now as it was given for (it is shortened, so
+//!   that a worker that lives has the time to renew it), a retry is due, a message may be lost, a dispatcher dead.
+//! * **A worker has longer leases than its coordinator was told of.** They are its own, and are believed.
 //! * **An attempt failed.** The worker has recorded when the retry is due: publish it then.
 //! * **Everything is settled.** Finish the run, if the guard has nothing against it.
 //!
@@ -40,7 +41,7 @@ pub enum Action {
         /// Why.
         cause: PublishCause,
     },
-    /// Let a lease that ends later than any lease can end one lease from now.
+    /// Let a lease that was given before the clock was set back end as long after now as it was given for.
     Shorten(AttemptId),
     /// Take a chunk from an attempt whose lease has expired.
     Rescue {
@@ -142,11 +143,7 @@ fn supervise_chunk(
             (is_alone && is_over(published_at, policy.lost_after, now))
                 .then_some(Action::Publish { attempt, cause: PublishCause::Lost })
         }
-        ChunkState::Leased
-            if chunk.leased_until.is_some_and(|until| {
-                is_too_far(until, policy.lease_duration.saturating_mul(LEASES), now)
-            }) =>
-        {
+        ChunkState::Leased if chunk.lease_from_before(policy.lease_duration, now).is_some() => {
             Some(Action::Shorten(attempt))
         }
         ChunkState::Leased => {
@@ -168,8 +165,23 @@ fn supervise_chunk(
     }
 }
 
-/// Workers may be given longer leases than their coordinator was told; so much longer no lease is.
-const LEASES: u32 = 2;
+/// How many of the coordinator's leases one lasts at the most of which is not recorded when it was given: a worker of the
+/// release before may have been given longer ones than its coordinator was told of.
+pub const LEASES: u32 = 2;
+
+impl ChunkSnapshot {
+    /// When its lease is to end, if it was given, or renewed, before the clock was set back: as long after now as it was
+    /// given for. How long that is is its worker's matter, and says nothing about the clock. `lease` is the coordinator's
+    /// own, for one of which it is not recorded when it was given.
+    pub fn lease_from_before(&self, lease: Duration, now: Timestamp) -> Option<Timestamp> {
+        let until = self.leased_until?;
+        let (given_at, lasts) = match self.leased_at {
+            Some(given_at) => (given_at, until.duration_since(given_at).unsigned_abs()),
+            None => (before(until, lease.saturating_mul(LEASES)), lease),
+        };
+        is_too_far(given_at, Duration::ZERO, now).then(|| after(now, lasts))
+    }
+}
 
 /// How much later a moment may be than `now` though the clock was not set back: another transaction wrote it, which began
 /// after the one that looks.
@@ -189,6 +201,10 @@ fn after(moment: Timestamp, duration: Duration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
+fn before(moment: Timestamp, duration: Duration) -> Timestamp {
+    moment.checked_sub(duration).unwrap_or(Timestamp::MIN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +221,7 @@ mod tests {
             attempt: Attempt(2),
             failures: 1,
             published_at: Some(at(100)),
+            leased_at: Some(at(100)),
             leased_until: Some(at(120)),
             retry_at: Some(at(120)),
         }
@@ -294,8 +311,27 @@ mod tests {
         check(&snapshot(back, &[chunk(ChunkState::Pending)]), &[publish(PublishCause::Unpublished)]);
         check(&snapshot(back, &[chunk(ChunkState::Published)]), &[publish(PublishCause::Lost)]);
         check(&snapshot(back, &[chunk(ChunkState::Retryable)]), &[publish(PublishCause::RetryDue)]);
-        check(&snapshot(78, &[chunk(ChunkState::Leased)]), &[Action::Shorten(ATTEMPT)]);
-        check(&snapshot(79, &[chunk(ChunkState::Leased)]), &[]);
+        check(&snapshot(98, &[chunk(ChunkState::Leased)]), &[Action::Shorten(ATTEMPT)]);
+        check(&snapshot(99, &[chunk(ChunkState::Leased)]), &[]);
+    }
+
+    #[test]
+    fn a_lease_is_not_shortened_for_being_longer_than_the_coordinators() {
+        let an_hour = ChunkSnapshot { leased_until: Some(at(3_700)), ..chunk(ChunkState::Leased) };
+
+        check(&snapshot(101, &[an_hour]), &[]);
+        check(&snapshot(90, &[an_hour]), &[Action::Shorten(ATTEMPT)]);
+        assert_eq!(an_hour.lease_from_before(Duration::from_secs(20), at(90)), Some(at(3_690)));
+    }
+
+    /// Of the release before.
+    #[test]
+    fn a_lease_of_which_nobody_recorded_when_it_was_given_lasts_two_of_the_coordinators_at_most() {
+        let lease = ChunkSnapshot { leased_at: None, ..chunk(ChunkState::Leased) };
+
+        check(&snapshot(78, &[lease]), &[Action::Shorten(ATTEMPT)]);
+        check(&snapshot(79, &[lease]), &[]);
+        assert_eq!(lease.lease_from_before(Duration::from_secs(20), at(78)), Some(at(98)));
     }
 
     #[test]

@@ -134,11 +134,11 @@ impl ChunkSnapshot {
             ChunkEvent::Begun { leased_until, is_own } => self.begun(leased_until, is_own, run, now),
             ChunkEvent::Renewed { attempt, leased_until } => {
                 self.require_open_and_held(attempt, run)?;
-                Ok(Self { leased_until: Some(leased_until), ..*self })
+                Ok(Self { leased_at: Some(now), leased_until: Some(leased_until), ..*self })
             }
             ChunkEvent::Committed(attempt) => {
                 self.require_open_and_held(attempt, run)?;
-                Ok(Self { state: ChunkState::Done, leased_until: None, ..*self })
+                Ok(Self { state: ChunkState::Done, leased_at: None, leased_until: None, ..*self })
             }
             ChunkEvent::Failed(attempt, verdict) => {
                 self.require_held(attempt)?;
@@ -149,6 +149,7 @@ impl ChunkSnapshot {
                 Ok(Self {
                     state: ChunkState::Published,
                     published_at: Some(now),
+                    leased_at: None,
                     leased_until: None,
                     ..*self
                 })
@@ -195,6 +196,7 @@ impl ChunkSnapshot {
         Ok(Self {
             state: ChunkState::Leased,
             attempt: Attempt(self.attempt.0 + 1),
+            leased_at: Some(now),
             leased_until: Some(leased_until),
             retry_at: None,
             ..*self
@@ -206,7 +208,7 @@ impl ChunkSnapshot {
             Verdict::RetryAt(due) => (ChunkState::Retryable, Some(due)),
             Verdict::DeadLetter => (ChunkState::Dead, None),
         };
-        Self { state, retry_at, leased_until: None, ..*self }
+        Self { state, retry_at, leased_at: None, leased_until: None, ..*self }
     }
 
     /// The fence.

@@ -313,6 +313,7 @@ proptest! {
 
             // A moment stands where the state gives it a meaning, and nowhere else.
             prop_assert_eq!(store.chunk.leased_until.is_some(), store.chunk.state == ChunkState::Leased);
+            prop_assert_eq!(store.chunk.leased_at.is_some(), store.chunk.state == ChunkState::Leased);
             prop_assert_eq!(store.chunk.retry_at.is_some(), store.chunk.state == ChunkState::Retryable);
 
             // The latest attempt alone is at work, while the chunk is leased.

@@ -22,11 +22,12 @@
 
 use std::time::Duration;
 
+use batch::given_name;
 use store::{Supervision, Term};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::{CoordinatorConfig, kind_of};
+use crate::{CoordinatorConfig, kind_of, namesakes};
 
 /// How long the broker may be away before a leader gives way for the first time.
 const GIVE_WAY_AFTER: Duration = Duration::from_secs(30);
@@ -108,8 +109,9 @@ struct Bidding {
     /// When it gave way, and how often since its broker went away.
     gave_way: Option<Instant>,
     times: u32,
-    /// The one whose lease it waits for, of whom it told.
-    awaited: Option<String>,
+    /// The one whose lease it waits for, of whom it told, and since when.
+    awaited: Option<(String, Instant)>,
+    has_told_of_namesake: bool,
 }
 
 impl Bidding {
@@ -153,9 +155,19 @@ impl Bidding {
             return;
         }
         let Ok(Some(leader)) = store.leader().await else { return };
-        if self.awaited.as_ref() != Some(&leader) {
-            tracing::info!(coordinator = %config.name, %leader, "waits for the lease of the one that leads");
-            self.awaited = Some(leader);
+        match &self.awaited {
+            Some((awaited, since)) if *awaited == leader => {
+                // A dead one's lease would have ended by now.
+                let is_alive = since.elapsed() > config.leadership_lease.saturating_mul(2);
+                let has_our_name = given_name(&leader) == given_name(&config.name);
+                if is_alive && has_our_name && !std::mem::replace(&mut self.has_told_of_namesake, true) {
+                    namesakes::tell(given_name(&leader));
+                }
+            }
+            _ => {
+                tracing::info!(coordinator = %config.name, %leader, "waits for the lease of the one that leads");
+                self.awaited = Some((leader, Instant::now()));
+            }
         }
     }
 }

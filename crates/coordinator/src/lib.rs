@@ -12,6 +12,7 @@
 //! | `republishing` | messages for chunks that have none |
 //! | `publication` | how the cache hears which runs are visible |
 //! | `leadership` | which coordinator leads |
+//! | `namesakes` | processes that were given one name |
 //! | `remembered` | what is kept between passes, and what forgetting it costs |
 //!
 //! It knows neither SQL nor AMQP nor Redis, and decides nothing: what is to be done is [`batch`]'s to say.
@@ -20,6 +21,7 @@ mod finishing;
 mod judging;
 mod leadership;
 mod metrics;
+mod namesakes;
 mod pass;
 mod publication;
 mod remembered;

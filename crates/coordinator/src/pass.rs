@@ -23,7 +23,7 @@ use store::{Publishing, Supervision, Term};
 use tokio::time::Instant;
 
 use crate::remembered::Remembered;
-use crate::{Coordinator, kind_of, metrics};
+use crate::{Coordinator, kind_of, metrics, namesakes};
 
 /// What a pass saw and did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,8 +82,13 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         }
         self.hear_of_rescues(&rescues);
         to_finish.sort_by_key(|run| priority(&snapshot, *run));
-        for run in to_finish {
+        for &run in &to_finish {
             remembered.finishing.begin(&self.store, term, run);
+        }
+        // While they are finished.
+        let open: Vec<RunId> = snapshot.runs.iter().map(|run| run.recorded.run).collect();
+        for name in remembered.namesakes.look(&self.store, &open, &to_finish).await {
+            namesakes::tell(&name);
         }
         report.published = self.publish(&snapshot, &to_publish).await?;
         self.tell_of_finished(remembered).await;
@@ -100,8 +105,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 run.id = %attempt.chunk.run,
                 chunk.id = %attempt.chunk.chunk,
                 attempt = attempt.attempt.0,
-                "shortened a lease that ends later than one can: PostgreSQL's clock was set back, or workers are given \
-                 longer leases (--lease) than this coordinator was told of"
+                "shortened a lease that was given later than now: PostgreSQL's clock was set back"
             );
         }
         Ok(is_shortened)

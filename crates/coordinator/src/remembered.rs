@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::finishing::Finishing;
+use crate::namesakes::Namesakes;
 use crate::publication::Publication;
 
 /// What a coordinator remembers between passes. No run depends on it.
@@ -42,6 +43,7 @@ pub(crate) struct Remembered {
     pub(crate) finishing: Finishing,
     /// What a person was last told of each open run.
     pub(crate) outlooks: HashMap<RunId, Outlook>,
+    pub(crate) namesakes: Namesakes,
 }
 
 impl Remembered {
@@ -57,6 +59,7 @@ impl Remembered {
             has_finished: false,
             finishing: Finishing::default(),
             outlooks: HashMap::new(),
+            namesakes: Namesakes::default(),
         }
     }
 

@@ -3,16 +3,17 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use batch::{CustomerId, Progress};
+use batch::{Attempt, AttemptId, CustomerId, Progress};
 use cache::{Cache, CachedValue, Error, Valued, VisibleRuns};
 use queue::memory::Broker;
-use store::Archive;
 use store::memory::Memory as Store;
 use store::promises::{Ground, accounts, as_of, chunk, dead, done, published, with_a_customer_twice};
+use store::{Archive, Attempts};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::namesakes::Namesakes;
 
 /// Longer than anything here takes; no test waits for it, since time jumps.
 const LONG: Duration = Duration::from_mins(10);
@@ -148,6 +149,30 @@ async fn a_store_that_shows_nothing_leaves_no_list_of_another_past() {
     timeout(LONG, night.coordinator().run(cleared)).await.expect("it is cleared");
 }
 
+#[tokio::test(start_paused = true)]
+async fn workers_that_live_at_a_time_under_one_name_are_told_of_once_when_their_run_is_settled() {
+    let night = Paused::new();
+    let run = published(&night).await;
+    for (number, worker) in [(1, "twin-00000001"), (2, "twin-00000002"), (3, "worker-00000003")] {
+        let begun = night.store.begin_attempt(chunk(run, number), worker, LONG, false).await.unwrap();
+        assert!(matches!(begun, store::Begin::Assigned(_)));
+    }
+    night.pass(Duration::from_secs(1)).await;
+    for number in [1, 2, 3] {
+        let attempt = AttemptId { chunk: chunk(run, number), attempt: Attempt(1) };
+        night.store.give_back(attempt).await.unwrap();
+    }
+    let mut namesakes = Namesakes::default();
+    let mut look = async |settled: &[RunId]| namesakes.look(&night.store, &[run], settled).await;
+
+    let meanwhile = look(&[]).await;
+    let in_the_end = look(&[run]).await;
+    let again = look(&[run]).await;
+
+    assert_eq!((meanwhile.len(), again.len()), (0, 0));
+    assert_eq!(in_the_end, ["twin"]);
+}
+
 /// A run whose chunks are all done.
 async fn settled(night: &Paused) -> RunId {
     let run = published(night).await;
@@ -172,6 +197,10 @@ impl Ground for Paused {
 
     async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;
+    }
+
+    async fn set_back(&self, time: Duration) {
+        self.store.set_back(time);
     }
 }
 

@@ -5,17 +5,22 @@
 //! * **Nobody reads it** (a log shipper hangs, a terminal is held by Ctrl-S). A pipe that is full would stop the thread
 //!   that logs, and with it a worker that drains. So the first line that finds no room waits for it, for
 //!   [`PATIENCE`], and lines are lost from then on until there is room again. `ltv_log_lines_lost_total` counts them.
+//! * **Others write to it too,** and take the room between the look for it and the write. The write itself does not wait:
+//!   pipes and terminals are opened anew, for this process alone, so that such a write is refused instead. What cannot be
+//!   opened anew (a socket, whose buffer takes many lines; another user's pipe) is written to when there is room.
 //! * **It is closed, or its disk is full.** Lines are lost, and counted.
 //!
 //! A line that is longer than a pipe takes at once may be cut off; the next one begins on a line of its own.
 
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics::{counter, describe_counter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
 
 /// How long a line waits for room.
 pub const PATIENCE: Duration = Duration::from_millis(100);
@@ -28,6 +33,9 @@ const LOST: &str = "ltv_log_lines_lost_total";
 /// What became of the lines before, for all of this process's writers to it.
 static PACE: Mutex<Pace> = Mutex::new(Pace { is_stuck: false, is_torn: false });
 
+/// Standard error, opened anew, where it can be.
+static UNWAITING: OnceLock<Option<File>> = OnceLock::new();
+
 /// Describes its metric.
 pub(crate) fn describe_metrics() {
     describe_counter!(LOST, "log lines that nobody read in time");
@@ -37,7 +45,11 @@ pub(crate) fn describe_metrics() {
 pub fn write_line(line: &[u8], patience: Duration) {
     // What a panicking thread left behind is still right: two flags.
     let mut pace = PACE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !pace.write(&mut io::stderr().lock(), line, patience) {
+    let is_written = match UNWAITING.get_or_init(|| unwaiting(&io::stderr())) {
+        Some(out) => pace.write(&mut &*out, line, patience),
+        None => pace.write(&mut io::stderr().lock(), line, patience),
+    };
+    if !is_written {
         counter!(LOST).increment(1);
     }
 }
@@ -69,18 +81,67 @@ struct Pace {
 impl Pace {
     /// Returns whether all of the line was written.
     fn write(&mut self, out: &mut (impl Write + AsFd), line: &[u8], patience: Duration) -> bool {
-        let is_torn = std::mem::take(&mut self.is_torn);
         let patience = if self.is_stuck { Duration::ZERO } else { patience };
-        let pieces = is_torn.then_some(&b"\n"[..]).into_iter().chain(line.chunks(AT_ONCE));
-        for (index, piece) in pieces.enumerate() {
-            self.is_stuck = !has_room(out, patience);
-            if self.is_stuck || out.write_all(piece).is_err() {
-                self.is_torn = is_torn || index > 0;
-                return false;
+        let until = now() + patience;
+        let pieces = self.is_torn.then_some(&b"\n"[..]).into_iter().chain(line.chunks(AT_ONCE));
+        for piece in pieces {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let left = until.saturating_duration_since(now());
+                match self.write_some(out, rest, left) {
+                    Ok(written) => rest = &rest[written..],
+                    // Somebody else took the room.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock && !left.is_zero() => {}
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => return false,
+                }
             }
         }
+        self.is_torn = false;
         true
     }
+
+    /// Writes as much as there is room for within some time.
+    fn write_some(
+        &mut self,
+        out: &mut (impl Write + AsFd),
+        piece: &[u8],
+        patience: Duration,
+    ) -> io::Result<usize> {
+        let written =
+            if has_room(out, patience) { out.write(piece) } else { Err(ErrorKind::WouldBlock.into()) };
+        self.is_stuck = written.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        match written {
+            Ok(0) => Err(ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                self.is_torn = true;
+                Ok(written)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Opens a pipe or a terminal anew so that writing never waits. On the one that was inherited that cannot be asked for:
+/// it is shared with others, who may not expect it.
+fn unwaiting(out: &impl AsFd) -> Option<File> {
+    let out = out.as_fd();
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(out).ok()?.st_mode);
+    if !matches!(kind, FileType::Fifo | FileType::CharacterDevice) {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", out.as_raw_fd());
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
+}
+
+/// The clock that the kernel waits by.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread waits in the kernel, whatever a test does to tokio's clock"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Whether a piece can be written now, or within some time. What cannot be asked is written to.
@@ -122,6 +183,44 @@ mod tests {
         assert!(after);
         let heard = [&read[..drained], rest.as_bytes()].concat();
         assert!(heard.ends_with(b"x\nheard\n"), "{:?}", String::from_utf8_lossy(&heard[heard.len() - 20..]));
+    }
+
+    /// Looked for by us, and taken by another process before we write.
+    struct Rival {
+        ours: File,
+        theirs: File,
+    }
+
+    impl AsFd for Rival {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.ours.as_fd()
+        }
+    }
+
+    impl Write for Rival {
+        fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+            while self.theirs.write(&[b'y'; AT_ONCE]).is_ok() {}
+            self.ours.write(piece)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn room_that_another_process_takes_first_costs_the_line_and_no_waiting() {
+        let (_reader, writer) = io::pipe().unwrap();
+        let (ours, theirs) = (unwaiting(&writer).unwrap(), unwaiting(&writer).unwrap());
+        let (tell, told) = std::sync::mpsc::channel();
+
+        std::thread::spawn(move || {
+            let mut pace = Pace { is_stuck: false, is_torn: false };
+            let is_written = pace.write(&mut Rival { ours, theirs }, b"line\n", NO_PATIENCE);
+            let _ = tell.send((is_written, pace.is_stuck));
+        });
+
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok((false, true)));
     }
 
     #[test]

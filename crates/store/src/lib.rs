@@ -27,7 +27,9 @@ pub mod postgres;
 use std::future::Future;
 use std::time::Duration;
 
-use batch::{AttemptId, ChunkRef, CustomerId, Evidence, OpenRuns, RetryPolicy, RunId, Verdict, WorkSample};
+use batch::{
+    AttemptId, ChunkRef, CustomerId, Evidence, OpenRuns, Presence, RetryPolicy, RunId, Verdict, WorkSample,
+};
 use jiff::Timestamp;
 
 pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
@@ -171,7 +173,12 @@ pub trait Supervision: Clone + Send + Sync + 'static {
     /// The store's part of a snapshot.
     fn snapshot(&self) -> impl Future<Output = Result<OpenRuns>> + Send;
 
-    /// Lets a lease end so long from now, if it would end later; false if it would not.
+    /// Who worked on these runs, each from its first begin to the last thing that it said itself.
+    fn presences(&self, runs: &[RunId]) -> impl Future<Output = Result<Vec<Presence>>> + Send;
+
+    /// Lets a lease that was given before the clock was set back end as long after now as it was given for; false if it
+    /// was given since. `lease` is the coordinator's own, for one of which it is not recorded when it was given
+    /// ([`batch::ChunkSnapshot::lease_from_before`]).
     fn shorten_lease(
         &self,
         term: Term,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use batch::{
-    AttemptId, ChunkRef, CustomerId, Evidence, OpenRuns, Outcome, RetryPolicy, RunId, Verdict, WorkSample,
+    AttemptId, ChunkRef, CustomerId, Evidence, OpenRuns, Outcome, Presence, RetryPolicy, RunId, Verdict,
+    WorkSample,
 };
 use jiff::Timestamp;
 use store::{
@@ -196,6 +197,11 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
 
     async fn snapshot(&self) -> Result<OpenRuns> {
         self.call(Call::Snapshot, self.inner.snapshot()).await
+    }
+
+    /// Of no consequence but for a warning.
+    async fn presences(&self, runs: &[RunId]) -> Result<Vec<Presence>> {
+        self.inner.presences(runs).await
     }
 
     /// No clock is set back in these nights.

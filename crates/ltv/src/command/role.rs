@@ -28,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{BrokerArgs, CacheArgs, DatabaseArgs};
 use crate::config;
 
-/// Connections that a role has beside those to the store: to publish, to consume, to ask the broker; two to Redis.
-pub(crate) const BESIDE_THE_STORE: usize = 5;
+/// Connections that a role has beside those to the store: to publish, to consume, to ask the broker, and for each of the
+/// first two one that declares; two to Redis.
+pub(crate) const BESIDE_THE_STORE: usize = 7;
 
 /// How often a role asks whether it still works for the same installation.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -54,8 +55,7 @@ pub(crate) fn checks(store: &Postgres, servers: &Servers) -> Vec<Check> {
         Check::required("rabbitmq", move || {
             let ready = match queue.get() {
                 None => Err(NOT_YET.to_owned()),
-                Some(queue) if queue.ready() => Ok(()),
-                Some(_) => Err("not connected".to_owned()),
+                Some(queue) => queue.trouble().map_or(Ok(()), Err),
             };
             async move { ready }
         }),

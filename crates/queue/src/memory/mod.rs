@@ -220,9 +220,15 @@ impl DeadLetters for Memory {
 }
 
 impl Connection for Memory {
-    fn ready(&self) -> bool {
-        let is_well = |state: &State| state.health == Health::Up && state.is_consuming(self.handle);
-        !self.is_closed.load(Ordering::Relaxed) && self.broker.now(|state, _| is_well(state))
+    fn trouble(&self) -> Option<String> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Some("closed".to_owned());
+        }
+        self.broker.now(|state, _| match state.health {
+            Health::Up if state.is_consuming(self.handle) => None,
+            Health::Up => Some("not consuming yet".to_owned()),
+            _ => Some("not connected".to_owned()),
+        })
     }
 
     async fn close(&self) {

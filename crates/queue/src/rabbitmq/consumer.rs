@@ -28,7 +28,6 @@
 //! - *The consumer is dropped without stop*: the same, in the background.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +44,7 @@ use tokio::time::Instant;
 
 use super::connection::{self, ask, call, explain};
 use super::delivery::RabbitMqDelivery;
+use super::feeds::Feeds;
 use super::publisher::Publisher;
 use super::topology::{self, short};
 use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
@@ -106,51 +106,6 @@ impl Consumer for RabbitMqConsumer {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "consuming ended badly");
         }
-    }
-}
-
-/// Says which priorities are being consumed at present.
-#[derive(Debug)]
-pub(super) struct Feeds {
-    wanted: PerPriority<bool>,
-    consuming: PerPriority<AtomicBool>,
-    /// Stopped on purpose, so that nobody waits for it.
-    is_over: AtomicBool,
-}
-
-impl Feeds {
-    fn of(priorities: &[Priority]) -> Self {
-        let wanted = PerPriority::from_fn(|priority| priorities.contains(&priority));
-        Self { wanted, consuming: PerPriority::default(), is_over: AtomicBool::new(false) }
-    }
-
-    /// The priorities that were asked for, each once, the most urgent first.
-    fn wanted(&self) -> impl Iterator<Item = Priority> {
-        Priority::ALL.into_iter().filter(|&priority| self.wanted[priority])
-    }
-
-    /// Says whether all is as it should be.
-    pub(super) fn are_well(&self) -> bool {
-        self.is_over() || self.wanted().all(|priority| self.consuming[priority].load(Ordering::Relaxed))
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
-    }
-
-    /// Marks a feed as consuming until the mark is dropped.
-    fn mark(&self, priority: Priority) -> FeedMark<'_> {
-        let feed = &self.consuming[priority];
-        feed.store(true, Ordering::Relaxed);
-        FeedMark(feed)
-    }
-}
-
-struct FeedMark<'a>(&'a AtomicBool);
-
-impl Drop for FeedMark<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
     }
 }
 
@@ -261,6 +216,7 @@ impl Task {
                 }
             };
 
+            self.feeds.wanted().for_each(|priority| self.feeds.explain(priority, &error));
             log_down(last_error.as_ref(), &error);
             last_error = Some(error);
             tokio::select! {
@@ -268,7 +224,7 @@ impl Task {
                 () = self.is_stopping() => break,
             }
         }
-        self.feeds.is_over.store(true, Ordering::Relaxed);
+        self.feeds.end();
         self.inbox.close();
     }
 
@@ -314,6 +270,7 @@ impl Task {
                 return Err(end);
             }
 
+            self.feeds.explain(priority, &end);
             log_feed(&self.settings.names.queue(priority), told.as_ref(), &end);
             told = Some(end);
             metrics::reconnect("consume");

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `topology` | the queues |
 //! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
-//! | `consumer`, `delivery` | how it comes from them, and how it ends |
+//! | `consumer`, `feeds`, `delivery` | how it comes from them, and how it ends |
 //! | `control` | looking at them |
 //! | `config`, `url`, `connection`, `transport` | the broker, its address, its errors, the way there |
 
@@ -18,6 +18,7 @@ mod connection;
 mod consumer;
 mod control;
 mod delivery;
+mod feeds;
 mod flight;
 mod job;
 mod ledger;
@@ -41,8 +42,8 @@ pub use topology::Names;
 
 use self::config::Settings;
 use self::connection::Link;
-use self::consumer::Feeds;
 use self::control::Control;
+use self::feeds::Feeds;
 use self::job::Frame;
 use self::publisher::Publisher;
 use crate::metrics::Target;
@@ -193,10 +194,18 @@ impl DeadLetters for RabbitMq {
 }
 
 impl Connection for RabbitMq {
-    fn ready(&self) -> bool {
-        let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
-        self.publisher.link() == Link::Up
-            && consumers.iter().filter_map(Weak::upgrade).all(|feeds| feeds.are_well())
+    fn trouble(&self) -> Option<String> {
+        let of_publishing = match self.publisher.link() {
+            Link::Up => None,
+            Link::Connecting => Some("not connected yet".to_owned()),
+            Link::Blocked(reason) => Some(format!("takes no messages at present: {reason}")),
+            Link::Down(error) => Some(error.to_string()),
+            Link::Closed => Some("closed".to_owned()),
+        };
+        of_publishing.or_else(|| {
+            let consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+            consumers.iter().filter_map(Weak::upgrade).find_map(|feeds| feeds.trouble())
+        })
     }
 
     async fn close(&self) {

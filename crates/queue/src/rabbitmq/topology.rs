@@ -165,7 +165,7 @@ impl<'a> Declaring<'a> {
         for (queue, maker) in queues {
             declaring.bind(&queue, maker).await?;
         }
-        Ok(())
+        call(settings, "close a channel", declaring.channel.close(200, "OK".into())).await
     }
 
     /// Sees to it that a thing is there. What is missing and may not be made is an answer, so that all of it is told.

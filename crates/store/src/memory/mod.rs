@@ -31,6 +31,7 @@ mod values;
 mod tests;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ struct Shared {
     base: Box<dyn Base>,
     /// What the store's clock showed when it was made, and when that was.
     start: (Timestamp, Instant),
+    /// How far it was set back since, in microseconds.
+    back_us: AtomicU64,
     rows: Mutex<Rows>,
 }
 
@@ -69,7 +72,13 @@ impl Memory {
     /// Makes a store over a customer base. Its clock shows `start` now, and goes on as tokio's does.
     pub fn new(base: impl Base, start: Timestamp) -> Self {
         let rows = Mutex::new(Rows::default());
-        Self { shared: Arc::new(Shared { base: Box::new(base), start: (start, Instant::now()), rows }) }
+        let (base, start, back_us) = (Box::new(base), (start, Instant::now()), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { base, start, back_us, rows }) }
+    }
+
+    /// Sets the store's clock back, as somebody may that of a server.
+    pub fn set_back(&self, time: Duration) {
+        self.shared.back_us.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// The customers.
@@ -81,7 +90,8 @@ impl Memory {
     pub fn clock(&self) -> Timestamp {
         let (start, began) = self.shared.start;
         let elapsed = Duration::from_micros(began.elapsed().as_micros() as u64);
-        later(start, elapsed)
+        let back = Duration::from_micros(self.shared.back_us.load(Ordering::Relaxed));
+        later(start, elapsed).checked_sub(back).unwrap_or(Timestamp::MIN)
     }
 
     /// Does one call: all of its effect at once.

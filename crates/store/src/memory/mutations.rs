@@ -75,7 +75,12 @@ impl Mutations {
         #[cfg(feature = "faults")]
         match (&self.broken, event) {
             (Some(Mutation::WithoutFence), ChunkEvent::Committed(_)) if ruled != Err(Refusal::RunOver) => {
-                return Ok(ChunkSnapshot { state: ChunkState::Done, leased_until: None, ..*before });
+                return Ok(ChunkSnapshot {
+                    state: ChunkState::Done,
+                    leased_at: None,
+                    leased_until: None,
+                    ..*before
+                });
             }
             (Some(Mutation::ClaimedAttempts), ChunkEvent::Begun { .. }) => {
                 let attempt = Attempt(self.told.get(&id).map_or(0, |told| told.0) + 1);

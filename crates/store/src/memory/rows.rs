@@ -274,6 +274,12 @@ impl AttemptRow {
         (self.outcome, self.ended_at, self.reason) = (Some(outcome), Some(now), reason);
     }
 
+    /// When its worker last said something of it.
+    pub(super) fn seen_at(&self) -> Timestamp {
+        let is_own = matches!(self.outcome, Some(Outcome::Done | Outcome::Failed | Outcome::GivenBack));
+        self.ended_at.filter(|_| is_own).map_or(self.began_at, |ended| ended.max(self.began_at))
+    }
+
     pub(super) fn record(&self) -> AttemptRecord {
         AttemptRecord {
             attempt: self.attempt,

@@ -1,10 +1,11 @@
 //! What a pass of the coordinator looks at, and what it does about it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use batch::{
     AttemptId, ChunkEvent, ChunkId, ChunkSnapshot, ChunkState, CustomerId, Evidence, MEANWHILE, OpenRun,
-    OpenRuns, RunEvent, RunId, RunState, Verdict,
+    OpenRuns, Presence, RunEvent, RunId, RunState, Verdict,
 };
 use jiff::Timestamp;
 
@@ -58,13 +59,26 @@ impl Supervision for Memory {
         .await
     }
 
+    async fn presences(&self, runs: &[RunId]) -> Result<Vec<Presence>> {
+        self.call(|rows, _| {
+            let mut presences: BTreeMap<String, Presence> = BTreeMap::new();
+            let chunks = runs.iter().filter_map(|run| rows.run(*run)).flat_map(Run::chunks);
+            for row in chunks.flat_map(|(_, chunk)| &chunk.attempts) {
+                let (from, to) = (row.began_at, row.seen_at());
+                let entry = presences.entry(row.worker.clone());
+                let seen = entry.or_insert_with(|| Presence { name: row.worker.clone(), from, to });
+                (seen.from, seen.to) = (seen.from.min(from), seen.to.max(to));
+            }
+            Ok(presences.into_values().collect())
+        })
+        .await
+    }
+
     async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
         self.call(|rows, now| {
-            let leased_until = later(now, lease);
-            let held = rows.chunk(attempt.chunk).and_then(|chunk| chunk.snapshot.leased_until);
-            if !rows.leads(term, now) || held.is_none_or(|until| until <= leased_until) {
-                return Ok(false);
-            }
+            let held = rows.chunk(attempt.chunk);
+            let ends = held.and_then(|chunk| chunk.snapshot.lease_from_before(lease, now));
+            let Some(leased_until) = ends.filter(|_| rows.leads(term, now)) else { return Ok(false) };
             let event = ChunkEvent::Renewed { attempt: attempt.attempt, leased_until };
             Ok(rows.take(attempt.chunk, event, now, None).is_ok())
         })

@@ -21,6 +21,10 @@ impl Ground for Paused {
     async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;
     }
+
+    async fn set_back(&self, time: Duration) {
+        self.0.set_back(time);
+    }
 }
 
 crate::promise_tests!(tokio::test(start_paused = true), std::future::ready(Paused(memory())));

@@ -32,6 +32,7 @@ impl Attempts for Postgres {
                 update fleet.chunks c
                    set state = 'leased',
                        attempt = c.attempt + 1,
+                       leased_at = now(),
                        leased_until = now() + $4::float8 * interval '1 second',
                        retry_at = null
                   from fleet.runs r
@@ -110,7 +111,8 @@ impl Attempts for Postgres {
     async fn renew_leases(&self, held: &[AttemptId], lease: Duration) -> Result<Vec<AttemptId>> {
         const RENEW: &str = "
             update fleet.chunks c
-               set leased_until = now() + $4::float8 * interval '1 second'
+               set leased_at = now(),
+                   leased_until = now() + $4::float8 * interval '1 second'
               from unnest($1::bigint[], $2::integer[], $3::integer[]) as held (run_id, chunk_id, attempt),
                    fleet.runs r
              where c.run_id = held.run_id
@@ -135,7 +137,8 @@ impl Attempts for Postgres {
         const RESUME: &str = "
             with held as (
                 update fleet.chunks c
-                   set leased_until = now() + $4::float8 * interval '1 second'
+                   set leased_at = now(),
+                       leased_until = now() + $4::float8 * interval '1 second'
                   from fleet.runs r
                  where c.run_id = $1
                    and c.chunk_id = $2
@@ -203,6 +206,7 @@ impl Attempts for Postgres {
             update fleet.chunks
                set state = $5,
                    retry_at = $6,
+                   leased_at = null,
                    leased_until = null,
                    settled_at = case when $5 = 'dead' then now() end
              where run_id = $1
@@ -231,7 +235,7 @@ impl Attempts for Postgres {
         const GIVE_BACK: &str = "
             with given_back as (
                 update fleet.chunks
-                   set state = 'published', leased_until = null, published_at = now()
+                   set state = 'published', leased_at = null, leased_until = null, published_at = now()
                  where run_id = $1
                    and chunk_id = $2
                    and attempt = $3

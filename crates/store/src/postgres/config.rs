@@ -104,7 +104,7 @@ impl PostgresConfig {
              -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
             backstop.as_millis()
         );
-        Ok(Connections::new(config, &limits, Door { secure: Secure(tls), password }))
+        Ok(Connections::new(config, &limits, Door::new(Secure(tls), password)))
     }
 }
 

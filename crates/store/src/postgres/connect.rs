@@ -51,7 +51,7 @@ impl Connections {
 
     /// How they are secured.
     pub(super) fn secure(&self) -> Secure {
-        self.door.secure.clone()
+        self.door.secure()
     }
 
     /// How long one may take.

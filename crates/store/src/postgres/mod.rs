@@ -232,7 +232,7 @@ pub async fn connect(url: &resilience::ServerUrl) -> Result<Client> {
     let what = || format!("connect to {url}");
     let url::Read { driver, password, tls } =
         url::read(url).map_err(|error| Error::Invalid { what: what(), reason: error.to_string() })?;
-    let door = secure::Door { secure: Secure(tls), password };
+    let door = secure::Door::new(Secure(tls), password);
     door.open(&driver)
         .await
         .map(|(client, _)| client)

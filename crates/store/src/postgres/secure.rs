@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use resilience::Password;
+use resilience::trouble::{Kind, Trouble};
 use tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
@@ -43,11 +44,22 @@ pub(super) struct Secure(pub(super) Option<Tls>);
 /// Connects with the password as it is now.
 #[derive(Clone, Debug)]
 pub(super) struct Door {
-    pub(super) secure: Secure,
-    pub(super) password: Option<Password>,
+    secure: Secure,
+    password: Option<Password>,
+    /// That a password cannot be read is told once, however many connections are tried.
+    reading: Trouble,
 }
 
 impl Door {
+    pub(super) fn new(secure: Secure, password: Option<Password>) -> Self {
+        Self { secure, password, reading: Trouble::new("read the password of PostgreSQL") }
+    }
+
+    /// How connections are secured.
+    pub(super) fn secure(&self) -> Secure {
+        self.secure.clone()
+    }
+
     /// Connects, and keeps the connection going.
     pub(super) async fn open(
         &self,
@@ -57,10 +69,11 @@ impl Door {
         match self.password.as_ref().map(Password::read) {
             None => {}
             Some(Ok(password)) => {
+                self.reading.over();
                 driver.password(password);
             }
-            // Without one: the server asks for it, or does not need it.
-            Some(Err(problem)) => tracing::warn!(problem, "a connection is tried without the password"),
+            // Tried without one: the server asks for it, or does not need it.
+            Some(Err(problem)) => self.reading.met(problem, Kind::Passing),
         }
         let (client, connection) = driver.connect(self.secure.clone()).await?;
         let task = tokio::spawn(async move {
@@ -138,6 +151,25 @@ impl AsyncWrite for Secured {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_password_that_cannot_be_read_is_in_the_way_until_it_can() {
+        let file = std::env::temp_dir().join(format!("ltv-door-{}", std::process::id()));
+        let door = Door::new(Secure(None), Some(Password::InFile(file.clone())));
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut driver = Config::new();
+        driver.host("127.0.0.1").port(nobody.port()).user("ltv");
+
+        assert!(door.open(&driver).await.is_err());
+        let unread = door.reading.reason();
+        std::fs::write(&file, "secret").unwrap();
+        assert!(door.clone().open(&driver).await.is_err());
+        let read = door.reading.reason();
+        std::fs::remove_file(&file).unwrap();
+
+        assert!(unread.is_some_and(|reason| reason.contains("cannot be read")));
+        assert_eq!(read, None);
+    }
 
     #[test]
     fn a_refusal_that_is_about_the_way_says_what_to_write() {

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, Evidence, MEANWHILE, OpenRun, OpenRuns, Progress,
-    RunId, Verdict,
+    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, Evidence, LEASES, MEANWHILE, OpenRun, OpenRuns,
+    Presence, Progress, RunId, Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -112,21 +112,61 @@ impl Supervision for Postgres {
         .await
     }
 
+    async fn presences(&self, runs: &[RunId]) -> Result<Vec<Presence>> {
+        const PRESENCES: &str = "
+            select worker,
+                   min(began_at) as began_at,
+                   max(greatest(began_at, case when outcome in ('done', 'failed', 'given_back')
+                                               then ended_at
+                                          end)) as seen_at
+              from fleet.attempts
+             where run_id = any($1)
+             group by worker
+             order by worker";
+        let runs: Vec<i64> = runs.iter().map(|run| run.0).collect();
+        self.short("ask who worked", async |client| {
+            let rows = client.query(PRESENCES, &[&runs]).await?;
+            let presence = |row| {
+                Ok(Presence {
+                    name: get(row, "worker")?,
+                    from: get(row, "began_at")?,
+                    to: get(row, "seen_at")?,
+                })
+            };
+            rows.iter().map(presence).collect()
+        })
+        .await
+    }
+
     async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
         const SHORTEN: &str = "
             update fleet.chunks
-               set leased_until = now() + $4::float8 * interval '1 second'
+               set leased_until = now() + coalesce(leased_until - leased_at, $4::float8 * interval '1 second'),
+                   leased_at = now()
              where run_id = $1
                and chunk_id = $2
                and attempt = $3
                and state = 'leased'
-               and leased_until > now() + $4::float8 * interval '1 second'
+               and coalesce(leased_at, leased_until - $6::float8 * interval '1 second')
+                   > now() + $7::float8 * interval '1 second'
                and exists (select from fleet.leadership
                             where role = 'coordinator' and term = $5 and expires_at > now())";
+        let (longest, meanwhile) = (lease.saturating_mul(LEASES).as_secs_f64(), MEANWHILE.as_secs_f64());
         let (chunk, lease) = (attempt.chunk, lease.as_secs_f64());
         self.short("shorten a lease", async |client| {
             let shortened = client
-                .execute(SHORTEN, &[&chunk.run.0, &chunk.chunk.0, &attempt.attempt.0, &lease, &term.0])
+                .execute(
+                    SHORTEN,
+                    &[
+                        &chunk.run.0,
+                        &chunk.chunk.0,
+                        &attempt.attempt.0,
+                        &lease,
+                        &term.0,
+                        &longest,
+                        &meanwhile,
+                    ],
+                )
                 .await?;
             Ok(shortened == 1)
         })
@@ -139,6 +179,7 @@ impl Supervision for Postgres {
                 update fleet.chunks
                    set state = $4,
                        retry_at = $5,
+                       leased_at = null,
                        leased_until = null,
                        settled_at = case when $4 = 'dead' then now() end
                  where run_id = $1
@@ -257,7 +298,7 @@ pub(super) async fn progress(client: &ClientWrapper, run: RunId) -> Result<Progr
 
 async fn open_chunks(client: &ClientWrapper, run: RunId) -> Result<Vec<ChunkSnapshot>, Fault> {
     const OPEN: &str = "
-        select chunk_id, state, attempt, published_at, leased_until, retry_at,
+        select chunk_id, state, attempt, published_at, leased_at, leased_until, retry_at,
                case when state = 'leased' and leased_until <= now()
                     then (select count(*)
                             from fleet.attempts a
@@ -281,6 +322,7 @@ fn chunk_snapshot(row: &Row) -> Result<ChunkSnapshot, Fault> {
         attempt: Attempt(get(row, "attempt")?),
         failures: get::<i64>(row, "failures")? as u32,
         published_at: get(row, "published_at")?,
+        leased_at: get(row, "leased_at")?,
         leased_until: get(row, "leased_until")?,
         retry_at: get(row, "retry_at")?,
     })

@@ -139,6 +139,7 @@ const SETTLE: &str = "
                    transactions = $6,
                    value_minor = $7,
                    settled_at = now(),
+                   leased_at = null,
                    leased_until = null
               from fleet.runs r
              where c.run_id = $1

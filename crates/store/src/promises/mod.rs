@@ -40,6 +40,9 @@ pub trait Ground {
 
     /// Lets time pass, for leases, retries and leaderships: by a clock, or by moving what is stored back.
     fn pass(&self, time: Duration) -> impl Future<Output = ()>;
+
+    /// Sets the store's clock back, or moves what is stored forward.
+    fn set_back(&self, time: Duration) -> impl Future<Output = ()>;
 }
 
 /// Makes a test of each function of the suite: with this attribute, over the [`Ground`] that the future gives.
@@ -72,9 +75,10 @@ macro_rules! promise_tests {
             a_model_version_is_read_back_as_it_was_stored
             terms_grow_and_one_leads
             a_leadership_that_ends_later_than_one_can_is_not_believed
-            a_lease_that_ends_later_than_one_can_is_shortened_by_who_leads
+            a_lease_from_before_the_clock_was_set_back_is_shortened_by_who_leads
             a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt
             a_snapshot_shows_open_runs_by_sums_and_their_open_chunks
+            who_worked_on_a_run_is_told_by_what_each_said_itself
             a_settled_run_is_finished_once_by_who_leads
             a_settled_run_that_makes_no_sense_is_not_finished
             values_become_visible_all_at_once

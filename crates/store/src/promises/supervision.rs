@@ -53,25 +53,30 @@ pub async fn a_leadership_that_ends_later_than_one_can_is_not_believed(ground: &
     assert_eq!((back, nobody), (None, None), "whose lease is shorter leads on");
 }
 
-/// For the same reason.
-pub async fn a_lease_that_ends_later_than_one_can_is_shortened_by_who_leads(ground: &impl Ground) {
+/// Since a worker that died before renews no more, and the end of its lease is far. One that lives may have been given
+/// longer leases than the coordinator was told of.
+pub async fn a_lease_from_before_the_clock_was_set_back_is_shortened_by_who_leads(ground: &impl Ground) {
     let store = ground.store();
     let run = published(ground).await;
     let attempt = begun(ground, chunk(run, 1), "worker").await.attempt;
-    ok(store.renew_leases(&[attempt], 100 * LEASE).await);
+    ok(store.renew_leases(&[attempt], 3 * LEASE).await);
     let old = leading(ground).await;
     ok(store.abdicate("coordinator", old).await);
     let term = leading(ground).await;
+    let shorten = async |term| ok(store.shorten_lease(term, attempt, LEASE).await);
 
-    assert!(!ok(store.shorten_lease(old, attempt, LEASE).await), "the term is over");
-    assert!(ok(store.shorten_lease(term, attempt, LEASE).await));
-    assert!(!ok(store.shorten_lease(term, attempt, LEASE).await), "it is short already");
+    assert!(!shorten(term).await, "it is longer than the coordinator's, and no clock was set back");
+    ground.set_back(100 * LEASE).await;
+    assert!(!shorten(old).await, "the term is over");
+    assert!(shorten(term).await);
+    assert!(!shorten(term).await, "it counts from now");
 
-    let held = ok(store.renew_leases(&[attempt], LEASE).await);
-    assert_eq!(held, [attempt], "it is a lease as before");
-    ground.pass(LEASE).await;
     let due = ok(store.now().await);
-    assert!(ok(store.rescue(term, attempt, Verdict::RetryAt(due)).await));
+    let rescue = async || ok(store.rescue(term, attempt, Verdict::RetryAt(due)).await);
+    ground.pass(2 * LEASE).await;
+    assert!(!rescue().await, "it lasts as long as it was given for");
+    ground.pass(LEASE).await;
+    assert!(rescue().await);
 }
 
 /// So that two coordinators, or one that was stopped and came back, take nothing from anybody.
@@ -97,6 +102,30 @@ pub async fn a_rescue_needs_the_term_an_expired_lease_and_the_latest_attempt(gro
     ground.pass(Duration::from_secs(1)).await;
     let next = begun(ground, chunk(run, 1), "another").await;
     assert_eq!((next.attempt.attempt, next.losses), (Attempt(2), 1));
+}
+
+/// That somebody was missed says nothing of when it lived.
+pub async fn who_worked_on_a_run_is_told_by_what_each_said_itself(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    let beginning = ok(store.now().await);
+    let lost = begun(ground, chunk(run, 1), "one").await.attempt;
+    let given_back = begun(ground, chunk(run, 2), "another").await.attempt;
+    ground.pass(LEASE).await;
+    let term = leading(ground).await;
+    let due = ok(store.now().await);
+    assert!(ok(store.rescue(term, lost, Verdict::RetryAt(due)).await));
+    ok(store.give_back(given_back).await);
+
+    let presences = ok(store.presences(&[run]).await);
+    let of_none = ok(store.presences(&[]).await);
+
+    let names: Vec<&str> = presences.iter().map(|presence| &*presence.name).collect();
+    assert_eq!(names, ["another", "one"]);
+    let [another, one] = &presences[..] else { unreachable!("there are two names") };
+    assert!(beginning <= one.from && one.from == one.to, "{one:?}");
+    assert!(beginning <= another.from && another.from < another.to, "{another:?}");
+    assert_eq!(of_none, []);
 }
 
 /// Sums over rows, and nothing of runs that are over.

@@ -1,12 +1,14 @@
 //! What the coordinator does about any snapshot, and that doing it settles the matter.
 
+mod night;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
 use batch::{
-    Action, Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, DeadlinePolicy, MEANWHILE,
-    OpenRun, OpenRuns, Outcome, PerPriority, Priority, Progress, PublishCause, RetryPolicy, RunEvent, RunId,
-    RunState, Snapshot, SupervisePolicy, Verdict, supervise,
+    Action, Attempt, AttemptId, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, DeadlinePolicy,
+    MEANWHILE, OpenRun, OpenRuns, Outcome, PerPriority, Priority, Progress, PublishCause, RetryPolicy,
+    RunEvent, RunId, RunState, Snapshot, SupervisePolicy, Verdict, supervise,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -46,16 +48,21 @@ fn policies() -> impl Strategy<Value = SupervisePolicy> {
 
 /// A chunk as a store can hold it: a moment stands where the state gives it a meaning.
 fn chunks() -> impl Strategy<Value = ChunkSnapshot> {
-    let moments = (prop::option::weighted(0.9, moment()), moment(), moment());
+    let lease = (moment(), 1..100_u64, prop::bool::weighted(0.9));
+    let moments = (prop::option::weighted(0.9, moment()), lease, moment());
     (prop::sample::select(&OPEN[..]), 0..5_i32, 0..6_u32, moments).prop_map(
-        |(state, attempt, failures, (published_at, leased_until, retry_at))| ChunkSnapshot {
-            chunk: ChunkId(0),
-            state,
-            attempt: Attempt(attempt),
-            failures,
-            published_at,
-            leased_until: (state == ChunkState::Leased).then_some(leased_until),
-            retry_at: (state == ChunkState::Retryable).then_some(retry_at),
+        |(state, attempt, failures, (published_at, (leased_at, lasts, is_recorded), retry_at))| {
+            let is_leased = state == ChunkState::Leased;
+            ChunkSnapshot {
+                chunk: ChunkId(0),
+                state,
+                attempt: Attempt(attempt),
+                failures,
+                published_at,
+                leased_at: (is_leased && is_recorded).then_some(leased_at),
+                leased_until: is_leased.then_some(leased_at + Duration::from_secs(lasts)),
+                retry_at: (state == ChunkState::Retryable).then_some(retry_at),
+            }
         },
     )
 }
@@ -115,7 +122,11 @@ fn due(
             .then(|| over(chunk.published_at.unwrap_or(run.planned_at), policy.lost_after)),
         ChunkState::Leased => chunk.leased_until.map(|until| {
             let grace_until = snapshot.store_well_since + policy.lease_duration;
-            unless_too_far(until, 2 * policy.lease_duration, until.max(grace_until))
+            let due = until.max(grace_until);
+            match chunk.leased_at {
+                Some(given_at) => unless_too_far(given_at, Duration::ZERO, due),
+                None => unless_too_far(until, 2 * policy.lease_duration, due),
+            }
         }),
         ChunkState::Retryable => chunk.retry_at.map(|due| unless_too_far(due, policy.retry.max_delay, due)),
         ChunkState::Done | ChunkState::Dead => None,
@@ -123,8 +134,16 @@ fn due(
 }
 
 /// A lease that is shortened.
-fn shortened(attempt: Attempt, now: Timestamp, policy: &SupervisePolicy) -> ChunkEvent {
-    ChunkEvent::Renewed { attempt, leased_until: now + policy.lease_duration }
+fn shortened(
+    attempt: AttemptId,
+    run: &OpenRun,
+    now: Timestamp,
+    policy: &SupervisePolicy,
+) -> (AttemptId, ChunkEvent) {
+    let chunk = run.open_chunks.iter().find(|chunk| chunk.chunk == attempt.chunk.chunk);
+    let leased_until = chunk.and_then(|chunk| chunk.lease_from_before(policy.lease_duration, now));
+    let leased_until = leased_until.expect("it was given before the clock was set back");
+    (attempt, ChunkEvent::Renewed { attempt: attempt.attempt, leased_until })
 }
 
 fn subject(action: &Action) -> Option<ChunkRef> {
@@ -156,7 +175,10 @@ fn apply(snapshot: &mut Snapshot, action: &Action, policy: &SupervisePolicy) {
             return;
         }
         Action::Publish { attempt, .. } => (attempt, ChunkEvent::Published(attempt.attempt)),
-        Action::Shorten(attempt) => (attempt, shortened(attempt.attempt, now, policy)),
+        Action::Shorten(attempt) => {
+            let of_run = |run: &&OpenRun| run.run == attempt.chunk.run;
+            shortened(attempt, recorded(snapshot).find(of_run).expect("it was in the snapshot"), now, policy)
+        }
         Action::Rescue { attempt, verdict } => (attempt, ChunkEvent::Rescued(attempt.attempt, verdict)),
     };
     let of_run = |run: &&mut OpenRun| run.run == attempt.chunk.run;
@@ -210,8 +232,9 @@ proptest! {
                 }
                 Action::Shorten(attempt) => {
                     prop_assert_eq!((attempt.attempt, chunk.state), (chunk.attempt, ChunkState::Leased));
-                    let a_lease = snapshot.taken_at + policy.lease_duration;
-                    prop_assert!(chunk.leased_until.is_some_and(|until| until > a_lease), "it ends sooner");
+                    let ends = chunk.lease_from_before(policy.lease_duration, snapshot.taken_at);
+                    prop_assert!(ends.is_some() && ends < chunk.leased_until, "it ends sooner");
+                    prop_assert!(ends > Some(snapshot.taken_at), "there is time to renew it");
                 }
                 Action::Rescue { attempt, verdict } => {
                     prop_assert_eq!((attempt.attempt, chunk.state), (chunk.attempt, ChunkState::Leased));
@@ -290,207 +313,5 @@ proptest! {
 
         let runs_and_chunks: usize = recorded(&snapshot).map(|run| 1 + run.open_chunks.len()).sum();
         prop_assert!(actions.len() <= runs_and_chunks);
-    }
-}
-
-/// What happens to a night beside the passes of its coordinator.
-#[derive(Clone, Copy, Debug)]
-enum Luck {
-    /// A worker takes a message; what becomes of its attempt is drawn later.
-    Take,
-    Commit(usize),
-    Fail(usize),
-    GiveBack(usize),
-    /// A worker of some attempt dies, or stands still past its lease.
-    Vanish(usize),
-    Purge,
-    BrokerIsSilent,
-    Wait(u64),
-    /// The store's clock is set back.
-    SetBack(u64),
-    Pass,
-}
-
-fn lucks() -> impl Strategy<Value = Vec<Luck>> {
-    let luck = prop_oneof![
-        5 => Just(Luck::Take),
-        2 => (0..9_usize).prop_map(Luck::Commit),
-        2 => (0..9_usize).prop_map(Luck::Fail),
-        1 => (0..9_usize).prop_map(Luck::GiveBack),
-        2 => (0..9_usize).prop_map(Luck::Vanish),
-        1 => Just(Luck::Purge),
-        1 => Just(Luck::BrokerIsSilent),
-        4 => (1..25_u64).prop_map(Luck::Wait),
-        1 => (1..7_200_u64).prop_map(Luck::SetBack),
-        5 => Just(Luck::Pass),
-    ];
-    prop::collection::vec(luck, 0..80)
-}
-
-/// A night without servers: the rules of this crate, a queue that may lose everything, and workers that may.
-struct Night {
-    snapshot: Snapshot,
-    policy: SupervisePolicy,
-    queue: Vec<ChunkId>,
-    /// Attempts that somebody is still at work on.
-    held: Vec<(ChunkId, Attempt)>,
-    commits: Vec<ChunkId>,
-}
-
-impl Night {
-    fn new(chunks: i32, policy: SupervisePolicy) -> Self {
-        let open_chunks: Vec<_> =
-            (1..=chunks).map(|number| ChunkSnapshot::pending(ChunkId(number))).collect();
-        let run = OpenRun {
-            run: RunId(1),
-            state: RunState::Planned,
-            priority: Priority::Normal,
-            planned_at: at(NOW),
-            deadline_at: at(NOW + 1_800),
-            progress: Progress { chunks: chunks as u64, ..Progress::default() },
-            open_chunks,
-        };
-        let waiting = PerPriority::from_fn(|_| Some(0));
-        let open = OpenRuns { taken_at: at(NOW), store_well_since: at(0), runs: vec![run], held: 0 };
-        let snapshot = Snapshot::new(open, waiting, &policy.deadline);
-        Self { snapshot, policy, queue: Vec::new(), held: Vec::new(), commits: Vec::new() }
-    }
-
-    fn run(&mut self) -> &mut OpenRun {
-        &mut self.snapshot.runs[0].recorded
-    }
-
-    /// Applies an event to a chunk that is not settled; whether it happened.
-    fn happens(&mut self, id: ChunkId, event: ChunkEvent) -> bool {
-        let now = self.snapshot.taken_at;
-        let run = self.run();
-        let Some(chunk) = run.open_chunks.iter_mut().find(|chunk| chunk.chunk == id) else { return false };
-        let Ok(after) = chunk.after(event, run.state, now) else { return false };
-        *chunk = after;
-        chunk.failures += u32::from(event.ends().is_some_and(|(_, outcome)| Outcome::counts(outcome)));
-        let progress = &mut run.progress;
-        match after.state {
-            ChunkState::Done => progress.done += 1,
-            ChunkState::Dead => progress.dead += 1,
-            _ => {}
-        }
-        run.open_chunks.retain(|chunk| !chunk.state.is_settled());
-        true
-    }
-
-    fn take(&mut self) {
-        let Some(id) = self.queue.pop() else { return };
-        let leased_until = self.snapshot.taken_at + self.policy.lease_duration;
-        if self.happens(id, ChunkEvent::Begun { leased_until, is_own: false }) {
-            let chunk = self.run().open_chunks.iter().find(|chunk| chunk.chunk == id);
-            let attempt = chunk.expect("it was begun").attempt;
-            self.held.push((id, attempt));
-        }
-    }
-
-    fn commit(&mut self, index: usize) {
-        if let Some((id, attempt)) = self.let_go(index)
-            && self.happens(id, ChunkEvent::Committed(attempt))
-        {
-            self.commits.push(id);
-        }
-    }
-
-    fn let_go(&mut self, index: usize) -> Option<(ChunkId, Attempt)> {
-        let index = index.checked_rem(self.held.len())?;
-        Some(self.held.swap_remove(index))
-    }
-
-    fn pass(&mut self) -> Vec<Action> {
-        let actions = supervise(&self.snapshot, &self.policy);
-        for action in &actions {
-            match *action {
-                Action::Publish { attempt, .. } => {
-                    self.queue.push(attempt.chunk.chunk);
-                    assert!(self.happens(attempt.chunk.chunk, ChunkEvent::Published(attempt.attempt)));
-                    let run = self.run();
-                    run.state = run.state.after(RunEvent::Published).expect("it is open");
-                }
-                Action::Rescue { attempt, verdict } => {
-                    let event = ChunkEvent::Rescued(attempt.attempt, verdict);
-                    assert!(self.happens(attempt.chunk.chunk, event));
-                }
-                Action::Shorten(attempt) => {
-                    let event = shortened(attempt.attempt, self.snapshot.taken_at, &self.policy);
-                    assert!(self.happens(attempt.chunk.chunk, event));
-                }
-                Action::Finish(_) => apply(&mut self.snapshot, action, &self.policy),
-            }
-        }
-        self.snapshot.waiting = PerPriority::from_fn(|_| Some(self.queue.len() as u64));
-        actions
-    }
-
-    fn meets(&mut self, luck: Luck) {
-        match luck {
-            Luck::Take => self.take(),
-            Luck::Commit(index) => self.commit(index),
-            Luck::Fail(index) => {
-                let Some((id, attempt)) = self.let_go(index) else { return };
-                let failures = self.run().open_chunks.iter().find(|chunk| chunk.chunk == id);
-                let failures = failures.map_or(0, |chunk| chunk.failures) + 1;
-                let chunk = ChunkRef { run: RunId(1), chunk: id };
-                let verdict = self.policy.retry.verdict(chunk, failures, self.snapshot.taken_at);
-                self.happens(id, ChunkEvent::Failed(attempt, verdict));
-            }
-            Luck::GiveBack(index) => {
-                let Some((id, attempt)) = self.let_go(index) else { return };
-                self.happens(id, ChunkEvent::GivenBack(attempt));
-            }
-            Luck::Vanish(index) => drop(self.let_go(index)),
-            Luck::Purge => self.queue.clear(),
-            Luck::BrokerIsSilent => {
-                self.snapshot.waiting = PerPriority::from_fn(|_| None);
-                return;
-            }
-            Luck::Wait(seconds) => self.snapshot.taken_at += Duration::from_secs(seconds),
-            // The store has been up for longer than that.
-            Luck::SetBack(seconds) => {
-                let back = self.snapshot.taken_at - Duration::from_secs(seconds);
-                self.snapshot.taken_at = back.max(at(60));
-            }
-            Luck::Pass => drop(self.pass()),
-        }
-        self.snapshot.waiting = PerPriority::from_fn(|_| Some(self.queue.len() as u64));
-    }
-}
-
-proptest! {
-    #[test]
-    fn a_night_ends_whatever_happened_to_it(
-        chunks in 1..6_i32,
-        policy in policies(),
-        lucks in lucks(),
-    ) {
-        let mut night = Night::new(chunks, policy);
-        for luck in lucks {
-            night.meets(luck);
-        }
-
-        // From now on nothing goes wrong. Each chunk needs a lease, a retry and a message at most, then an attempt.
-        for _ in 0..10 {
-            night.meets(Luck::Wait(60));
-            night.pass();
-            while !night.queue.is_empty() {
-                night.take();
-                while !night.held.is_empty() {
-                    night.commit(0);
-                }
-            }
-            night.meets(Luck::Wait(0));
-        }
-
-        let run = &night.snapshot.runs[0].recorded;
-        prop_assert_eq!(run.state, RunState::Finished, "{:?}", run);
-        prop_assert_eq!(run.progress.done + run.progress.dead, chunks as u64);
-        let different: HashSet<_> = night.commits.iter().collect();
-        prop_assert_eq!(night.commits.len(), different.len(), "a chunk is committed once");
-        prop_assert_eq!(night.commits.len() as u64, run.progress.done);
-        prop_assert_eq!(night.pass(), []);
     }
 }
