@@ -8,6 +8,7 @@
 mod chunks;
 mod commands;
 mod coordinators;
+mod poison;
 mod proofs;
 mod readers;
 mod servers;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use batch::{CustomerId, InstallationId, RunId, RunState};
 use cache::{Redis, RedisConfig};
+use queue::rabbitmq::Names;
 use queue::{RabbitMq, RabbitMqConfig};
 use store::Archive;
 use store::postgres::Postgres;
@@ -102,6 +103,11 @@ impl Fleet {
     /// Where the database is.
     pub fn database_url(&self) -> &str {
         self.database.url()
+    }
+
+    /// What the queues and the exchanges are called.
+    pub async fn names(&self) -> Names {
+        Names::new(&self.prefix, self.installation().await).expect("the prefix makes names")
     }
 
     /// A connection to look where the product does not.

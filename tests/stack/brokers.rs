@@ -30,8 +30,8 @@ fn define(fleet: &Fleet, sections: &[&str]) -> Users {
     let ours = prefix(fleet);
     let [runner, reader] = ["runner", "reader"].map(unique);
     let block = block
-        .replace("ltv.9f86d081884c7d65", &ours)
-        .replace(r"ltv\\.9f86d081884c7d65", &ours.replace('.', r"\\."))
+        .replace("ltv.9f86d081884c7d65.v2", &ours)
+        .replace(r"ltv\\.9f86d081884c7d65\\.v2", &ours.replace('.', r"\\."))
         .replace("ltv_runner", &runner)
         .replace("ltv_reader", &reader);
 

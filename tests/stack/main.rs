@@ -21,3 +21,4 @@ mod shell;
 mod store;
 mod telemetry;
 mod tls;
+mod unreadable;

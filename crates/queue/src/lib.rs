@@ -57,6 +57,6 @@ pub use memory::Memory;
 pub use rabbitmq::{RabbitMq, RabbitMqConfig};
 pub use wire::{Malformed, Message, TraceContext};
 
-/// How often a message may come back before it is put among the dead letters: a backstop against one that circles
-/// for ever. The store counts attempts, and decides long before.
-pub const DELIVERY_LIMIT: u32 = 1_000;
+/// How often a message may come back before it is put among the dead letters: a backstop against one that ends whoever
+/// receives it, again and again. The store counts attempts, and decides before.
+pub const DELIVERY_LIMIT: u32 = 10;

@@ -60,12 +60,12 @@ impl<S: Attempts + Values, C: Cache> Slot<S, C> {
         let message = match delivery.message() {
             Ok(message) => *message,
             Err(malformed) => {
-                let reason = malformed.to_string();
+                let (priority, reason) = (delivery.priority(), malformed.to_string());
                 if malformed.is_foreign {
-                    tracing::warn!(%reason, "a message of another installation");
+                    tracing::warn!(%priority, %reason, "a message of another installation, `ltv dead-letters list` tells of it");
                     metrics::settled("foreign");
                 } else {
-                    tracing::warn!(%reason, "a message makes no sense");
+                    tracing::warn!(%priority, %reason, "a message makes no sense, `ltv dead-letters list` tells of it");
                     metrics::settled("malformed");
                 }
                 if let Err(error) = delivery.dead_letter(&reason).await {

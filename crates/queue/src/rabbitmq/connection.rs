@@ -20,7 +20,7 @@ use resilience::within;
 use tokio::sync::watch;
 
 use super::{Settings, transport};
-use crate::{Error, metrics};
+use crate::{DELIVERY_LIMIT, Error, metrics};
 
 /// Hangs up with this code when nothing is wrong.
 const NORMAL_CLOSE: u16 = 200;
@@ -226,6 +226,10 @@ pub(super) fn explain(error: &lapin::Error) -> String {
         ErrorKind::InvalidConnectionState(_)
         | ErrorKind::InvalidChannelState(..)
         | ErrorKind::InvalidChannel(_) => "the connection to RabbitMQ is gone".to_owned(),
+        ErrorKind::ParsingError(_) => format!(
+            "what RabbitMQ sent cannot be read. If it was a message, it comes again, up to {DELIVERY_LIMIT} times, and \
+             is then among the dead letters: `ltv dead-letters list`"
+        ),
         _ => error.to_string(),
     }
 }
@@ -280,6 +284,15 @@ mod tests {
         assert!(hint(&reset, true).contains("sslcert=FILE and sslkey=FILE"));
         assert!(hint(&reset, false).contains("write amqps://"));
         assert_eq!(hint(&error(std::io::ErrorKind::ConnectionRefused), false), "");
+    }
+
+    #[test]
+    fn what_lapin_cannot_read_is_told_with_what_becomes_of_it() {
+        let unreadable = amq_protocol::frame::parse_frame(&b"HTTP/1.1"[..]).unwrap_err();
+
+        let told = explain(&ErrorKind::ParsingError(unreadable).into());
+
+        assert!(told.contains("`ltv dead-letters list`") && !told.contains("Nom"), "{told}");
     }
 
     #[test]

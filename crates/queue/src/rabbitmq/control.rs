@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use batch::{AttemptId, InstallationId, PerPriority, Priority};
+use batch::{InstallationId, PerPriority, Priority};
 use futures_util::future::join_all;
 use lapin::options::{BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
@@ -23,9 +23,10 @@ use tokio::sync::Mutex;
 
 use super::Settings;
 use super::connection::{self, call};
-use super::delivery::{ORIGIN, REASON, header, trace_of};
+use super::delivery::{ORIGIN, REASON, decode, header, trace_of};
+use super::sieve::UNREADABLE;
 use super::topology::short;
-use crate::{DeadMessage, Error, Message as _};
+use crate::{DeadMessage, Error};
 
 #[derive(Debug)]
 pub(super) struct Control {
@@ -115,10 +116,11 @@ impl Control {
 fn dead_message(letter: &lapin::message::Delivery, to: InstallationId) -> DeadMessage {
     let properties = &letter.properties;
     DeadMessage {
-        message: AttemptId::decode(&letter.data, to),
+        message: decode(&letter.data, properties, to),
         // What the broker put here itself carries its own headers.
         reason: header(properties, REASON)
             .or_else(|| header(properties, "x-first-death-reason"))
+            .or_else(|| header(properties, UNREADABLE))
             .unwrap_or_else(|| "unknown".to_owned()),
         origin: header(properties, ORIGIN).or_else(|| header(properties, "x-first-death-queue")),
         trace: trace_of(properties),

@@ -4,6 +4,7 @@
 //!
 //! - *The connection it came from is gone*: lapin knows the channel's death by the delivery itself, so nothing is
 //!   sent, and above all not on another channel, where the same tag is another message. [`Acked::NotSent`].
+//! - *A part of it could not be read* (see [`sieve`](super::sieve)): it is malformed, whatever its body says.
 //! - *A dead letter cannot be published*: the message is requeued, after a pause, because it would otherwise come
 //!   back at once, again and again, for as long as the broker takes no messages.
 //! - *A dead letter is published and its ack is lost*: the message comes again and is put there twice.
@@ -13,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use batch::Priority;
+use batch::{InstallationId, Priority};
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
@@ -23,6 +24,7 @@ use super::Settings;
 use super::connection::explain;
 use super::job::Frame;
 use super::publisher::Publisher;
+use super::sieve::UNREADABLE;
 use crate::dead_letters::shortened;
 use crate::metrics::{self, Target};
 use crate::{Acked, Delivery, Error, Malformed, Message, TraceContext};
@@ -57,7 +59,7 @@ impl<M: Message> RabbitMqDelivery<M> {
         settings: Arc<Settings>,
     ) -> Self {
         Self {
-            message: M::decode(&delivery.data, settings.installation),
+            message: decode(&delivery.data, &delivery.properties, settings.installation),
             priority,
             redelivered: delivery.redelivered,
             trace: trace_of(&delivery.properties),
@@ -175,6 +177,21 @@ async fn settle(acker: &Acker, end: End, limit: Duration) -> Acked {
         tracing::debug!(end = name, problem, "delivery is stale: its connection is gone");
     }
     acked
+}
+
+/// Reads a message, unless the sieve had to leave out a part of it.
+///
+/// Nobody of ours publishes such a message. So it is not taken at its word, although its body may make sense: the chunk,
+/// if there is one, has a message of its own.
+pub(super) fn decode<M: Message>(
+    body: &[u8],
+    properties: &BasicProperties,
+    to: InstallationId,
+) -> Result<M, Malformed> {
+    match header(properties, UNREADABLE) {
+        Some(reason) => Err(Malformed { reason, is_foreign: false }),
+        None => M::decode(body, to),
+    }
 }
 
 /// The trace context as headers.

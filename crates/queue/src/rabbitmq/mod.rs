@@ -11,7 +11,8 @@
 //! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
 //! | `consumer`, `feeds`, `delivery` | how it comes from them, and how it ends |
 //! | `control` | looking at them |
-//! | `config`, `url`, `connection`, `transport` | the broker, its address, its errors, the way there |
+//! | `config`, `url`, `connection` | the broker, its address, its errors |
+//! | `transport`, `sieve` | the way there, and what lapin gets to read of what comes |
 
 mod config;
 mod connection;
@@ -23,6 +24,7 @@ mod flight;
 mod job;
 mod ledger;
 mod publisher;
+mod sieve;
 mod topology;
 mod transport;
 mod url;

@@ -6,16 +6,27 @@
 //!                  ─normal───▶ <names>.normal   ┘                                      (exchange and queue)
 //! ```
 //!
-//! Names begin with the prefix and the installation: `ltv.9f86d081884c7d65.normal`. So two installations that share a
-//! broker share no queue, whatever their prefixes.
+//! Names begin with the prefix, the installation and a version: `ltv.9f86d081884c7d65.v2.normal`. So two installations
+//! that share a broker share no queue, whatever their prefixes. The version is that of the arguments below: those of a
+//! queue that exists cannot be changed, so that a release with other ones has queues of its own. After an upgrade, and
+//! after a roll-back, each release finds queues as it wants them, and the coordinator publishes again what lies in the
+//! other's.
 //!
 //! Three queues and not message priorities, because those mean something else on every RabbitMQ version. All are
 //! quorum queues: durable, and replicated where there is more than one broker.
 //!
-//! **The delivery limit** is a backstop against a message that circles for ever. Attempts are counted in
-//! Postgres, which decides long before; left out, the limit would be 20 on some versions. The dead-letter queue
-//! has a limit nobody reaches, because each look at it counts as a delivery on some versions as well, and what
-//! reaches the limit there is deleted.
+//! **The delivery limit** is a backstop against a message that circles for ever: one that ends whoever receives it,
+//! in a way that the [`sieve`](super::sieve) does not know. It is ten: each of its deliveries costs a connection or a
+//! worker, and attempts are counted in Postgres, which decides after five. Nothing is lost with it. A message that had
+//! nothing to do with ten losses (its connections were cut, or it was given back by workers that drained) is
+//! listed among the dead letters, and its chunk, published and with nobody, is published again when its queue has run
+//! empty. Left out, the limit would be 20 on some versions and none on others. Since RabbitMQ 4.3 a `basic.nack` does
+//! not count. Only a worker that lives sends one: one that drains gives each message back once, and one that cannot
+//! put a message among the dead letters waits a second before it gives it back. So such a message may circle there
+//! for as long as the dead letters take nothing, once a second, and harms nobody.
+//!
+//! The dead-letter queue has a limit nobody reaches, because each look at it counts as a delivery on some versions as
+//! well, and what reaches the limit there is deleted.
 //!
 //! **Dead-lettering by the broker** is at most once, its default. At least once would pin messages in the work
 //! queues while the dead-letter queue is away, for a backstop behind the truth in Postgres.
@@ -52,8 +63,10 @@ use super::url::Place;
 use crate::{DELIVERY_LIMIT, Error};
 
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
+/// Rises with every change of a queue's arguments. The first queues had no version in their names.
+const VERSION: u32 = 2;
 
-/// The names, made from the prefix and the installation.
+/// The names, made from the prefix, the installation and the version of the queues' arguments.
 #[derive(Clone, Debug)]
 pub struct Names {
     begin: String,
@@ -67,7 +80,7 @@ impl Names {
             let rule = "use 1 to 100 letters, digits, dots, dashes or underscores";
             return Err(InvalidConfig::new("prefix", format!("queue prefix {prefix:?}: {rule}")));
         }
-        Ok(Self { begin: format!("{prefix}.{installation}") })
+        Ok(Self { begin: format!("{prefix}.{installation}.v{VERSION}") })
     }
 
     pub(super) fn queue(&self, priority: Priority) -> String {
@@ -330,16 +343,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_made_from_the_prefix_and_the_installation() {
+    fn names_are_made_from_the_prefix_the_installation_and_the_version() {
         let names = Names::new("ltv", InstallationId(0xab)).unwrap();
 
         let queues: Vec<String> = names.queues().collect();
 
         assert_eq!(
             queues,
-            ["critical", "high", "normal", "dead-letter"].map(|name| format!("ltv.00000000000000ab.{name}"))
+            ["critical", "high", "normal", "dead-letter"]
+                .map(|name| format!("ltv.00000000000000ab.v2.{name}"))
         );
-        assert_eq!(names.exchange(), "ltv.00000000000000ab.chunks");
+        assert_eq!(names.exchange(), "ltv.00000000000000ab.v2.chunks");
     }
 
     #[test]

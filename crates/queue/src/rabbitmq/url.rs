@@ -10,6 +10,8 @@ use resilience::url::{UrlHost, UrlParts};
 use resilience::{InvalidConfig, Password, Rule, ServerUrl};
 use tls::{Demand, Scheme, Tls};
 
+use super::sieve::USUAL_FRAME_MAX;
+
 const HEARD: [&str; 5] = ["auth_mechanism", "channel_max", "connection_timeout", "frame_max", "heartbeat"];
 
 /// What RabbitMQ's other clients know and what becomes of it here.
@@ -54,6 +56,8 @@ impl Place {
         let mut parts = url.parts().map_err(|error| refuse(&error.to_string()))?;
         let mut place = understand(scheme, &mut parts).map_err(|problem| refuse(&problem))?;
         let query = &mut place.uri.query;
+        // lapin takes what the broker says, and reserves many frames: of a broker without a limit, 128 GiB.
+        query.frame_max = query.frame_max.filter(|&size| size > 0).or(Some(USUAL_FRAME_MAX));
         query.heartbeat.get_or_insert(heartbeat.as_secs().clamp(1, u16::MAX.into()) as u16);
         query.connection_timeout.get_or_insert(connect_limit.as_millis() as u64);
         Ok(place)
