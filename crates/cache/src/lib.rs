@@ -67,9 +67,15 @@ pub trait Cache: Clone + Send + Sync + 'static {
     /// published, comes up to date again. What nobody can read is replaced.
     fn put_visible(&self, visible: &VisibleRuns) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Forgets which runs are visible if they are still these; tells whether it did. For a list of another past: the
-    /// store went back behind what it told, and its versions do not compare.
-    fn forget_visible(&self, held: &VisibleRuns) -> impl Future<Output = Result<bool, Error>> + Send;
+    /// Puts a list in the place of another, whatever their versions, if it is still that one; tells whether it did. For a
+    /// list of another past: the store went back behind what it told, and its versions do not compare. As by
+    /// [`put_visible`](Self::put_visible), nothing older than the new list is taken afterwards: what somebody was about
+    /// to tell when it came, he tells in vain.
+    fn replace_visible(
+        &self,
+        held: &VisibleRuns,
+        with: &VisibleRuns,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Returns the runs that readers may see; `None` if nobody has said so.
     fn visible(&self) -> impl Future<Output = Result<Option<VisibleRuns>, Error>> + Send;

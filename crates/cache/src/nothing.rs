@@ -25,7 +25,7 @@ impl Cache for Nothing {
         Ok(true)
     }
 
-    async fn forget_visible(&self, _: &VisibleRuns) -> Result<bool, Error> {
+    async fn replace_visible(&self, _: &VisibleRuns, _: &VisibleRuns) -> Result<bool, Error> {
         Ok(false)
     }
 

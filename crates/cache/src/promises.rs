@@ -74,7 +74,7 @@ macro_rules! promise_tests {
             whatever_is_lost_or_late_a_reader_gets_the_newest_or_none
             an_older_version_never_replaces_a_newer_one
             of_versions_written_at_once_the_newest_stays
-            a_list_of_another_past_is_forgotten_and_only_that_one
+            a_list_of_another_past_is_replaced_and_only_that_one
             progress_comes_back_of_each_run
             progress_never_goes_back
             of_progress_written_at_once_the_furthest_stays
@@ -213,20 +213,23 @@ pub async fn of_versions_written_at_once_the_newest_stays<S: Subject>(subject: &
 }
 
 /// However new it says that it is.
-pub async fn a_list_of_another_past_is_forgotten_and_only_that_one<S: Subject>(subject: &S) {
+pub async fn a_list_of_another_past_is_replaced_and_only_that_one<S: Subject>(subject: &S) {
     let cache = subject.connect().await;
-    assert_eq!(cache.forget_visible(&visible(9, [5])).await, Ok(false));
+    let anew = visible(2, [1]);
+    assert_eq!(cache.replace_visible(&visible(9, [5]), &anew).await, Ok(false));
+    assert_eq!(cache.visible().await, Ok(None));
     assert_eq!(cache.put_visible(&visible(9, [5, 4])).await, Ok(true));
 
     for other in [visible(8, [5, 4]), visible(9, [5]), visible(9, [])] {
-        assert_eq!(cache.forget_visible(&other).await, Ok(false));
+        assert_eq!(cache.replace_visible(&other, &anew).await, Ok(false));
     }
     assert_eq!(cache.visible().await, Ok(Some(visible(9, [5, 4]))));
-    assert_eq!(cache.forget_visible(&visible(9, [5, 4])).await, Ok(true));
+    assert_eq!(cache.replace_visible(&visible(9, [5, 4]), &anew).await, Ok(true));
 
-    assert_eq!(cache.visible().await, Ok(None));
-    assert_eq!(cache.put_visible(&visible(2, [1])).await, Ok(true));
-    assert_eq!(cache.visible().await, Ok(Some(visible(2, [1]))));
+    assert_eq!(cache.visible().await, Ok(Some(anew)));
+    assert_eq!(cache.put_visible(&visible(1, [7])).await, Ok(false), "it was told before, and came late");
+    assert_eq!(cache.put_visible(&visible(3, [2, 1])).await, Ok(true));
+    assert_eq!(cache.visible().await, Ok(Some(visible(3, [2, 1]))));
 }
 
 // --- progress -----------------------------------------------------------------------------------------------------

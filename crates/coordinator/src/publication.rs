@@ -10,9 +10,9 @@
 //! * **Something stands there that nobody can read.** It is replaced in the same pass, as if nothing had been there.
 //! * **The cache names what the store has never shown, or is yet to show:** the database went back to a backup and the
 //!   cache did not. Seen at the next look, since the list is read before the store is asked and versions only grow. The
-//!   list is forgotten and told anew, and a warning says so. What the cache holds of the runs that are lost stays until
-//!   the identity is renewed (`ltv installation renew`) or it expires: nothing of it is named, but new runs get the
-//!   same numbers.
+//!   list gives way to one that names nothing, behind which nothing comes back that was told before and arrives late,
+//!   and is told anew; a warning says so. What the cache holds of the runs that are lost stays until the identity is
+//!   renewed (`ltv installation renew`) or it expires: nothing of it is named, but new runs get the same numbers.
 //! * **A run's values cannot be read.** Behind that run nothing is named, and the cache's readers are sent to the store.
 
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Publication {
         let visible = VisibleRuns { version: visible.version, runs: visible.runs };
         let known = match known {
             Some(known) if is_of_another_past(&known, &visible) => {
-                forget(cache, &known, &visible).await?;
+                clear(cache, &known, &visible).await?;
                 None
             }
             known => known,
@@ -153,9 +153,11 @@ fn is_of_another_past(named: &VisibleRuns, visible: &VisibleRuns) -> bool {
         || named.version == visible.version && !visible.runs.starts_with(&named.runs)
 }
 
-/// Forgets a list of another past, unless somebody has replaced it meanwhile.
-async fn forget<C: Cache>(cache: &C, known: &VisibleRuns, visible: &VisibleRuns) -> Result<(), Untold> {
-    if cache.forget_visible(known).await? {
+/// Lets nothing be named in the place of a list of another past, unless somebody has replaced it meanwhile. What a
+/// coordinator was about to tell before is not taken for news: only the version that is visible now is newer.
+async fn clear<C: Cache>(cache: &C, known: &VisibleRuns, visible: &VisibleRuns) -> Result<(), Untold> {
+    let nothing = VisibleRuns { version: visible.version - 1, runs: Vec::new() };
+    if cache.replace_visible(known, &nothing).await? {
         tracing::warn!(
             named = ?known.runs,
             known = known.version,

@@ -39,7 +39,7 @@ pub enum Call {
     PutMembers,
     HoldsAll,
     PutVisible,
-    ForgetVisible,
+    ReplaceVisible,
     ReadVisible,
     PutProgress,
 }
@@ -88,7 +88,7 @@ impl Call {
         Self::PutMembers,
         Self::HoldsAll,
         Self::PutVisible,
-        Self::ForgetVisible,
+        Self::ReplaceVisible,
         Self::ReadVisible,
         Self::PutProgress,
     ];
@@ -129,7 +129,7 @@ impl Call {
             Self::PutMembers => "put members",
             Self::HoldsAll => "look what is held",
             Self::PutVisible => "put visible runs",
-            Self::ForgetVisible => "forget visible runs",
+            Self::ReplaceVisible => "replace visible runs",
             Self::ReadVisible => "read visible runs",
             Self::PutProgress => "put progress",
         }
@@ -145,7 +145,7 @@ impl Call {
             | Self::PutMembers
             | Self::HoldsAll
             | Self::PutVisible
-            | Self::ForgetVisible
+            | Self::ReplaceVisible
             | Self::ReadVisible
             | Self::PutProgress => Server::Cache,
             _ => Server::Store,
@@ -178,7 +178,7 @@ impl Call {
             | Self::PutVisible => 5.0,
             Self::PutMembers => 10.0,
             Self::Hold => 60.0,
-            Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter | Self::ForgetVisible => 25.0,
+            Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter | Self::ReplaceVisible => 25.0,
             _ => 1.0,
         }
     }

@@ -63,8 +63,11 @@ impl Readers {
             (self.told, self.seen, self.progress) = (0, BTreeMap::new(), BTreeMap::new());
         }
         let told = self.cache.visible().await.expect("the cache itself is never away");
-        // One of another past is forgotten at the coordinator's next look; until then its readers are sent to the store.
-        if let Some(told) = told.filter(|told| !told.runs.contains(&FOREIGN_RUN)) {
+        // One of another past is cleared at the coordinator's next look; until then its readers are sent to the store, and
+        // afterwards, while nothing is named.
+        let names_ours =
+            |told: &cache::VisibleRuns| !told.runs.is_empty() && !told.runs.contains(&FOREIGN_RUN);
+        if let Some(told) = told.filter(names_ours) {
             let is_as_shown = self.shown.get(&told.version).is_none_or(|shown| *shown == told.runs);
             if told.version > visible.version || told.version < self.told || !is_as_shown {
                 let what = format_args!(

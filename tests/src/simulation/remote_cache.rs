@@ -150,9 +150,9 @@ impl Cache for RemoteCache {
         self.call(Call::PutVisible, self.inner.put_visible(visible)).await
     }
 
-    async fn forget_visible(&self, held: &VisibleRuns) -> Result<bool, Error> {
-        self.call(Call::ForgetVisible, async {
-            if self.believes_newer { Ok(true) } else { self.inner.forget_visible(held).await }
+    async fn replace_visible(&self, held: &VisibleRuns, with: &VisibleRuns) -> Result<bool, Error> {
+        self.call(Call::ReplaceVisible, async {
+            if self.believes_newer { Ok(true) } else { self.inner.replace_visible(held, with).await }
         })
         .await
     }

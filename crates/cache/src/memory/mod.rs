@@ -228,8 +228,12 @@ impl Cache for Memory {
         .await
     }
 
-    async fn forget_visible(&self, held: &VisibleRuns) -> Result<bool, Error> {
-        self.answer("forget_visible", |kept| kept.visible.take_if(|visible| visible == held).is_some()).await
+    async fn replace_visible(&self, held: &VisibleRuns, with: &VisibleRuns) -> Result<bool, Error> {
+        self.answer("replace_visible", |kept| {
+            let replaced = kept.visible.as_mut().filter(|visible| *visible == held);
+            replaced.map(|visible| visible.clone_from(with)).is_some()
+        })
+        .await
     }
 
     async fn visible(&self) -> Result<Option<VisibleRuns>, Error> {

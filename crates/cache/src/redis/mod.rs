@@ -54,8 +54,8 @@
 //!   nothing and is told so, the same one renews the expiry. Lua compares in floating point, which is exact up to
 //!   version 2^53 and beyond that may take a newer version for the same one, never an older for a newer.
 //! - *The store went back* (a backup was restored), and the list that is held has a version that it has yet to reach:
-//!   nobody but the coordinator can know. It has the list forgotten, which compares, so that one that was written
-//!   meanwhile stays.
+//!   nobody but the coordinator can know. It has the list replaced, which compares, so that one that was written
+//!   meanwhile stays; behind the new one nothing comes back that was told before and arrives late.
 //! - *`put_progress` arrives out of order, or from a coordinator that was held up*: a script compares in Redis what
 //!   is held with what is offered, and the one that is behind changes nothing. The same one renews the expiry. What
 //!   an earlier release wrote is the same JSON and is compared too; what is no progress is replaced.
@@ -96,7 +96,7 @@ use self::config::{client_builder, inner_limit};
 use self::hashes::Hashes;
 use self::keys::Keys;
 use self::link::Link;
-use self::scripts::{CLEAR, FORGET_VISIBLE, PUT_PROGRESS, PUT_VISIBLE, SHORT, VALUE};
+use self::scripts::{CLEAR, PUT_PROGRESS, PUT_VISIBLE, REPLACE_VISIBLE, SHORT, VALUE};
 use crate::members::{self, Held, Page, Pages};
 use crate::packed::{self, Bucket};
 use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
@@ -352,12 +352,14 @@ impl Cache for Redis {
         Ok(said != b"kept")
     }
 
-    async fn forget_visible(&self, held: &VisibleRuns) -> Result<bool, Error> {
-        let runs: Vec<String> = held.runs.iter().map(RunId::to_string).collect();
-        let arguments = vec![Value::from(held.version.to_string()), Value::from(runs.join(" "))];
+    async fn replace_visible(&self, held: &VisibleRuns, with: &VisibleRuns) -> Result<bool, Error> {
+        let [version, runs, _] = visible_fields(held);
+        let mut arguments = vec![Value::from(version), Value::from(runs)];
+        arguments.extend(visible_fields(with).map(Value::from));
+        arguments.push(Value::from(self.config.expiry_seconds()));
         let was_there: i64 = self
-            .request(Call::ForgetVisible(held.version), |client| async move {
-                client.eval(FORGET_VISIBLE, self.keys.visible(), arguments).await
+            .request(Call::ReplaceVisible(held.version), |client| async move {
+                client.eval(REPLACE_VISIBLE, self.keys.visible(), arguments).await
             })
             .await?;
         Ok(was_there == 1)

@@ -31,11 +31,12 @@ pub(super) const PUT_VISIBLE: &str = "
     redis.call('EXPIRE', KEYS[1], ARGV[4])
     return {said}";
 
-/// Deletes the visible runs if they are still these.
-pub(super) const FORGET_VISIBLE: &str = "
+/// Puts visible runs in the place of others if they are still these.
+pub(super) const REPLACE_VISIBLE: &str = "
     local held = redis.call('HMGET', KEYS[1], 'version', 'runs')
     if held[1] == ARGV[1] and held[2] == ARGV[2] then
-        redis.call('DEL', KEYS[1])
+        redis.call('HSET', KEYS[1], 'version', ARGV[3], 'runs', ARGV[4], 'sum', ARGV[5])
+        redis.call('EXPIRE', KEYS[1], ARGV[6])
         return 1
     end
     return 0";
