@@ -24,6 +24,7 @@
 //! | request | an urgent question of one or some customers |
 //! | answer, reply | what was committed for a request, and the message that says so to whoever asked |
 //! | stake | value × staleness × urgency of a customer who waits |
+//! | turn | when it is whose turn of what waits: by when it came, how urgent it is, and what it has had |
 //! | lane | what keeps slots and a connection of a worker for some priorities |
 //! | installation | a database and all that works for it; its identity is in messages, and in the names of queues and keys |
 //! | rejection | a customer that could not be valued, and why |
@@ -51,6 +52,7 @@ mod snapshot;
 mod state;
 mod supervise;
 mod transition;
+mod turn;
 
 pub use deadline::{DeadlinePolicy, Forecast, Outlook, forecast};
 pub use fingerprint::Fingerprint;
@@ -72,3 +74,4 @@ pub use snapshot::{ChunkSnapshot, OpenRun, OpenRuns, Progress, RunSnapshot, Snap
 pub use state::{ChunkState, Outcome, RunState, UnknownState};
 pub use supervise::{Action, LEASES, MEANWHILE, PublishCause, SupervisePolicy, supervise};
 pub use transition::{ChunkEvent, Refusal, RunEvent};
+pub use turn::{Turn, TurnPolicy, Waits};

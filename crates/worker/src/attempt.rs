@@ -1,5 +1,7 @@
 //! One attempt, from where it was begun to whichever end. Its failures are told in `slot.rs`.
 
+use std::sync::Arc;
+
 use batch::{AttemptId, Priority};
 use cache::Cache;
 use resilience::trouble::Party;
@@ -7,17 +9,19 @@ use store::{Assignment, Attempts, CommitOutcome, ResultRows, Standing, Values};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::WorkerConfig;
 use crate::faults::Point;
 use crate::held::Holding;
+use crate::metrics::{self, Work};
 use crate::patience::{Patience, is_worth_waiting_for};
+use crate::turns::Urgency;
 use crate::valuation::{Question, Unvalued, Valuation};
-use crate::{WorkerConfig, metrics};
 
 /// What attempts are made with.
 pub(crate) struct Workbench<S, C> {
     pub(crate) store: S,
     pub(crate) cache: C,
-    pub(crate) valuation: Valuation,
+    pub(crate) valuation: Arc<Valuation>,
     /// Resolves when the grace period is over.
     pub(crate) gave_up: CancellationToken,
     pub(crate) config: WorkerConfig,
@@ -146,7 +150,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
         holding.committing();
         let began = Instant::now();
         let committed = self.store.commit_attempt(assignment.attempt, computed).await?;
-        metrics::stage("commit", began.elapsed());
+        metrics::stage(Work::Chunk, "commit", began.elapsed());
         match committed {
             CommitOutcome::Committed => Ok(()),
             CommitOutcome::Refused => Err(Failure::Superseded),
@@ -161,7 +165,7 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
         if let Err(error) = self.cache.put_values(assignment.attempt.chunk.run, &values).await {
             tracing::debug!(%error, "values not cached");
         }
-        metrics::stage("cache", began.elapsed());
+        metrics::stage(Work::Chunk, "cache", began.elapsed());
     }
 
     /// Records that the chunk itself is at fault.
@@ -208,11 +212,11 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
 fn question(assignment: &Assignment, priority: Priority) -> Question<'_> {
     Question {
         customers: &assignment.customers,
-        run: assignment.attempt.chunk.run,
+        run: Some(assignment.attempt.chunk.run),
         is_whole: assignment.is_whole,
         as_of: assignment.as_of,
         model_version: assignment.model_version,
         terms: assignment.terms,
-        priority,
+        urgency: Urgency::now(priority),
     }
 }

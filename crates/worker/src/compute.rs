@@ -1,32 +1,35 @@
 //! Computing, off the asynchronous threads.
 //!
-//! A job is a small part of a chunk. Threads take the most urgent job first, so an urgent chunk overtakes the
-//! night's between two parts, and heartbeats are never starved by mathematics. A job that panics fails its
-//! chunk and nobody else's.
+//! A job is a small part of a chunk or a request. Threads take the job whose turn it is ([`batch::TurnPolicy`]), so what
+//! is urgent overtakes the night between two parts, the night is overtaken for so long and no longer, and heartbeats are
+//! never starved by mathematics. A job that panics fails its chunk or request and nobody else's.
 //!
 //! A simulation computes in place: threads of its own have a time of their own, and no two nights would be the same.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use batch::{PerPriority, Priority};
+use batch::Turn;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::turns::Urgency;
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Where a worker computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComputeOn {
-    /// On so many threads of its own, the most urgent chunk first.
+    /// On so many threads of its own, each part when it is its turn.
     Threads(NonZeroUsize),
     /// Within the task that asks, in the order of asking: for a simulation, which is to be repeatable.
     TheCaller,
 }
 
-/// A few threads that take the most urgent job, which end when it is dropped; or the caller.
+/// A few threads that take the job whose turn it is, which end when it is dropped; or the caller.
 pub(crate) struct Compute(Option<Arc<Shared>>);
 
 /// The job panicked.
@@ -34,15 +37,17 @@ pub(crate) struct Compute(Option<Arc<Shared>>);
 #[error("computing panicked: {0}")]
 pub(crate) struct Panicked(String);
 
-#[derive(Default)]
 struct Shared {
+    epoch: Instant,
     jobs: Mutex<Jobs>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Jobs {
-    waiting: PerPriority<VecDeque<Job>>,
+    /// In the order of their turns; of two at once the one that came first.
+    waiting: BTreeMap<(Turn, u64), Job>,
+    last_number: u64,
     is_closed: bool,
 }
 
@@ -50,7 +55,11 @@ impl Compute {
     /// Starts the threads.
     pub(crate) fn start(on: ComputeOn) -> Self {
         let ComputeOn::Threads(threads) = on else { return Self(None) };
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            epoch: Instant::now(),
+            jobs: Mutex::default(),
+            changed: Condvar::new(),
+        });
         for number in 0..threads.get() {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
@@ -61,17 +70,17 @@ impl Compute {
         Self(Some(shared))
     }
 
-    /// Runs a job when it is the most urgent one.
+    /// Runs a job when it is its turn.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        priority: Priority,
+        urgency: Urgency,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Panicked> {
         let job = move || catch_unwind(AssertUnwindSafe(job)).map_err(|panic| Panicked(text_of(&*panic)));
         let Some(shared) = &self.0 else { return job() };
         let (answer, answered) = oneshot::channel();
         shared.push(
-            priority,
+            &urgency,
             Box::new(move || {
                 let result = job();
                 // Nobody waits any more if the attempt was given up.
@@ -92,8 +101,13 @@ impl Drop for Compute {
 }
 
 impl Shared {
-    fn push(&self, priority: Priority, job: Job) {
-        self.lock().waiting[priority].push_back(job);
+    fn push(&self, urgency: &Urgency, job: Job) {
+        let turn = urgency.turn(self.epoch);
+        let mut jobs = self.lock();
+        jobs.last_number += 1;
+        let number = jobs.last_number;
+        jobs.waiting.insert((turn, number), job);
+        drop(jobs);
         self.changed.notify_one();
     }
 
@@ -106,7 +120,7 @@ impl Shared {
     fn next(&self) -> Option<Job> {
         let mut jobs = self.lock();
         loop {
-            if let Some(job) = Priority::ALL.iter().find_map(|&priority| jobs.waiting[priority].pop_front()) {
+            if let Some((_, job)) = jobs.waiting.pop_first() {
                 return Some(job);
             }
             if jobs.is_closed {
@@ -133,12 +147,14 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 mod tests {
     use std::sync::mpsc;
 
+    use batch::Priority;
+
     use super::*;
 
     const ONE_THREAD: ComputeOn = ComputeOn::Threads(NonZeroUsize::MIN);
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn the_most_urgent_job_is_next() {
+    async fn of_jobs_that_came_at_once_the_most_urgent_is_next() {
         let compute = Arc::new(Compute::start(ONE_THREAD));
         let (release, released) = mpsc::channel::<()>();
         let (order, ordered) = mpsc::channel();
@@ -151,14 +167,16 @@ mod tests {
                     started.send(()).unwrap();
                     released.recv().unwrap();
                 };
-                compute.run(Priority::Normal, job).await
+                compute.run(Urgency::now(Priority::Normal), job).await
             }
         });
         has_started.await.unwrap();
+        let at_once = Urgency::now(Priority::Normal);
         let waiting: Vec<_> = [Priority::Normal, Priority::High, Priority::Critical]
             .map(|priority| {
                 let order = order.clone();
-                compute.0.as_ref().unwrap().push(priority, Box::new(move || order.send(priority).unwrap()));
+                let job = Box::new(move || order.send(priority).unwrap());
+                compute.0.as_ref().unwrap().push(&Urgency { priority, ..at_once }, job);
             })
             .into();
         assert_eq!(waiting.len(), 3);
@@ -174,10 +192,14 @@ mod tests {
         for on in [ONE_THREAD, ComputeOn::TheCaller] {
             let compute = Compute::start(on);
 
-            let panicked = compute.run(Priority::Normal, || -> u32 { panic!("customer 7") }).await;
+            let panicked = compute.run(at_any_time(), || -> u32 { panic!("customer 7") }).await;
 
             assert_eq!(panicked, Err(Panicked("customer 7".into())), "{on:?}");
-            assert_eq!(compute.run(Priority::Normal, || 7).await, Ok(7), "{on:?}");
+            assert_eq!(compute.run(at_any_time(), || 7).await, Ok(7), "{on:?}");
         }
+    }
+
+    fn at_any_time() -> Urgency {
+        Urgency::now(Priority::Normal)
     }
 }

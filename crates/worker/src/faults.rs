@@ -14,6 +14,10 @@ pub(crate) enum Point {
     Committed,
     /// Committed and in the cache, not acknowledged.
     Cached,
+    /// A request, begun.
+    Asked,
+    /// The same, committed and not replied to.
+    Answered,
 }
 
 /// What a worker does wrong on purpose: any number of things, each in one way.
@@ -31,6 +35,9 @@ pub struct FaultPlan {
     /// Acknowledges before the commit, and dies on its nth chunk between the two.
     #[cfg(feature = "faults")]
     ack_first: Option<u32>,
+    /// Replies to a request before there is an answer.
+    #[cfg(feature = "faults")]
+    reply_first: bool,
     /// Hangs for ever after it has begun its nth chunk, alive and renewing its lease.
     #[cfg(feature = "faults")]
     hang: Option<u32>,
@@ -65,6 +72,9 @@ impl FromStr for FaultPlan {
                 "die-begun" => plan.die = Some((Point::Begun, number as u32)),
                 "die-committed" => plan.die = Some((Point::Committed, number as u32)),
                 "die-cached" => plan.die = Some((Point::Cached, number as u32)),
+                "die-asked" => plan.die = Some((Point::Asked, number as u32)),
+                "die-answered" => plan.die = Some((Point::Answered, number as u32)),
+                "reply-first" => plan.reply_first = true,
                 "poison" => plan.poison = customer,
                 "panic" => plan.panic = customer,
                 "ack-first" => plan.ack_first = nth,
@@ -85,6 +95,10 @@ impl FaultPlan {
     pub(crate) fn compute(self, _customer: batch::CustomerId) {}
 
     pub(crate) fn acks_first(self) -> bool {
+        false
+    }
+
+    pub(crate) fn replies_first(self) -> bool {
         false
     }
 }
@@ -125,6 +139,11 @@ impl FaultPlan {
     /// Whether the message is acknowledged before the work.
     pub(crate) fn acks_first(self) -> bool {
         self.ack_first.is_some()
+    }
+
+    /// Whether the reply is sent before the work.
+    pub(crate) fn replies_first(self) -> bool {
+        self.reply_first
     }
 }
 

@@ -18,33 +18,38 @@
 //!   missing). The failure is recorded with a verdict, then ack: the coordinator publishes the retry when it is
 //!   due. A single customer that cannot be valued is a rejection and fails nothing.
 //! * **The chunk kills its worker.** Every chunk that is at work here is lost with it and charged for it, the
-//!   innocent ones too. A chunk that was lost more than once is a suspect: it works alone, so that the one that
-//!   kills dies alone from then on, and its neighbours go through.
+//!   innocent ones and requests too. A chunk that was lost more than once is a suspect: it works alone, so that the
+//!   one that kills dies alone from then on, and its neighbours go through.
 //! * **We are killed.** Before the commit the lease runs out and the chunk is rescued. Between commit and cache,
 //!   or between commit and ack, the message comes again and finds the chunk done.
 //! * **We must stop and the grace period is over.** The chunk is given back, and the message too.
+
+use std::sync::Arc;
 
 use batch::AttemptId;
 use cache::Cache;
 use queue::{Acked, Delivery};
 use store::{Attempts, Begin, Values};
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 use tracing::Instrument;
 
 use crate::attempt::{Ended, Workbench};
 use crate::held::Held;
 use crate::metrics;
 use crate::patience::Patience;
+use crate::requests::{AtWork, RequestLane};
+use crate::turns::Turns;
+use crate::{End, RequestConfig};
 
-/// Lost attempts after which a chunk is suspected of killing its workers.
-const SUSPICIOUS_LOSSES: u32 = 2;
+/// Lost attempts after which a chunk or a request is suspected of killing its workers.
+pub(crate) const SUSPICIOUS_LOSSES: u32 = 2;
 
 /// What all slots of a worker share.
 pub(crate) struct Slot<S, C> {
     pub(crate) bench: Workbench<S, C>,
     pub(crate) held: Held,
     /// Held for reading by attempts that may work side by side, for writing by a suspect, which works alone.
-    pub(crate) company: RwLock<()>,
+    pub(crate) company: Arc<RwLock<()>>,
 }
 
 /// With whom an attempt works, for as long as it is held.
@@ -52,6 +57,24 @@ pub(crate) struct Slot<S, C> {
 enum Company<'a> {
     WithOthers(RwLockReadGuard<'a, ()>),
     Alone(RwLockWriteGuard<'a, ()>),
+}
+
+impl<S, C> Slot<S, C> {
+    /// Makes the lane of requests beside it, which shares what computes, and the company of suspects.
+    pub(crate) fn lane_of_requests<R>(&self, store: R, requests: RequestConfig, end: &End) -> RequestLane<R> {
+        RequestLane {
+            store,
+            valuation: Arc::clone(&self.bench.valuation),
+            config: self.bench.config.clone(),
+            at_work: AtWork::default(),
+            turns: Turns::new(usize::from(requests.slots)),
+            company: Arc::clone(&self.company),
+            room: Semaphore::new(usize::from(requests.in_hand() / 2)),
+            draining: end.draining.clone(),
+            gave_up: end.gave_up.clone(),
+            requests,
+        }
+    }
 }
 
 impl<S: Attempts + Values, C: Cache> Slot<S, C> {

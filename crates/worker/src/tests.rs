@@ -63,9 +63,11 @@ fn bench(store: HalfAway) -> Workbench<HalfAway, cache::Memory> {
     let faults = FaultPlan::default();
     let valuation =
         Valuation { valuers: Valuers::default(), compute: Compute::start(ComputeOn::TheCaller), faults };
+    let valuation = Arc::new(valuation);
     let config = WorkerConfig {
         name: "worker".into(),
         lanes: vec![Lane::of_all_priorities(2)],
+        requests: None,
         lease: Duration::from_secs(20),
         retry: RetryPolicy::default(),
         compute_on: ComputeOn::TheCaller,

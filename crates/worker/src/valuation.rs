@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use batch::{CustomerId, Priority, RunId};
+use batch::{CustomerId, RunId};
 use jiff::Timestamp;
 use model::{ValueTerms, Valuer};
 use store::{History, ModelVersionId, Reading, Rejected, ResultRows, Valued, Values};
@@ -17,7 +17,8 @@ use tokio::time::Instant;
 
 use crate::compute::{Compute, Panicked};
 use crate::faults::FaultPlan;
-use crate::metrics;
+use crate::metrics::{self, Work};
+use crate::turns::Urgency;
 use crate::valuers::{Pinned, Valuers};
 
 /// Customers computed before a more urgent question may step in.
@@ -27,8 +28,8 @@ const SUB_BATCH: usize = 500;
 pub(crate) struct Question<'a> {
     /// The customers, ascending.
     pub(crate) customers: &'a [CustomerId],
-    /// The run that they are valued for.
-    pub(crate) run: RunId,
+    /// The run that they are valued for; none if it is for a request.
+    pub(crate) run: Option<RunId>,
     /// Whether nobody else lives between the first and the last.
     pub(crate) is_whole: bool,
     /// The moment.
@@ -37,8 +38,14 @@ pub(crate) struct Question<'a> {
     pub(crate) model_version: ModelVersionId,
     /// Discount, take rate, refund rate, margin.
     pub(crate) terms: ValueTerms,
-    /// How urgent it is among what is computed.
-    pub(crate) priority: Priority,
+    /// When it is its turn among what is computed.
+    pub(crate) urgency: Urgency,
+}
+
+impl Question<'_> {
+    fn work(&self) -> Work {
+        if self.run.is_some() { Work::Chunk } else { Work::Request }
+    }
 }
 
 /// Why there are no values.
@@ -73,25 +80,27 @@ impl Valuation {
         let pinned = self.valuers.get(store, model_version, as_of, terms).await?;
         let pinned = pinned.ok_or(Unvalued::NoModel(model_version))?;
         let histories = read(store, question, &pinned).await?;
-        Ok(self.compute(histories, pinned.valuer, question.priority).await?)
+        Ok(self.compute(histories, pinned.valuer, question).await?)
     }
 
     async fn compute(
         &self,
         histories: Vec<History>,
         valuer: Arc<Valuer>,
-        priority: Priority,
+        question: &Question<'_>,
     ) -> Result<ResultRows, Panicked> {
         let began = Instant::now();
+        let mut urgency = question.urgency;
         let mut valuing = Valuing::new(histories, valuer, self.faults);
         while !valuing.is_complete() {
             let part = move || {
                 valuing.advance(SUB_BATCH);
                 valuing
             };
-            valuing = self.compute.run(priority, part).await?;
+            valuing = self.compute.run(urgency, part).await?;
+            urgency.valued += SUB_BATCH;
         }
-        metrics::stage("compute", began.elapsed());
+        metrics::stage(question.work(), "compute", began.elapsed());
         Ok(valuing.rows)
     }
 }
@@ -100,14 +109,14 @@ async fn read<S: Values>(store: &S, question: &Question<'_>, pinned: &Pinned) ->
     let began = Instant::now();
     let reading = Reading {
         customers: question.customers,
-        run: Some(question.run),
+        run: question.run,
         is_whole: question.is_whole,
         as_of: question.as_of,
         currency: pinned.currency,
         contracts: &pinned.valuer.models().contracts,
     };
     let histories = store.read_histories(&reading).await?;
-    metrics::stage("read", began.elapsed());
+    metrics::stage(question.work(), "read", began.elapsed());
     Ok(histories)
 }
 
