@@ -43,6 +43,15 @@ pub struct WorkerArgs {
           value_parser = clap::value_parser!(u16).range(1..=64))]
     pub slots: u16,
 
+    /// Urgent requests that are read and computed at a time, in slots of their own; with 0 it takes none
+    #[arg(long, env = "LTV_REQUEST_SLOTS", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(0..=16))]
+    pub request_slots: u16,
+
+    /// How long a request is believed to be at work without a sign of life
+    #[arg(long, env = "LTV_REQUEST_LEASE", value_name = "TIME", value_parser = lease, default_value = "5s")]
+    pub request_lease: Duration,
+
     /// Threads that compute
     #[arg(long, env = "LTV_COMPUTE_THREADS", value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -52,7 +61,7 @@ pub struct WorkerArgs {
     #[arg(long, env = "LTV_LEASE", value_name = "TIME", value_parser = lease, default_value = "20s")]
     pub lease: Duration,
 
-    /// Failures after which a chunk is dead
+    /// Failures after which a chunk is dead, and a request has failed
     #[arg(long, env = "LTV_MAX_FAILURES", value_name = "N", default_value_t = batch::RetryPolicy::default().max_failures,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_failures: u32,

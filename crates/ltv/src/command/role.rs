@@ -32,6 +32,9 @@ use crate::config;
 /// first two one that declares; two to Redis.
 pub(crate) const BESIDE_THE_STORE: usize = 7;
 
+/// Connections that a worker has for requests beside those: to consume, and one that declares.
+pub(crate) const TO_CONSUME: usize = 2;
+
 /// How often a role asks whether it still works for the same installation.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 

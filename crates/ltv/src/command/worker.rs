@@ -4,10 +4,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use batch::RetryPolicy;
+use model::ValueTerms;
 use queue::Connection as _;
 use resilience::Delays;
 use store::postgres::Duty;
-use worker::{ComputeOn, Lane, Troubles, Worker, WorkerConfig};
+use worker::{ComputeOn, Lane, RequestConfig, Troubles, Worker, WorkerConfig};
 
 use super::role::{self, Servers, Watch};
 use crate::cli::WorkerArgs;
@@ -18,8 +19,13 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     // One connection for each slot, and one each for the heartbeat, a check, and a failure to record.
     let connections = usize::from(args.slots) + 3;
     let servers = 1 + usize::from(args.database.source_url.is_some());
-    process::check_descriptors(servers * connections + role::BESIDE_THE_STORE);
+    // And the same for requests, which the night cannot take: their heartbeat, and one to begin or to answer.
+    let for_requests = if args.request_slots == 0 { 0 } else { usize::from(args.request_slots) + 2 };
+    process::check_descriptors(
+        servers * (connections + for_requests) + role::BESIDE_THE_STORE + role::TO_CONSUME,
+    );
     let store = config::store(&args.database, "worker", connections)?;
+    let store_for_requests = config::store(&args.database, "worker-requests", for_requests.max(1))?;
     #[cfg(feature = "faults")]
     let store = if args.no_fence { store.without_fence() } else { store };
     config::check(&args.broker, &args.cache)?;
@@ -30,6 +36,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     checks.extend(role::check_of_source(&store));
     checks.push(role::untroubled("begin", &troubles.begin));
     checks.push(role::untroubled("work", &troubles.work));
+    checks.push(role::untroubled("requests", &troubles.requests));
     let surroundings = process::surround("worker", args.role.listen, checks, metrics).await?;
     let Some(installation) = role::installation(Duty::Work, (&store, &args.database), &surroundings).await?
     else {
@@ -42,6 +49,11 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let config = WorkerConfig {
         name,
         lanes: vec![Lane::of_all_priorities(args.slots)],
+        requests: (args.request_slots > 0).then(|| RequestConfig {
+            slots: args.request_slots,
+            lease: args.request_lease,
+            terms: ValueTerms::default(),
+        }),
         lease: args.lease,
         retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },
         compute_on: ComputeOn::Threads(threads),
@@ -54,7 +66,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     };
     let stop = surroundings.stop.clone();
     let watch = Watch::start(&store, installation, &stop);
-    let worker = Worker { store, queue: queue.clone(), cache, config };
+    let worker = Worker { store, store_for_requests, queue: queue.clone(), cache, config };
     worker.run(stop.cancelled_owned()).await?;
     // What was acknowledged last must leave the process before it ends.
     let _ = tokio::time::timeout(Duration::from_secs(5), queue.close()).await;

@@ -75,6 +75,7 @@ impl Night {
         let _ended_in_any_case = over.clone().drop_guard();
         let worker = Worker {
             store: store.clone(),
+            store_for_requests: store.clone(),
             queue: broker.connect(),
             // Nobody here reads nearer than the store: a second copy of every value would be all that a cache had to give.
             cache: cache::Nothing,
@@ -123,6 +124,8 @@ fn worker_config(threads: NonZeroUsize, telemetry: Telemetry) -> WorkerConfig {
         name: "local worker".into(),
         // While one chunk is computed, another one is read or committed.
         lanes: vec![Lane::of_all_priorities(u16::try_from(2 * threads.get()).unwrap_or(u16::MAX))],
+        // Nobody asks here.
+        requests: None,
         lease: LEASE,
         retry: RetryPolicy::default(),
         compute_on: ComputeOn::Threads(threads),

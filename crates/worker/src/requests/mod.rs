@@ -50,7 +50,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use batch::RequestId;
-use queue::{Acked, Asked, Consumer, Delivery};
+use queue::{Acked, Asked, Consumer};
+use resilience::trouble::Kind;
 use store::{Attempts, RequestAssignment, RequestBegin, RequestClaim, Requests, Values};
 use tokio::sync::{RwLock, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
@@ -188,7 +189,8 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
             Ok(holding) => holding,
             Err(outcome) => return outcome,
         };
-        let way = self.config.troubles.requests.party();
+        // Two ways: each answer to a begin says that the first is free.
+        let (way, to_a_model) = (self.config.troubles.requests.party(), self.config.troubles.requests.party());
         loop {
             // Nothing is begun while a suspect works: what it kills must not be charged to anybody else.
             let company = self.company.read().await;
@@ -213,7 +215,7 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
                 }
                 RequestBegin::NoModel => {
                     drop(company);
-                    way.met("there is no model version: `ltv fit` makes one", resilience::trouble::Kind::Lasting);
+                    to_a_model.met("there is no model version, `ltv fit` makes one", Kind::Lasting);
                     LOOK_EVERY
                 }
             };
