@@ -42,6 +42,18 @@ pub enum Call {
     ReplaceVisible,
     ReadVisible,
     PutProgress,
+    AskRequest,
+    BeginRequest,
+    AnswerRequest,
+    FailRequest,
+    GiveBackRequest,
+    RenewRequests,
+    AbandonRequest,
+    LookAtRequests,
+    ReadAnswer,
+    ReadLatest,
+    SendRequest,
+    Reply,
 }
 
 /// A server that can be away.
@@ -54,7 +66,7 @@ pub(super) enum Server {
 
 impl Call {
     /// Every call that a role makes in a night.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 48] = [
         Self::Select,
         Self::SampleWork,
         Self::FindModelVersion,
@@ -91,6 +103,18 @@ impl Call {
         Self::ReplaceVisible,
         Self::ReadVisible,
         Self::PutProgress,
+        Self::AskRequest,
+        Self::BeginRequest,
+        Self::AnswerRequest,
+        Self::FailRequest,
+        Self::GiveBackRequest,
+        Self::RenewRequests,
+        Self::AbandonRequest,
+        Self::LookAtRequests,
+        Self::ReadAnswer,
+        Self::ReadLatest,
+        Self::SendRequest,
+        Self::Reply,
     ];
 
     /// The word for it.
@@ -132,15 +156,31 @@ impl Call {
             Self::ReplaceVisible => "replace visible runs",
             Self::ReadVisible => "read visible runs",
             Self::PutProgress => "put progress",
+            Self::AskRequest => "ask",
+            Self::BeginRequest => "begin a request",
+            Self::AnswerRequest => "answer a request",
+            Self::FailRequest => "record a failed request",
+            Self::GiveBackRequest => "give a request back",
+            Self::RenewRequests => "renew requests",
+            Self::AbandonRequest => "abandon a request",
+            Self::LookAtRequests => "look at requests",
+            Self::ReadAnswer => "read an answer",
+            Self::ReadLatest => "read what is known",
+            Self::SendRequest => "send a request",
+            Self::Reply => "reply",
         }
     }
 
     /// Who answers it.
     pub(super) fn server(self) -> Server {
         match self {
-            Self::Publish | Self::CountWaiting | Self::Ack | Self::Requeue | Self::DeadLetter => {
-                Server::Broker
-            }
+            Self::Publish
+            | Self::CountWaiting
+            | Self::Ack
+            | Self::Requeue
+            | Self::DeadLetter
+            | Self::SendRequest
+            | Self::Reply => Server::Broker,
             Self::PutValues
             | Self::PutMembers
             | Self::HoldsAll
@@ -175,10 +215,21 @@ impl Call {
             | Self::Rescue
             | Self::Compare
             | Self::Finish
-            | Self::PutVisible => 5.0,
+            | Self::PutVisible
+            | Self::AnswerRequest
+            | Self::Reply
+            | Self::ReadAnswer
+            | Self::ReadLatest => 5.0,
             Self::PutMembers => 10.0,
             Self::Hold => 60.0,
-            Self::GiveBack | Self::Abdicate | Self::Requeue | Self::DeadLetter | Self::ReplaceVisible => 25.0,
+            Self::GiveBack
+            | Self::Abdicate
+            | Self::Requeue
+            | Self::DeadLetter
+            | Self::ReplaceVisible
+            | Self::FailRequest
+            | Self::AbandonRequest => 25.0,
+            Self::GiveBackRequest => 100.0,
             _ => 1.0,
         }
     }

@@ -67,11 +67,17 @@ pub enum Fault {
     LatePut,
     /// The cache names runs that the store will never know, or not for long: the store went back to a backup.
     ForeignList,
+    /// A reply is lost.
+    LostReply,
+    /// A reply arrives twice.
+    DoubledReply,
+    /// A reply is long on its way.
+    LateReply,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::Refused,
         Self::LostAnswer,
         Self::Slow,
@@ -102,6 +108,9 @@ impl Fault {
         Self::PartialPut,
         Self::LatePut,
         Self::ForeignList,
+        Self::LostReply,
+        Self::DoubledReply,
+        Self::LateReply,
     ];
 
     /// The word for it.
@@ -137,6 +146,9 @@ impl Fault {
             Self::PartialPut => "partial_put",
             Self::LatePut => "late_put",
             Self::ForeignList => "foreign_list",
+            Self::LostReply => "lost_reply",
+            Self::DoubledReply => "doubled_reply",
+            Self::LateReply => "late_reply",
         }
     }
 }
@@ -171,6 +183,9 @@ impl Fault {
             | Self::LostDelivery
             | Self::DelayedDelivery
             | Self::LatePut
+            | Self::LostReply
+            | Self::DoubledReply
+            | Self::LateReply
             | Self::LostAck => 0.3,
         }
     }

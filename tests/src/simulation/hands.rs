@@ -9,15 +9,16 @@ use dispatcher::{Dispatcher, Order};
 use queue::memory::Broker;
 use resilience::{Delays, Jitter};
 use store::memory::Memory;
-use worker::{ComputeOn, FaultPlan, Lane, Worker, WorkerConfig};
+use worker::{ComputeOn, FaultPlan, Lane, RequestConfig, Worker, WorkerConfig};
 
+use super::asker::Heard;
 use super::mutation::Mutation;
 use super::process::Process;
 use super::remote_cache::RemoteCache;
 use super::remote_queue::RemoteQueue;
 use super::remote_store::RemoteStore;
 use super::rule::Rule;
-use super::scene::{LEASE, Scene};
+use super::scene::{LEASE, REQUEST_LEASE, Scene, night_terms};
 use super::source::Source;
 use super::world::World;
 
@@ -30,10 +31,12 @@ pub(super) struct Hands {
     pub(super) broker: Broker,
     pub(super) cache: cache::Memory,
     pub(super) source: Source,
+    pub(super) seed: u64,
+    pub(super) heard: Heard,
 }
 
 impl Hands {
-    fn store(&self, process: &Process) -> RemoteStore<Memory> {
+    pub(super) fn store(&self, process: &Process) -> RemoteStore<Memory> {
         RemoteStore {
             inner: self.store.clone(),
             world: self.world.clone(),
@@ -43,7 +46,7 @@ impl Hands {
         }
     }
 
-    fn queue(&self, process: &Process) -> RemoteQueue {
+    pub(super) fn queue(&self, process: &Process) -> RemoteQueue {
         RemoteQueue {
             inner: self.broker.connect(),
             broker: self.broker.clone(),
@@ -66,6 +69,7 @@ impl Hands {
         let faults: Vec<String> = [
             self.scene.poison.map(|customer| format!("panic={customer}")),
             (self.mutation == Some(Mutation::AckBeforeCommit)).then(|| "ack-first=0".into()),
+            (self.mutation == Some(Mutation::ReplyBeforeCommit)).then(|| "reply-first=0".into()),
         ]
         .into_iter()
         .flatten()
@@ -76,11 +80,13 @@ impl Hands {
         };
         let worker = Worker {
             store: self.store(&process),
+            store_for_requests: self.store(&process),
             queue: self.queue(&process),
             cache: self.cache(&process),
             config: WorkerConfig {
                 name: process.name().into(),
                 lanes: vec![Lane::of_all_priorities(self.scene.slots)],
+                requests: Some(RequestConfig { slots: 1, lease: REQUEST_LEASE, terms: night_terms() }),
                 lease: LEASE,
                 retry: RetryPolicy::default(),
                 compute_on: ComputeOn::TheCaller,

@@ -16,6 +16,7 @@
 //! | `scene` | who takes part in it, and what is ordered |
 //! | `hands` | the product's roles, as a process of the night starts them |
 //! | `yesterday` | the run of the night before, which readers see when a night begins |
+//! | `asker` | who asks urgent questions meanwhile, and what must hold of what he is told |
 //! | `checks`, `readers` | what must hold meanwhile and at the end |
 //! | `panics` | who panicked, though nobody waited for it |
 //! | `rule` | what every night is held to |
@@ -29,6 +30,7 @@
 //! of calls and breakers belong to the real backends. A panic is no fault that is drawn: whoever panics, but for a
 //! poisoned customer's mathematics, is a bug, and the night went wrong.
 
+mod asker;
 mod base;
 mod call;
 mod chance;
@@ -43,6 +45,7 @@ mod process;
 mod readers;
 mod remote_cache;
 mod remote_queue;
+mod remote_requests;
 mod remote_store;
 mod rule;
 mod scene;

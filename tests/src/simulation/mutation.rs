@@ -29,11 +29,15 @@ pub enum Mutation {
     AnybodysList,
     /// Every settled run is shown, however far it lies from the run before.
     NoGuard,
+    /// Whoever asked is told that a request is done before it is.
+    ReplyBeforeCommit,
+    /// Of what is known of a customer the oldest is shown, and not the newest.
+    OlderValueWins,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NoFence,
         Self::AckBeforeCommit,
         Self::CountedProgress,
@@ -44,6 +48,8 @@ impl Mutation {
         Self::AnybodysMessages,
         Self::AnybodysList,
         Self::NoGuard,
+        Self::ReplyBeforeCommit,
+        Self::OlderValueWins,
     ];
 
     /// The promise that a night without it breaks first; one of these.
@@ -58,6 +64,8 @@ impl Mutation {
             Self::AbsentMeansOlder | Self::LateWriteCompletes | Self::AnybodysList => &[Rule::Readers],
             Self::AnybodysMessages => &[Rule::Identity],
             Self::NoGuard => &[Rule::Guard],
+            Self::ReplyBeforeCommit => &[Rule::Reply],
+            Self::OlderValueWins => &[Rule::Answer],
         }
     }
 
@@ -69,11 +77,13 @@ impl Mutation {
             Self::LeaseByWorkersClock => Some(Broken::WorkersClocks(Box::new(hours_off))),
             Self::AttemptFromMessage => Some(Broken::ClaimedAttempts),
             Self::NoGuard => Some(Broken::WithoutGuard),
+            Self::OlderValueWins => Some(Broken::OlderValueWins),
             Self::AckBeforeCommit
             | Self::AnybodysMessages
             | Self::AnybodysList
             | Self::AbsentMeansOlder
-            | Self::LateWriteCompletes => None,
+            | Self::LateWriteCompletes
+            | Self::ReplyBeforeCommit => None,
         }
     }
 

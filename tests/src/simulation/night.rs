@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::asker::Heard;
 use super::base::{Customers, Ordered, store_over};
 use super::checks::{self, Expected};
 use super::fault::{Deaths, Faults};
@@ -124,6 +125,8 @@ struct Night {
     cache: cache::Memory,
     base: Customers,
     source: Source,
+    seed: u64,
+    heard: Heard,
 }
 
 impl Night {
@@ -147,7 +150,8 @@ impl Night {
             None => cache,
         };
         let source = Source::new(scene.source_emptied_after);
-        Self { mutation, world, scene, store, broker, cache, base, source }
+        let heard = Heard::default();
+        Self { mutation, world, scene, store, broker, cache, base, source, seed, heard }
     }
 
     async fn live(self) {
@@ -179,12 +183,14 @@ impl Night {
             }));
         }
 
+        lives.push(self.keep_alive("asker".into(), &ended, |night, process| Box::pin(night.ask(process))));
         let mut expected = vec![self.expected(self.dispatch_all().await, tonight)];
         if !self.scene.urgent.is_empty() {
             let run = self.dispatch("urgent dispatcher", &self.urgent_order()).await;
             expected.push(self.expected(run, urgent));
         }
         self.wait_until_over(&expected).await;
+        self.wait_until_answered().await;
         self.wait_until_settled(&expected).await;
 
         ended.cancel();
@@ -268,6 +274,8 @@ impl Night {
             broker: self.broker.clone(),
             cache: self.cache.clone(),
             source: self.source.clone(),
+            seed: self.seed,
+            heard: self.heard.clone(),
         }
     }
 
@@ -328,6 +336,20 @@ impl Night {
             self.decide(expected).await;
             if began.elapsed() > LONGEST {
                 self.world.violation(Rule::End, format_args!("the night is not over after {LONGEST:?}"));
+                return;
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Waits until every question has its answer, or can have none.
+    async fn wait_until_answered(&self) {
+        let (began, questions) = (Instant::now(), self.scene.questions.len());
+        while self.heard.over() < questions {
+            if began.elapsed() > LONGEST {
+                let over = self.heard.over();
+                let what = format_args!("of {questions} questions {over} are over after {LONGEST:?}");
+                self.world.violation(Rule::End, what);
                 return;
             }
             sleep(Duration::from_millis(500)).await;

@@ -1,13 +1,13 @@
 //! The life of a process of a simulated night, from its start to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use batch::ChunkRef;
+use batch::{ChunkRef, RequestId};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ struct ProcessState {
     was_drained: AtomicBool,
     /// The messages it holds, by chunk.
     holds: Mutex<BTreeMap<ChunkRef, u32>>,
+    /// The requests of which the store has told it that they are over.
+    over: Mutex<BTreeSet<RequestId>>,
     /// What the world does when it dies.
     last_rites: Mutex<Vec<LastRite>>,
 }
@@ -58,6 +60,7 @@ impl Process {
             has_ended: AtomicBool::new(false),
             was_drained: AtomicBool::new(false),
             holds: Mutex::default(),
+            over: Mutex::default(),
             last_rites: Mutex::default(),
         }))
     }
@@ -97,6 +100,24 @@ impl Process {
     /// Whether it holds a message for a chunk.
     pub(super) fn holds(&self, chunk: ChunkRef) -> bool {
         self.holding().get(&chunk).is_some_and(|&count| count > 0)
+    }
+
+    /// The store tells it that a request is over.
+    pub(super) fn hears_of_end(&self, request: RequestId) {
+        self.over().insert(request);
+    }
+
+    /// The store gives it a request to work on.
+    pub(super) fn hears_of_begin(&self, request: RequestId) {
+        self.over().remove(&request);
+    }
+
+    pub(super) fn knows_of_end(&self, request: RequestId) -> bool {
+        self.over().contains(&request)
+    }
+
+    fn over(&self) -> MutexGuard<'_, BTreeSet<RequestId>> {
+        self.0.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Is asked to end in good order before the night is over.

@@ -5,10 +5,13 @@
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use batch::{Attempt, AttemptId, InstallationId, PerPriority, Priority};
-use queue::memory::{Broker, Faults, Health, MemoryConsumer, MemoryDelivery, OnDeliver, OnPublish, OnSettle};
+use batch::{Attempt, AttemptId, InstallationId, PerPriority, Priority, RequestId};
+use queue::memory::{
+    Broker, Faults, Health, MemoryConsumer, MemoryDelivery, OnDeliver, OnPublish, OnReply, OnSettle,
+};
 use queue::{
-    Acked, Chunks, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Message, Outgoing, TraceContext,
+    Acked, Chunks, Consumer, DeadMessage, Delivery, Error, Malformed, Memory, Message, Outgoing,
+    OutgoingRequest, TraceContext,
 };
 
 use super::call::{Call, Server};
@@ -63,6 +66,49 @@ impl Faults for Weather {
         let told = self.0.draw(|chance| if chance.happens(0.5) { Acked::Sent } else { Acked::NotSent });
         if self.0.strikes(Fault::LostAck, priority) { OnSettle::Lose(told) } else { OnSettle::Arrive }
     }
+
+    fn on_request(&mut self, request: &OutgoingRequest) -> OnPublish {
+        let (world, name) = (&self.0, format!("request {}", request.request));
+        if let Some(refused) = self.refusal(&name) {
+            return refused;
+        }
+        [
+            (Fault::LostMessage, OnPublish::Lose),
+            (Fault::DuplicatedMessage, OnPublish::Duplicate),
+            (Fault::DelayedMessage, OnPublish::Delay(world.draw(|chance| chance.millis(1..30_000)))),
+            (Fault::OvertakingMessage, OnPublish::Overtake),
+            (Fault::Garbage, OnPublish::Garble(world.draw(garbage))),
+            (Fault::ForeignMessage, OnPublish::Garble(request.request.encode(InstallationId(2)))),
+            (
+                Fault::LostConfirm,
+                OnPublish::Unconfirmed { is_kept: world.draw(|chance| chance.happens(0.5)) },
+            ),
+        ]
+        .into_iter()
+        .find(|(fault, _)| world.strikes(*fault, &name))
+        .map_or(OnPublish::Keep, |(_, fate)| fate)
+    }
+
+    fn on_request_deliver(&mut self, body: &[u8]) -> OnDeliver {
+        self.on_deliver(Priority::Critical, body)
+    }
+
+    fn on_request_settle(&mut self, body: &[u8]) -> OnSettle {
+        self.on_settle(Priority::Critical, body)
+    }
+
+    fn on_reply(&mut self, request: RequestId) -> OnReply {
+        let (world, name) = (&self.0, format!("the reply to request {request}"));
+        [
+            (Fault::LostReply, OnReply::Lose),
+            (Fault::DoubledReply, OnReply::Double),
+            (Fault::LateReply, OnReply::Delay(world.draw(|chance| chance.millis(1..30_000)))),
+            (Fault::CutConnection, OnReply::Cut),
+        ]
+        .into_iter()
+        .find(|(fault, _)| world.strikes(*fault, &name))
+        .map_or(OnReply::Give, |(_, fate)| fate)
+    }
 }
 
 impl Weather {
@@ -110,7 +156,7 @@ pub(super) struct RemoteQueue {
 }
 
 impl RemoteQueue {
-    async fn before(&self, call: Call) -> Result<Fate, Error> {
+    pub(super) async fn before(&self, call: Call) -> Result<Fate, Error> {
         let was_away = self.world.is_away(Server::Broker);
         let fate = self.world.before(&self.process, call).await;
         if self.world.is_away(Server::Broker) && !was_away {

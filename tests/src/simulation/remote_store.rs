@@ -35,7 +35,7 @@ pub(super) struct RemoteStore<S> {
 
 impl<S> RemoteStore<S> {
     /// Makes a call: it may fail before it takes effect, or its answer may be lost; the caller sees the same.
-    async fn call<T>(&self, call: Call, effect: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn call<T>(&self, call: Call, effect: impl Future<Output = Result<T>>) -> Result<T> {
         let what = || call.as_str().to_owned();
         let away = |reason: String| Error::Unavailable { what: what(), reason };
         let fate = self.world.before(&self.process, call).await.map_err(|obstacle| match obstacle {

@@ -26,6 +26,11 @@ pub enum Rule {
     Guard,
     /// Nobody takes another installation's message for one of ours.
     Identity,
+    /// A worker says that a request is done only once the store has told it so.
+    Reply,
+    /// A question has one answer: what was committed, for all its customers, to the bit that of an undisturbed valuation
+    /// for the moment that was pinned, and the same whenever it is read; what is known of a customer never gets older.
+    Answer,
     /// The night comes to its end: everything is settled, nothing waits on a queue, every process ends when it is asked
     /// to and not before.
     End,

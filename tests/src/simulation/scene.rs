@@ -12,6 +12,20 @@ use super::chance::Chance;
 /// How long a lease lasts.
 pub(super) const LEASE: Duration = Duration::from_secs(20);
 
+/// How long a request's lease lasts.
+pub(super) const REQUEST_LEASE: Duration = Duration::from_secs(5);
+
+/// Something that somebody wants to know at once.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// When it is asked, by whoever comes to ask.
+    pub(super) after: Duration,
+    /// About whom, ascending.
+    pub(super) customers: Vec<CustomerId>,
+    /// How long an answer is worth something.
+    pub(super) lasts: Duration,
+}
+
 /// What is drawn for a night beside its weather.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
@@ -31,6 +45,8 @@ pub(super) struct Scene {
     pub(super) work: Duration,
     /// Customers whom somebody wants valued at once, under other terms.
     pub(super) urgent: Vec<CustomerId>,
+    /// What is asked while the night goes on.
+    pub(super) questions: Vec<Question>,
     /// For which moment: before the run of the night before, between the two nights, at tonight's, or after it.
     pub(super) urgent_as_of: Timestamp,
     /// Whether the cache still knows of the night before.
@@ -48,6 +64,14 @@ impl Scene {
         let mut urgent: Vec<CustomerId> = (0..chance.among(0..6)).map(|_| someone(chance)).collect();
         urgent.sort_unstable();
         urgent.dedup();
+        let questions = (0..chance.among(0..6)).map(|_| {
+            let mut customers: Vec<CustomerId> = (0..chance.among(1..6)).map(|_| someone(chance)).collect();
+            customers.extend(Some(poison).filter(|_| chance.happens(0.1)));
+            customers.sort_unstable();
+            customers.dedup();
+            Question { after: chance.millis(0..60_000), customers, lasts: chance.millis(5_000..60_000) }
+        });
+        let questions = questions.collect();
         let moments =
             ["2026-06-29T12:00:00Z", "2026-06-30T12:00:00Z", "2026-07-01T00:00:00Z", "2026-07-01T12:00:00Z"]
                 .map(moment);
@@ -63,6 +87,7 @@ impl Scene {
             poison: chance.happens(0.2).then_some(poison),
             work: if chance.happens(0.5) { Duration::from_millis(10) } else { chance.millis(1_000..20_000) },
             urgent,
+            questions,
             urgent_as_of: moments[chance.among(0..4) as usize],
             is_cache_warm: chance.happens(0.8),
             source_emptied_after: chance.happens(0.25).then(|| chance.among(0..20)),

@@ -25,6 +25,8 @@ pub enum Mutation {
     ClaimedAttempts,
     /// No run is compared with the one before.
     WithoutGuard,
+    /// Of what is known of a customer the oldest is shown.
+    OlderValueWins,
 }
 
 #[cfg(feature = "faults")]
@@ -36,6 +38,7 @@ impl std::fmt::Debug for Mutation {
             Self::WorkersClocks(_) => "WorkersClocks",
             Self::ClaimedAttempts => "ClaimedAttempts",
             Self::WithoutGuard => "WithoutGuard",
+            Self::OlderValueWins => "OlderValueWins",
         })
     }
 }
@@ -130,6 +133,15 @@ impl Mutations {
             return None;
         }
         planned
+    }
+
+    /// Which of two moments wins.
+    pub(super) fn wins(&self, one: Timestamp, other: Timestamp) -> std::cmp::Ordering {
+        #[cfg(feature = "faults")]
+        if matches!(self.broken, Some(Mutation::OlderValueWins)) {
+            return other.cmp(&one);
+        }
+        one.cmp(&other)
     }
 
     /// How far a run is, given the sums over its chunks.

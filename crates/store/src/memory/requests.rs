@@ -378,7 +378,10 @@ fn of_requests(requests: &Requests, customer: CustomerId) -> Option<Known> {
 
 fn newest(base: &dyn Base, rows: &Rows, customer: CustomerId) -> Option<Known> {
     let both = of_requests(&rows.requests, customer).into_iter().chain(of_runs(base, rows, customer));
-    both.max_by_key(|known| (known.as_of, known.origin))
+    let wins = |one: &Known, other: &Known| {
+        rows.mutations.wins(one.as_of, other.as_of).then(one.origin.cmp(&other.origin))
+    };
+    both.max_by(wins)
 }
 
 fn absorb(
