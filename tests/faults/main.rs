@@ -11,6 +11,7 @@ mod coordinators;
 mod poison;
 mod proofs;
 mod readers;
+mod requests;
 mod servers;
 mod workers;
 

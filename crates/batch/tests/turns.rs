@@ -94,7 +94,7 @@ proptest! {
 #[test]
 fn a_question_for_one_customer_goes_before_the_rest_of_a_large_one() {
     let policy = TurnPolicy::default();
-    let large = Waits { priority: Priority::Critical, since: Duration::from_secs(60), valued: 500 };
+    let large = Waits { priority: Priority::Critical, since: Duration::from_mins(1), valued: 500 };
 
     let small = Waits { since: Duration::from_millis(60_400), valued: 0, ..large };
 

@@ -55,11 +55,8 @@ impl Compute {
     /// Starts the threads.
     pub(crate) fn start(on: ComputeOn) -> Self {
         let ComputeOn::Threads(threads) = on else { return Self(None) };
-        let shared = Arc::new(Shared {
-            epoch: Instant::now(),
-            jobs: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { epoch: Instant::now(), jobs: Mutex::default(), changed: Condvar::new() });
         for number in 0..threads.get() {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()

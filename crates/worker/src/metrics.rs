@@ -26,8 +26,16 @@ pub fn describe() {
     describe_counter!(CUSTOMERS, Unit::Count, "Customers committed by this worker, by value or rejection");
     describe_counter!(REQUESTS, Unit::Count, "Requests that were done with here, by what became of them");
     describe_histogram!(REQUEST_SECONDS, Unit::Seconds, "Time from taking a request to its reply");
-    describe_gauge!(REQUESTS_IN_HAND, Unit::Count, "Requests in hand: at work, waiting for their turn, or for another's lease");
-    describe_histogram!(STAGE_SECONDS, Unit::Seconds, "Time of one stage of an attempt, by stage and by what it is an attempt at");
+    describe_gauge!(
+        REQUESTS_IN_HAND,
+        Unit::Count,
+        "Requests in hand: at work, waiting for their turn, or for another's lease"
+    );
+    describe_histogram!(
+        STAGE_SECONDS,
+        Unit::Seconds,
+        "Time of one stage of an attempt, by stage and by what it is an attempt at"
+    );
     describe_gauge!(BUSY_SLOTS, Unit::Count, "Slots at work");
     describe_counter!(WAITS, Unit::Count, "Times an attempt waited for a store that was away");
 }

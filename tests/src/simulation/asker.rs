@@ -73,7 +73,9 @@ impl Hands {
             match self.try_once(process, &requester, number, question).await {
                 Ok(Some(record)) => {
                     self.is_over_well(&record, question);
-                    if record.state != RequestState::Answered || self.read(process, &record, question).await.is_ok() {
+                    if record.state != RequestState::Answered
+                        || self.read(process, &record, question).await.is_ok()
+                    {
                         self.heard.lock().over.push(number);
                         return;
                     }
@@ -137,7 +139,10 @@ impl Hands {
         let is_poisoned = self.scene.poison.is_some_and(|poison| question.customers.contains(&poison));
         let was_lost = record.reason.as_deref() == Some("its workers never came back");
         if record.state == RequestState::Failed && !is_poisoned && !was_lost {
-            self.world.violation(Rule::Answer, format_args!("it failed, and nothing was wrong with it: {record:?}"));
+            self.world.violation(
+                Rule::Answer,
+                format_args!("it failed, and nothing was wrong with it: {record:?}"),
+            );
         }
         if record.state == RequestState::Answered && is_poisoned {
             self.world.violation(Rule::Answer, format_args!("it was answered, and cannot be: {record:?}"));
@@ -145,7 +150,12 @@ impl Hands {
     }
 
     /// Reads an answer, and what is known of its customers.
-    async fn read(&self, process: &Process, record: &RequestRecord, question: &Question) -> store::Result<()> {
+    async fn read(
+        &self,
+        process: &Process,
+        record: &RequestRecord,
+        question: &Question,
+    ) -> store::Result<()> {
         let store = self.store(process);
         let Some(answer) = store.answer_of(record.request).await? else {
             self.world.violation(Rule::Answer, format_args!("request {} is not there", record.request));
@@ -160,7 +170,8 @@ impl Hands {
     /// Each customer has one outcome, to the bit, for the moment that was pinned, and the same whenever it is read.
     fn answer_is_exact(&self, answer: &Answer, question: &Question) {
         let request = answer.record.request;
-        let violation = |what: String| self.world.violation(Rule::Answer, format_args!("request {request}: {what}"));
+        let violation =
+            |what: String| self.world.violation(Rule::Answer, format_args!("request {request}: {what}"));
         let Some(pinned) = answer.record.pinned else { return violation("nothing is pinned".into()) };
         let asked: Vec<CustomerId> = answer.rows.iter().map(|known| known.customer).collect();
         if asked != question.customers {
@@ -170,7 +181,7 @@ impl Hands {
         let base = Customers::new(self.seed, self.scene.customers, self.scene.apart);
         let expected = base.valued(&question.customers, pinned.terms, pinned.as_of);
         for known in &answer.rows {
-            let right = expected[&known.customer].clone().map_err(|reason| reason.code().to_owned());
+            let right = expected[&known.customer].map_err(|reason| reason.code().to_owned());
             let told = known.outcome.clone().map(|valued| valued.value);
             // Values have no equality of their own; this shows every bit of their numbers.
             let is_right = format!("{told:?}") == format!("{right:?}");

@@ -6,8 +6,7 @@ use std::time::Duration;
 use batch::{CustomerId, Priority, RequestAttempt, RequestId, RetryPolicy, Verdict};
 use queue::memory::{MemoryRequest, MemoryRequester, MemoryServer};
 use queue::{
-    Acked, Consumer, Delivery, Error, Malformed, OutgoingRequest, Replied, Requester, TraceContext,
-    Waiting,
+    Acked, Consumer, Delivery, Error, Malformed, OutgoingRequest, Replied, Requester, TraceContext, Waiting,
 };
 use store::{
     Absorbed, Answer, Asked, CommitOutcome, Known, NewRequest, RequestBegin, RequestClaim, RequestRecord,
@@ -253,7 +252,8 @@ impl queue::Asked for RemoteRequest {
         if let Ok(request) = &self.message
             && !process.knows_of_end(*request)
         {
-            let what = format_args!("{process} replies to request {request}, and does not know that it is over");
+            let what =
+                format_args!("{process} replies to request {request}, and does not know that it is over");
             world.violation(Rule::Reply, what);
         }
         let inner = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -84,7 +84,9 @@ impl AtWork {
             Ok(standings) => {
                 trouble.over();
                 let stand = held.iter().zip(standings);
-                self.stop_all(stand.filter(|(_, standing)| *standing == Standing::Superseded).map(|(held, _)| held));
+                self.stop_all(
+                    stand.filter(|(_, standing)| *standing == Standing::Superseded).map(|(held, _)| held),
+                );
             }
             Err(error) => trouble.met(&error, kind_of(&error)),
         }

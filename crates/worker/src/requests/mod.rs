@@ -67,8 +67,8 @@ use crate::valuation::Valuation;
 use crate::{RequestConfig, WorkerConfig, metrics};
 
 use answering::Ended;
-use at_work::Holding;
 pub(crate) use at_work::AtWork;
+use at_work::Holding;
 
 /// How many requests are with a worker and not settled, for each slot of the lane.
 pub(crate) const IN_HAND: u16 = 4;
@@ -190,7 +190,8 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
             Err(outcome) => return outcome,
         };
         // Two ways: each answer to a begin says that the first is free.
-        let (way, to_a_model) = (self.config.troubles.requests.party(), self.config.troubles.requests.party());
+        let (way, to_a_model) =
+            (self.config.troubles.requests.party(), self.config.troubles.requests.party());
         loop {
             // Nothing is begun while a suspect works: what it kills must not be charged to anybody else.
             let company = self.company.read().await;
@@ -237,8 +238,7 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
 
     /// Waits for something else than a turn, if there is room for that and the worker goes on.
     async fn wait(&self, event: impl Future<Output = ()>) -> Result<(), Outcome> {
-        let _room: SemaphorePermit<'_> =
-            self.room.try_acquire().map_err(|_| Outcome::Left("at_work"))?;
+        let _room: SemaphorePermit<'_> = self.room.try_acquire().map_err(|_| Outcome::Left("at_work"))?;
         tokio::select! {
             biased;
             () = self.draining.cancelled() => Err(Outcome::GivenBack),

@@ -11,7 +11,8 @@ use resilience::Delays;
 use store::memory::Memory;
 use store::{
     Absorbed, Answer, Asked as Question, Begin, CommitOutcome, History, Known, ModelVersion, ModelVersionId,
-    ModelVersions, NewRequest, Reading, RequestRecord, Requests as _, Result, ResultRows, Standing, ValueTerms,
+    ModelVersions, NewRequest, Reading, RequestRecord, Requests as _, Result, ResultRows, Standing,
+    ValueTerms,
 };
 use tokio::task::JoinHandle;
 
@@ -28,7 +29,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 #[tokio::test(start_paused = true)]
 async fn a_request_is_answered_and_whoever_asked_hears_of_it() {
     let scene = Scene::with_models().await;
-    let _worker = scene.worker(1).await;
+    let _worker = scene.worker(1);
 
     let request = scene.asks(&[101, 102, 4_000]).await;
     let heard = scene.sends(request).await.heard(MINUTE).await;
@@ -44,7 +45,7 @@ async fn a_request_is_answered_and_whoever_asked_hears_of_it() {
 #[tokio::test(start_paused = true)]
 async fn what_is_over_is_replied_to_without_work() {
     let scene = Scene::with_models().await;
-    let _worker = scene.worker(1).await;
+    let _worker = scene.worker(1);
     let (abandoned, expired) = (scene.asks(&[101]).await, scene.asks(&[101]).await);
     assert!(scene.store.abandon(abandoned).await.unwrap());
     sleep(2 * MINUTE).await;
@@ -60,7 +61,7 @@ async fn what_is_over_is_replied_to_without_work() {
 #[tokio::test(start_paused = true)]
 async fn two_messages_for_a_request_are_both_replied_to_and_it_is_answered_once() {
     let scene = Scene::with_models().await;
-    let _worker = scene.worker(1).await;
+    let _worker = scene.worker(1);
     let request = scene.asks(&[101]).await;
     let other = scene.broker.connect().requester().await.unwrap();
 
@@ -76,7 +77,7 @@ async fn a_request_whose_worker_was_killed_is_taken_over_when_its_lease_ends() {
     let scene = Scene::with_models().await;
     let request = scene.asks(&[101]).await;
     scene.is_begun_by_who_is_killed(request).await;
-    let _worker = scene.worker(1).await;
+    let _worker = scene.worker(1);
 
     let began = Instant::now();
     let heard = scene.sends(request).await.heard(MINUTE).await;
@@ -95,7 +96,7 @@ async fn requests_of_a_worker_that_was_killed_leave_hands_free() {
         scene.is_begun_by_who_is_killed(request).await;
         waiting.push(scene.sends(request).await);
     }
-    let _worker = scene.worker(1).await;
+    let _worker = scene.worker(1);
 
     let request = scene.asks(&[102]).await;
     let heard = scene.sends(request).await.heard(Duration::from_secs(1)).await;
@@ -110,7 +111,7 @@ async fn requests_of_a_worker_that_was_killed_leave_hands_free() {
 #[tokio::test(start_paused = true)]
 async fn a_question_for_one_customer_waits_for_one_part_of_a_question_for_many() {
     let scene = Scene::with_models().await;
-    let _worker = scene.worker(1).await;
+    let _worker = scene.worker(1);
     let many: Vec<i64> = (1..=2_000).collect();
     let mut large = scene.sends(scene.asks(&many).await).await;
     sleep(READ / 2).await;
@@ -129,7 +130,7 @@ async fn a_question_for_one_customer_waits_for_one_part_of_a_question_for_many()
 #[tokio::test(start_paused = true)]
 async fn without_a_model_version_a_request_waits_for_one() {
     let scene = Scene::new().await;
-    let worker = scene.worker(1).await;
+    let worker = scene.worker(1);
     let mut waits = scene.sends(scene.asks(&[101]).await).await;
     assert_eq!(waits.heard(Duration::from_secs(3)).await, Heard::Silent);
     let reason = worker.troubles.requests.reason();
@@ -137,10 +138,7 @@ async fn without_a_model_version_a_request_waits_for_one() {
     scene.store.inner.save_model_version(&store::promises::models(), None).await.unwrap();
     let heard = waits.heard(2 * LOOK_EVERY).await;
 
-    assert_eq!(
-        reason.as_deref(),
-        Some("answer a request: there is no model version, `ltv fit` makes one")
-    );
+    assert_eq!(reason.as_deref(), Some("answer a request: there is no model version, `ltv fit` makes one"));
     assert_eq!(heard, Heard::Done);
     assert_eq!(worker.troubles.requests.reason(), None);
 }
@@ -148,7 +146,7 @@ async fn without_a_model_version_a_request_waits_for_one() {
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_is_asked_to_stop_finishes_what_is_at_work_and_gives_back_what_waits() {
     let scene = Scene::with_models().await;
-    let worker = scene.worker(1).await;
+    let worker = scene.worker(1);
     let elsewhere = scene.asks(&[101]).await;
     scene.is_begun_by_who_is_killed(elsewhere).await;
     let mut given_back = scene.sends(elsewhere).await;
@@ -160,14 +158,14 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_is_at_work_and_gives_back_
 
     assert_eq!(at_work.heard(Duration::ZERO).await, Heard::Done);
     assert_eq!(given_back.heard(Duration::ZERO).await, Heard::Silent);
-    let _next = scene.worker(2).await;
+    let _next = scene.worker(2);
     assert_eq!(given_back.heard(2 * LEASE).await, Heard::Done);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_finished_within_the_grace_period_is_given_back_and_costs_nothing() {
     let scene = Scene::with_models().await;
-    let worker = scene.worker(1).await;
+    let worker = scene.worker(1);
     let many: Vec<i64> = (1..=500 * 100).collect();
     let request = scene.asks(&many).await;
     let mut waits = scene.sends(request).await;
@@ -179,14 +177,14 @@ async fn what_cannot_be_finished_within_the_grace_period_is_given_back_and_costs
     assert_eq!(waits.heard(Duration::ZERO).await, Heard::Silent);
     let record = scene.record(request).await;
     assert_eq!((record.state, record.failures), (RequestState::Waiting, 0));
-    let _next = scene.worker(2).await;
+    let _next = scene.worker(2);
     assert_eq!(waits.heard(MINUTE).await, Heard::Done);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_long_attempt_keeps_its_lease() {
     let scene = Scene::with_models().await;
-    let _worker = scene.worker(1).await;
+    let _worker = scene.worker(1);
     let many: Vec<i64> = (1..=500 * 100).collect();
     let request = scene.asks(&many).await;
     let mut waits = scene.sends(request).await;
@@ -203,7 +201,7 @@ async fn a_long_attempt_keeps_its_lease() {
 #[tokio::test(start_paused = true)]
 async fn a_closed_queue_ends_the_worker() {
     let scene = Scene::with_models().await;
-    let worker = scene.worker(1).await;
+    let worker = scene.worker(1);
 
     worker.queue.close().await;
 
@@ -241,7 +239,7 @@ impl Scene {
         scene
     }
 
-    async fn worker(&self, number: u32) -> AtIt {
+    fn worker(&self, number: u32) -> AtIt {
         let (queue, troubles) = (self.broker.connect(), Troubles::default());
         let config = WorkerConfig {
             name: format!("worker {number}"),
@@ -331,7 +329,13 @@ impl Values for Slow {
 }
 
 impl Attempts for Slow {
-    async fn begin_attempt(&self, chunk: ChunkRef, worker: &str, lease: Duration, again: bool) -> Result<Begin> {
+    async fn begin_attempt(
+        &self,
+        chunk: ChunkRef,
+        worker: &str,
+        lease: Duration,
+        again: bool,
+    ) -> Result<Begin> {
         self.inner.begin_attempt(chunk, worker, lease, again).await
     }
 
@@ -343,7 +347,12 @@ impl Attempts for Slow {
         self.inner.resume_attempt(attempt, lease).await
     }
 
-    async fn fail_attempt(&self, it: AttemptId, reason: &str, policy: &RetryPolicy) -> Result<Option<Verdict>> {
+    async fn fail_attempt(
+        &self,
+        it: AttemptId,
+        reason: &str,
+        policy: &RetryPolicy,
+    ) -> Result<Option<Verdict>> {
         self.inner.fail_attempt(it, reason, policy).await
     }
 
