@@ -38,6 +38,18 @@ struct State {
     over: Vec<usize>,
 }
 
+impl State {
+    /// Takes note of what is known of customers, and gives the newest moment for which something is known of each.
+    fn learn(&mut self, known: &[Known]) -> BTreeMap<CustomerId, Timestamp> {
+        let newest = known.iter().map(|known| {
+            let newest = self.newest.entry(known.customer).or_insert(known.as_of);
+            *newest = (*newest).max(known.as_of);
+            (known.customer, *newest)
+        });
+        newest.collect()
+    }
+}
+
 impl Heard {
     /// How many questions are over.
     pub(super) fn over(&self) -> usize {
@@ -67,8 +79,13 @@ impl Hands {
     }
 
     async fn see_through(&self, process: &Process, number: usize, question: &Question) {
-        let Ok(requester) = self.queue(process).requester().await else { return };
         sleep(question.after).await;
+        let requester = loop {
+            match self.queue(process).requester().await {
+                Ok(requester) => break requester,
+                Err(_) => sleep(PAUSE).await,
+            }
+        };
         loop {
             match self.try_once(process, &requester, number, question).await {
                 Ok(Some(record)) => {
@@ -162,8 +179,10 @@ impl Hands {
             return Ok(());
         };
         self.answer_is_exact(&answer, question);
+        let floor = self.heard.lock().learn(&answer.rows);
         let known = store.latest(&question.customers).await?;
-        self.nothing_gets_older(&answer, &known);
+        self.nothing_is_older(&known, &floor);
+        self.heard.lock().learn(&known);
         Ok(())
     }
 
@@ -197,19 +216,14 @@ impl Hands {
         }
     }
 
-    /// What is known of a customer is never older than what was answered, or than what was known before.
-    fn nothing_gets_older(&self, answer: &Answer, known: &[Known]) {
-        for answered in &answer.rows {
-            let of = known.iter().find(|known| known.customer == answered.customer);
-            let as_of = of.map(|known| known.as_of);
-            let mut heard = self.heard.lock();
-            let newest = heard.newest.entry(answered.customer).or_insert(answered.as_of);
-            *newest = (*newest).max(answered.as_of);
-            if as_of.is_none_or(|as_of| as_of < *newest) {
-                let what = format_args!("{}: known for {as_of:?}, and was for {newest}", answered.customer);
+    /// What is known of a customer is never older than what was answered, or than what was known before it was asked for.
+    fn nothing_is_older(&self, known: &[Known], floor: &BTreeMap<CustomerId, Timestamp>) {
+        for (customer, floor) in floor {
+            let as_of = known.iter().find(|known| known.customer == *customer).map(|known| known.as_of);
+            if as_of.is_none_or(|as_of| as_of < *floor) {
+                let what = format_args!("{customer}: known for {as_of:?}, and was for {floor}");
                 self.world.violation(Rule::Answer, what);
             }
-            *newest = (*newest).max(as_of.unwrap_or(*newest));
         }
     }
 }
