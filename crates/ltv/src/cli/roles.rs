@@ -43,6 +43,11 @@ pub struct WorkerArgs {
           value_parser = clap::value_parser!(u16).range(1..=64))]
     pub slots: u16,
 
+    /// Critical and high chunks at work at a time beside those, in slots that no other chunk can take
+    #[arg(long, env = "LTV_URGENT_SLOTS", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(0..=16))]
+    pub urgent_slots: u16,
+
     /// Urgent requests that are read and computed at a time, in slots of their own; with 0 it takes none
     #[arg(long, env = "LTV_REQUEST_SLOTS", value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(0..=16))]

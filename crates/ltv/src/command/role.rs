@@ -32,7 +32,7 @@ use crate::config;
 /// first two one that declares; two to Redis.
 pub(crate) const BESIDE_THE_STORE: usize = 7;
 
-/// Connections that a worker has for requests beside those: to consume, and one that declares.
+/// Connections that a worker has for each further lane beside those: to consume, and one that declares.
 pub(crate) const TO_CONSUME: usize = 2;
 
 /// How often a role asks whether it still works for the same installation.

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use batch::RetryPolicy;
+use batch::{Priority, RetryPolicy};
 use model::ValueTerms;
 use queue::Connection as _;
 use resilience::Delays;
@@ -16,13 +16,14 @@ use crate::config;
 use process::telemetry::{self, Metrics};
 
 pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
-    // One connection for each slot, and one each for the heartbeat, a check, and a failure to record.
-    let connections = usize::from(args.slots) + 3;
+    // One connection for each slot, so that none waits for another's, and one each for the heartbeat, a check, and a
+    // failure to record.
+    let connections = usize::from(args.slots + args.urgent_slots) + 3;
     let servers = 1 + usize::from(args.database.source_url.is_some());
     // And the same for requests, which the night cannot take: their heartbeat, and one to begin or to answer.
     let for_requests = if args.request_slots == 0 { 0 } else { usize::from(args.request_slots) + 2 };
     process::check_descriptors(
-        servers * (connections + for_requests) + role::BESIDE_THE_STORE + role::TO_CONSUME,
+        servers * (connections + for_requests) + role::BESIDE_THE_STORE + 2 * role::TO_CONSUME,
     );
     let store = config::store(&args.database, "worker", connections)?;
     let store_for_requests = config::store(&args.database, "worker-requests", for_requests.max(1))?;
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let threads = NonZeroUsize::new(threads).expect("the command line takes 1 at least");
     let config = WorkerConfig {
         name,
-        lanes: vec![Lane::of_all_priorities(args.slots)],
+        lanes: lanes(&args),
         requests: (args.request_slots > 0).then(|| RequestConfig {
             slots: args.request_slots,
             lease: args.request_lease,
@@ -72,4 +73,11 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let _ = tokio::time::timeout(Duration::from_secs(5), queue.close()).await;
     surroundings.end().await?;
     watch.end().await
+}
+
+/// The lane that is kept for what is urgent goes first, so that it takes what both could take.
+fn lanes(args: &WorkerArgs) -> Vec<Lane> {
+    let urgent = Lane { priorities: vec![Priority::Critical, Priority::High], slots: args.urgent_slots };
+    let all = Lane::of_all_priorities(args.slots);
+    [urgent, all].into_iter().filter(|lane| lane.slots > 0).collect()
 }
