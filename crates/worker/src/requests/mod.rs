@@ -199,6 +199,7 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
             let Some(begun) = self.begin(request, &mut patience).await else { return Outcome::GivenBack };
             let wait = match begun {
                 RequestBegin::Assigned(assignment) => {
+                    to_a_model.over();
                     let ended = self.in_company(&assignment, &holding, taken, company).await;
                     match ended {
                         Ended::Answered => return Outcome::Known("answered"),

@@ -203,6 +203,7 @@ async fn a_closed_queue_ends_the_worker() {
     let scene = Scene::with_models().await;
     let worker = scene.worker(1);
 
+    sleep(READ).await;
     worker.queue.close().await;
 
     worker.ended.await.unwrap();
@@ -316,7 +317,8 @@ impl Values for Slow {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         sleep(READ).await;
-        self.inner.read_histories(reading).await
+        // What is known of the promises' customers is known for one moment.
+        self.inner.read_histories(&Reading { as_of: store::promises::as_of(), ..*reading }).await
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {
