@@ -40,7 +40,8 @@
 //!   unroutable message and a consumer whose queue went away.
 //! - *A queue or an exchange exists with other settings*: nothing can mend that from here without deleting messages.
 //!   [`Error::Refused`] names it, what differs, and what to do. It may be somebody else's, so the first advice is another
-//!   prefix; to delete is said only of a queue, and only of one that is the fleet's own.
+//!   prefix; to delete is said only of a queue, and only of one that is the fleet's own, with what is lost: nothing but time
+//!   with a queue of chunks, and with that of the dead letters what it holds.
 //! - *The user may not configure*, because others make what is there: even to declare what exists needs that right. So
 //!   each thing that is refused is looked for instead, which needs none, and [`Error::Refused`] names the ones that are
 //!   missing. How they were made is then theirs. Each queue is bound all the same, where that is allowed: it needs the
@@ -62,7 +63,6 @@ use resilience::InvalidConfig;
 
 use super::Settings;
 use super::connection::{self, No, ask, call};
-use super::url::Place;
 use crate::{DELIVERY_LIMIT, Error};
 
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
@@ -189,7 +189,7 @@ impl<'a> Declaring<'a> {
         let refused = match self.declare(thing, false).await {
             Ok(()) => return Ok(Ok(Maker::We)),
             Err(no) if no.is_refused() => no.error,
-            Err(no) if no.is_taken() => return Err(no.with(&untangle(thing, &self.settings.place))),
+            Err(no) if no.is_taken() => return Err(no.with(&untangle(thing, self.settings))),
             Err(no) => return Err(no.error),
         };
         match self.declare(thing, true).await {
@@ -321,16 +321,21 @@ fn may_not_be_made(missing: Vec<Missing>, names: &Names) -> Error {
 }
 
 /// What a person can do about something that exists with other settings, without harm to whose it is.
-fn untangle(thing: &Thing, place: &Place) -> String {
+fn untangle(thing: &Thing, settings: &Settings) -> String {
     let mut mend = ". If it exists with other settings, it may be somebody else's: choose another prefix for the fleet's \
                     names (--queue-prefix)"
         .to_owned();
     if let Thing::Queue(queue) = thing {
-        let vhost = place.vhost_option();
+        let vhost = settings.place.vhost_option();
+        let lost = if *queue == settings.names.dead_letter() {
+            ". The dead letters in it are lost for good: look at them first, with the release that made it or on \
+             RabbitMQ's management page"
+        } else {
+            ", and the coordinator publishes again what is lost with it"
+        };
         let _ = write!(
             mend,
-            ". If it is the fleet's own, `rabbitmqctl delete_queue {vhost}{queue}` lets it be made anew, and the \
-             coordinator publishes again what is lost with it"
+            ". If it is the fleet's own, `rabbitmqctl delete_queue {vhost}{queue}` lets it be made anew{lost}"
         );
     }
     mend
