@@ -229,9 +229,16 @@ async fn a_replica_that_was_promoted_is_not_read() {
 
     does(&replica.admin().await, "select pg_promote()").await;
 
-    let standing = look().await;
-    let Some(SourceStanding::Behind(told)) = &standing else { panic!("{standing:?}") };
-    assert!(told.contains("promoted"), "{told}");
+    // It says so before it writes on its new timeline.
+    eventually(PATIENCE, "its new timeline shows", async || match look().await? {
+        SourceStanding::Behind(told) if told.contains("since it was promoted") => Some(()),
+        SourceStanding::Behind(told) => {
+            assert!(told.contains("no replica of the fleet's database any more"), "{told}");
+            None
+        }
+        SourceStanding::Complete(why) => panic!("{why}"),
+    })
+    .await;
 }
 
 /// A standby of the fleet's server takes over, and the replica that is read follows it: to another timeline.
