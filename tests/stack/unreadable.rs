@@ -88,7 +88,7 @@ async fn a_header_that_the_broker_makes_larger_than_a_frame_may_be_ends_no_conne
     let world = World::new().await;
     let mut consumer = world.consume().await;
     let [exchange, _] = world.names.exchanges();
-    let text = tests::raw_amqp::text_entry("k", &"v".repeat(131_072 - 40));
+    let text = tests::raw_amqp::text_entry("k", "v".repeat(131_072 - 40));
     raw_client().publish(&exchange, b"normal", &headers(&text), &sound(1)).unwrap();
 
     assert_eq!(next(&mut consumer).await.requeue().await, Acked::Sent);

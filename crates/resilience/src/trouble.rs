@@ -197,7 +197,8 @@ impl Seen {
 
     fn leave(&mut self, party: u64) {
         let Some(met) = self.take(party) else { return };
-        let met = match self.left.take() {
+        let left = self.left.take().filter(|(_, since)| since.elapsed() < LEFT_FOR);
+        let met = match left {
             Some((before, _)) if before.kind == Kind::Lasting && met.kind == Kind::Passing => before,
             _ => met,
         };
@@ -300,5 +301,19 @@ mod tests {
 
         assert_eq!((left.as_deref(), through), (Some("work: refused"), None));
         assert_eq!(reason(&work), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stood_its_time_is_not_called_back_by_a_party_that_ends_later() {
+        let work = Trouble::new("work");
+        let (one, other) = (work.party(), work.party());
+        one.met("no such table", Kind::Lasting);
+        drop(one);
+        other.met("refused", Kind::Passing);
+
+        tokio::time::advance(LEFT_FOR).await;
+        drop(other);
+
+        assert_eq!(reason(&work).as_deref(), Some("work: refused"));
     }
 }

@@ -228,7 +228,8 @@ pub(super) fn explain(error: &lapin::Error) -> String {
         | ErrorKind::InvalidChannel(_) => "the connection to RabbitMQ is gone".to_owned(),
         ErrorKind::ParsingError(_) => format!(
             "what RabbitMQ sent cannot be read. If it was a message, it comes again, up to {DELIVERY_LIMIT} times, and \
-             is then among the dead letters: `ltv dead-letters list`"
+             is then among the dead letters. It cannot be listed there: RabbitMQ's management page shows it, and `ltv \
+             dead-letters discard` throws it away with all the others"
         ),
         _ => error.to_string(),
     }
@@ -292,7 +293,7 @@ mod tests {
 
         let told = explain(&ErrorKind::ParsingError(unreadable).into());
 
-        assert!(told.contains("`ltv dead-letters list`") && !told.contains("Nom"), "{told}");
+        assert!(told.contains("`ltv dead-letters discard`") && !told.contains("Nom"), "{told}");
     }
 
     #[test]

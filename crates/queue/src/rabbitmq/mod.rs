@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `topology` | the queues |
 //! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
-//! | `consumer`, `feeds`, `delivery` | how it comes from them, and how it ends |
+//! | `consumer`, `feeds`, `losses`, `delivery` | how it comes from them, and how it ends |
 //! | `control` | looking at them |
 //! | `config`, `url`, `connection` | the broker, its address, its errors |
 //! | `transport`, `sieve` | the way there, and what lapin gets to read of what comes |
@@ -23,6 +23,7 @@ mod feeds;
 mod flight;
 mod job;
 mod ledger;
+mod losses;
 mod publisher;
 mod sieve;
 mod topology;
@@ -51,7 +52,7 @@ use self::publisher::Publisher;
 use crate::metrics::Target;
 use crate::{Chunks, Connection, DeadLetters, DeadMessage, Error, Message, Outgoing};
 
-/// A connection that lasted this long has proved itself: the next pause is the shortest again.
+/// A connection that lasted this long has proved itself: the next pause is the shortest again, and the next loss is told.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
 /// A queue that seems deleted is declared again no sooner: until the broker has told its consumers, a new queue of
