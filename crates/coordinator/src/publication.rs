@@ -407,8 +407,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_under_way_is_given_up_when_the_term_ends() {
-        let mut publication = Publication::default();
-        publication.under_way = Some(UnderWay::Tell(7));
+        let mut publication = Publication { under_way: Some(UnderWay::Tell(7)), ..Publication::default() };
         publication.task.spawn(pending());
 
         publication.leads_no_more();
