@@ -345,6 +345,7 @@ mod tests {
     /// Of that release, which leaves what is recorded as it finds it.
     #[test]
     fn when_a_lease_was_given_is_not_believed_where_the_lease_ends_before_or_lasts_longer_than_any() {
+        const DAY: i64 = 86_400;
         let lease = |leased_at, leased_until| ChunkSnapshot {
             leased_at: Some(at(leased_at)),
             leased_until: Some(at(leased_until)),
@@ -353,8 +354,6 @@ mod tests {
         let check = |lease: ChunkSnapshot, now, expected: Option<i64>| {
             assert_eq!(lease.lease_from_before(Duration::from_secs(20), at(now)), expected.map(at), "{now}");
         };
-        const DAY: i64 = 86_400;
-
         // Begun anew after the clock was set back: it goes as it should.
         check(lease(7_300, 120), 100, None);
         check(lease(7_300, 120), 78, Some(98));
