@@ -26,7 +26,7 @@ pub use guard::*;
 pub use models::*;
 pub use planning::*;
 pub use publishing::*;
-pub use steps::{chunk, dead, done, published, with_a_customer_twice};
+pub use steps::{chunk, dead, done, part, published, with_a_customer_twice};
 pub use supervision::*;
 pub use values::*;
 
