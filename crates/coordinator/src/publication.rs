@@ -14,8 +14,9 @@
 //!   begins anew.
 //! * **The coordinator is asked to stop.** Looking through is given up at once; a list that is being told has some seconds.
 //! * **Something stands there that nobody can read.** A list is replaced as if nothing had been there, and so is what
-//!   stands in the way of a write. A damaged value is counted as one that is there: its readers are sent to the store until
-//!   it expires.
+//!   stands in the way of a write. A damaged value is removed by its first reader, and written again after the next look.
+//!   That counts values, so a field that is not the fleet's hides that one is lost: its readers are sent to the store until
+//!   both expire.
 //! * **The cache names what the store has never shown, or is yet to show:** the database went back to a backup and the
 //!   cache did not. Seen at the next look, since the list is read before the store is asked and versions only grow. The
 //!   list gives way to one that names nothing, behind which nothing comes back that was told before and arrives late,
