@@ -4,7 +4,9 @@
 //! properties at random and fails on one that is taken, that lapin cannot read, and whose [`fault`] is none of theirs: so
 //! what it finds belongs here, and into the night of `tests/faults` `poison`.
 
-use crate::raw_amqp::{copy_to, headers, nested_arrays, nested_headers, text_entry};
+use std::io;
+
+use crate::raw_amqp::{RawAmqp, copy_to, headers, nested_arrays, nested_headers, text_entry};
 
 /// The properties of AMQP that are short texts, by their place in the flags.
 const TEXTS: [(u32, &str); 10] = [
@@ -42,6 +44,21 @@ pub struct Poison {
     pub body: Option<usize>,
     /// What the fleet says of it.
     pub reason: &'static str,
+}
+
+impl Poison {
+    /// Publishes so many of it by this way, or by its own if it has one, with this body, or its own.
+    pub fn publish(
+        &self,
+        raw: &mut RawAmqp,
+        count: u64,
+        (exchange, key): (&str, &str),
+        body: &[u8],
+    ) -> io::Result<()> {
+        let (exchange, key) = self.key.as_deref().map_or((exchange, key.as_bytes()), |key| ("", key));
+        let own = self.body.map(|size| vec![b' '; size]);
+        raw.publish_often(count, exchange, key, &self.properties, own.as_deref().unwrap_or(body))
+    }
 }
 
 /// Every kind that RabbitMQ takes, for a queue of this name.

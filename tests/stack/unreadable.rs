@@ -61,10 +61,7 @@ async fn dead_letters_that_cannot_be_read_are_listed_and_can_be_thrown_away() {
     let kinds = kinds(&queue);
     let mut raw = raw_client();
     for kind in &kinds {
-        let (exchange, key) =
-            kind.key.as_deref().map_or((exchange.as_str(), b"".as_slice()), |key| ("", key));
-        let body = kind.body.map_or_else(|| sound(7), |size| vec![b' '; size]);
-        raw.publish(exchange, key, &kind.properties, &body).unwrap();
+        kind.publish(&mut raw, 1, (&exchange, ""), &sound(7)).unwrap();
     }
 
     let letters = eventually(PATIENCE, "all are there", async || {
@@ -322,10 +319,7 @@ impl World {
         let mut raw = raw_client();
         let mut reasons = Vec::new();
         for kind in kinds(&queue) {
-            let (exchange, key) =
-                kind.key.as_deref().map_or((exchange.as_str(), b"normal".as_slice()), |key| ("", key));
-            let body = kind.body.map_or_else(|| sound(2), |size| vec![b' '; size]);
-            raw.publish(exchange, key, &kind.properties, &body).unwrap();
+            kind.publish(&mut raw, 1, (&exchange, "normal"), &sound(2)).unwrap();
             reasons.push(kind.reason);
         }
         // Each costs RabbitMQ itself a second.

@@ -8,8 +8,8 @@
 //!   is renewed beside it. Runs are finished beside it, too, and written to the cache; when one is finished, the next pass
 //!   comes at once.
 //! * **It is asked to stop in the middle of a pass.** The pass is finished first, and then the runs whose end is under
-//!   way, and the cache is told, unless that takes long (see `finishing`, `publication`). Then the leadership is given up; if the store does not hear that, the
-//!   next coordinator waits for the end of the lease.
+//!   way, and the cache is told, unless that takes long (see `finishing`, `publication`). Then the leadership is given up;
+//!   if the store does not hear that, the next coordinator waits for the end of the lease.
 
 use std::collections::HashMap;
 use std::time::Duration;

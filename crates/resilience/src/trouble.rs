@@ -219,10 +219,6 @@ mod tests {
         Met { reason: reason.into(), kind }
     }
 
-    fn reason(trouble: &Trouble) -> Option<String> {
-        trouble.reason()
-    }
-
     #[test]
     fn the_latest_reason_stands_until_it_goes() {
         let begin = Trouble::new("begin");
@@ -244,7 +240,7 @@ mod tests {
         begin.met("no such table", Kind::Lasting);
         begin.met("refused", Kind::Passing);
 
-        assert_eq!(reason(&begin).as_deref(), Some("begin: no such table"));
+        assert_eq!(begin.reason().as_deref(), Some("begin: no such table"));
     }
 
     #[test]
@@ -274,15 +270,15 @@ mod tests {
 
         one.met("refused", Kind::Passing);
         other.over();
-        let still = reason(&work);
+        let still = work.reason();
         other.met("lags", Kind::Passing);
         one.over();
-        let of_the_other = reason(&work);
+        let of_the_other = work.reason();
         other.over();
 
         assert_eq!(still.as_deref(), Some("work: refused"));
         assert_eq!(of_the_other.as_deref(), Some("work: lags"));
-        assert_eq!(reason(&work), None);
+        assert_eq!(work.reason(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -291,16 +287,16 @@ mod tests {
         let (one, other) = (work.party(), work.party());
         one.met("refused", Kind::Passing);
         drop(one);
-        let left = reason(&work);
+        let left = work.reason();
         other.over();
-        let through = reason(&work);
+        let through = work.reason();
 
         other.met("refused", Kind::Passing);
         drop(other);
         tokio::time::advance(LEFT_FOR).await;
 
         assert_eq!((left.as_deref(), through), (Some("work: refused"), None));
-        assert_eq!(reason(&work), None);
+        assert_eq!(work.reason(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,6 +310,6 @@ mod tests {
         tokio::time::advance(LEFT_FOR).await;
         drop(other);
 
-        assert_eq!(reason(&work).as_deref(), Some("work: refused"));
+        assert_eq!(work.reason().as_deref(), Some("work: refused"));
     }
 }

@@ -9,8 +9,6 @@
 //! - *The server goes away meanwhile, or is not to be asked yet* (it loads its data, its master is not there, a script keeps
 //!   it busy): it is looked at again, as a whole. Nothing is said of what passes by itself.
 
-use std::fmt;
-
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
@@ -167,12 +165,6 @@ impl Redis {
 /// The server did not answer, or only for now.
 #[derive(Debug)]
 struct Away;
-
-impl fmt::Display for Away {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("redis does not answer")
-    }
-}
 
 /// What a server begins an answer with that it would not give a moment later.
 const PASSING: [&str; 4] = ["LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN"];

@@ -15,7 +15,7 @@
 use std::fmt::Write as _;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::{Connection, ConnectionProperties, ErrorKind};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 use resilience::within;
 use tokio::sync::watch;
 
@@ -103,6 +103,11 @@ fn hint(error: &lapin::Error, is_secured: bool) -> &'static str {
         (true, true) => "; if it wants a certificate of ours, name it, sslcert=FILE and sslkey=FILE",
         (true, false) => "; if it speaks TLS here, write amqps://",
     }
+}
+
+/// Opens a channel.
+pub(super) async fn open_channel(settings: &Settings, connection: &Connection) -> Result<Channel, Error> {
+    call(settings, "open a channel", connection.create_channel()).await
 }
 
 /// Hangs up and waits for it, not for long.

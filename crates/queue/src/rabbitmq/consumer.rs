@@ -42,7 +42,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::connection::{self, ask, call, explain};
+use super::connection::{self, ask, call, explain, open_channel};
 use super::delivery::RabbitMqDelivery;
 use super::feeds::Feeds;
 use super::losses::Losses;
@@ -293,7 +293,7 @@ impl Task {
     async fn open_feed(&self, connection: &Connection, priority: Priority) -> Result<Feed, Error> {
         let settings = &self.settings;
         let queue = settings.names.queue(priority);
-        let channel = call(settings, "open a channel", connection.create_channel()).await?;
+        let channel = open_channel(settings, connection).await?;
         // For each consumer, not for the channel, which quorum queues do not know; so it comes before `consume`.
         let qos = channel.basic_qos(self.prefetch, BasicQosOptions { global: false });
         call(settings, &format!("set the prefetch of {queue}"), qos).await?;

@@ -108,7 +108,7 @@ impl Control {
 
     async fn channel(&self) -> Result<Channel, Error> {
         let connection = self.connection().await?;
-        call(&self.settings, "open a channel", connection.create_channel()).await
+        connection::open_channel(&self.settings, &connection).await
     }
 }
 

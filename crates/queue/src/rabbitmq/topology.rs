@@ -62,7 +62,7 @@ use lapin::{Channel, Connection, ExchangeKind};
 use resilience::InvalidConfig;
 
 use super::Settings;
-use super::connection::{self, No, ask, call};
+use super::connection::{self, No, ask, call, open_channel};
 use crate::{DELIVERY_LIMIT, Error};
 
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
@@ -254,16 +254,12 @@ impl<'a> Declaring<'a> {
     }
 }
 
-async fn open_channel(settings: &Settings, connection: &Connection) -> Result<Channel, Error> {
-    call(settings, "open a channel", connection.create_channel()).await
-}
-
 /// Deletes everything, with what is in it.
 pub(super) async fn delete(settings: &Settings, connection: &Connection) -> Result<(), Error> {
     for queue in settings.names.queues() {
         delete_queue(settings, connection, &queue).await?;
     }
-    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+    let channel = open_channel(settings, connection).await?;
     for exchange in [settings.names.exchange(), settings.names.dead_letter()] {
         let deleting = channel.exchange_delete(short(&exchange), ExchangeDeleteOptions::default());
         call(settings, &format!("delete exchange {exchange}"), deleting).await?;
@@ -277,7 +273,7 @@ pub(super) async fn delete_queue(
     connection: &Connection,
     queue: &str,
 ) -> Result<(), Error> {
-    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+    let channel = open_channel(settings, connection).await?;
     let deleting = channel.queue_delete(short(queue), QueueDeleteOptions::default());
     call(settings, &format!("delete queue {queue}"), deleting).await?;
     Ok(())
