@@ -64,6 +64,8 @@ async fn a_chunk_whose_mathematics_panic_fails_alone_and_can_be_redriven_while_t
     assert!(!panicking.has_ended(), "a panic is the chunk's failure, not the worker's");
     let listed = fleet.ltv(&["dead-letters", "list", "--json"]).json();
     assert_eq!(listed["chunks"][0]["reason"], "computing panicked: customer 1012346 on purpose");
+    assert!(listed["messages"].is_array() && listed["messages_error"].is_null(), "{listed}");
+    listed_without_the_broker(&fleet, "on purpose");
 
     panicking.kill();
     let _healthy = fleet.worker(&[]);
@@ -105,6 +107,22 @@ async fn a_customer_whose_history_cannot_be_valued_is_rejected_with_the_reason_a
     }
     assert_eq!(fleet.attempts(run, &["done"]).await, chunks(&fleet, run).await, "nothing was tried twice");
     fleet.assert_exact(run).await;
+}
+
+/// What PostgreSQL knows of dead letters is told, and that the rest is not known.
+fn listed_without_the_broker(fleet: &Fleet, reason: &str) {
+    let away = ["dead-letters", "list", "--amqp-url", "amqp://127.0.0.1:1"];
+    for (answer, is_json) in
+        [(fleet.answer(&away), false), (fleet.answer(&[&away[..], &["--json"]].concat()), true)]
+    {
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert!(answer.out.contains(reason) && answer.err.contains("127.0.0.1:1"), "{answer:?}");
+        if is_json {
+            let listed = answer.json();
+            let error = listed["messages_error"].as_str().unwrap_or_default();
+            assert!(listed["messages"].is_null() && error.contains("127.0.0.1:1"), "{listed}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

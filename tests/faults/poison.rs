@@ -88,9 +88,7 @@ fn publish(url: &str, queue: &str, exchange: &str, key: &str) -> Vec<&'static st
     let mut raw = RawAmqp::connect(url).unwrap();
     let mut reasons = Vec::new();
     for kind in kinds(queue) {
-        let body = kind.body.map_or_else(|| BODY.to_vec(), |size| vec![b' '; size]);
-        let (exchange, key) = kind.key.as_deref().map_or((exchange, key.as_bytes()), |key| ("", key));
-        raw.publish_often(EACH, exchange, key, &kind.properties, &body).unwrap();
+        kind.publish(&mut raw, EACH, (exchange, key), BODY).unwrap();
         reasons.push(kind.reason);
     }
     reasons

@@ -4,7 +4,9 @@
 //! properties at random and fails on one that is taken, that lapin cannot read, and whose [`fault`] is none of theirs: so
 //! what it finds belongs here, and into the night of `tests/faults` `poison`.
 
-use crate::raw_amqp::{copy_to, headers, nested_arrays, nested_headers};
+use std::io;
+
+use crate::raw_amqp::{RawAmqp, copy_to, headers, nested_arrays, nested_headers, text_entry};
 
 /// The properties of AMQP that are short texts, by their place in the flags.
 const TEXTS: [(u32, &str); 10] = [
@@ -44,6 +46,21 @@ pub struct Poison {
     pub reason: &'static str,
 }
 
+impl Poison {
+    /// Publishes so many of it by this way, or by its own if it has one, with this body, or its own.
+    pub fn publish(
+        &self,
+        raw: &mut RawAmqp,
+        count: u64,
+        (exchange, key): (&str, &str),
+        body: &[u8],
+    ) -> io::Result<()> {
+        let (exchange, key) = self.key.as_deref().map_or((exchange, key.as_bytes()), |key| ("", key));
+        let own = self.body.map(|size| vec![b' '; size]);
+        raw.publish_often(count, exchange, key, &self.properties, own.as_deref().unwrap_or(body))
+    }
+}
+
 /// Every kind that RabbitMQ takes, for a queue of this name.
 pub fn kinds(queue: &str) -> Vec<Poison> {
     const NOT_READ: &str = "not well-formed AMQP";
@@ -81,12 +98,20 @@ pub fn kinds(queue: &str) -> Vec<Poison> {
             body: Some(70_000),
             reason: "its body of 70000 bytes was left out",
         },
+        // lapin reads it, and as text it is three times as large.
+        Poison {
+            name: "a trace that is no text".to_owned(),
+            key: None,
+            properties: headers(&text_entry("traceparent", [0xFF; 11_000])),
+            body: Some(1),
+            reason: "EOF while parsing a value",
+        },
     ];
     by_properties.chain(by_others).collect()
 }
 
 fn large_text() -> Vec<u8> {
-    crate::raw_amqp::text_entry("k", &"v".repeat(40_000))
+    text_entry("k", "v".repeat(40_000))
 }
 
 /// The first thing that is wrong with properties, in a few words; the same for all of a kind. Not asked of lapin nor of

@@ -174,11 +174,11 @@ pub fn copy_to(queue: &str) -> Vec<u8> {
 }
 
 /// An entry of a table: a text.
-pub fn text_entry(key: &str, value: &str) -> Vec<u8> {
+pub fn text_entry(key: &str, value: impl AsRef<[u8]>) -> Vec<u8> {
     let mut entry = Vec::new();
     short(&mut entry, key.as_bytes());
     entry.push(b'S');
-    long(&mut entry, value.as_bytes());
+    long(&mut entry, value.as_ref());
     entry
 }
 

@@ -81,15 +81,19 @@ impl Replica {
         let free = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let port = free.local_addr().expect("it has an address").port();
         drop(free);
+        let process = Self::serve(&folder, &programs, port);
+        let replica = Self { process, folder, programs, port };
+        drop(connect(&replica.admin_url()).await);
+        replica
+    }
+
+    fn serve(folder: &Path, programs: &Path, port: u16) -> Process {
         let mut command = account(&programs.join("postgres"));
         command.arg("-D").arg(folder.join("data")).arg("-p").arg(port.to_string());
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        let process = Process::start(&mut command, "replica", &folder);
-        let replica = Self { process, folder, programs, port };
-        drop(connect(&replica.admin_url()).await);
-        replica
+        Process::start(&mut command, "replica", folder)
     }
 
     /// Where the replica of a database is.
@@ -118,6 +122,14 @@ impl Replica {
     /// is killed leaves to its next start.
     pub fn crash(&mut self) {
         self.process.quit();
+    }
+
+    /// Lets a standby take over, for whoever is connected: it crashes, and what answers in its place was promoted.
+    pub async fn fail_over(&mut self) {
+        self.crash();
+        fs::write(self.folder.join("data/standby.signal"), "").expect("the folder is there");
+        self.process = Self::serve(&self.folder, &self.programs, self.port);
+        self.admin().await.batch_execute("select pg_promote()").await.expect("it becomes a primary");
     }
 }
 

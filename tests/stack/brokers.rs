@@ -153,10 +153,17 @@ async fn what_has_the_name_already_is_never_said_to_be_deleted_unless_it_is_a_qu
     let told = taken("exchanges", exchange).await;
     assert!(!told.contains("delete"), "{told}");
 
-    let queue =
-        json!({"name": ".high", "vhost": "/", "durable": true, "auto_delete": false, "arguments": {}});
-    let told = taken("queues", queue).await;
-    assert!(told.contains("If it is the fleet's own, `rabbitmqctl delete_queue "), "{told}");
+    for (name, cost) in [
+        (".high", "the coordinator publishes again what is lost with it"),
+        (".dead-letter", "The dead letters in it are lost for good: look at them first"),
+    ] {
+        let queue =
+            json!({"name": name, "vhost": "/", "durable": true, "auto_delete": false, "arguments": {}});
+        let told = taken("queues", queue).await;
+        assert!(told.contains("If it is the fleet's own, `rabbitmqctl delete_queue "), "{told}");
+        assert!(told.contains(cost), "{told}");
+        assert_eq!(told.contains("publishes again"), name == ".high", "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

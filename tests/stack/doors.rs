@@ -54,6 +54,18 @@ impl House {
         answer
     }
 
+    /// The log of a process that ends at its start, since this is missing.
+    async fn refused(&self, role: &str, url: &str, missing: &str) -> String {
+        let mut process = match role {
+            "worker" => self.fleet.worker(&["--database-url", url]),
+            _ => self.fleet.coordinator(&["--database-url", url]),
+        };
+        let ended = process.ended(std::time::Duration::from_secs(20)).await;
+        assert_eq!(ended.code(), Some(1), "{}", process.log());
+        assert!(process.log().contains(&self.told(missing)), "{}", process.log());
+        process.log()
+    }
+
     /// Takes the roles away, with what is theirs.
     async fn leave(self, roles: &[&str]) {
         self.run("alter database DB owner to postgres").await;
@@ -142,27 +154,13 @@ async fn a_missing_right_is_named_at_the_start_with_what_mends_it() {
         grant select on public.refinery_schema_history to ROLE_w";
     let house = House::of(Fleet::new(&program()).await, granted).await;
     let url = house.url("ROLE_w");
-    let named = async |role: &str, expected: &str| {
-        let mut process = match role {
-            "worker" => house.fleet.worker(&["--database-url", &url]),
-            _ => house.fleet.coordinator(&["--database-url", &url]),
-        };
-        assert_eq!(
-            process.ended(std::time::Duration::from_secs(20)).await.code(),
-            Some(1),
-            "{}",
-            process.log()
-        );
-        assert!(process.log().contains(&house.told(expected)), "{}", process.log());
-    };
-
     for role in ["coordinator", "worker"] {
-        named(role, "alter table fleet.values owner to ROLE_w").await;
+        house.refused(role, &url, "alter table fleet.values owner to ROLE_w").await;
     }
     house.run("revoke insert on fleet.attempts from ROLE_w").await;
-    named("worker", "grant insert on table fleet.attempts to ROLE_w").await;
+    house.refused("worker", &url, "grant insert on table fleet.attempts to ROLE_w").await;
     house.run("revoke select on source.acquisition_costs from ROLE_w").await;
-    named("worker", "grant select on table source.acquisition_costs to ROLE_w").await;
+    house.refused("worker", &url, "grant select on table source.acquisition_costs to ROLE_w").await;
     let dispatch = || house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &url);
     let ordered = dispatch();
     assert_eq!(ordered.code, Some(1), "{ordered:?}");
@@ -174,6 +172,60 @@ async fn a_missing_right_is_named_at_the_start_with_what_mends_it() {
     assert!(dispatched.err.contains(&house.told("grant create on schema fleet to ROLE_w")), "{dispatched:?}");
 
     house.leave(&["ROLE_w"]).await;
+}
+
+/// It would shut the coordinator out, and the tables of open runs would be nobody's who ends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_to_take_what_another_role_was_given() {
+    let granted = "
+        create role ROLE_runner login;
+        create role ROLE_w login noinherit;
+        grant usage on schema source to ROLE_w;
+        grant select on all tables in schema source to ROLE_w;
+        grant usage, create on schema fleet to ROLE_w;
+        grant usage on schema fleet to ROLE_runner;
+        grant select, update, insert on all tables in schema fleet to ROLE_w;
+        grant usage on all sequences in schema fleet to ROLE_w;
+        grant select on public.refinery_schema_history to ROLE_w;
+        alter table fleet.values owner to ROLE_runner;
+        grant select, insert on fleet.values to ROLE_w";
+    let house = House::of(Fleet::new(&program()).await, granted).await;
+    let url = house.url("ROLE_w");
+    let dispatch = || house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &url);
+
+    for role in ["coordinator", "worker"] {
+        let log = house.refused(role, &url, "`grant ROLE_runner to ROLE_w`").await;
+        assert!(!log.contains("owner to"), "{log}");
+    }
+    house.run("grant ROLE_runner to ROLE_w").await;
+    let version = "select current_setting('server_version_num')::integer >= 160000";
+    let inherits = if house.admin.query_one(version, &[]).await.unwrap().get(0) {
+        "`grant ROLE_runner to ROLE_w with inherit true`"
+    } else {
+        "`alter role ROLE_w inherit`"
+    };
+    house.refused("coordinator", &url, inherits).await;
+    let ordered = dispatch();
+    assert_eq!(ordered.code, Some(1), "{ordered:?}");
+    assert!(
+        ordered.err.contains(&house.told("`grant create on schema fleet to ROLE_runner`")),
+        "{ordered:?}"
+    );
+    house.run("grant create on schema fleet to ROLE_runner").await;
+    let ordered = dispatch();
+    assert_eq!(ordered.code, Some(0), "whoever may become the owner needs no more: {ordered:?}");
+
+    // What it may insert it is given with each table.
+    house
+        .run(
+            "revoke ROLE_runner from ROLE_w;
+             alter default privileges for role ltv in schema fleet grant insert on tables to ROLE_w;
+             revoke insert on fleet.attempts from ROLE_w",
+        )
+        .await;
+    house.refused("worker", &url, "`grant insert on table fleet.attempts to ROLE_w`").await;
+
+    house.leave(&["ROLE_w", "ROLE_runner"]).await;
 }
 
 /// The base as the migrator has loaded it: made by the test's own role, and given away.

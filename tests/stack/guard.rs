@@ -166,3 +166,20 @@ async fn a_load_that_holds_a_table_of_the_source_keeps_no_run_waiting() {
     assert!(coordinator.log().contains("the source's rows are not counted"), "{}", coordinator.log());
     fleet.assert_exact(run).await;
 }
+
+/// Its customers and its transactions are counted all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_that_cannot_be_counted_take_no_other_count_with_them() {
+    let fleet = Fleet::new(&program()).await;
+    let load = fleet.sql().await;
+    let lock = "begin; lock table source.subscriptions in access exclusive mode";
+    load.batch_execute(lock).await.expect("the database answers");
+
+    let run = fleet.dispatch(&[]).await;
+
+    load.batch_execute("rollback").await.expect("the database answers");
+    let guard = fleet.store().run(run).await.expect("the database answers").expect("it is there").guard;
+    let counted = guard.source_at_plan.expect("the others are counted");
+    assert!(counted.customers.rows > 0 && counted.transactions.rows > 0, "{counted:?}");
+    assert_eq!(counted.subscriptions, None);
+}

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use batch::{CustomerId, RunId};
+use model::{ContractModels, Currency};
 use store::postgres::{Postgres, PostgresConfig, SourceStanding};
-use store::{Archive, Planning, Selection};
+use store::{Archive, Planning, Reading, Selection, Values};
 use tests::{Database, Fleet, PATIENCE, Process, Replica, Stack, eventually};
 use tokio_postgres::Client;
 
@@ -228,9 +229,48 @@ async fn a_replica_that_was_promoted_is_not_read() {
 
     does(&replica.admin().await, "select pg_promote()").await;
 
-    let standing = look().await;
-    let Some(SourceStanding::Behind(told)) = &standing else { panic!("{standing:?}") };
-    assert!(told.contains("promoted"), "{told}");
+    // It says so before it writes on its new timeline.
+    eventually(PATIENCE, "its new timeline shows", async || match look().await? {
+        SourceStanding::Behind(told) if told.contains("since it was promoted") => Some(()),
+        SourceStanding::Behind(told) => {
+            assert!(told.contains("no replica of the fleet's database any more"), "{told}");
+            None
+        }
+        SourceStanding::Complete(why) => panic!("{why}"),
+    })
+    .await;
+}
+
+/// A standby of the fleet's server takes over, and the replica that is read follows it: to another timeline.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_fleets_database_failed_over_a_run_is_read_from_the_replica_that_follows() {
+    let stack = Stack::from_env();
+    let mut primary = Replica::of_nothing(&stack).await;
+    let replica = Replica::of_another(&primary).await;
+    let store = Postgres::new(PostgresConfig::new(primary.admin_url(), "fleet")).expect("it is a good URL");
+    store.migrate().await.expect("an empty database can be migrated");
+    let customer = "insert into source.customers values (1, '1', 'venue', '2026-01-01')";
+    does(&primary.admin().await, customer).await;
+    let store = store.with_source(replica.admin_url().into()).expect("it is a good URL");
+    let reading = Reading {
+        customers: &[CustomerId(1)],
+        run: Some(RunId(1)),
+        is_whole: true,
+        as_of: "2026-11-01T00:00:00Z".parse().expect("it is a moment"),
+        currency: Currency::parse("USD").expect("it is a currency"),
+        contracts: &ContractModels::default(),
+    };
+    let read = async || store.read_histories(&reading).await.map(|read| read.len());
+
+    eventually(PATIENCE, "the run is read", async || read().await.ok()).await;
+    primary.fail_over().await;
+    eventually(PATIENCE, "the replica follows another timeline", async || {
+        let follows = "select exists (select from pg_stat_wal_receiver where received_tli > 1)";
+        replica.admin().await.query_one(follows, &[]).await.ok()?.get::<_, bool>(0).then_some(())
+    })
+    .await;
+
+    eventually(PATIENCE, "the run is read again", async || read().await.ok()).await;
 }
 
 /// It says that it is the fleet's cluster, on the fleet's timeline, and nothing comes to it any more.

@@ -61,10 +61,7 @@ async fn dead_letters_that_cannot_be_read_are_listed_and_can_be_thrown_away() {
     let kinds = kinds(&queue);
     let mut raw = raw_client();
     for kind in &kinds {
-        let (exchange, key) =
-            kind.key.as_deref().map_or((exchange.as_str(), b"".as_slice()), |key| ("", key));
-        let body = kind.body.map_or_else(|| sound(7), |size| vec![b' '; size]);
-        raw.publish(exchange, key, &kind.properties, &body).unwrap();
+        kind.publish(&mut raw, 1, (&exchange, ""), &sound(7)).unwrap();
     }
 
     let letters = eventually(PATIENCE, "all are there", async || {
@@ -88,7 +85,7 @@ async fn a_header_that_the_broker_makes_larger_than_a_frame_may_be_ends_no_conne
     let world = World::new().await;
     let mut consumer = world.consume().await;
     let [exchange, ..] = world.names.exchanges();
-    let text = tests::raw_amqp::text_entry("k", &"v".repeat(131_072 - 40));
+    let text = tests::raw_amqp::text_entry("k", "v".repeat(131_072 - 40));
     raw_client().publish(&exchange, b"normal", &headers(&text), &sound(1)).unwrap();
 
     assert_eq!(next(&mut consumer).await.requeue().await, Acked::Sent);
@@ -322,10 +319,7 @@ impl World {
         let mut raw = raw_client();
         let mut reasons = Vec::new();
         for kind in kinds(&queue) {
-            let (exchange, key) =
-                kind.key.as_deref().map_or((exchange.as_str(), b"normal".as_slice()), |key| ("", key));
-            let body = kind.body.map_or_else(|| sound(2), |size| vec![b' '; size]);
-            raw.publish(exchange, key, &kind.properties, &body).unwrap();
+            kind.publish(&mut raw, 1, (&exchange, "normal"), &sound(2)).unwrap();
             reasons.push(kind.reason);
         }
         // Each costs RabbitMQ itself a second.

@@ -72,6 +72,6 @@ pub use request::{RequestAttempt, RequestEvent, RequestRefusal, RequestSnapshot,
 pub use retry::{RetryPolicy, Verdict};
 pub use snapshot::{ChunkSnapshot, OpenRun, OpenRuns, Progress, RunSnapshot, Snapshot};
 pub use state::{ChunkState, Outcome, RunState, UnknownState};
-pub use supervise::{Action, LEASES, MEANWHILE, PublishCause, SupervisePolicy, supervise};
+pub use supervise::{Action, LEASES, LONGEST_LEASE, MEANWHILE, PublishCause, SupervisePolicy, supervise};
 pub use transition::{ChunkEvent, Refusal, RunEvent};
 pub use turn::{Turn, TurnPolicy, Waits};

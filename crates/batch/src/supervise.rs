@@ -169,14 +169,22 @@ fn supervise_chunk(
 /// release before may have been given longer ones than its coordinator was told of.
 pub const LEASES: u32 = 2;
 
+/// What no lease lasts: one that is recorded as longer was renewed, and one that is recorded as ending before it began was
+/// given, by a worker of the release before, which does not record when.
+pub const LONGEST_LEASE: Duration = Duration::from_hours(24);
+
 impl ChunkSnapshot {
     /// When its lease is to end, if it was given, or renewed, before the clock was set back: as long after now as it was
     /// given for. How long that is is its worker's matter, and says nothing about the clock. `lease` is the coordinator's
-    /// own, for one of which it is not recorded when it was given.
+    /// own, for one of which it is not recorded when it was given, or not believed ([`LONGEST_LEASE`]).
     pub fn lease_from_before(&self, lease: Duration, now: Timestamp) -> Option<Timestamp> {
         let until = self.leased_until?;
-        let (given_at, lasts) = match self.leased_at {
-            Some(given_at) => (given_at, until.duration_since(given_at).unsigned_abs()),
+        let recorded = self.leased_at.and_then(|given_at| {
+            let lasts = Duration::try_from(until.duration_since(given_at)).ok()?;
+            (lasts <= LONGEST_LEASE).then_some((given_at, lasts))
+        });
+        let (given_at, lasts) = match recorded {
+            Some(recorded) => recorded,
             None => (before(until, lease.saturating_mul(LEASES)), lease),
         };
         is_too_far(given_at, Duration::ZERO, now).then(|| after(now, lasts))
@@ -332,6 +340,26 @@ mod tests {
         check(&snapshot(78, &[lease]), &[Action::Shorten(ATTEMPT)]);
         check(&snapshot(79, &[lease]), &[]);
         assert_eq!(lease.lease_from_before(Duration::from_secs(20), at(78)), Some(at(98)));
+    }
+
+    /// Of that release, which leaves what is recorded as it finds it.
+    #[test]
+    fn when_a_lease_was_given_is_not_believed_where_the_lease_ends_before_or_lasts_longer_than_any() {
+        const DAY: i64 = 86_400;
+        let lease = |leased_at, leased_until| ChunkSnapshot {
+            leased_at: Some(at(leased_at)),
+            leased_until: Some(at(leased_until)),
+            ..chunk(ChunkState::Leased)
+        };
+        let check = |lease: ChunkSnapshot, now, expected: Option<i64>| {
+            assert_eq!(lease.lease_from_before(Duration::from_secs(20), at(now)), expected.map(at), "{now}");
+        };
+        // Begun anew after the clock was set back: it goes as it should.
+        check(lease(7_300, 120), 100, None);
+        check(lease(7_300, 120), 78, Some(98));
+        // Renewed for longer than a day, and then the clock was set back by an hour.
+        check(lease(100, 100 + DAY + 1), 100 + DAY - 3_600, Some(100 + DAY - 3_580));
+        check(lease(100, 100 + DAY), 100 + DAY - 3_600, None);
     }
 
     #[test]

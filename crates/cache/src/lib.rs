@@ -58,7 +58,8 @@ pub trait Cache: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Asks whether all that [`put_members`](Self::put_members) has said of a run is here, and as many values as it says.
-    /// What was lost is worth writing again: until then its readers are sent to the store.
+    /// What was lost is worth writing again: until then its readers are sent to the store. What was damaged counts as here
+    /// until it was read, and a field that is not ours, in the midst of a run's values, as one of them.
     fn holds_all(&self, run: RunId) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Makes runs visible to readers, unless the same or a newer version already is; tells whether it did.
@@ -83,7 +84,7 @@ pub trait Cache: Clone + Send + Sync + 'static {
     /// Returns the value of a customer in the newest visible run that holds one; `None` means "ask the store".
     ///
     /// Never that of an older one, whatever was lost here or arrived late: a run is passed by only where its members are
-    /// known and the customer is none of them. What was damaged is counted, and answered by `None`.
+    /// known and the customer is none of them. What was damaged is counted, answered by `None`, and missing from then on.
     fn value(
         &self,
         customer: CustomerId,

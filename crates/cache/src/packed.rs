@@ -138,6 +138,12 @@ pub(crate) fn read_value(run: RunId, customer: CustomerId, bytes: &[u8]) -> Resu
     })
 }
 
+/// Whether bytes that are no value here may be one to a later release, and are left to it: its format's number is a little
+/// higher, and no letter.
+pub(crate) fn may_be_of_a_later_release(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|version| (VALUE_VERSION + 1..b' ').contains(version))
+}
+
 /// Writes progress as JSON.
 pub(crate) fn progress_json(progress: &Progress) -> String {
     // Taken apart, so that a new field cannot be forgotten here.
@@ -189,6 +195,20 @@ mod tests {
         p_alive: Some(0.75),
         grade: Grade::B,
     };
+
+    #[test]
+    fn what_a_later_release_may_have_written_is_told_from_what_is_damaged() {
+        let check = |first: u8, expected: bool| {
+            assert_eq!(may_be_of_a_later_release(&[first, 1, 2]), expected, "{first}");
+        };
+
+        check(VALUE_VERSION - 1, false);
+        check(VALUE_VERSION, false);
+        check(VALUE_VERSION + 1, true);
+        check(b'g', false);
+        check(0xff, false);
+        assert!(!may_be_of_a_later_release(&[]));
+    }
 
     #[test]
     fn neighbours_share_a_bucket_on_both_sides_of_zero() {

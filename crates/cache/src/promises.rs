@@ -39,6 +39,9 @@ pub trait Subject {
     /// Loses what stands under one name.
     fn lose(&self, key: Key) -> impl Future<Output = ()>;
 
+    /// Puts what nobody can read in the place of a value.
+    fn damage(&self, run: RunId, customer: CustomerId) -> impl Future<Output = ()>;
+
     /// Lets what [`Cache::put_members`] writes arrive from this part on, the forgetting of what was there being the first:
     /// as from a writer who has long been told that it failed.
     fn put_late(&self, run: RunId, customers: &[CustomerId], from: usize) -> impl Future<Output = ()>;
@@ -71,6 +74,7 @@ macro_rules! promise_tests {
             nobody_sees_the_values_of_a_run_that_is_not_visible
             a_newer_partial_run_wins_and_other_customers_fall_back_to_the_whole_run
             what_a_newer_run_has_lost_is_asked_of_the_store
+            what_is_damaged_is_seen_to_be_missing_once_it_was_read
             whatever_is_lost_or_late_a_reader_gets_the_newest_or_none
             an_older_version_never_replaces_a_newer_one
             of_versions_written_at_once_the_newest_stays

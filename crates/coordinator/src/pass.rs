@@ -3,7 +3,8 @@
 //! # Failure by failure
 //!
 //! * **The store is away.** The pass fails, and the next one tries again. Only rescues stand for themselves: one that
-//!   fails keeps no other waiting. No pass waits for a run to be finished (see `finishing`).
+//!   fails keeps no other waiting. No pass waits for a run to be finished (see `finishing`), nor for one to be written to
+//!   the cache (see `publication`).
 //! * **The broker is away.** Queue lengths are unknown, which is not empty: no message counts as lost.
 //! * **The coordinator dies between finishing a run and telling the cache,** or is not answered. What the pass saw was
 //!   told before, so that the cache lacks the rejections of dead chunks and nothing else. Readers who must know ask
@@ -136,8 +137,8 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         }
     }
 
-    /// Tells the cache how far those runs came that were finished, and which runs are visible.
-    pub(crate) async fn tell_of_finished(&self, remembered: &mut Remembered) {
+    /// Tells the cache how far those runs came that were finished, and has it told which runs are visible.
+    async fn tell_of_finished(&self, remembered: &mut Remembered) {
         for (run, progress) in mem::take(&mut remembered.finished) {
             let told = self.cache_progress(run, &progress).await;
             if told.is_err_and(|error| error.is_transient()) {
@@ -147,6 +148,16 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         let has_finished = mem::take(&mut remembered.has_finished);
         let trouble = &self.config.troubles.publication;
         remembered.publication.bring_up_to_date(&self.store, &self.cache, has_finished, trouble).await;
+    }
+
+    /// Waits until the cache was told of the last run that was finished.
+    pub(crate) async fn tell_the_last(&self, remembered: &mut Remembered) {
+        let trouble = &self.config.troubles.publication;
+        remembered.publication.is_told(trouble).await;
+        if remembered.has_finished || remembered.publication.has_news() {
+            self.tell_of_finished(remembered).await;
+            remembered.publication.is_told(trouble).await;
+        }
     }
 
     /// Tells the cache how far a run is.

@@ -5,10 +5,11 @@
 //! * **A pass fails.** The next one tries again, after a whole interval. The store counts as unwell until then
 //!   (`Remembered::well_since`), so that nobody is rescued on the strength of what is not known.
 //! * **A pass takes long,** because much is to be published. It says once a second that it is alive, and the leadership
-//!   is renewed beside it. Runs are finished beside it, too; when one is, the next pass comes at once.
+//!   is renewed beside it. Runs are finished beside it, too, and written to the cache; when one is finished, the next pass
+//!   comes at once.
 //! * **It is asked to stop in the middle of a pass.** The pass is finished first, and then the runs whose end is under
-//!   way, unless that takes long (see `finishing`). Then the leadership is given up; if the store does not hear that, the
-//!   next coordinator waits for the end of the lease.
+//!   way, and the cache is told, unless that takes long (see `finishing`, `publication`). Then the leadership is given up;
+//!   if the store does not hear that, the next coordinator waits for the end of the lease.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -44,6 +45,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 let Some(leads) = leads else {
                     troubles.leads_no_more();
                     remembered.finishing.leads_no_more();
+                    remembered.publication.leads_no_more();
                     metrics::held_now(0);
                     // One that would not reach it had better not lead.
                     remembered.hear_of_broker(&self.queue.waiting().await);
@@ -73,10 +75,9 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         }
         self.while_alive(remembered.finishing.all_end(GRACE)).await;
         self.hear_of_finished(&mut remembered);
-        if remembered.has_finished {
-            // The next coordinator would tell it too, some seconds later.
-            let _ = timeout(GRACE, self.while_alive(self.tell_of_finished(&mut remembered))).await;
-        }
+        // The next coordinator would tell it too, some seconds later.
+        let _ = timeout(GRACE, self.while_alive(self.tell_the_last(&mut remembered))).await;
+        remembered.publication.leads_no_more();
 
         leadership.abort();
         let leads = *term.borrow();

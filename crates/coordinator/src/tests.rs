@@ -1,13 +1,13 @@
 //! A coordinator on seams in memory, over runs whose work is done.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use batch::{Attempt, AttemptId, CustomerId, Progress};
 use cache::{Cache, CachedValue, Error, Valued, VisibleRuns};
 use queue::memory::Broker;
 use store::memory::Memory as Store;
-use store::promises::{Ground, accounts, as_of, chunk, dead, done, published, with_a_customer_twice};
+use store::promises::{Ground, accounts, as_of, chunk, dead, done, part, published, with_a_customer_twice};
 use store::{Archive, Attempts};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -112,6 +112,44 @@ async fn a_cache_that_was_away_when_a_run_finished_hears_of_it_later() {
     timeout(LONG, night.coordinator().run(heard)).await.expect("it is told again");
 
     assert_eq!(night.cache.progress(run).await, Ok(Some(night.record(run).await.progress)));
+}
+
+/// However much there is to be written to it, and whenever: when it is told, and when it has lost some of it.
+#[tokio::test(start_paused = true)]
+async fn chunks_are_rescued_while_a_cache_does_not_come_to_an_end_with_a_partial_run() {
+    for is_told_before in [false, true] {
+        let night = Paused::new();
+        let (whole, partial) = (settled(&night).await, part(&night).await);
+        done(&night, chunk(partial, 1)).await;
+        night.cache.hangs.store(!is_told_before, Ordering::Relaxed);
+        let asked = async || {
+            while night.cache.asked.load(Ordering::Relaxed) == 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let rescued = async {
+            night.until_finished(partial).await;
+            night.until_finished(whole).await;
+            if is_told_before {
+                while night.cache.visible().await.unwrap().is_none_or(|told| told.runs != [partial, whole]) {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                night.cache.asked.store(0, Ordering::Relaxed);
+                night.cache.hangs.store(true, Ordering::Relaxed);
+                night.cache.inner.lose(cache::memory::Key::Members(partial));
+            }
+            asked().await;
+            let open = part(&night).await;
+            let lease = Duration::from_secs(20);
+            let begun = night.store.begin_attempt(chunk(open, 1), "worker", lease, false).await.unwrap();
+            assert!(matches!(begun, store::Begin::Assigned(_)));
+            while night.store.troubled_attempts(open, 1).await.unwrap().is_empty() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+
+        timeout(LONG, night.coordinator().run(rescued)).await.expect("nobody waits for the cache");
+    }
 }
 
 /// The store went back to a backup, and the cache did not.
@@ -233,11 +271,14 @@ impl Paused {
     }
 }
 
-/// A cache that can be away.
+/// A cache that can be away, and take values without an end.
 #[derive(Clone, Default)]
 struct Remote {
     inner: cache::Memory,
     is_away: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
+    /// How often it was asked to take values.
+    asked: Arc<AtomicU32>,
 }
 
 impl Remote {
@@ -251,6 +292,10 @@ impl Remote {
 
 impl Cache for Remote {
     async fn put_values(&self, run: RunId, values: &[Valued]) -> Result<(), Error> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         self.reach(self.inner.put_values(run, values)).await
     }
 

@@ -9,8 +9,10 @@ use serde::Serialize;
 pub struct DeadLetters {
     /// Chunks that used up their attempts.
     pub chunks: Vec<DeadChunk>,
-    /// Messages that made no sense.
-    pub messages: Vec<DeadMessage>,
+    /// Messages that made no sense, were not ours, or came back too often; `null` if RabbitMQ did not tell.
+    pub messages: Option<Vec<DeadMessage>>,
+    /// Why RabbitMQ did not tell of messages, if so.
+    pub messages_error: Option<String>,
 }
 
 /// A chunk that used up its attempts.
@@ -43,7 +45,7 @@ impl From<&store::DeadChunk> for DeadChunk {
     }
 }
 
-/// A message that made no sense.
+/// A message that made no sense, was not ours, or came back too often.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadMessage {
     /// Why it was refused.

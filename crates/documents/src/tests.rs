@@ -312,7 +312,11 @@ fn dead_letters() {
     };
 
     check(
-        &DeadLetters { chunks: vec![DeadChunk::from(&chunk)], messages: vec![message] },
+        &DeadLetters {
+            chunks: vec![DeadChunk::from(&chunk)],
+            messages: Some(vec![message]),
+            messages_error: None,
+        },
         include_str!("../golden/dead_letters.json"),
     );
 }

@@ -47,6 +47,13 @@ pub(crate) fn shortened(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(LONGEST)]
 }
 
+/// What others wrote, as a line of a log or of a terminal can show it: so many characters, and none that moves a cursor.
+pub(crate) fn legible(text: &str, longest: usize) -> String {
+    let harmless = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let shown: String = text.chars().take(longest).map(harmless).collect();
+    if text.chars().nth(longest).is_some() { shown + " …" } else { shown }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +64,12 @@ mod tests {
 
         assert_eq!(shortened(&reason).len(), 999);
         assert_eq!(shortened("poison"), "poison");
+    }
+
+    #[test]
+    fn what_others_wrote_fits_a_line_and_moves_no_cursor() {
+        assert_eq!(legible("no sense", 8), "no sense");
+        assert_eq!(legible("no sense at all", 8), "no sense …");
+        assert_eq!(legible("a\u{1b}[2Jb\nc", 99), "a\u{fffd}[2Jb\u{fffd}c");
     }
 }

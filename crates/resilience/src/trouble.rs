@@ -197,7 +197,8 @@ impl Seen {
 
     fn leave(&mut self, party: u64) {
         let Some(met) = self.take(party) else { return };
-        let met = match self.left.take() {
+        let left = self.left.take().filter(|(_, since)| since.elapsed() < LEFT_FOR);
+        let met = match left {
             Some((before, _)) if before.kind == Kind::Lasting && met.kind == Kind::Passing => before,
             _ => met,
         };
@@ -216,10 +217,6 @@ mod tests {
 
     fn met(reason: &str, kind: Kind) -> Met {
         Met { reason: reason.into(), kind }
-    }
-
-    fn reason(trouble: &Trouble) -> Option<String> {
-        trouble.reason()
     }
 
     #[test]
@@ -243,7 +240,7 @@ mod tests {
         begin.met("no such table", Kind::Lasting);
         begin.met("refused", Kind::Passing);
 
-        assert_eq!(reason(&begin).as_deref(), Some("begin: no such table"));
+        assert_eq!(begin.reason().as_deref(), Some("begin: no such table"));
     }
 
     #[test]
@@ -273,15 +270,15 @@ mod tests {
 
         one.met("refused", Kind::Passing);
         other.over();
-        let still = reason(&work);
+        let still = work.reason();
         other.met("lags", Kind::Passing);
         one.over();
-        let of_the_other = reason(&work);
+        let of_the_other = work.reason();
         other.over();
 
         assert_eq!(still.as_deref(), Some("work: refused"));
         assert_eq!(of_the_other.as_deref(), Some("work: lags"));
-        assert_eq!(reason(&work), None);
+        assert_eq!(work.reason(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -290,15 +287,29 @@ mod tests {
         let (one, other) = (work.party(), work.party());
         one.met("refused", Kind::Passing);
         drop(one);
-        let left = reason(&work);
+        let left = work.reason();
         other.over();
-        let through = reason(&work);
+        let through = work.reason();
 
         other.met("refused", Kind::Passing);
         drop(other);
         tokio::time::advance(LEFT_FOR).await;
 
         assert_eq!((left.as_deref(), through), (Some("work: refused"), None));
-        assert_eq!(reason(&work), None);
+        assert_eq!(work.reason(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stood_its_time_is_not_called_back_by_a_party_that_ends_later() {
+        let work = Trouble::new("work");
+        let (one, other) = (work.party(), work.party());
+        one.met("no such table", Kind::Lasting);
+        drop(one);
+        other.met("refused", Kind::Passing);
+
+        tokio::time::advance(LEFT_FOR).await;
+        drop(other);
+
+        assert_eq!(work.reason().as_deref(), Some("work: refused"));
     }
 }

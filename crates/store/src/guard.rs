@@ -68,6 +68,17 @@ pub struct Decision {
     pub reason: String,
 }
 
+impl Decision {
+    /// What is added to the story of a run when dead chunks of it are put back to work, and what was said holds no more.
+    pub(crate) fn taken_back(&self) -> String {
+        let kind = match self.kind {
+            DecisionKind::Release => "released",
+            DecisionKind::Reject => "rejected",
+        };
+        format!(" (the run was {kind} by {} at {}: {})", self.by, self.at, self.reason)
+    }
+}
+
 /// Whether a run that is held is to be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -150,11 +150,26 @@ async fn values_that_are_not_ours_or_not_in_their_place_are_answered_by_none_and
     cache.put_values(RunId(2), &chunk(0..1)).await.unwrap();
     cache.put_members(RunId(2), &[CustomerId(0)]).await.unwrap();
     cache.put_visible(&visible(1, [2, 1])).await.unwrap();
+    let members: Vec<CustomerId> = (0..200).map(CustomerId).collect();
+    cache.put_members(RunId(1), &members).await.unwrap();
     assert_eq!(read(18).await, Ok(Some((RunId(1), valued(18).value))));
+    assert_eq!(cache.holds_all(RunId(1)).await, Ok(true));
 
     raw.ask(&format!("HSET {prefix}:values:1:0 \"\\x11\" gibberish")).await;
     let swap = "redis.call('HSET', KEYS[1], ARGV[1], redis.call('HGET', KEYS[1], ARGV[2])) return 1";
     raw.ask(&format!("EVAL \"{swap}\" 1 {prefix}:values:1:0 \"\\x12\" \"\\x13\"")).await;
+    for customer in [17, 18] {
+        assert_eq!(read(customer).await, Ok(None), "{customer}");
+    }
+    assert_eq!(raw.ask(&format!("HLEN {prefix}:values:1:0")).await, ":98", "what was damaged is removed");
+    assert_eq!(cache.holds_all(RunId(1)).await, Ok(false), "and seen to be missing");
+    raw.ask(&format!("HSET {prefix}:values:1:0 \"\\x11\" \"\\x04 a later release's\"")).await;
+    assert_eq!(read(17).await, Ok(None));
+    assert_eq!(
+        raw.ask(&format!("HLEN {prefix}:values:1:0")).await,
+        ":99",
+        "what another release may read stays"
+    );
     raw.ask(&format!("DEL {prefix}:values:1:1")).await;
     raw.ask(&format!("SET {prefix}:values:1:1 \"not a hash\"")).await;
     for customer in [17, 18, 117] {
@@ -288,6 +303,15 @@ impl Subject for OnRedis {
             Key::Progress(run) => format!("progress:{run}"),
         };
         self.server.raw().await.ask(&format!("DEL {}:{name}", self.config.names())).await;
+    }
+
+    async fn damage(&self, run: RunId, customer: CustomerId) {
+        let (bucket, slot) = (customer.0.div_euclid(100), customer.0.rem_euclid(100));
+        let key = format!("{}:values:{run}:{bucket}", self.config.names());
+        assert_eq!(
+            self.server.raw().await.ask(&format!("HSET {key} \"\\x{slot:02x}\" gibberish")).await,
+            ":0"
+        );
     }
 
     async fn put_late(&self, run: RunId, customers: &[CustomerId], from: usize) {

@@ -57,7 +57,7 @@ async fn each_command_that_is_refused_is_named() {
     check("-type", &["TYPE", "EVAL"]).await;
     check(
         "resetkeys ~another:*",
-        &["HSET", "EXPIRE", "HGET", "HMGET", "HLEN", "DEL", "SET", "GET", "TYPE", "EVAL"],
+        &["HSET", "EXPIRE", "HGET", "HMGET", "HLEN", "HDEL", "DEL", "SET", "GET", "TYPE", "EVAL"],
     )
     .await;
 }

@@ -47,7 +47,8 @@ pub enum Key {
 
 #[derive(Default)]
 struct Kept {
-    values: BTreeMap<(RunId, Bucket), BTreeMap<CustomerId, CachedValue>>,
+    /// Values; none where one was damaged.
+    values: BTreeMap<(RunId, Bucket), BTreeMap<CustomerId, Option<CachedValue>>>,
     members: BTreeMap<RunId, Directory>,
     visible: Option<VisibleRuns>,
     progress: BTreeMap<RunId, Progress>,
@@ -83,12 +84,19 @@ impl Kept {
         let (bucket, _) = Bucket::of(customer);
         let value = self.values.get(&(run, bucket)).and_then(|values| values.get(&customer));
         if let Some(value) = value {
-            return Held::Value(*value);
+            return value.map_or_else(|| Held::Damaged("it was damaged".into()), Held::Value);
         }
         if mutation == Some(Mutation::AbsentMeansOlder) {
             return Held::NoMember;
         }
         self.members.get(&run).map_or(Held::Unknown, |directory| directory.says(customer, mutation))
+    }
+
+    /// Removes a value if it is damaged.
+    fn forget(&mut self, run: RunId, customer: CustomerId) {
+        if let Some(values) = self.values.get_mut(&(run, Bucket::of(customer).0)) {
+            values.retain(|of, value| *of != customer || value.is_some());
+        }
     }
 
     fn holds_all(&self, run: RunId, mutation: Option<Mutation>) -> bool {
@@ -140,6 +148,11 @@ impl Memory {
             Key::Visible => kept.visible = None,
             Key::Progress(run) => drop(kept.progress.remove(&run)),
         }
+    }
+
+    /// Damages a value, so that nobody can read it.
+    pub fn damage(&self, run: RunId, customer: CustomerId) {
+        self.lock().values.entry((run, Bucket::of(customer).0)).or_default().insert(customer, None);
     }
 
     /// How many parts [`put_members`](Cache::put_members) has: it forgets what was there, then writes page by page, then how
@@ -201,7 +214,7 @@ impl Cache for Memory {
         self.answer("put_values", |kept| {
             for Valued { customer, value } in values {
                 let bucket = kept.values.entry((run, Bucket::of(*customer).0)).or_default();
-                bucket.insert(*customer, *value);
+                bucket.insert(*customer, Some(*value));
             }
         })
         .await
@@ -244,7 +257,11 @@ impl Cache for Memory {
         let (run, held) = self
             .answer("value", |kept| {
                 let runs = kept.visible.iter().flat_map(|visible| &visible.runs);
-                members::newest(runs.map(|&run| (run, kept.of(run, customer, self.mutation))))
+                let newest = members::newest(runs.map(|&run| (run, kept.of(run, customer, self.mutation))));
+                if let (Some(run), Held::Damaged(_)) = newest {
+                    kept.forget(run, customer);
+                }
+                newest
             })
             .await?;
         metrics::lookup(&held);

@@ -21,6 +21,10 @@ impl Subject for Memory {
         self.lose(key);
     }
 
+    async fn damage(&self, run: RunId, customer: CustomerId) {
+        self.damage(run, customer);
+    }
+
     async fn put_late(&self, run: RunId, customers: &[CustomerId], from: usize) {
         self.put_a_part_of_members(run, customers, from..);
     }

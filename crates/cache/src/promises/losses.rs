@@ -83,6 +83,29 @@ pub async fn what_a_newer_run_has_lost_is_asked_of_the_store<S: Subject>(subject
     assert_eq!(cache.holds_all(RunId(2)).await, Ok(true));
 }
 
+/// And is whole when it was written again.
+pub async fn what_is_damaged_is_seen_to_be_missing_once_it_was_read<S: Subject>(subject: &S) {
+    let cache = subject.connect().await;
+    let (run, values) = (RunId(2), [valued(17), valued(18)]);
+    let write = async || {
+        put_values(&cache, 2, &values).await;
+        assert_eq!(cache.put_members(run, &values.map(|valued| valued.customer)).await, Ok(()));
+    };
+    write().await;
+    cache.put_visible(&visible(1, [2, 1])).await.expect("it answers");
+
+    subject.damage(run, CustomerId(17)).await;
+    for _ in 0..2 {
+        assert_eq!(cache.value(CustomerId(17)).await, Ok(None));
+    }
+    assert_eq!(cache.value(CustomerId(18)).await, Ok(Some((run, values[1].value))));
+    assert_eq!(cache.holds_all(run).await, Ok(false));
+
+    write().await;
+    assert_eq!(cache.value(CustomerId(17)).await, Ok(Some((run, values[0].value))));
+    assert_eq!(cache.holds_all(run).await, Ok(true));
+}
+
 /// A long story, the same each time.
 pub async fn whatever_is_lost_or_late_a_reader_gets_the_newest_or_none<S: Subject>(subject: &S) {
     // A linear congruential generator (Knuth), of which the upper bits are taken.

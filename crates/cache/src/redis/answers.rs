@@ -61,6 +61,13 @@ pub(super) fn read_found(customer: CustomerId, found: &[Option<Bytes>]) -> (Opti
     members::newest(under_each)
 }
 
+/// The bytes in the place of a value with which a look-up ended, if it was with some: there the script `VALUE` ends without
+/// the two fields of a directory.
+pub(super) fn last_value(found: &[Option<Bytes>]) -> Option<Bytes> {
+    let (_, under_each) = found.split_at_checked(3)?;
+    under_each.chunks(3).next_back().filter(|last| last.len() == 1)?.first()?.clone()
+}
+
 /// What a run's directory says of a customer whose value is not here.
 fn under_pages(run: RunId, customer: CustomerId, pages: Option<&[u8]>, page: Option<&[u8]>) -> Held {
     let (Some(pages), Some(page)) = (pages, page) else { return Held::Unknown };
@@ -150,12 +157,29 @@ mod tests {
         assert_eq!(read_found(CustomerId(17), &cut), (None, Held::Unknown));
     }
 
+    #[test]
+    fn what_stands_in_the_place_of_a_value_is_told_from_a_directory() {
+        let [some, none] = [Some(bytes("some")), None];
+        let check = |under_each: &[&Option<Bytes>], expected: &Option<Bytes>| {
+            let found: Vec<Option<Bytes>> =
+                [&some; 3].into_iter().chain(under_each.iter().copied()).cloned().collect();
+            assert_eq!(last_value(&found), *expected, "{under_each:?}");
+        };
+
+        check(&[], &none);
+        check(&[&some], &some);
+        check(&[&none, &some, &some, &some], &some);
+        check(&[&none, &some], &none);
+        check(&[&none, &some, &some], &none);
+        assert_eq!(last_value(&[some]), None);
+    }
+
     proptest! {
         #[test]
         fn any_answer_is_read_or_refused(found: Vec<Option<Vec<u8>>>) {
             let found: Fields = found.into_iter().map(|field| field.map(Bytes::from)).collect();
 
-            let _ = (read_visible(&found), read_found(CustomerId(17), &found));
+            let _ = (read_visible(&found), read_found(CustomerId(17), &found), last_value(&found));
         }
 
         #[test]

@@ -60,7 +60,8 @@
 //!   is held with what is offered, and the one that is behind changes nothing. The same one renews the expiry. What
 //!   an earlier release wrote is the same JSON and is compared too; what is no progress is replaced.
 //! - *Bytes that are not ours* (another release's, another program's), or not where they were written: a value is answered
-//!   by `None` and counted as damaged; `visible` and `progress` are `Malformed`. What stands in the way of a write is
+//!   by `None`, counted as damaged and removed, so that it is seen to be missing ([`Cache::holds_all`]; not one that a later
+//!   release may have written, whose format begins with a higher number); `visible` and `progress` are `Malformed`. What stands in the way of a write is
 //!   replaced by it, of whatever type it is, and the log says so once. The list is replaced only as it was seen: what
 //!   another coordinator wrote meanwhile is compared by its version.
 
@@ -90,13 +91,13 @@ use tokio::time::Instant;
 pub use config::{RedisConfig, names};
 pub use standing::{Eviction, Standing};
 
-use self::answers::{Fields, read_found, read_visible, visible_fields};
+use self::answers::{Fields, last_value, read_found, read_visible, visible_fields};
 use self::calls::{Call, blame, failure};
 use self::config::{client_builder, inner_limit};
 use self::hashes::Hashes;
 use self::keys::Keys;
 use self::link::Link;
-use self::scripts::{CLEAR, PUT_PROGRESS, PUT_VISIBLE, REPLACE_VISIBLE, SHORT, VALUE};
+use self::scripts::{CLEAR, FORGET, PUT_PROGRESS, PUT_VISIBLE, REPLACE_VISIBLE, SHORT, VALUE};
 use crate::members::{self, Held, Page, Pages};
 use crate::packed::{self, Bucket};
 use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
@@ -276,6 +277,24 @@ impl Redis {
         Ok(true)
     }
 
+    /// Removes a damaged value, unless it was written anew meanwhile: so it is seen to be missing.
+    async fn forget(&self, run: RunId, customer: CustomerId, damaged: Bytes) {
+        if packed::may_be_of_a_later_release(&damaged) {
+            return;
+        }
+        let (Bucket(bucket), slot) = Bucket::of(customer);
+        let key = format!("{}{bucket}", self.keys.values_of(run));
+        let arguments = vec![Value::Bytes(slot.field()), Value::Bytes(damaged)];
+        let forgotten: Result<i64, Error> =
+            self.request(Call::Forget(customer), |client| async move {
+                client.eval(FORGET, key, arguments).await
+            })
+            .await;
+        if let Err(error) = forgotten {
+            tracing::debug!(run.id = %run, %error, "a damaged value stays");
+        }
+    }
+
     /// What a pipeline that writes much is sent with.
     fn bulk_options(&self) -> Options {
         Options {
@@ -398,6 +417,9 @@ impl Cache for Redis {
             Held::Value(value) => Ok(run.map(|run| (run, value))),
             Held::Damaged(reason) => {
                 tracing::debug!(reason, "{call}");
+                if let (Some(run), Some(bytes)) = (run, last_value(&found)) {
+                    self.forget(run, customer, bytes).await;
+                }
                 Ok(None)
             }
             Held::NoMember | Held::Unknown => Ok(None),

@@ -113,6 +113,14 @@ pub(super) const VALUE: &str = "
     end
     return found";
 
+/// Removes a value if it still is these bytes. Where that is refused nothing is.
+pub(super) const FORGET: &str = "
+    if redis.pcall('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
+        return 0
+    end
+    local removed = redis.pcall('HDEL', KEYS[1], ARGV[1])
+    return type(removed) == 'number' and removed or 0";
+
 /// Whether one of these buckets of values holds fewer than it must.
 pub(super) const SHORT: &str = "
     for place, key in ipairs(KEYS) do

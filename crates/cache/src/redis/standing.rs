@@ -6,9 +6,8 @@
 //!   key of its own, which expires, and those that are refused are named with what the server said. The night goes on.
 //! - *The server is a part of a cluster*: its scripts would read keys of other nodes. Said.
 //! - *The server evicts*: said. `INFO` knows, and where that is refused `CONFIG`; where both are, that it is not known.
-//! - *The server goes away meanwhile*: it is looked at again when it is back.
-
-use std::fmt;
+//! - *The server goes away meanwhile, or is not to be asked yet* (it loads its data, its master is not there, a script keeps
+//!   it busy): it is looked at again, as a whole. Nothing is said of what passes by itself.
 
 use bytes::Bytes;
 use fred::clients::Client;
@@ -95,12 +94,13 @@ impl Redis {
         let mut standing = Standing::default();
         let key = |name: &str| self.keys.tried(name);
         let (hash, text) = (key("hash"), key("text"));
-        let tried: [(&str, &[&str]); 10] = [
+        let tried: [(&str, &[&str]); 11] = [
             ("HSET", &[&hash, "0", ""]),
             ("EXPIRE", &[&hash, "60"]),
             ("HGET", &[&hash, "0"]),
             ("HMGET", &[&hash, "0"]),
             ("HLEN", &[&hash]),
+            ("HDEL", &[&hash, "0"]),
             ("DEL", &[&hash]),
             ("SET", &[&text, "", "EX", "60"]),
             ("GET", &[&text]),
@@ -162,21 +162,25 @@ impl Redis {
     }
 }
 
-/// The server did not answer.
+/// The server did not answer, or only for now.
 #[derive(Debug)]
 struct Away;
 
-impl fmt::Display for Away {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("redis does not answer")
-    }
-}
+/// What a server begins an answer with that it would not give a moment later.
+const PASSING: [&str; 4] = ["LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN"];
 
+/// Whether it is an answer, and will be the same the next time.
 fn has_answered(error: &Error) -> bool {
-    !matches!(
-        error.kind(),
-        ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Tls | ErrorKind::Backpressure
-    )
+    let is_passing = error.details().split_whitespace().next().is_some_and(|code| PASSING.contains(&code));
+    !is_passing
+        && !matches!(
+            error.kind(),
+            ErrorKind::IO
+                | ErrorKind::Timeout
+                | ErrorKind::Canceled
+                | ErrorKind::Tls
+                | ErrorKind::Backpressure
+        )
 }
 
 fn lines(answer: &Value) -> String {
@@ -219,6 +223,22 @@ mod tests {
             Standing { eviction, is_cluster: true, ..Standing::default() },
             &[&[], &["not known", "(NOPERM)"]],
         );
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_no_refusal() {
+        let check = |kind: ErrorKind, said: &'static str, expected: bool| {
+            assert_eq!(has_answered(&Error::new(kind, said)), expected, "{said}");
+        };
+
+        check(ErrorKind::Unknown, "LOADING Redis is loading the dataset in memory", false);
+        check(ErrorKind::Unknown, "MASTERDOWN Link with MASTER is down", false);
+        check(ErrorKind::Unknown, "BUSY Redis is busy running a script", false);
+        check(ErrorKind::Cluster, "TRYAGAIN Multiple keys request during rehashing of slot", false);
+        check(ErrorKind::IO, "connection reset", false);
+        check(ErrorKind::Auth, "NOPERM this user has no permissions to run the 'hset' command", true);
+        check(ErrorKind::Unknown, "READONLY You can't write against a read only replica.", true);
+        check(ErrorKind::Unknown, "ERR unknown command `EVAL`, not BUSY", true);
     }
 
     #[test]

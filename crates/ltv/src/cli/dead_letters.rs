@@ -7,11 +7,11 @@ use super::{BrokerArgs, DatabaseArgs, ListArgs, RunArgs};
 /// `ltv dead-letters …`
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
-    /// List dead chunks, and messages that made no sense
+    /// List dead chunks, and messages that made no sense or came back too often
     List(DeadLettersArgs),
     /// Put a run's dead chunks back to work; those of a finished run as a run of their own
     Redrive(RedriveArgs),
-    /// Throw away the messages that made no sense
+    /// Throw away these messages
     Discard(DiscardArgs),
 }
 

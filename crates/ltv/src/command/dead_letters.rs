@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use batch::{Limits, PlanPolicy, Priority, RunState};
+use batch::{InstallationId, Limits, PlanPolicy, Priority, RunState};
 use dispatcher::{Dispatcher, Order};
 use documents::{DeadChunk, DeadLetters, DeadMessage};
-use queue::{Connection as _, DeadLetters as _};
+use queue::{Connection as _, DELIVERY_LIMIT, DeadLetters as _};
 use store::postgres::Duty;
 use store::{Archive, Selection};
 
@@ -17,53 +17,87 @@ use crate::stdout::{put, say};
 
 pub(crate) async fn list(args: &DeadLettersArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.list.database, "command").await?;
-    let queue = config::queue_now(&args.broker, "command", store.installation().await?).await?;
+    let installation = store.installation().await?;
     let chunks = store.dead_chunks(args.list.limit).await?;
-    let messages = queue.dead_letters(args.list.limit as usize).await?;
-    queue.close().await;
-
+    let asking = messages(args, installation);
     if args.list.json {
-        let messages = messages.iter().map(|dead| DeadMessage {
-            reason: dead.reason.clone(),
-            queue: dead.origin.clone(),
-            what: dead.to_string(),
-        });
+        let messages = asking.await;
         let letters = DeadLetters {
             chunks: chunks.iter().map(DeadChunk::from).collect(),
-            messages: messages.collect(),
+            messages: messages.as_ref().ok().map(|messages| messages.iter().map(message).collect()),
+            messages_error: messages.as_ref().err().map(|error| format!("{error:#}")),
         };
         say!("{}", documents::line(&letters))?;
-        return Ok(());
+        return messages.map(drop);
     }
+
+    // First, because RabbitMQ may be away, or send what nobody can read.
+    say_chunks(&chunks)?;
+    let messages = asking.await?;
     if chunks.is_empty() && messages.is_empty() {
         say!("there are no dead letters")?;
     }
-    if !chunks.is_empty() {
-        say!("Chunks that used up their attempts\n")?;
-        let rows: Vec<_> = chunks
-            .iter()
-            .map(|dead| {
-                vec![
-                    dead.chunk.run.to_string(),
-                    dead.chunk.chunk.to_string(),
-                    count(dead.customers),
-                    dead.reason.clone().unwrap_or_default(),
-                ]
-            })
-            .collect();
-        put(table(&["run", "chunk", "customers", "reason"], &[3], &rows))?;
-        say!("\n  `ltv dead-letters redrive RUN` puts them back to work")?;
-    }
     if !messages.is_empty() {
-        say!("Messages that made no sense, or were not ours\n")?;
-        let rows: Vec<_> = messages
-            .iter()
-            .map(|dead| vec![dead.origin.clone().unwrap_or_default(), dead.reason.clone()])
-            .collect();
-        put(table(&["queue", "reason"], &[1], &rows))?;
+        say!("Messages that made no sense, were not ours, or came back too often\n")?;
+        let rows: Vec<_> = messages.iter().map(row).collect();
+        put(table(&["queue", "chunk", "reason"], &[1, 2], &rows))?;
         say!("\n  `ltv dead-letters discard` throws them away")?;
     }
     Ok(())
+}
+
+/// What is among the dead letters of the broker.
+async fn messages(
+    args: &DeadLettersArgs,
+    installation: InstallationId,
+) -> anyhow::Result<Vec<queue::DeadMessage>> {
+    let queue = config::queue_now(&args.broker, "command", installation).await?;
+    let messages = queue.dead_letters(args.list.limit as usize).await;
+    queue.close().await;
+    Ok(messages?)
+}
+
+fn message(dead: &queue::DeadMessage) -> DeadMessage {
+    DeadMessage { reason: dead.reason.clone(), queue: dead.origin.clone(), what: dead.to_string() }
+}
+
+fn say_chunks(chunks: &[store::DeadChunk]) -> anyhow::Result<()> {
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    say!("Chunks that used up their attempts\n")?;
+    let rows: Vec<_> = chunks
+        .iter()
+        .map(|dead| {
+            vec![
+                dead.chunk.run.to_string(),
+                dead.chunk.chunk.to_string(),
+                count(dead.customers),
+                dead.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    put(table(&["run", "chunk", "customers", "reason"], &[3], &rows))?;
+    say!("\n  `ltv dead-letters redrive RUN` puts them back to work")?;
+    Ok(())
+}
+
+/// The queue, the chunk and the reason of a message.
+fn row(dead: &queue::DeadMessage) -> Vec<String> {
+    let chunk = dead.message.as_ref().map(|message| {
+        let chunk = message.chunk;
+        format!("{} of run {}", chunk.chunk, chunk.run)
+    });
+    // RabbitMQ's own word.
+    let reason = match dead.reason.as_str() {
+        "delivery_limit" => {
+            format!(
+                "came back more than {DELIVERY_LIMIT} times; its chunk gets another message if it needs one"
+            )
+        }
+        reason => reason.to_owned(),
+    };
+    vec![dead.origin.clone().unwrap_or_default(), chunk.unwrap_or_default(), reason]
 }
 
 /// Puts a run's dead chunks back to work: within the run while it goes on or is held; after that as a run of their own for
@@ -118,4 +152,39 @@ pub(crate) async fn discard(args: &DiscardArgs) -> anyhow::Result<()> {
     queue.close().await;
     say!("{} messages thrown away", count(u64::from(discarded)))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use batch::{Attempt, AttemptId, ChunkId, ChunkRef, RunId};
+    use queue::{Malformed, TraceContext};
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_listed_with_its_chunk_if_it_has_one_and_why() {
+        let check = |message: Result<AttemptId, Malformed>, reason: &str, expected: [&str; 3]| {
+            let origin = Some("ltv.normal".to_owned());
+            let dead =
+                queue::DeadMessage { message, reason: reason.into(), origin, trace: TraceContext::default() };
+            assert_eq!(row(&dead), expected);
+        };
+        let chunk = ChunkRef { run: RunId(7), chunk: ChunkId(3) };
+
+        check(
+            Ok(AttemptId { chunk, attempt: Attempt(0) }),
+            "delivery_limit",
+            [
+                "ltv.normal",
+                "3 of run 7",
+                "came back more than 10 times; its chunk gets another message if it needs one",
+            ],
+        );
+        let malformed = Malformed { reason: "v: unknown".into(), is_foreign: false };
+        check(
+            Err(malformed),
+            "malformed message: v: unknown",
+            ["ltv.normal", "", "malformed message: v: unknown"],
+        );
+    }
 }

@@ -15,7 +15,7 @@
 use std::fmt::Write as _;
 
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::{Connection, ConnectionProperties, ErrorKind};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 use resilience::within;
 use tokio::sync::watch;
 
@@ -103,6 +103,11 @@ fn hint(error: &lapin::Error, is_secured: bool) -> &'static str {
         (true, true) => "; if it wants a certificate of ours, name it, sslcert=FILE and sslkey=FILE",
         (true, false) => "; if it speaks TLS here, write amqps://",
     }
+}
+
+/// Opens a channel.
+pub(super) async fn open_channel(settings: &Settings, connection: &Connection) -> Result<Channel, Error> {
+    call(settings, "open a channel", connection.create_channel()).await
 }
 
 /// Hangs up and waits for it, not for long.
@@ -228,7 +233,8 @@ pub(super) fn explain(error: &lapin::Error) -> String {
         | ErrorKind::InvalidChannel(_) => "the connection to RabbitMQ is gone".to_owned(),
         ErrorKind::ParsingError(_) => format!(
             "what RabbitMQ sent cannot be read. If it was a message, it comes again, up to {DELIVERY_LIMIT} times, and \
-             is then among the dead letters: `ltv dead-letters list`"
+             is then among the dead letters. It cannot be listed there: RabbitMQ's management page shows it, and `ltv \
+             dead-letters discard` throws it away with all the others"
         ),
         _ => error.to_string(),
     }
@@ -292,7 +298,7 @@ mod tests {
 
         let told = explain(&ErrorKind::ParsingError(unreadable).into());
 
-        assert!(told.contains("`ltv dead-letters list`") && !told.contains("Nom"), "{told}");
+        assert!(told.contains("`ltv dead-letters discard`") && !told.contains("Nom"), "{told}");
     }
 
     #[test]

@@ -37,17 +37,18 @@ use futures_util::future::try_join_all;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Event};
-use resilience::{Delays, within};
+use resilience::within;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::connection::{self, ask, call, explain};
+use super::connection::{self, ask, call, explain, open_channel};
 use super::delivery::RabbitMqDelivery;
 use super::feeds::Feeds;
+use super::losses::Losses;
 use super::publisher::Publisher;
 use super::topology::{self, Names, short};
-use super::{DELETION_SETTLES, PROVEN_AFTER, Settings, is_closing};
+use super::{DELETION_SETTLES, Settings, is_closing};
 use crate::metrics::{self, Target};
 use crate::{Consumer, Delivery, Error, Message};
 
@@ -215,8 +216,7 @@ struct Task<M> {
 
 impl<M: Message> Task<M> {
     async fn run(self) {
-        let mut delays = Delays::reconnect();
-        let mut last_error = None;
+        let mut losses = Losses::new();
         loop {
             let established = tokio::select! {
                 established = establish(&self.settings) => established,
@@ -235,9 +235,7 @@ impl<M: Message> Task<M> {
                         Ok(()) => break,
                         Err(error) => {
                             metrics::reconnect("consume");
-                            if since.elapsed() >= PROVEN_AFTER {
-                                delays.reset();
-                            }
+                            losses.lasted(since.elapsed());
                             error
                         }
                     }
@@ -245,10 +243,9 @@ impl<M: Message> Task<M> {
             };
 
             self.feeds.wanted().for_each(|priority| self.feeds.explain(priority, &error));
-            log_down(last_error.as_ref(), &error);
-            last_error = Some(error);
+            log_down(losses.is_known(&error), &error);
             tokio::select! {
-                () = delays.pause() => {}
+                () = losses.delays.pause() => {}
                 () = self.is_stopping() => break,
             }
         }
@@ -282,16 +279,19 @@ impl<M: Message> Task<M> {
 
     /// Keeps one feed going, with as many channels one after another as it takes.
     async fn feed(&self, connection: &Connection, priority: Priority) -> Result<(), Error> {
-        let mut delays = Delays::reconnect();
-        let mut told = None;
+        let mut losses = Losses::new();
         loop {
-            let since = Instant::now();
             let end = match self.open_feed(connection, priority).await {
-                Ok(feed) => match self.forward(feed, priority).await {
-                    FeedEnd::Stopped => return Ok(()),
-                    FeedEnd::Silent => continue,
-                    FeedEnd::Lost(reason) => lost(&reason),
-                },
+                Ok(feed) => {
+                    let since = Instant::now();
+                    let end = self.forward(feed, priority).await;
+                    losses.lasted(since.elapsed());
+                    match end {
+                        FeedEnd::Stopped => return Ok(()),
+                        FeedEnd::Silent => continue,
+                        FeedEnd::Lost(reason) => lost(&reason),
+                    }
+                }
                 Err(error) => error,
             };
             if !connection.status().connected() {
@@ -299,17 +299,13 @@ impl<M: Message> Task<M> {
             }
 
             self.feeds.explain(priority, &end);
-            log_feed(&self.source.queue(&self.settings.names, priority), told.as_ref(), &end);
-            told = Some(end);
+            log_feed(&self.source.queue(&self.settings.names, priority), losses.is_known(&end), &end);
             metrics::reconnect("consume");
             // Of a channel that died they are stale; of a queue that went away they may be given back.
             self.inbox.give_back(&[priority]).await;
-            if since.elapsed() >= PROVEN_AFTER {
-                delays.reset();
-            }
             let declared = async {
                 tokio::time::sleep(DELETION_SETTLES).await;
-                delays.pause().await;
+                losses.delays.pause().await;
                 topology::declare(&self.settings).await
             };
             tokio::select! {
@@ -325,7 +321,7 @@ impl<M: Message> Task<M> {
     async fn open_feed(&self, connection: &Connection, priority: Priority) -> Result<Feed, Error> {
         let settings = &self.settings;
         let queue = self.source.queue(&settings.names, priority);
-        let channel = call(settings, "open a channel", connection.create_channel()).await?;
+        let channel = open_channel(settings, connection).await?;
         // For each consumer, not for the channel, which quorum queues do not know; so it comes before `consume`.
         let qos = channel.basic_qos(self.prefetch, BasicQosOptions { global: false });
         call(settings, &format!("set the prefetch of {queue}"), qos).await?;
@@ -422,8 +418,8 @@ fn lost(reason: &str) -> Error {
 }
 
 /// Logs why a feed ended; once, where it does not even begin.
-fn log_feed(queue: &str, before: Option<&Error>, end: &Error) {
-    if !end.is_transient() && before == Some(end) {
+fn log_feed(queue: &str, is_known: bool, end: &Error) {
+    if !end.is_transient() && is_known {
         tracing::debug!(queue, error = %end, "still cannot consume from one queue");
     } else if end.is_transient() {
         tracing::warn!(queue, error = %end, "no longer consuming, beginning again");
@@ -433,8 +429,8 @@ fn log_feed(queue: &str, before: Option<&Error>, end: &Error) {
 }
 
 /// Logs a loss once, not every attempt to mend it.
-fn log_down(before: Option<&Error>, error: &Error) {
-    if before == Some(error) {
+fn log_down(is_known: bool, error: &Error) {
+    if is_known {
         tracing::debug!(%error, "still cannot consume from RabbitMQ");
     } else if error.is_transient() {
         tracing::warn!(%error, "cannot consume from RabbitMQ, trying again");

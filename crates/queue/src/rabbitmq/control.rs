@@ -23,8 +23,7 @@ use tokio::sync::Mutex;
 
 use super::Settings;
 use super::connection::{self, call};
-use super::delivery::{ORIGIN, REASON, decode, header, trace_of};
-use super::sieve::UNREADABLE;
+use super::delivery::{LONGEST_NAME, LONGEST_REASON, ORIGIN, REASON, header, read};
 use super::topology::short;
 use crate::{DeadMessage, Error};
 
@@ -109,20 +108,18 @@ impl Control {
 
     async fn channel(&self) -> Result<Channel, Error> {
         let connection = self.connection().await?;
-        call(&self.settings, "open a channel", connection.create_channel()).await
+        connection::open_channel(&self.settings, &connection).await
     }
 }
 
 fn dead_message(letter: &lapin::message::Delivery, to: InstallationId) -> DeadMessage {
     let properties = &letter.properties;
-    DeadMessage {
-        message: decode(&letter.data, properties, to),
-        // What the broker put here itself carries its own headers.
-        reason: header(properties, REASON)
-            .or_else(|| header(properties, "x-first-death-reason"))
-            .or_else(|| header(properties, UNREADABLE))
-            .unwrap_or_else(|| "unknown".to_owned()),
-        origin: header(properties, ORIGIN).or_else(|| header(properties, "x-first-death-queue")),
-        trace: trace_of(properties),
-    }
+    let (message, trace) = read(&letter.data, properties, to);
+    let name = |key: &str| header(properties, key, LONGEST_NAME);
+    // What the broker put here itself carries its own headers, and what somebody else did, none.
+    let reason = header(properties, REASON, LONGEST_REASON)
+        .or_else(|| name("x-first-death-reason"))
+        .or_else(|| message.as_ref().err().map(|malformed| malformed.reason.clone()))
+        .unwrap_or_else(|| "unknown".to_owned());
+    DeadMessage { message, reason, origin: name(ORIGIN).or_else(|| name("x-first-death-queue")), trace }
 }

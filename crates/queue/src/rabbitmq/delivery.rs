@@ -5,17 +5,20 @@
 //! - *The connection it came from is gone*: lapin knows the channel's death by the delivery itself, so nothing is
 //!   sent, and above all not on another channel, where the same tag is another message. [`Acked::NotSent`].
 //! - *A part of it could not be read* (see [`sieve`](super::sieve)): it is malformed, whatever its body says.
+//! - *Its headers are not ours*: the trace of a message goes on with it to the dead letters, so it is taken only if it is
+//!   text of a trace's length, and that of a malformed message never. What else is read of headers is cut to a line.
 //! - *A dead letter cannot be published*: the message is requeued, after a pause, because it would otherwise come
 //!   back at once, again and again, for as long as the broker takes no messages.
 //! - *A dead letter is published and its ack is lost*: the message comes again and is put there twice.
 //! - *A delivery is dropped* (a panic, a cancelled task): it is requeued, so that it does not count against the
-//!   prefetch for as long as the connection lives.
+//!   prefetch for as long as the connection lives. By `basic.reject`, which counts towards the delivery limit on every
+//!   version: what makes each who takes it panic goes round ten times, and no more.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use batch::{InstallationId, Priority};
-use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
 use resilience::within;
@@ -26,12 +29,18 @@ use super::consumer::Source;
 use super::job::Frame;
 use super::publisher::Publisher;
 use super::sieve::UNREADABLE;
-use crate::dead_letters::shortened;
+use crate::dead_letters::{legible, shortened};
 use crate::metrics::{self, Target};
 use crate::{Acked, Delivery, Error, Malformed, Message, TraceContext};
 
 pub(super) const REASON: &str = "ltv-reason";
 pub(super) const ORIGIN: &str = "ltv-origin";
+/// How much is read of a reason: as much as a dead letter of ours has.
+pub(super) const LONGEST_REASON: usize = 1_000;
+/// How much is read of what the broker or a neighbour calls something.
+pub(super) const LONGEST_NAME: usize = 160;
+/// W3C has a trace state of this length handed on.
+const LONGEST_TRACE: usize = 512;
 /// How long a dead letter that could not be published is held before it goes round again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -63,12 +72,13 @@ impl<M: Message> RabbitMqDelivery<M> {
         publisher: Publisher,
         settings: Arc<Settings>,
     ) -> Self {
+        let (message, trace) = read(&delivery.data, &delivery.properties, settings.installation);
         Self {
-            message: decode(&delivery.data, &delivery.properties, settings.installation),
+            message,
             source,
             priority,
             redelivered: delivery.redelivered,
-            trace: trace_of(&delivery.properties),
+            trace,
             reply_to: delivery.properties.reply_to().as_ref().map(ToString::to_string),
             body: delivery.data,
             acker: Some(delivery.acker),
@@ -153,7 +163,7 @@ impl<M> Drop for RabbitMqDelivery<M> {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (limit, channel) = (self.settings.call_limit, Arc::clone(&self.channel));
             runtime.spawn(async move {
-                let _ = settle(&acker, End::Requeue, limit).await;
+                let _ = settle(&acker, End::Dropped, limit).await;
                 drop(channel);
             });
         }
@@ -165,6 +175,7 @@ impl<M> Drop for RabbitMqDelivery<M> {
 enum End {
     Ack,
     Requeue,
+    Dropped,
     DeadLetter,
 }
 
@@ -173,6 +184,7 @@ async fn settle(acker: &Acker, end: End, limit: Duration) -> Acked {
         match end {
             End::Ack | End::DeadLetter => acker.ack(BasicAckOptions::default()).await,
             End::Requeue => acker.nack(BasicNackOptions { requeue: true, ..Default::default() }).await,
+            End::Dropped => acker.reject(BasicRejectOptions { requeue: true }).await,
         }
     };
     let (acked, problem) = match within(limit, "settle a delivery", sending).await {
@@ -184,7 +196,7 @@ async fn settle(acker: &Acker, end: End, limit: Duration) -> Acked {
 
     let name = match end {
         End::Ack => "ack",
-        End::Requeue => "requeue",
+        End::Requeue | End::Dropped => "requeue",
         End::DeadLetter => "dead_letter",
     };
     metrics::settled(name, acked == Acked::Sent);
@@ -194,16 +206,23 @@ async fn settle(acker: &Acker, end: End, limit: Duration) -> Acked {
     acked
 }
 
+/// Reads a message, and the trace it belongs to if it makes sense.
+pub(super) fn read<M: Message>(
+    body: &[u8],
+    properties: &BasicProperties,
+    to: InstallationId,
+) -> (Result<M, Malformed>, TraceContext) {
+    let message = decode(body, properties, to);
+    let trace = if message.is_ok() { trace_of(properties) } else { TraceContext::default() };
+    (message, trace)
+}
+
 /// Reads a message, unless the sieve had to leave out a part of it.
 ///
 /// Nobody of ours publishes such a message. So it is not taken at its word, although its body may make sense: the chunk,
 /// if there is one, has a message of its own.
-pub(super) fn decode<M: Message>(
-    body: &[u8],
-    properties: &BasicProperties,
-    to: InstallationId,
-) -> Result<M, Malformed> {
-    match header(properties, UNREADABLE) {
+fn decode<M: Message>(body: &[u8], properties: &BasicProperties, to: InstallationId) -> Result<M, Malformed> {
+    match header(properties, UNREADABLE, LONGEST_NAME) {
         Some(reason) => Err(Malformed { reason, is_foreign: false }),
         None => M::decode(body, to),
     }
@@ -212,7 +231,7 @@ pub(super) fn decode<M: Message>(
 /// The trace context as headers.
 pub(super) fn headers(trace: &TraceContext) -> FieldTable {
     let mut headers = FieldTable::default();
-    for (key, value) in &trace.0 {
+    for (key, value) in trace.0.iter().filter(|(_, value)| value.len() <= LONGEST_TRACE) {
         // A key too long for AMQP is not one of W3C's.
         if let Ok(key) = ShortString::try_new(key.as_str()) {
             headers.insert(key, text(value));
@@ -221,16 +240,24 @@ pub(super) fn headers(trace: &TraceContext) -> FieldTable {
     headers
 }
 
-pub(super) fn trace_of(properties: &BasicProperties) -> TraceContext {
-    let find = |key: &str| Some((key.to_owned(), header(properties, key)?));
+fn trace_of(properties: &BasicProperties) -> TraceContext {
+    let find = |key: &str| {
+        let value = bytes_of(properties, key).filter(|value| value.len() <= LONGEST_TRACE)?;
+        Some((key.to_owned(), str::from_utf8(value).ok()?.to_owned()))
+    };
     TraceContext(TraceContext::KEYS.into_iter().filter_map(find).collect())
 }
 
-/// A header's text.
-pub(super) fn header(properties: &BasicProperties, key: &str) -> Option<String> {
+/// A header's text, of which anybody may be the author: so many characters at most, for people to read.
+pub(super) fn header(properties: &BasicProperties, key: &str, longest: usize) -> Option<String> {
+    let bytes = bytes_of(properties, key)?;
+    Some(legible(&String::from_utf8_lossy(bytes), longest))
+}
+
+fn bytes_of<'a>(properties: &'a BasicProperties, key: &str) -> Option<&'a [u8]> {
     match properties.headers().as_ref()?.inner().get(key)? {
-        AMQPValue::LongString(text) => Some(text.to_string()),
-        AMQPValue::ShortString(text) => Some(text.to_string()),
+        AMQPValue::LongString(text) => Some(text.as_bytes()),
+        AMQPValue::ShortString(text) => Some(text.as_str().as_bytes()),
         _ => None,
     }
 }
@@ -257,7 +284,42 @@ mod tests {
 
         assert_eq!(trace_of(&properties), trace);
         assert_eq!(trace_of(&BasicProperties::default()), TraceContext::default());
-        assert_eq!(header(&properties, REASON).as_deref(), Some("poison"));
+        assert_eq!(header(&properties, REASON, 99).as_deref(), Some("poison"));
+    }
+
+    #[test]
+    fn a_trace_that_is_no_text_or_too_long_and_that_of_a_malformed_message_is_not_handed_on() {
+        let ours = InstallationId(1);
+        let sound = batch::AttemptId {
+            chunk: batch::ChunkRef { run: batch::RunId(7), chunk: batch::ChunkId(3) },
+            attempt: batch::Attempt(0),
+        };
+        let body = sound.encode(ours);
+        let trace_of = |body: &[u8], value: &[u8]| {
+            let mut table = FieldTable::default();
+            table.insert("traceparent".into(), AMQPValue::LongString(LongString::from(value)));
+            let properties = BasicProperties::default().with_headers(table);
+            let (message, trace) = read::<batch::AttemptId>(body, &properties, ours);
+            assert_eq!(message.is_ok(), body != b"x");
+            trace.get("traceparent").map(str::len)
+        };
+
+        assert_eq!(trace_of(&body, &[b'0'; LONGEST_TRACE]), Some(LONGEST_TRACE));
+        assert_eq!(trace_of(&body, &[b'0'; LONGEST_TRACE + 1]), None);
+        assert_eq!(trace_of(&body, &[0xFF; 20]), None);
+        assert_eq!(trace_of(b"x", b"00-0af7"), None);
+    }
+
+    #[test]
+    fn a_header_that_somebody_forged_fills_no_log_and_moves_no_cursor() {
+        let mut table = FieldTable::default();
+        table.insert(UNREADABLE.into(), text(&"\u{1b}\n".repeat(10_000)));
+        let properties = BasicProperties::default().with_headers(table);
+
+        let malformed = decode::<batch::AttemptId>(b"{}", &properties, InstallationId(1)).unwrap_err();
+
+        assert!(malformed.reason.chars().count() < 170, "{malformed}");
+        assert!(!malformed.reason.contains(char::is_control), "{malformed:?}");
     }
 
     #[test]

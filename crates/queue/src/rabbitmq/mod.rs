@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `topology` | the queues |
 //! | `publisher`, `flight`, `ledger` | how a message gets to them, and how we know |
-//! | `consumer`, `feeds`, `delivery` | how it comes from them, and how it ends |
+//! | `consumer`, `feeds`, `losses`, `delivery` | how it comes from them, and how it ends |
 //! | `requests` | the way back to who asked |
 //! | `control` | looking at them |
 //! | `config`, `url`, `connection` | the broker, its address, its errors |
@@ -24,6 +24,7 @@ mod feeds;
 mod flight;
 mod job;
 mod ledger;
+mod losses;
 mod publisher;
 mod requests;
 mod sieve;
@@ -57,7 +58,7 @@ use crate::metrics::Target;
 use crate::waiters::Waiters;
 use crate::{Chunks, Connection, DeadLetters, DeadMessage, Error, Message, Outgoing};
 
-/// A connection that lasted this long has proved itself: the next pause is the shortest again.
+/// A connection that lasted this long has proved itself: the next pause is the shortest again, and the next loss is told.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
 /// A queue that seems deleted is declared again no sooner: until the broker has told its consumers, a new queue of

@@ -365,7 +365,7 @@ async fn establish(settings: &Settings) -> Result<Session, Error> {
     topology::declare(settings).await?;
     let connection = connection::open(settings, "publish").await?;
     let events = connection.events_listener().boxed();
-    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+    let channel = connection::open_channel(settings, &connection).await?;
     let confirm_select = channel.confirm_select(ConfirmSelectOptions::default());
     call(settings, "ask for confirmations", confirm_select).await?;
     Ok(Session { connection, channel, events })

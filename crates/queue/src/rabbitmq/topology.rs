@@ -13,8 +13,10 @@
 //! Names begin with the prefix, the installation and a version: `ltv.9f86d081884c7d65.v2.normal`. So two installations
 //! that share a broker share no queue, whatever their prefixes. The version is that of the arguments below: those of a
 //! queue that exists cannot be changed, so that a release with other ones has queues of its own. After an upgrade, and
-//! after a roll-back, each release finds queues as it wants them, and the coordinator publishes again what lies in the
-//! other's.
+//! after a roll-back, each release finds queues as it wants them, and its coordinator publishes again what lies in the
+//! other's: 10 s later, because nothing waits on its own. **So a coordinator is replaced before the workers, or with
+//! them.** One of the other release that leads, without workers of its own, sees its messages wait, and the night
+//! stands for as long as it leads.
 //!
 //! Three queues and not message priorities, because those mean something else on every RabbitMQ version. All are
 //! quorum queues: durable, and replicated where there is more than one broker.
@@ -25,15 +27,16 @@
 //! have replies, by which no other queue can be reached: a request says where its reply is to go, and not everybody who
 //! can write one is ours.
 //!
-//! **The delivery limit** is a backstop against a message that circles for ever: one that ends whoever receives it,
-//! in a way that the [`sieve`](super::sieve) does not know. It is ten: each of its deliveries costs a connection or a
+//! **The delivery limit** is a backstop against a message that circles for ever: one that ends whoever receives it, in
+//! a way that the [`sieve`](super::sieve) does not know. It is ten: each of its deliveries costs a connection or a
 //! worker, and attempts are counted in Postgres, which decides after five. Nothing is lost with it. A message that had
-//! nothing to do with ten losses (its connections were cut, or it was given back by workers that drained) is
-//! listed among the dead letters, and its chunk, published and with nobody, is published again when its queue has run
-//! empty. Left out, the limit would be 20 on some versions and none on others. Since RabbitMQ 4.3 a `basic.nack` does
-//! not count. Only a worker that lives sends one: one that drains gives each message back once, and one that cannot
-//! put a message among the dead letters waits a second before it gives it back. So such a message may circle there
-//! for as long as the dead letters take nothing, once a second, and harms nobody.
+//! nothing to do with ten losses (its connections were cut, or it was given back by workers that drained) is listed
+//! among the dead letters, and its chunk, published and with nobody, is published again when its queue has run empty.
+//! Left out, the limit would be 20 on some versions and none on others. Since RabbitMQ 4.3 a `basic.nack` does not
+//! count. Only a worker that lives sends one (what is dropped in a panic goes back by `basic.reject`, which counts):
+//! one that drains gives each message back once, and one that cannot put a message among the dead letters waits a
+//! second before it gives it back. So such a message may circle there for as long as the dead letters take nothing,
+//! once a second, and harms nobody.
 //!
 //! The dead-letter queue has a limit nobody reaches, because each look at it counts as a delivery on some versions as
 //! well, and what reaches the limit there is deleted.
@@ -47,7 +50,8 @@
 //!   unroutable message and a consumer whose queue went away.
 //! - *A queue or an exchange exists with other settings*: nothing can mend that from here without deleting messages.
 //!   [`Error::Refused`] names it, what differs, and what to do. It may be somebody else's, so the first advice is another
-//!   prefix; to delete is said only of a queue, and only of one that is the fleet's own.
+//!   prefix; to delete is said only of a queue, and only of one that is the fleet's own, with what is lost: nothing but time
+//!   with a queue of chunks, and with that of the dead letters what it holds.
 //! - *The user may not configure*, because others make what is there: even to declare what exists needs that right. So
 //!   each thing that is refused is looked for instead, which needs none, and [`Error::Refused`] names the ones that are
 //!   missing. How they were made is then theirs. Each queue is bound all the same, where that is allowed: it needs the
@@ -68,7 +72,7 @@ use lapin::{Channel, Connection, ExchangeKind};
 use resilience::InvalidConfig;
 
 use super::Settings;
-use super::connection::{self, No, ask, call};
+use super::connection::{self, No, ask, call, open_channel};
 use super::url::Place;
 use crate::{DELIVERY_LIMIT, Error, MOST_REQUESTS, REQUEST_TTL};
 
@@ -218,7 +222,7 @@ impl<'a> Declaring<'a> {
         let refused = match self.declare(thing, false).await {
             Ok(()) => return Ok(Ok(Maker::We)),
             Err(no) if no.is_refused() => no.error,
-            Err(no) if no.is_taken() => return Err(no.with(&untangle(thing, &self.settings.place))),
+            Err(no) if no.is_taken() => return Err(no.with(&untangle(thing, self.settings))),
             Err(no) => return Err(no.error),
         };
         match self.declare(thing, true).await {
@@ -280,16 +284,12 @@ impl<'a> Declaring<'a> {
     }
 }
 
-async fn open_channel(settings: &Settings, connection: &Connection) -> Result<Channel, Error> {
-    call(settings, "open a channel", connection.create_channel()).await
-}
-
 /// Deletes everything, with what is in it.
 pub(super) async fn delete(settings: &Settings, connection: &Connection) -> Result<(), Error> {
     for queue in settings.names.queues() {
         delete_queue(settings, connection, &queue).await?;
     }
-    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+    let channel = open_channel(settings, connection).await?;
     for exchange in settings.names.exchanges() {
         let deleting = channel.exchange_delete(short(&exchange), ExchangeDeleteOptions::default());
         call(settings, &format!("delete exchange {exchange}"), deleting).await?;
@@ -303,7 +303,7 @@ pub(super) async fn delete_queue(
     connection: &Connection,
     queue: &str,
 ) -> Result<(), Error> {
-    let channel = call(settings, "open a channel", connection.create_channel()).await?;
+    let channel = open_channel(settings, connection).await?;
     let deleting = channel.queue_delete(short(queue), QueueDeleteOptions::default());
     call(settings, &format!("delete queue {queue}"), deleting).await?;
     Ok(())
@@ -354,16 +354,21 @@ fn may_not_be_made(missing: Vec<Missing>, names: &Names) -> Error {
 }
 
 /// What a person can do about something that exists with other settings, without harm to whose it is.
-fn untangle(thing: &Thing, place: &Place) -> String {
+fn untangle(thing: &Thing, settings: &Settings) -> String {
     let mut mend = ". If it exists with other settings, it may be somebody else's: choose another prefix for the fleet's \
                     names (--queue-prefix)"
         .to_owned();
     if let Thing::Queue(queue) = thing {
-        let vhost = place.vhost_option();
+        let vhost = settings.place.vhost_option();
+        let lost = if *queue == settings.names.dead_letter() {
+            ". The dead letters in it are lost for good: look at them first, with the release that made it or on \
+             RabbitMQ's management page"
+        } else {
+            ", and the coordinator publishes again what is lost with it"
+        };
         let _ = write!(
             mend,
-            ". If it is the fleet's own, `rabbitmqctl delete_queue {vhost}{queue}` lets it be made anew, and the \
-             coordinator publishes again what is lost with it"
+            ". If it is the fleet's own, `rabbitmqctl delete_queue {vhost}{queue}` lets it be made anew{lost}"
         );
     }
     mend

@@ -117,6 +117,7 @@ mod tests {
 
         check("", "line 1 column 0");
         check("garbage", "line 1 column 1");
+        check(r#"{"v":2,"\u001b[2J":1}"#, "unknown field `\u{fffd}[2J`");
         check("[1,7,118,2,5]", "line 1 column");
         check("{}", "missing field `v`");
         check(r#"{"run":7,"chunk":118,"attempt":2}"#, "missing field `v`");

@@ -9,17 +9,23 @@
 //! Strict, because what is not understood must be seen: an unknown version, a missing, doubled or unknown field,
 //! a number outside its range and bytes behind the end are all malformed. A later version gets a number of its
 //! own; workers that know it are rolled out before those who send it. A message that another installation sent is
-//! understood and refused: it is about another database. So is a chunk's of version 1, which did not say who sent it. Each
-//! kind of message has a queue of its own.
+//! understood and refused: it is about another database. So is a chunk's of version 1, which did not say who sent it. A
+//! message of another kind (a request, a reply) is another [`Message`], in a file of its own here, and goes to a queue of
+//! its own.
+//!
+//! Where a release also raises the version in the queues' names, it is the other way round: coordinators before the
+//! workers, or with them (why: the head of `rabbitmq/topology.rs`). Messages of both versions then lie in different
+//! queues, and no older worker gets one that it does not know.
 
 mod chunk;
 mod request;
 mod trace;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use batch::InstallationId;
 
+use crate::dead_letters::legible;
 pub(crate) use chunk::read as read_of_anybody;
 pub(crate) use request::{decode_reply, encode_reply};
 pub use trace::TraceContext;
@@ -65,11 +71,10 @@ fn require(holds: bool, field: &str, value: i64) -> Result<(), Malformed> {
 fn malformed(error: &serde_json::Error) -> Malformed {
     const LONGEST: usize = 160;
     let text = error.to_string();
-    let reason = match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => {
-            format!("{} … at line {} column {}", &text[..end], error.line(), error.column())
-        }
-        None => text,
-    };
+    let mut reason = legible(&text, LONGEST);
+    if text.chars().nth(LONGEST).is_some() {
+        // It stood at the end.
+        let _ = write!(reason, " at line {} column {}", error.line(), error.column());
+    }
     Malformed::senseless(reason)
 }

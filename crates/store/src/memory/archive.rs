@@ -13,7 +13,7 @@ use super::rows::{Chunk, Rows, Run};
 use super::values::{after, valued};
 use super::{Base, Customer, Memory, guard};
 use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
-use crate::guard::NewDecision;
+use crate::guard::{Decision, NewDecision};
 use crate::record::{AttemptRecord, RunRecord};
 use crate::{Archive, Result};
 
@@ -93,11 +93,11 @@ impl Archive for Memory {
         self.call(|rows, now| {
             let chunks: Vec<ChunkId> =
                 rows.run(run).into_iter().flat_map(Run::chunks).map(|(chunk, _)| chunk).collect();
-            reopen(rows, run);
+            let said = reopen(rows, run).map(|said| said.taken_back()).unwrap_or_default();
             let mut redriven = 0;
             for chunk in chunks {
                 if let Ok(chunk) = rows.take(ChunkRef { run, chunk }, ChunkEvent::Redriven, now, None) {
-                    forgive(chunk);
+                    forgive(chunk, &said);
                     redriven += 1;
                 }
             }
@@ -186,23 +186,26 @@ impl Memory {
     }
 }
 
-/// Has a run go on that is open or held, to be judged anew, if it has dead chunks to be put back to work.
-fn reopen(rows: &mut Rows, run: RunId) {
-    let Some(run) = rows.run_mut(run).filter(|run| !run.state.is_over()) else { return };
-    if run.chunks().any(|(_, chunk)| chunk.snapshot.state == ChunkState::Dead) {
-        if run.state == RunState::Held {
-            run.state = run.state.after(RunEvent::Redriven).expect("it is held");
-        }
-        (run.guard.held, run.guard.decision) = (None, None);
+/// Has a run go on that is open or held, to be judged anew, if it has dead chunks to be put back to work; returns what a
+/// person had said about it.
+fn reopen(rows: &mut Rows, run: RunId) -> Option<Decision> {
+    let run = rows.run_mut(run).filter(|run| !run.state.is_over())?;
+    if run.chunks().all(|(_, chunk)| chunk.snapshot.state != ChunkState::Dead) {
+        return None;
     }
+    if run.state == RunState::Held {
+        run.state = run.state.after(RunEvent::Redriven).expect("it is held");
+    }
+    run.guard.held = None;
+    run.guard.decision.take()
 }
 
-fn forgive(chunk: &mut Chunk) {
+fn forgive(chunk: &mut Chunk, said: &str) {
     for row in &mut chunk.attempts {
         let Some(outcome) = row.outcome.filter(|outcome| outcome.counts()) else { continue };
         let reason = row.reason.as_deref().unwrap_or(outcome.as_str());
         (row.outcome, row.reason) =
-            (Some(Outcome::Excused), Some(format!("redriven after: {reason}").into()));
+            (Some(Outcome::Excused), Some(format!("redriven after: {reason}{said}").into()));
     }
 }
 

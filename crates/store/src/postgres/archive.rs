@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use super::attempts::{attempt_id, customers};
 use super::copy::read_rows;
-use super::guard::guarded;
+use super::guard::{decision, guarded};
 use super::row::{get, json, word, word_if_any};
 use super::supervision::{end_writers, leads, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
@@ -167,7 +167,13 @@ impl Archive for Postgres {
     }
 
     async fn redrive(&self, run: RunId) -> Result<u64> {
-        // It is judged anew when they are settled, also where a person has released it: that was about other rows.
+        // It is judged anew when they are settled, also where a person has released it: that was about other rows. Who
+        // said so and why stays in the story of the attempts that are forgiven.
+        const LOCK: &str = "
+            select decision, decided_at, decided_by, decided_because
+              from fleet.runs
+             where run_id = $1
+               for update";
         const REOPEN: &str = "
             update fleet.runs r
                set state = case when state = 'held' then 'running' else state end,
@@ -189,7 +195,7 @@ impl Archive for Postgres {
              returning c.run_id, c.chunk_id
             ), forgiven as (
                 update fleet.attempts a
-                   set outcome = 'excused', reason = 'redriven after: ' || coalesce(a.reason, a.outcome)
+                   set outcome = 'excused', reason = 'redriven after: ' || coalesce(a.reason, a.outcome) || $2::text
                   from redriven d
                  where a.run_id = d.run_id
                    and a.chunk_id = d.chunk_id
@@ -198,9 +204,11 @@ impl Archive for Postgres {
             select count(*) as chunks from redriven";
         self.transact("redrive dead chunks", self.config.call_limit, "begin", async |client| {
             // Not while the run is being finished.
-            client.query_opt("select from fleet.runs where run_id = $1 for update", &[&run.0]).await?;
+            let row = client.query_opt(LOCK, &[&run.0]).await?;
+            let said = row.as_ref().map(decision).transpose()?.flatten();
+            let said = said.map(|said| said.taken_back()).unwrap_or_default();
             client.execute(REOPEN, &[&run.0]).await?;
-            let redriven = client.query_one(REDRIVE, &[&run.0]).await?;
+            let redriven = client.query_one(REDRIVE, &[&run.0, &said]).await?;
             client.batch_execute("commit").await?;
             Ok(get::<i64>(&redriven, "chunks")? as u64)
         })

@@ -35,6 +35,8 @@
 //!   as its receiver says, or without a right to ask that (`pg_monitor`) its last restart point, which lags behind by
 //!   minutes after a failover: [`Error::Unavailable`] until it is on the fleet's. A copy of the fleet's disk on the same
 //!   timeline with replicas of its own is beyond what can be told: its replica is taken for the fleet's.
+//! * **The fleet's own database fails over.** A replica that follows the server that was promoted is on its timeline, and a
+//!   mark from before is not: the mark is forgotten and asked for again, and the next read goes on.
 //! * **Several servers behind one name.** Each read asks the one that it reads. Not so behind a pooler that hands each
 //!   transaction to another server: name one pool for each.
 

@@ -30,25 +30,36 @@ impl Postgres {
     /// for want of a count.
     pub(super) async fn source_counts_if_any(&self) -> Option<SourceCounts> {
         const BEGIN: &str = "begin; set local lock_timeout = '1s'";
+        const SUBSCRIPTIONS: &str = "source.subscriptions";
         let (source, limit) = (self.source(), self.config.call_limit);
         let counted = source.transact("count the source's rows", limit, BEGIN, async |client| {
             let customers = count(client, "source.customers").await?;
             let transactions = count(client, "source.transactions").await?;
-            let subscriptions = if may_read(client, "source.subscriptions").await? {
-                Some(count(client, "source.subscriptions").await?)
+            client.batch_execute("commit").await?;
+            Ok((customers, transactions))
+        });
+        let (customers, transactions) = match counted.await {
+            Ok(counts) => counts,
+            Err(error) => {
+                tracing::warn!(%error, "the source's rows are not counted");
+                return None;
+            }
+        };
+        // By themselves, so that they take nothing with them.
+        let counted = source.transact("count the source's subscriptions", limit, BEGIN, async |client| {
+            let subscriptions = if may_read(client, SUBSCRIPTIONS).await? {
+                Some(count(client, SUBSCRIPTIONS).await?)
             } else {
                 None
             };
             client.batch_execute("commit").await?;
-            Ok(SourceCounts { customers, transactions, subscriptions })
+            Ok(subscriptions)
         });
-        match counted.await {
-            Ok(counts) => Some(counts),
-            Err(error) => {
-                tracing::warn!(%error, "the source's rows are not counted");
-                None
-            }
-        }
+        let subscriptions = counted.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the source's subscriptions are not counted");
+            None
+        });
+        Some(SourceCounts { customers, transactions, subscriptions })
     }
 
     pub(super) async fn evidence_about(&self, run: RunId) -> Result<Option<Evidence>> {
@@ -154,22 +165,20 @@ impl Postgres {
 pub(super) fn guarded(row: &Row) -> Result<Guarded, Fault> {
     let held_at = get(row, "held_at")?;
     let hold: Option<Hold> = json_if_any(row, "hold")?;
-    let decision: Option<DecisionKind> = word_if_any(row, "decision")?;
-    let decision = decision.map(|kind| {
-        Ok::<_, Fault>(Decision {
-            kind,
-            at: get(row, "decided_at")?,
-            by: get(row, "decided_by")?,
-            reason: get(row, "decided_because")?,
-        })
-    });
     Ok(Guarded {
         limits: json_if_any(row, "limits")?,
         source_at_plan: json_if_any(row, "source_at_plan")?,
         source_at_end: json_if_any(row, "source_at_end")?,
         held: Option::zip(held_at, hold),
-        decision: decision.transpose()?,
+        decision: decision(row)?,
     })
+}
+
+/// What a person said about a run, from its row.
+pub(super) fn decision(row: &Row) -> Result<Option<Decision>, Fault> {
+    let Some(kind) = word_if_any(row, "decision")? else { return Ok(None) };
+    let (at, by, reason) = (get(row, "decided_at")?, get(row, "decided_by")?, get(row, "decided_because")?);
+    Ok(Some(Decision { kind, at, by, reason }))
 }
 
 /// The run before: the latest finished one of the same selection whose moment comes before.

@@ -37,7 +37,7 @@ const READ: [Need; 10] = [
     ("table", "source", "customers", "select"),
 ];
 
-const DISPATCH: [Need; 8] = [
+const DISPATCH: [Need; 9] = [
     ("schema", "fleet", "", "create"),
     ("table", "source", "transactions", "select"),
     ("table", "fleet", "promotions", "select"),
@@ -46,7 +46,8 @@ const DISPATCH: [Need; 8] = [
     ("table", "fleet", "chunks", "insert"),
     ("table", "fleet", "chunks", "update"),
     // A run's table is given to whoever owns that of all values, so that it can become a partition.
-    ("membership", "fleet", "values", "usage"),
+    ("membership", "fleet", "values", "set"),
+    ("ownership", "fleet", "values", "create"),
 ];
 
 const WORK: [Need; 12] = [
@@ -62,7 +63,7 @@ const WORK: [Need; 12] = [
     ("table", "fleet", "requests", "update"),
     ("table", "fleet", "answers", "insert"),
     // Its values go into tables that are not there yet, and that will belong to whoever owns that of all values.
-    ("owner", "fleet", "values", "ownership"),
+    ("insertion", "fleet", "values", "insert"),
 ];
 
 const COORDINATE: [Need; 14] = [
@@ -126,19 +127,35 @@ impl Postgres {
 
     /// The statements that give what is missing.
     async fn missing(&self, needs: &[Need]) -> Result<Vec<String>> {
+        // To give a table away takes a member who may become its owner, and an owner who might have made it there.
         const MISSING: &str = "
-            select current_user::text as role, need.kind, need.schema, need.name, need.privilege,
-                   pg_get_userbyid(c.relowner)::text as owner
+            select quote_ident(current_user) as role, need.kind, need.schema, need.name, need.privilege,
+                   quote_ident(pg_get_userbyid(c.relowner)) as owner,
+                   pg_has_role(c.relowner, 'member') as is_member,
+                   coalesce(c.relowner = (select relowner from pg_class where oid = to_regclass('fleet.runs')), true)
+                       as is_the_migrators,
+                   server.version >= 160000 as has_options
               from unnest($1::text[], $2::text[], $3::text[], $4::text[])
                    with ordinality as need (kind, schema, name, privilege, position)
               join pg_namespace n on n.nspname = need.schema
               left join pg_class c on c.relnamespace = n.oid and c.relname = need.name
+             cross join (select current_setting('server_version_num')::integer as version) as server
              where not coalesce(case need.kind
                        when 'schema' then has_schema_privilege(n.oid, need.privilege)
                        when 'table' then has_table_privilege(c.oid, need.privilege)
                        when 'sequence' then has_sequence_privilege(c.oid, need.privilege)
                        when 'owner' then pg_has_role(c.relowner, 'usage')
-                       when 'membership' then pg_has_role(c.relowner, 'usage')
+                       when 'insertion' then pg_has_role(c.relowner, 'usage')
+                           or exists (select from pg_default_acl d, aclexplode(d.defaclacl) a
+                                       where d.defaclobjtype = 'r'
+                                         and d.defaclnamespace in (0, n.oid)
+                                         and a.privilege_type = 'INSERT'
+                                         and (a.grantee = 0 or pg_has_role(a.grantee, 'usage')))
+                       when 'membership'
+                           then pg_has_role(c.relowner,
+                                            case when server.version >= 160000 then 'set' else 'member' end)
+                       when 'ownership' then pg_get_userbyid(c.relowner) = current_user
+                           or has_schema_privilege(c.relowner, n.oid, need.privilege)
                    end, true)
              order by need.position";
         let (mut kinds, mut schemas, mut names, mut privileges) = (vec![], vec![], vec![], vec![]);
@@ -163,8 +180,23 @@ fn mend(row: &Row) -> Result<String, Fault> {
     let privilege: String = get(row, "privilege")?;
     Ok(match kind.as_str() {
         "schema" => format!("grant {privilege} on schema {schema} to {role}"),
-        "owner" => format!("alter table {schema}.{name} owner to {role}"),
-        "membership" => format!("grant {} to {role}", get::<String>(row, "owner")?),
+        // From the migrator it may be taken; from another it would be the right of those who are of that owner.
+        "owner" | "insertion" if get(row, "is_the_migrators")? => {
+            format!("alter table {schema}.{name} owner to {role}")
+        }
+        "owner" | "insertion" => membership(row, &role, "inherit")?,
+        "membership" => membership(row, &role, &privilege)?,
+        "ownership" => format!("grant {privilege} on schema {schema} to {}", get::<String>(row, "owner")?),
         kind => format!("grant {privilege} on {kind} {schema}.{name} to {role}"),
+    })
+}
+
+/// The statement that makes a role one of the owner's, with an option of that which members may be without.
+fn membership(row: &Row, role: &str, option: &str) -> Result<String, Fault> {
+    let owner: String = get(row, "owner")?;
+    Ok(match (get(row, "is_member")?, get(row, "has_options")?) {
+        (false, _) => format!("grant {owner} to {role}"),
+        (true, true) => format!("grant {owner} to {role} with {option} true"),
+        (true, false) => format!("alter role {role} inherit"),
     })
 }

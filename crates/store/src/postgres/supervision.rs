@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, Evidence, LEASES, MEANWHILE, OpenRun, OpenRuns,
-    Presence, Progress, RunId, Verdict,
+    Attempt, AttemptId, ChunkId, ChunkSnapshot, CustomerId, Evidence, LEASES, LONGEST_LEASE, MEANWHILE,
+    OpenRun, OpenRuns, Presence, Progress, RunId, Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -141,13 +141,20 @@ impl Supervision for Postgres {
     async fn shorten_lease(&self, term: Term, attempt: AttemptId, lease: Duration) -> Result<bool> {
         const SHORTEN: &str = "
             update fleet.chunks
-               set leased_until = now() + coalesce(leased_until - leased_at, $4::float8 * interval '1 second'),
+               set leased_until = now() + case when leased_until - leased_at between interval '0'
+                                                     and $8::float8 * interval '1 second'
+                                               then leased_until - leased_at
+                                               else $4::float8 * interval '1 second'
+                                          end,
                    leased_at = now()
              where run_id = $1
                and chunk_id = $2
                and attempt = $3
                and state = 'leased'
-               and coalesce(leased_at, leased_until - $6::float8 * interval '1 second')
+               and case when leased_until - leased_at between interval '0' and $8::float8 * interval '1 second'
+                        then leased_at
+                        else leased_until - $6::float8 * interval '1 second'
+                   end
                    > now() + $7::float8 * interval '1 second'
                and exists (select from fleet.leadership
                             where role = 'coordinator' and term = $5 and expires_at > now())";
@@ -165,6 +172,7 @@ impl Supervision for Postgres {
                         &term.0,
                         &longest,
                         &meanwhile,
+                        &LONGEST_LEASE.as_secs_f64(),
                     ],
                 )
                 .await?;

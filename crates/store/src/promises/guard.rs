@@ -175,6 +175,12 @@ pub async fn a_redrive_of_a_run_that_was_released_has_it_judged_anew(ground: &im
     assert!(ok(store.decide(run, &decision(DecisionKind::Release)).await));
 
     assert_eq!(ok(store.redrive(run).await), 1);
+    let story = ok(store.troubled_attempts(run, 9).await);
+    let reasons: Vec<_> = story.iter().filter_map(|(_, attempt)| attempt.reason.as_deref()).collect();
+    let is_told = |reason: &&str| {
+        reason.contains("(the run was released by ada at ") && reason.ends_with(": it is as it should be)")
+    };
+    assert!(!reasons.is_empty() && reasons.iter().all(is_told), "who had released it stays: {reasons:?}");
     done(ground, chunk(run, 2)).await;
 
     let evidence = ok(store.evidence(run).await).expect("nobody has released these rows");

@@ -30,7 +30,7 @@ pub use models::*;
 pub use planning::*;
 pub use publishing::*;
 pub use requests::*;
-pub use steps::{chunk, dead, done, models, published, results, with_a_customer_twice};
+pub use steps::{chunk, dead, done, models, part, published, results, with_a_customer_twice};
 pub use supervision::*;
 pub use values::*;
 

@@ -102,6 +102,12 @@ pub async fn with_a_customer_twice<G: Ground>(ground: &G) -> RunId {
     run
 }
 
+/// A run over a part of the customers, in one chunk.
+pub async fn part<G: Ground>(ground: &G) -> RunId {
+    let version = ok(ground.store().save_model_version(&models(), None).await);
+    ok(ground.store().create_run(&run_over(None, &CHUNKS[..1], version)).await).run
+}
+
 /// A run with everything published.
 pub async fn published<G: Ground>(ground: &G) -> RunId {
     let run = planned(ground).await;

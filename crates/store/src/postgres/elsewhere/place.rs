@@ -33,7 +33,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Lack {
     pub(super) reason: String,
-    /// Whether the mark may be of a server that was started again since.
+    /// Whether the mark may be of a server that was started again since, or that another took over from.
     pub(super) may_be_of_mark: bool,
 }
 
@@ -67,29 +67,32 @@ impl fmt::Display for Wal {
 /// What a place lacks of a mark; `None` if nothing.
 pub(super) fn lacking(place: &Place, mark: &Mark) -> Option<Lack> {
     match (place.cluster == mark.cluster, place.is_replica) {
-        (true, true) => lacking_of_replica(place, mark).map(Lack::of),
+        (true, true) => lacking_of_replica(place, mark),
         (true, false) => lacking_of_namesake(place, mark),
         (false, true) => lacking_of_moment(place, mark).map(Lack::of),
         (false, false) => None,
     }
 }
 
-/// Of a replica of the fleet's cluster.
-fn lacking_of_replica(place: &Place, mark: &Mark) -> Option<String> {
+/// Of a replica of the fleet's cluster. On another timeline it may be the one that follows the fleet's, of which a standby
+/// was promoted since the mark.
+fn lacking_of_replica(place: &Place, mark: &Mark) -> Option<Lack> {
     if place.timeline != mark.timeline {
-        return Some(format!(
-            "it follows timeline {}, as far as it says, and the fleet's is {}{FOLLOWS}",
+        let reason = format!(
+            "it follows timeline {}, as far as it says, and the fleet's was {} when it was asked{FOLLOWS}",
             place.timeline, mark.timeline
-        ));
+        );
+        return Some(Lack { reason, may_be_of_mark: true });
     }
-    match place.wal {
+    let lag = match place.wal {
         Some(replayed) if replayed >= mark.wal => None,
         Some(replayed) => Some(format!(
             "it lags behind: it has replayed the fleet's WAL up to {replayed}, and {} is needed",
             mark.wal
         )),
         None => Some("it does not say how far it has replayed the fleet's WAL".into()),
-    }
+    };
+    lag.map(Lack::of)
 }
 
 /// Of a server of the fleet's cluster that is no replica: the fleet's own, or one that was it.
@@ -174,9 +177,21 @@ mod tests {
         check(&Place { wal: None, ..replica.clone() }, Some("does not say"));
         check(
             &Place { timeline: 2, ..replica.clone() },
-            Some("timeline 2, as far as it says, and the fleet's is 3"),
+            Some("timeline 2, as far as it says, and the fleet's was 3"),
         );
         check(&Place { timeline: 4, wal: Some(Wal(9_000)), ..replica }, Some("pg_monitor"));
+    }
+
+    #[test]
+    fn a_replica_on_another_timeline_may_be_right_and_the_mark_old_and_one_that_lags_behind_is_not() {
+        let check = |place: Place, expected: bool| {
+            let lack = lacking(&place, &mark());
+            assert_eq!(lack.map(|lack| lack.may_be_of_mark), Some(expected), "{place:?}");
+        };
+
+        check(Place { timeline: 4, ..replica(7) }, true);
+        check(Place { timeline: 2, ..replica(7) }, true);
+        check(Place { wal: Some(Wal(999)), ..replica(7) }, false);
     }
 
     #[test]
