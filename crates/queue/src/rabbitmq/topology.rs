@@ -73,7 +73,6 @@ use resilience::InvalidConfig;
 
 use super::Settings;
 use super::connection::{self, No, ask, call, open_channel};
-use super::url::Place;
 use crate::{DELIVERY_LIMIT, Error, MOST_REQUESTS, REQUEST_TTL};
 
 const DEAD_LETTER_DELIVERY_LIMIT: i32 = i32::MAX;
