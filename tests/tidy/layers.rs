@@ -24,7 +24,10 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("coordinator", &["batch", "resilience", "store", "queue", "cache", "publishing"]),
     ("worker", &["batch", "model", "resilience", "store", "queue", "cache"]),
     ("fitter", &["batch", "model", "store"]),
-    ("api", &["batch", "model", "resilience", "store", "queue", "cache", "documents", "process"]),
+    (
+        "api",
+        &["batch", "model", "resilience", "store", "queue", "cache", "documents", "process", "dispatcher"],
+    ),
     (
         "offline",
         &[
