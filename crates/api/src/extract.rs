@@ -38,6 +38,22 @@ pub struct Body<T>(pub T);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id<T>(pub T);
 
+/// A text of at most so many characters.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Text<const MOST: usize>(pub String);
+
+impl<const MOST: usize> TryFrom<String> for Text<MOST> {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.chars().nth(MOST).is_some() {
+            return Err(format!("longer than {MOST} characters"));
+        }
+        Ok(Self(text))
+    }
+}
+
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
     type Rejection = Problem;
 
@@ -84,7 +100,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request<HttpBody>, _: &S) -> Result<Self, Problem> {
-        let is_json = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+        let is_json =
+            request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
         if !is_json {
             return Err(Problem::UnsupportedMediaType);
         }
@@ -137,7 +154,11 @@ fn nul(value: &Value, pointer: String) -> Option<String> {
             items.iter().enumerate().find_map(|(place, item)| nul(item, format!("{pointer}/{place}")))
         }
         Value::Object(fields) => fields.iter().find_map(|(name, field)| {
-            if name.contains('\0') { Some(pointer.clone()) } else { nul(field, format!("{pointer}/{}", escaped(name))) }
+            if name.contains('\0') {
+                Some(pointer.clone())
+            } else {
+                nul(field, format!("{pointer}/{}", escaped(name)))
+            }
         }),
         _ => None,
     }
@@ -173,7 +194,9 @@ impl<'de, T: FromStr> Deserialize<'de> for Id<T> {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Id<T>, E> {
                 let digits = text.strip_prefix('-').unwrap_or(text);
                 let is_plain = !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
-                let is_plain = is_plain && (digits == text || digits != "0") && (digits == "0" || !digits.starts_with('0'));
+                let is_plain = is_plain
+                    && (digits == text || digits != "0")
+                    && (digits == "0" || !digits.starts_with('0'));
                 if !is_plain {
                     return Err(E::custom("not a number in digits"));
                 }

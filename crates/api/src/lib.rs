@@ -8,7 +8,7 @@
 //! 1. A file in `rest/` with its handlers, each under `#[utoipa::path(…)]`, and `routes()`, which binds them to the seams.
 //! 2. Its name in `rest/mod.rs`: a `mod`, and a `merge`.
 //! 3. `INSTA_UPDATE=always cargo test -p api document`, which writes what has become of the document into
-//!    `src/snapshots/`.
+//!    `src/tests/snapshots/`.
 //!
 //! A handler takes [`extract`]'s `Path`, `Query` and `Body`, and returns `Result<_, Problem>`. What every answer needs is
 //! not its business: request id, shedding, limits of time and size, refusal of query keys that the document does not
@@ -35,6 +35,7 @@ pub mod extract;
 mod metrics;
 mod models;
 mod openapi;
+mod patience;
 mod problem;
 mod request_id;
 mod rest;

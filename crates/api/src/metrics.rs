@@ -15,7 +15,11 @@ const CONNECTIONS: &str = "ltv_api_connections";
 
 /// Tells the recorder what the api's metrics mean.
 pub fn describe() {
-    describe_counter!(REQUESTS, Unit::Count, "Requests over HTTP, by path of the document, method and status");
+    describe_counter!(
+        REQUESTS,
+        Unit::Count,
+        "Requests over HTTP, by path of the document, method and status"
+    );
     describe_histogram!(SECONDS, Unit::Seconds, "Time from a request's head to its answer's, by path");
     describe_counter!(SHED, Unit::Count, "Requests that found no place, by class of work");
     describe_gauge!(IN_USE, "Places that are taken, by class of work");

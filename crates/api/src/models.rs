@@ -24,7 +24,10 @@ impl Models {
         }
         let Some(model) = store.model_version(version).await? else {
             let what = format!("read model version {version}");
-            return Err(store::Error::Invalid { what, reason: "a value names it, and it is not there".into() });
+            return Err(store::Error::Invalid {
+                what,
+                reason: "a value names it, and it is not there".into(),
+            });
         };
         let model = Arc::new(model);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -104,11 +104,13 @@ fn problems() -> Value {
         });
         if status == 503 {
             let seconds = json!({ "type": "integer", "minimum": 1 });
-            response["headers"] = json!({ "Retry-After": { "description": "In seconds", "schema": seconds } });
+            response["headers"] =
+                json!({ "Retry-After": { "description": "In seconds", "schema": seconds } });
         }
         if status == 405 {
             let methods = json!({ "type": "string" });
-            response["headers"] = json!({ "Allow": { "description": "What the path has", "schema": methods } });
+            response["headers"] =
+                json!({ "Allow": { "description": "What the path has", "schema": methods } });
         }
         (format!("Problem{status}"), response)
     };

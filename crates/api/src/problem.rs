@@ -254,7 +254,9 @@ impl Problem {
     fn log(&self, path: &str) {
         let (slug, method) = (self.kind().slug, path);
         match self {
-            Self::Internal(error) => tracing::error!(problem = slug, path = method, %error, "a request failed"),
+            Self::Internal(error) => {
+                tracing::error!(problem = slug, path = method, %error, "a request failed")
+            }
             Self::StoreUnavailable(error) | Self::BrokerUnavailable(error) | Self::Blocked(error) => {
                 tracing::debug!(problem = slug, path = method, %error, "a request failed");
             }

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::metrics;
+use crate::patience::Patient;
 
 /// How many connections there are at most; the next wait until one of them ends.
 pub const MOST_CONNECTIONS: usize = 1_024;
@@ -103,7 +104,7 @@ async fn answer(stream: TcpStream, router: Router, draining: CancellationToken, 
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(MOST_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return note(ended),

@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn a_place_is_held_until_the_answer_has_been_sent() {
         let gates = Gates::default();
-        let places: Vec<_> = (0..Class::Export.places()).map(|_| gates.admit(Class::Export).unwrap()).collect();
+        let places: Vec<_> =
+            (0..Class::Export.places()).map(|_| gates.admit(Class::Export).unwrap()).collect();
         let answers: Vec<_> =
             places.into_iter().map(|place| place.until_sent(Response::new(Body::from("values")))).collect();
 

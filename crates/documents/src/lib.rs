@@ -23,7 +23,7 @@ mod run;
 pub mod shape;
 mod value;
 
-pub use dead_letter::{DeadChunk, DeadLetters, DeadMessage};
+pub use dead_letter::{DeadChunk, DeadLetters, DeadMessage, Redriven};
 pub use digits::Digits;
 pub use dispatched::Dispatched;
 pub use fit::{Fit, FitDiagnostics, FittedModel, FittedSegment};
@@ -59,7 +59,7 @@ pub fn body(document: &impl Serialize) -> String {
 }
 
 /// The fields that hold numbers of the store.
-const IDS: [&str; 6] = ["compared_with", "customer", "model_version", "request", "run", "version"];
+const IDS: [&str; 7] = ["as_run", "compared_with", "customer", "model_version", "request", "run", "version"];
 
 /// What fits say about themselves differs from fit to fit, and is not ours to change.
 const FIT: &str = "fit";

@@ -60,3 +60,56 @@ pub struct Terms {
     pub refund_rate: String,
     pub take_rate: String,
 }
+
+/// How urgent a run is.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum Priority {
+    Critical,
+    High,
+    Normal,
+}
+
+/// Where a run stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum RunState {
+    Planned,
+    Running,
+    Held,
+    Finished,
+    Cancelled,
+    Rejected,
+}
+
+/// Whether a run that is held is to be shown.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum DecisionKind {
+    Release,
+    Reject,
+}
+
+/// How a model version came into force.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum PromotionKind {
+    Promote,
+    RollBack,
+}
+
+/// How many rows a relation of the source holds.
+#[derive(ToSchema)]
+pub struct RowCount {
+    pub rows: u64,
+    /// Whether they were counted; else the server's planner has estimated them.
+    pub is_exact: bool,
+}
+
+/// How many rows the source holds.
+#[derive(ToSchema)]
+pub struct SourceCounts {
+    pub customers: RowCount,
+    pub transactions: RowCount,
+    pub subscriptions: Option<RowCount>,
+}

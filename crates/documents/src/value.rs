@@ -7,7 +7,7 @@ use serde::Serialize;
 use store::{RunRecord, Valued};
 use utoipa::ToSchema;
 
-use crate::{ModelVersion, shape};
+use crate::{Digits, ModelVersion, shape};
 
 /// A value with all its numbers.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -77,13 +77,16 @@ impl Value {
 }
 
 /// A value, where it stands, what it was computed from, and whether computing it again gives the same.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Explanation {
     /// The run that it stands in.
+    #[schema(value_type = Digits)]
     pub run: RunId,
     /// The moment that it is for.
+    #[schema(value_type = String, format = DateTime)]
     pub as_of: Timestamp,
     /// Whose it is.
+    #[schema(value_type = Digits)]
     pub customer: CustomerId,
     /// The currency of all money in it.
     pub currency: String,
@@ -93,6 +96,7 @@ pub struct Explanation {
     /// What it was computed from.
     pub inputs: Inputs,
     /// Discount, take rate, refund rate, margin.
+    #[schema(value_type = shape::Terms)]
     pub terms: ValueTerms,
     /// The model version that it was computed with.
     pub model: ModelVersion,

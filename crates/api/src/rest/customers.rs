@@ -92,7 +92,9 @@ async fn known<S: Seams>(
 ) -> Result<Response, Problem> {
     let latest = api.store.latest(&[customer]).await?.pop();
     let Some(known) = latest else {
-        return Err(Problem::not_found(format!("no run or request has said anything of customer {customer}")));
+        return Err(Problem::not_found(format!(
+            "no run or request has said anything of customer {customer}"
+        )));
     };
     let model = api.models.get(&api.store, known.model_version).await?;
     Ok(answer(&known, &model, view, headers))

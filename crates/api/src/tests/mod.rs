@@ -2,6 +2,7 @@
 
 mod document;
 mod problems;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
-use model::Observation;
+use model::{Currency, Observation};
 use process::operations::Check;
 use serde_json::Value;
 use store::memory::Memory;
@@ -39,7 +40,7 @@ pub(crate) fn api(store: Memory, checks: Vec<Check>) -> InMemory {
 /// A store without customers.
 pub(crate) fn nobody() -> Memory {
     let now = Timestamp::UNIX_EPOCH;
-    let eur = "EUR".parse().unwrap();
+    let eur = Currency::parse("EUR").unwrap();
     Memory::new(store::memory::Accounts::new(Observation::new(now.as_microsecond(), eur)), now)
 }
 

@@ -35,7 +35,11 @@ async fn what_makes_no_sense_is_refused_with_a_pointer() {
         let answered = get(&router, path).await;
         check_problem(&answered, 400, "malformed");
         let errors = &answered.json()["errors"][0];
-        assert_eq!((errors["in"].as_str(), errors["pointer"].as_str()), (Some(place), Some(pointer)), "{path}");
+        assert_eq!(
+            (errors["in"].as_str(), errors["pointer"].as_str()),
+            (Some(place), Some(pointer)),
+            "{path}"
+        );
     };
 
     check("/customers/four", "path", "/customer_id").await;

@@ -23,11 +23,11 @@ pub(crate) async fn run(args: ApiArgs, name: String, metrics: Metrics) -> anyhow
 
     let servers = Servers::default();
     let checks = role::checks(&store, &servers);
-    let surroundings =
-        process::surround("api", args.role.listen, checks.clone(), metrics.clone()).await?;
+    let surroundings = process::surround("api", args.role.listen, checks.clone(), metrics.clone()).await?;
     // Before anything is waited for, so that an address that is taken is found at once.
     let listener = listen(args.api_listen).await?;
-    let Some(installation) = role::installation(Duty::Answer, (&store, &args.database), &surroundings).await?
+    let Some(installation) =
+        role::installation(Duty::Answer, (&store, &args.database), &surroundings).await?
     else {
         return surroundings.end().await;
     };
