@@ -3,6 +3,7 @@
 mod brokers;
 mod cache;
 mod doors;
+mod exports;
 mod fit;
 mod guard;
 mod installations;

@@ -11,9 +11,10 @@ use super::row::{get, json, word, word_if_any};
 use super::supervision::{end_writers, leads, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
-use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
+use crate::archive::{DeadChunk, Explained, Named, Rank, RunSummary, SegmentValue, Staffing, TopCustomer};
 use crate::guard::NewDecision;
-use crate::record::{AttemptRecord, ModelVersionId, RunRecord};
+use crate::keys::Effect;
+use crate::record::{AttemptRecord, ModelVersionId, RunRecord, Valued};
 use crate::{Archive, Result};
 
 impl Archive for Postgres {
@@ -27,16 +28,11 @@ impl Archive for Postgres {
     }
 
     async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
-        const LIST: &str = "select * from fleet.runs order by run_id desc limit $1";
-        self.short("list runs", async |client| {
-            let mut runs = Vec::new();
-            for row in client.query(LIST, &[&i64::from(limit)]).await? {
-                let run = RunId(get(&row, "run_id")?);
-                runs.push(run_record(&row, progress(client, run).await?)?);
-            }
-            Ok(runs)
-        })
-        .await
+        self.list_runs(None, limit).await
+    }
+
+    async fn runs_before(&self, before: RunId, limit: u32) -> Result<Vec<RunRecord>> {
+        self.list_runs(Some(before), limit).await
     }
 
     async fn staffing(&self, run: RunId) -> Result<Staffing> {
@@ -88,6 +84,14 @@ impl Archive for Postgres {
             summary.top = self.top_elsewhere(run, top).await?;
         }
         Ok(summary)
+    }
+
+    async fn ranked(&self, run: RunId, after: Option<Rank>, limit: u32) -> Result<Vec<Valued>> {
+        self.rank_after(run, after, limit).await
+    }
+
+    async fn names(&self, customers: &[CustomerId]) -> Result<Vec<Named>> {
+        self.names_of(customers).await
     }
 
     async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
@@ -209,8 +213,10 @@ impl Archive for Postgres {
             let said = said.map(|said| said.taken_back()).unwrap_or_default();
             client.execute(REOPEN, &[&run.0]).await?;
             let redriven = client.query_one(REDRIVE, &[&run.0, &said]).await?;
+            let chunks = get::<i64>(&redriven, "chunks")? as u64;
+            self.keep_in(client, &Effect::Redriven { run, chunks }).await?;
             client.batch_execute("commit").await?;
-            Ok(get::<i64>(&redriven, "chunks")? as u64)
+            Ok(chunks)
         })
         .await
     }
@@ -229,6 +235,7 @@ impl Archive for Postgres {
                 end_writers(client, run).await?;
                 client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
             }
+            self.keep_in(client, &Effect::Cancelled { run, is_new: is_cancelled }).await?;
             client.batch_execute("commit").await?;
             Ok(is_cancelled)
         })

@@ -16,6 +16,7 @@ use super::supervision::{end_writers, lock_to_end, progress};
 use super::{Fault, Postgres};
 use crate::Result;
 use crate::guard::{Decision, DecisionKind, Guarded, Hold, NewDecision};
+use crate::keys::Effect;
 use crate::record::{DEAD_CHUNK, Term};
 
 /// What a run is judged by: its limits, the source's rows at its plan and at its end, and whether they were looked at
@@ -154,6 +155,7 @@ impl Postgres {
                 end_writers(client, run).await?;
                 client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
             }
+            self.keep_in(client, &Effect::Decided { run, kind: new.kind, is_new: is_decided }).await?;
             client.batch_execute("commit").await?;
             Ok(is_decided)
         })
