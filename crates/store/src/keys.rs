@@ -40,7 +40,7 @@ pub trait Keys: Clone + Send + Sync + 'static {
 
     /// The same store for what is done under a claim: a run that is recorded, cancelled or decided about, dead chunks put
     /// back to work, a model version promoted or rolled back. What comes of it is kept in its own transaction, or it does
-    /// not happen.
+    /// not happen. Where there is nothing to do, nothing is kept: the caller says what that means ([`Keys::keep`]).
     #[must_use]
     fn under(&self, claim: &Claim) -> Self;
 

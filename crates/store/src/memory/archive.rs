@@ -129,7 +129,7 @@ impl Archive for Memory {
                     redriven += 1;
                 }
             }
-            Ok((redriven, Some(Effect::Redriven { run, chunks: redriven })))
+            Ok((redriven, (redriven > 0).then_some(Effect::Redriven { run, chunks: redriven })))
         })
         .await
     }
@@ -137,7 +137,7 @@ impl Archive for Memory {
     async fn cancel_run(&self, run: RunId) -> Result<bool> {
         self.call_once("cancel a run", |rows, now| {
             let is_new = cancel(rows, run, now);
-            Ok((is_new, Some(Effect::Cancelled { run, is_new })))
+            Ok((is_new, is_new.then_some(Effect::Cancelled { run, is_new })))
         })
         .await
     }
@@ -145,7 +145,7 @@ impl Archive for Memory {
     async fn decide(&self, run: RunId, new: &NewDecision) -> Result<bool> {
         self.call_once("decide about a run", |rows, now| {
             let is_new = guard::decide(rows, run, new, now);
-            Ok((is_new, Some(Effect::Decided { run, kind: new.kind, is_new })))
+            Ok((is_new, is_new.then_some(Effect::Decided { run, kind: new.kind, is_new })))
         })
         .await
     }

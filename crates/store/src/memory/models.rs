@@ -54,8 +54,8 @@ impl ModelVersions for Memory {
                 ));
             }
             let promoted = promote(rows, version, new, now);
-            let effect = Effect::Promoted { version, is_new: promoted.is_some() };
-            Ok((promoted, Some(effect)))
+            let effect = promoted.is_some().then_some(Effect::Promoted { version, is_new: true });
+            Ok((promoted, effect))
         })
         .await
     }
@@ -64,7 +64,7 @@ impl ModelVersions for Memory {
         self.call_once("roll back a model version", |rows, now| {
             let back = roll_back(rows, new, now);
             let version = back.as_ref().map(|promotion| promotion.version);
-            Ok((back, Some(Effect::RolledBack { version })))
+            Ok((back, version.is_some().then_some(Effect::RolledBack { version })))
         })
         .await
     }

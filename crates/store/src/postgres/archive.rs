@@ -214,7 +214,9 @@ impl Archive for Postgres {
             client.execute(REOPEN, &[&run.0]).await?;
             let redriven = client.query_one(REDRIVE, &[&run.0, &said]).await?;
             let chunks = get::<i64>(&redriven, "chunks")? as u64;
-            self.keep_in(client, &Effect::Redriven { run, chunks }).await?;
+            if chunks > 0 {
+                self.keep_in(client, &Effect::Redriven { run, chunks }).await?;
+            }
             client.batch_execute("commit").await?;
             Ok(chunks)
         })
@@ -234,8 +236,8 @@ impl Archive for Postgres {
             if is_cancelled {
                 end_writers(client, run).await?;
                 client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
+                self.keep_in(client, &Effect::Cancelled { run, is_new: true }).await?;
             }
-            self.keep_in(client, &Effect::Cancelled { run, is_new: is_cancelled }).await?;
             client.batch_execute("commit").await?;
             Ok(is_cancelled)
         })

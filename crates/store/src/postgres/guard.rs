@@ -155,7 +155,9 @@ impl Postgres {
                 end_writers(client, run).await?;
                 client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
             }
-            self.keep_in(client, &Effect::Decided { run, kind: new.kind, is_new: is_decided }).await?;
+            if is_decided {
+                self.keep_in(client, &Effect::Decided { run, kind: new.kind, is_new: true }).await?;
+            }
             client.batch_execute("commit").await?;
             Ok(is_decided)
         })

@@ -53,7 +53,9 @@ impl ModelVersions for Postgres {
         self.transact("promote a model version", self.config.call_limit, "begin", async |client| {
             lock(client).await?;
             let promoted = insert_promotion(client, version, new).await?;
-            self.keep_in(client, &Effect::Promoted { version, is_new: promoted.is_some() }).await?;
+            if promoted.is_some() {
+                self.keep_in(client, &Effect::Promoted { version, is_new: true }).await?;
+            }
             client.batch_execute("commit").await?;
             Ok(promoted)
         })
@@ -74,8 +76,9 @@ impl ModelVersions for Postgres {
             lock(client).await?;
             let row = client.query_opt(ROLL_BACK, &[&new.by, &new.reason]).await?;
             let back = row.as_ref().map(promotion).transpose()?;
-            let version = back.as_ref().map(|promotion| promotion.version);
-            self.keep_in(client, &Effect::RolledBack { version }).await?;
+            if let Some(promotion) = &back {
+                self.keep_in(client, &Effect::RolledBack { version: Some(promotion.version) }).await?;
+            }
             client.batch_execute("commit").await?;
             Ok(back)
         })

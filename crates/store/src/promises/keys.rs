@@ -90,16 +90,13 @@ pub async fn what_did_not_happen_can_be_claimed_anew_at_once(ground: &impl Groun
     assert!(matches!(ok(store.claim(&other, LEASE).await), Claimed::Ours(_)), "a day is over");
 }
 
-/// Also that there was nothing to do.
+/// Where there was nothing to do the caller says what is kept.
 pub async fn what_came_of_a_call_is_kept_with_it(ground: &impl Ground) {
     let store = ground.store();
     let run = held(ground, 1).await;
     let first = ok(store.save_model_version(&models(), None).await);
     let second = ok(store.save_model_version(&models(), None).await);
-    let kept = async |key: &str| match ok(store.claim(&KeyedCall { key, ..CALL }, LEASE).await) {
-        Claimed::Done(effect) => effect,
-        other => panic!("{key} is done, and not {other:?}"),
-    };
+    let told = async |key: &str| ok(store.claim(&KeyedCall { key, ..CALL }, LEASE).await);
 
     let cancel = claimed(store, "cancel").await;
     assert!(!ok(store.under(&cancel).cancel_run(run).await), "it is held");
@@ -116,12 +113,18 @@ pub async fn what_came_of_a_call_is_kept_with_it(ground: &impl Ground) {
     let too_far = claimed(store, "too far").await;
     assert_eq!(ok(store.under(&too_far).roll_back(&promotion).await), None);
 
-    assert_eq!(kept("cancel").await, Effect::Cancelled { run, is_new: false });
-    assert_eq!(kept("reject").await, Effect::Decided { run, kind: DecisionKind::Reject, is_new: true });
-    assert_eq!(kept("promote").await, Effect::Promoted { version: first, is_new: true });
-    assert_eq!(kept("again").await, Effect::Promoted { version: first, is_new: false });
-    assert_eq!(kept("roll back").await, Effect::RolledBack { version: Some(first) });
-    assert_eq!(kept("too far").await, Effect::RolledBack { version: None });
+    assert_eq!(told("cancel").await, Claimed::AtWork);
+    let decided = Effect::Decided { run, kind: DecisionKind::Reject, is_new: true };
+    assert_eq!(told("reject").await, Claimed::Done(decided));
+    let promoted = Effect::Promoted { version: first, is_new: true };
+    assert_eq!(told("promote").await, Claimed::Done(promoted));
+    assert_eq!(told("again").await, Claimed::AtWork);
+    let back = Effect::RolledBack { version: Some(first) };
+    assert_eq!(told("roll back").await, Claimed::Done(back));
+    assert_eq!(told("too far").await, Claimed::AtWork);
+    let cancelled = Effect::Cancelled { run, is_new: false };
+    assert!(ok(store.keep(&cancel, &cancelled).await));
+    assert_eq!(told("cancel").await, Claimed::Done(cancelled));
 }
 
 /// Twice with one key is once.
