@@ -263,6 +263,18 @@ pub trait Archive: Clone + Send + Sync + 'static {
     /// The customer whom the business knows by this name.
     fn customer_named(&self, external_id: &str) -> impl Future<Output = Result<Option<CustomerId>>> + Send;
 
+    /// The customers whom the business knows by these names, each with his name; a name that nobody has is left out.
+    fn customers_named(
+        &self,
+        external_ids: &[String],
+    ) -> impl Future<Output = Result<Vec<(String, CustomerId)>>> + Send;
+
+    /// Which of these customers there are, ascending.
+    fn customers_there(
+        &self,
+        customers: &[CustomerId],
+    ) -> impl Future<Output = Result<Vec<CustomerId>>> + Send;
+
     /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
     /// needed more than one or is dead, in order.
     fn troubled_attempts(

@@ -2,7 +2,7 @@
 //! has for them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use batch::{
     AttemptId, ChunkEvent, ChunkId, ChunkRef, ChunkState, CustomerId, Outcome, RunEvent, RunId, RunState,
@@ -84,6 +84,17 @@ impl Archive for Memory {
 
     async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
         self.call(|_, _| Ok(self.base().named(external_id))).await
+    }
+
+    async fn customers_named(&self, external_ids: &[String]) -> Result<Vec<(String, CustomerId)>> {
+        let named = |name: &String| Some((name.clone(), self.base().named(name)?));
+        self.call(|_, _| Ok(external_ids.iter().filter_map(named).collect())).await
+    }
+
+    async fn customers_there(&self, customers: &[CustomerId]) -> Result<Vec<CustomerId>> {
+        let is_there = |customer: &&CustomerId| self.base().place(**customer).is_some();
+        let there: BTreeSet<CustomerId> = customers.iter().filter(is_there).copied().collect();
+        self.call(|_, _| Ok(there.into_iter().collect())).await
     }
 
     async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {

@@ -119,6 +119,36 @@ impl Archive for Postgres {
             .await
     }
 
+    async fn customers_named(&self, external_ids: &[String]) -> Result<Vec<(String, CustomerId)>> {
+        const FIND: &str = "
+            select external_id::text as external_id, customer_id::bigint as customer_id
+              from source.customers
+             where external_id::text = any($1)";
+        self.source()
+            .short("find customers by name", async |client| {
+                let find = client.prepare_cached(FIND).await?;
+                let named = |row: &Row| Ok((get(row, "external_id")?, CustomerId(get(row, "customer_id")?)));
+                client.query(&find, &[&external_ids]).await?.iter().map(named).collect()
+            })
+            .await
+    }
+
+    async fn customers_there(&self, customers: &[CustomerId]) -> Result<Vec<CustomerId>> {
+        const FIND: &str = "
+            select distinct customer_id::bigint as customer_id
+              from source.customers
+             where customer_id::bigint = any($1)
+             order by customer_id";
+        let customers: Vec<i64> = customers.iter().map(|customer| customer.0).collect();
+        self.source()
+            .short("find customers", async |client| {
+                let find = client.prepare_cached(FIND).await?;
+                let there = |row: &Row| Ok(CustomerId(get(row, "customer_id")?));
+                client.query(&find, &[&customers]).await?.iter().map(there).collect()
+            })
+            .await
+    }
+
     async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {
         const STORY: &str = "
             select a.*

@@ -110,6 +110,20 @@ pub async fn a_run_is_summed_up_and_each_customer_explained(ground: &impl Ground
     assert_eq!(ok(store.customer_named("nobody").await), None);
 }
 
+/// Whatever the order in which they are asked for, and however often.
+pub async fn customers_are_found_by_name_and_by_number(ground: &impl Ground) {
+    let store = ground.store();
+    let names = ["c-106", "nobody", "c-101", "C-102", ""].map(str::to_owned);
+
+    let mut named = ok(store.customers_named(&names).await);
+    let there = ok(store.customers_there(&[106, 4_000, 101, 106, 112, -1].map(CustomerId)).await);
+    let nobody = ok(store.customers_there(&[]).await);
+
+    named.sort_unstable();
+    assert_eq!(named, [("c-101".into(), CustomerId(101)), ("c-106".into(), CustomerId(106))]);
+    assert_eq!((there, nobody), ([101, 106, 112].map(CustomerId).into(), Vec::new()));
+}
+
 /// In order, and none of those that did.
 pub async fn the_story_tells_of_chunks_that_did_not_go_through_at_once(ground: &impl Ground) {
     let store = ground.store();

@@ -114,6 +114,7 @@ macro_rules! promise_tests {
             it_is_told_who_is_at_work_on_a_run
             a_redrive_forgives_and_puts_back_to_work
             a_run_is_summed_up_and_each_customer_explained
+            customers_are_found_by_name_and_by_number
             the_story_tells_of_chunks_that_did_not_go_through_at_once
             runs_are_listed_a_page_at_a_time
             customers_are_ranked_by_their_value_after_one
