@@ -342,6 +342,7 @@ impl From<store::Error> for Problem {
         match error {
             store::Error::Unavailable { .. } => Self::StoreUnavailable(error.to_string()),
             store::Error::Blocked { .. } => Self::Blocked(error.to_string()),
+            store::Error::Superseded { .. } => Self::KeyInUse,
             store::Error::Broken { .. } | store::Error::Invalid { .. } => Self::Internal(error.to_string()),
         }
     }

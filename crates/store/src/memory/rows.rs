@@ -10,6 +10,7 @@ use batch::{
 use jiff::Timestamp;
 use model::{Account, ValueTerms};
 
+use super::keys::Keys;
 use super::later;
 use super::mutations::Mutations;
 use super::packed::Packed;
@@ -32,6 +33,7 @@ pub(super) struct Rows {
     pub(super) leadership: Option<Leadership>,
     pub(super) last_visible_version: i64,
     pub(super) requests: Requests,
+    pub(super) keys: Keys,
     pub(super) mutations: Mutations,
 }
 
