@@ -59,7 +59,7 @@ use tokio_util::sync::CancellationToken;
 pub use metrics::describe as describe_metrics;
 pub use openapi::document;
 pub use problem::{Fault, Place, Problem};
-pub use seams::{Over, Seams};
+pub use seams::{ApiQueue, ApiStore, Over, Seams};
 pub use server::MOST_CONNECTIONS;
 
 use models::Models;

@@ -57,7 +57,7 @@ pub(crate) fn written<S: Seams>() -> Document {
 /// What the operations of `rest` are added to.
 pub(crate) fn base() -> utoipa::openapi::OpenApi {
     let mut base = Base::openapi();
-    base.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut base.info.version);
     base
 }
 

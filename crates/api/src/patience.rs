@@ -73,11 +73,11 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Patient<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.bounded(context, |io, context| io.poll_flush(context))
+        self.bounded(context, AsyncWrite::poll_flush)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.bounded(context, |io, context| io.poll_shutdown(context))
+        self.bounded(context, AsyncWrite::poll_shutdown)
     }
 }
 

@@ -252,13 +252,11 @@ impl Problem {
     }
 
     fn log(&self, path: &str) {
-        let (slug, method) = (self.kind().slug, path);
+        let problem = self.kind().slug;
         match self {
-            Self::Internal(error) => {
-                tracing::error!(problem = slug, path = method, %error, "a request failed")
-            }
+            Self::Internal(error) => tracing::error!(problem, path, %error, "a request failed"),
             Self::StoreUnavailable(error) | Self::BrokerUnavailable(error) | Self::Blocked(error) => {
-                tracing::debug!(problem = slug, path = method, %error, "a request failed");
+                tracing::debug!(problem, path, %error, "a request failed");
             }
             _ => {}
         }

@@ -2,41 +2,56 @@
 
 use std::marker::PhantomData;
 
-/// Which store, queue and cache. A resource that needs another trait of the store's adds it here.
+/// Which store, queue and cache. A resource that needs another trait of the store's adds it to [`ApiStore`].
 pub trait Seams: Clone + Send + Sync + 'static {
     /// The truth.
-    type Store: store::Archive
-        + store::ModelVersions
-        + store::Planning
-        + store::Publishing
-        + store::Requests
-        + store::Values;
+    type Store: ApiStore;
     /// Messages.
-    type Queue: queue::Chunks + queue::DeadLetters + queue::Requests;
+    type Queue: ApiQueue;
     /// What may be lost.
     type Cache: cache::Cache;
 }
 
-/// These three.
-pub struct Over<S, Q, C>(PhantomData<fn() -> (S, Q, C)>);
-
-impl<S, Q, C> Clone for Over<S, Q, C> {
-    fn clone(&self) -> Self {
-        Self(PhantomData)
-    }
+/// What an api asks of the store.
+pub trait ApiStore:
+    store::Archive
+    + store::Exports
+    + store::Keys
+    + store::ModelVersions
+    + store::Planning
+    + store::Publishing
+    + store::Requests
+    + store::Values
+{
 }
 
-impl<S, Q, C> Seams for Over<S, Q, C>
-where
+impl<S> ApiStore for S where
     S: store::Archive
+        + store::Exports
+        + store::Keys
         + store::ModelVersions
         + store::Planning
         + store::Publishing
         + store::Requests
-        + store::Values,
-    Q: queue::Chunks + queue::DeadLetters + queue::Requests,
-    C: cache::Cache,
+        + store::Values
 {
+}
+
+/// What an api asks of the queue.
+pub trait ApiQueue: queue::Chunks + queue::DeadLetters + queue::Requests {}
+
+impl<Q: queue::Chunks + queue::DeadLetters + queue::Requests> ApiQueue for Q {}
+
+/// These three.
+pub struct Over<S, Q, C>(PhantomData<S>, PhantomData<Q>, PhantomData<C>);
+
+impl<S, Q, C> Clone for Over<S, Q, C> {
+    fn clone(&self) -> Self {
+        Self(PhantomData, PhantomData, PhantomData)
+    }
+}
+
+impl<S: ApiStore, Q: ApiQueue + Sync, C: cache::Cache> Seams for Over<S, Q, C> {
     type Store = S;
     type Queue = Q;
     type Cache = C;

@@ -15,8 +15,12 @@ use crate::urls::BELOW;
 
 /// All resources, with what each says of itself.
 pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
-    let resources =
-        OpenApiRouter::new().merge(customers::routes()).merge(health::routes()).merge(problems::routes());
+    let resources = OpenApiRouter::new()
+        .merge(customers::routes())
+        .merge(dead_letters::routes())
+        .merge(health::routes())
+        .merge(models::routes())
+        .merge(problems::routes());
     OpenApiRouter::with_openapi(base()).nest(BELOW, resources)
 }
 
