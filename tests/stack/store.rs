@@ -5,7 +5,7 @@ use std::time::Duration;
 use batch::{CustomerId, RunId};
 use model::{Account, ContractModels, Currency, Rejection};
 use store::postgres::Postgres;
-use store::promises::{BaseCustomer, Ground, base};
+use store::promises::{BaseCustomer, Deed, Ground, Happening, base};
 use store::{Archive, Planning, Reading, Selection, Values};
 use tests::{Database, Fleet, PATIENCE, Program, Stack, eventually};
 use tokio_postgres::error::SqlState;
@@ -90,6 +90,23 @@ impl Ground for Moved {
 
     async fn set_back(&self, time: Duration) {
         self.move_back(-time.as_secs_f64()).await;
+    }
+
+    async fn happens(&self, Happening { customer, deed, at }: Happening) {
+        let insert = match deed {
+            Deed::Purchase => {
+                "insert into source.transactions
+                 select max(transaction_id) + 1, $1, $2, 500, 'USD' from source.transactions"
+            }
+            Deed::Subscription => {
+                "insert into source.subscriptions values ($1, 'pro', 1, $2, null, 900, 'USD', null)"
+            }
+            Deed::End => {
+                "insert into source.subscriptions values ($1, 'pro', 1, '1950-01-01', $2, 900, 'USD', 'cancelled')"
+            }
+        };
+        let client = self.database.client().await;
+        client.execute(insert, &[&customer.0, &at]).await.expect("the database answers");
     }
 }
 
