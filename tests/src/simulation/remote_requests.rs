@@ -253,9 +253,11 @@ impl queue::Asked for RemoteRequest {
     /// A process says that a request is done only once the store has told it so.
     async fn reply(&self) -> Replied {
         let RemoteQueue { process, world, .. } = &self.queue;
+        // What it knows when it sends. One that expired may be asked again, and be at work again, while this is on its way.
+        let knows = self.message.as_ref().is_ok_and(|&request| process.knows_of_end(request));
         let Ok(fate) = self.queue.before(Call::Reply).await else { return Replied::NotSent };
         if let Ok(request) = &self.message
-            && !process.knows_of_end(*request)
+            && !knows
         {
             let what =
                 format_args!("{process} replies to request {request}, and does not know that it is over");
