@@ -1,5 +1,6 @@
 //! The seams on real servers, each by itself. `scripts/test` runs this; it needs `scripts/stack`.
 
+mod accounts;
 mod brokers;
 mod cache;
 mod doors;
