@@ -4,6 +4,7 @@ mod accounts;
 mod brokers;
 mod cache;
 mod doors;
+mod exports;
 mod fit;
 mod guard;
 mod installations;

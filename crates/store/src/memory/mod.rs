@@ -18,7 +18,9 @@
 mod archive;
 mod attempts;
 mod base;
+mod exports;
 mod guard;
+mod keys;
 mod models;
 mod mutations;
 mod packed;
@@ -42,6 +44,7 @@ use jiff::Timestamp;
 use tokio::task::consume_budget;
 use tokio::time::Instant;
 
+use crate::keys::Claim;
 use crate::{Error, Result};
 
 pub use base::{Accounts, BadCustomer, Base, Customer};
@@ -54,6 +57,8 @@ use rows::Rows;
 #[derive(Clone)]
 pub struct Memory {
     shared: Arc<Shared>,
+    /// The claim that what is done through this handle is done under.
+    claim: Option<Arc<Claim>>,
 }
 
 struct Shared {
@@ -76,7 +81,7 @@ impl Memory {
     pub fn new(base: impl Base, start: Timestamp) -> Self {
         let rows = Mutex::new(Rows::default());
         let (base, start, back_us) = (Box::new(base), (start, Instant::now()), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { base, start, back_us, rows }) }
+        Self { shared: Arc::new(Shared { base, start, back_us, rows }), claim: None }
     }
 
     /// Sets the store's clock back, as somebody may that of a server.

@@ -10,6 +10,7 @@ use batch::{
 use jiff::Timestamp;
 use model::{Account, ValueTerms};
 
+use super::keys::Keys;
 use super::later;
 use super::mutations::Mutations;
 use super::packed::Packed;
@@ -34,6 +35,7 @@ pub(super) struct Rows {
     pub(super) requests: Requests,
     /// When customers did something that the base does not know of.
     pub(super) happened: BTreeSet<(CustomerId, Timestamp)>,
+    pub(super) keys: Keys,
     pub(super) mutations: Mutations,
 }
 

@@ -169,7 +169,7 @@ impl Unreadable {
         let reason = match fault {
             Fault::Driver(error) if is_over_a_row(&error) => told(&error),
             Fault::Nonsense(reason) => reason,
-            other @ (Fault::Driver(_) | Fault::Blocked(_)) => return Err(other),
+            other @ (Fault::Driver(_) | Fault::Blocked(_) | Fault::Superseded(_)) => return Err(other),
         };
         Ok(Self { relation, reason })
     }
