@@ -1,6 +1,7 @@
 //! The seams on real servers, each by itself. `scripts/test` runs this; it needs `scripts/stack`.
 
 mod api;
+mod accounts;
 mod brokers;
 mod cache;
 mod doors;
