@@ -94,7 +94,7 @@ async fn fleet() -> Fleet {
 /// An api that is served.
 pub(crate) struct Served {
     pub(crate) process: Process,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Served {

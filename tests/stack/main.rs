@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api;
+mod api_requests;
 mod brokers;
 mod cache;
 mod doors;

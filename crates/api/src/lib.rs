@@ -18,7 +18,8 @@
 //! # Failure by failure
 //!
 //! * **PostgreSQL is away.** What needs it is refused at once while its breaker is open (503, `store-unavailable`).
-//! * **RabbitMQ or Redis are away.** Only what cannot be said without them fails.
+//! * **RabbitMQ or Redis are away.** Only what cannot be said without them fails. What becomes of values that have to be
+//!   fresh is told in `asking/mod.rs`.
 //! * **More is asked than can be answered.** Each class of work has so many places and no queue: 503, `overloaded`, with
 //!   a `Retry-After` that is drawn, so that not all come back at once. Health and metrics are always answered.
 //! * **A client is slow.** Its head, its body, and each standstill of what it reads have a limit; so has the number of
@@ -29,13 +30,17 @@
 //! * **It is asked to stop.** It takes no connection any more, answers what is under way, and tells streams to end.
 //!   What is not over within the grace period is cut off. It exits with 0.
 
+mod asking;
 mod attend;
+mod batch;
 mod document;
 pub mod extract;
+mod idempotency_key;
 mod metrics;
 mod models;
 mod openapi;
 mod patience;
+mod preferences;
 mod problem;
 mod request_id;
 mod rest;
@@ -53,7 +58,9 @@ use std::time::Duration;
 use axum::Router;
 use process::operations::Check;
 use process::telemetry::Metrics;
+use queue::Requests as _;
 use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 pub use metrics::describe as describe_metrics;
@@ -61,7 +68,9 @@ pub use openapi::document;
 pub use problem::{Fault, Place, Problem};
 pub use seams::{ApiQueue, ApiStore, Over, Seams};
 pub use server::MOST_CONNECTIONS;
+pub use valuation::ComputeOn;
 
+use asking::{Asking, ItselfConfig};
 use models::Models;
 use openapi::Document;
 use shed::Gates;
@@ -81,9 +90,13 @@ pub struct Shared<S: Seams> {
     pub config: ApiConfig,
     /// The model versions that were asked for.
     pub(crate) models: Models,
+    asking: OnceCell<Asking<S::Store, Requester<S>>>,
     pub(crate) gates: Gates,
     pub(crate) document: Document,
 }
+
+/// Who asks the workers.
+type Requester<S> = <<S as Seams>::Queue as queue::Requests>::Requester;
 
 /// What an api is told.
 pub struct ApiConfig {
@@ -93,6 +106,8 @@ pub struct ApiConfig {
     pub draining: CancellationToken,
     /// How long what is under way may take after that.
     pub grace_period: Duration,
+    /// Where it values the customers that it values itself.
+    pub compute_on: ComputeOn,
     /// What its health is asked by.
     pub checks: Vec<Check>,
     /// What a scrape reads; none where nothing was installed.
@@ -107,7 +122,8 @@ impl<S: Seams> Api<S> {
     /// Puts an api together.
     pub fn new(store: S::Store, queue: S::Queue, cache: S::Cache, config: ApiConfig) -> Self {
         let (models, gates, document) = (Models::default(), Gates::default(), openapi::written::<S>());
-        Self(Arc::new(Shared { store, queue, cache, config, models, gates, document }))
+        let asking = OnceCell::new();
+        Self(Arc::new(Shared { store, queue, cache, config, models, asking, gates, document }))
     }
 
     /// Answers on `listener` until it drains, and for as long as that takes.
@@ -117,7 +133,23 @@ impl<S: Seams> Api<S> {
             grace_period: self.config.grace_period,
             alive: self.config.alive.clone(),
         };
-        server.run(listener, self.router()).await
+        let opens = async {
+            if let Err(problem) = self.asking().await {
+                tracing::warn!(?problem, "cannot listen for replies yet");
+            }
+        };
+        let ((), ended) = tokio::join!(opens, server.run(listener, self.clone().router()));
+        ended
+    }
+
+    /// What workers are asked with. It listens for replies from the first time on, which is when the api opens.
+    pub(crate) async fn asking(&self) -> Result<&Asking<S::Store, Requester<S>>, Problem> {
+        let begin = async || {
+            let requester = self.queue.requester().await?;
+            let itself = ItselfConfig::new(self.config.name.clone(), self.config.compute_on);
+            Ok(Asking::new(self.store.clone(), requester, itself))
+        };
+        self.asking.get_or_try_init(begin).await
     }
 
     /// Everything that it answers.

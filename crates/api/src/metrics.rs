@@ -11,6 +11,8 @@ const REQUESTS: &str = "ltv_api_requests_total";
 const SECONDS: &str = "ltv_api_request_seconds";
 const SHED: &str = "ltv_api_shed_total";
 const IN_USE: &str = "ltv_api_places_in_use";
+const QUESTIONS: &str = "ltv_api_questions_total";
+const VALUED: &str = "ltv_api_valued_total";
 const CONNECTIONS: &str = "ltv_api_connections";
 
 /// Tells the recorder what the api's metrics mean.
@@ -23,6 +25,16 @@ pub fn describe() {
     describe_histogram!(SECONDS, Unit::Seconds, "Time from a request's head to its answer's, by path");
     describe_counter!(SHED, Unit::Count, "Requests that found no place, by class of work");
     describe_gauge!(IN_USE, "Places that are taken, by class of work");
+    describe_counter!(
+        QUESTIONS,
+        Unit::Count,
+        "Questions that workers were asked, by what whoever waited was told"
+    );
+    describe_counter!(
+        VALUED,
+        Unit::Count,
+        "Requests that this process took upon itself, by what became of them"
+    );
     describe_gauge!(CONNECTIONS, "Connections that are open");
 }
 
@@ -51,4 +63,12 @@ pub(crate) fn in_use(class: Class, places: usize) {
 
 pub(crate) fn connections(open: usize) {
     gauge!(CONNECTIONS).set(open as f64);
+}
+
+pub(crate) fn question(outcome: &'static str) {
+    counter!(QUESTIONS, "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn valued(outcome: &'static str) {
+    counter!(VALUED, "outcome" => outcome).increment(1);
 }

@@ -28,6 +28,7 @@ use crate::seams::Seams;
     components(schemas(Body9457<'_>, Fault, Place)),
     tags(
         (name = "customers", description = "What is known of customers"),
+        (name = "requests", description = "Urgent questions, and what became of them"),
         (name = "runs", description = "Executions over a set of customers"),
         (name = "models", description = "Model versions, and which one runs pin"),
         (name = "dead-letters", description = "What could not be done"),

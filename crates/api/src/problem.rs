@@ -51,6 +51,10 @@ pub enum Problem {
     Internal(String),
     /// All places for its class of work are taken.
     Overloaded(&'static str),
+    /// There is no model version yet.
+    NoModel,
+    /// Workers failed at it as often as they may; which request it was.
+    NotValued(String),
     /// The process is about to end.
     Draining,
     /// The store is not there. The text is for the log alone.
@@ -149,6 +153,10 @@ kinds! {
         "Something went wrong that should not. The log of the api has it under `request_id`."
     OVERLOADED: 503 "overloaded" "There is more to do than can be done"
         "All places for this class of work are taken. Nothing was done. Ask again after Retry-After."
+    NOT_VALUED: 500 "not-valued" "It could not be valued"
+        "Whoever worked on the request failed at it, or did not come back, as often as may be; `detail` names it. The log has it under its number. Asking anew begins anew."
+    NO_MODEL: 503 "no-model" "There is nothing to value with"
+        "There is no model version yet. `ltv fit` makes one."
     DRAINING: 503 "draining" "The process is about to end"
         "This api was asked to stop, and takes nothing new. Another one answers."
     STORE_UNAVAILABLE: 503 "store-unavailable" "The database is not there"
@@ -182,6 +190,8 @@ impl Problem {
             Self::KeyReused => KEY_REUSED,
             Self::Internal(_) => INTERNAL,
             Self::Overloaded(_) => OVERLOADED,
+            Self::NoModel => NO_MODEL,
+            Self::NotValued(_) => NOT_VALUED,
             Self::Draining => DRAINING,
             Self::StoreUnavailable(_) => STORE_UNAVAILABLE,
             Self::BrokerUnavailable(_) => BROKER_UNAVAILABLE,
@@ -223,10 +233,12 @@ impl Problem {
 
     /// What is said of the case at hand.
     fn detail(&self) -> Option<&str> {
-        let (Self::NotFound(text) | Self::NotAcceptable(text) | Self::Conflict(text)) = self else {
-            return None;
+        let text = match self {
+            Self::NotFound(text) | Self::NotAcceptable(text) | Self::Conflict(text) => &**text,
+            Self::NotValued(request) => request,
+            _ => return None,
         };
-        Some(&**text).filter(|text| !text.is_empty())
+        Some(text).filter(|text| !text.is_empty())
     }
 
     fn faults(&self) -> Option<&[Fault]> {
@@ -241,6 +253,7 @@ impl Problem {
         match self {
             Self::KeyInUse => Some(1),
             Self::Draining
+            | Self::NoModel
             | Self::Overloaded(_)
             | Self::StoreUnavailable(_)
             | Self::BrokerUnavailable(_)

@@ -22,7 +22,7 @@ use crate::urls::BELOW;
 pub(crate) enum Class {
     /// Looks that cost a query at most, and what people decide.
     Read,
-    /// Values that have to be fresh.
+    /// Values that have to be fresh, and requests that may be waited for.
     Fresh,
     /// Many customers at once.
     Batch,
@@ -45,6 +45,7 @@ impl Class {
             _ if path.starts_with("/runs/") && ends("/values") => Self::Export,
             _ if path.starts_with("/runs/") && ends("/events") => Self::Stream,
             "/batches" if request.method() == Method::POST => Self::Batch,
+            _ if path.starts_with("/requests/") => Self::Fresh,
             _ if query.split('&').any(|pair| pair == "fresh=true") => Self::Fresh,
             _ => Self::Read,
         })
@@ -159,6 +160,7 @@ mod tests {
         check(Method::GET, "/api/ltv/customers/7?view=full&fresh=true", Some(Class::Fresh));
         check(Method::POST, "/api/ltv/batches", Some(Class::Batch));
         check(Method::GET, "/api/ltv/batches/7", Some(Class::Read));
+        check(Method::GET, "/api/ltv/requests/7", Some(Class::Fresh));
         check(Method::GET, "/api/ltv/runs/7/values", Some(Class::Export));
         check(Method::GET, "/api/ltv/runs/7/events", Some(Class::Stream));
         check(Method::GET, "/elsewhere", Some(Class::Read));

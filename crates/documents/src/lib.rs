@@ -10,6 +10,7 @@
 //!
 //! Look first at [`Run`] and [`Value`], then at [`line`](fn@line), which writes them.
 
+mod asked;
 mod dead_letter;
 mod digits;
 mod dispatched;
@@ -23,6 +24,10 @@ mod run;
 pub mod shape;
 mod value;
 
+pub use asked::{
+    Batch, BatchCounts, BatchOutcome, BatchResult, Customer, Fresh, Request, RequestWithAnswer, Served,
+    ServedFrom, Told,
+};
 pub use dead_letter::{DeadChunk, DeadLetters, DeadMessage, Redriven};
 pub use digits::Digits;
 pub use dispatched::Dispatched;

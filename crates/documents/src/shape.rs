@@ -61,6 +61,18 @@ pub struct Terms {
     pub take_rate: String,
 }
 
+/// Where a request stands: `waiting` or `leased` while it is open, and how it ended afterwards.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum RequestState {
+    Waiting,
+    Leased,
+    Answered,
+    Failed,
+    Expired,
+    Abandoned,
+}
+
 /// How urgent a run is.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]

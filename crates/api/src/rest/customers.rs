@@ -6,13 +6,14 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use batch::CustomerId;
-use documents::{Digits, KnownCustomer, KnownInFull};
+use documents::{Customer, Digits, KnownCustomer, KnownInFull, Request};
 use serde::Deserialize;
 use store::{Archive, Known, ModelVersion, Origin, Requests};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::fresh;
 use crate::Api;
 use crate::document::Tag;
 use crate::extract::{Id, Path, Query};
@@ -33,12 +34,18 @@ struct Asked {
     #[serde(default)]
     #[param(inline)]
     view: View,
+    /// Whether he is valued anew, for this moment.
+    #[serde(default)]
+    fresh: bool,
+    /// How long to wait for a fresh value, up to 30 s and 2 s unless told; `Prefer: wait=N` says the same in seconds.
+    #[param(example = "2s")]
+    wait: Option<String>,
 }
 
 /// How much is told.
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum View {
+pub(super) enum View {
     /// What a cache holds.
     #[default]
     Short,
@@ -51,10 +58,14 @@ enum View {
 /// His value, or why he has none: the newest of what runs and requests have said. A rejection is an answer.
 #[utoipa::path(get, path = "/customers/{customer_id}", tag = "customers",
     params(("customer_id" = Digits, Path, description = "His number"), Asked,
+        ("Prefer" = Option<String>, Header, description = "For a fresh value: `wait=N`, in seconds; `respond-async`"),
         ("If-None-Match" = Option<String>, Header, description = "The tag of what is known already")),
     responses(
-        (status = 200, description = "What is known of him", body = KnownCustomer,
+        (status = 200, description = "What is known of him", body = Customer,
             headers(("ETag" = String, description = "Tells this state from others"))),
+        (status = 202, description = "A fresh value is worked out", body = Request,
+            headers(("Location" = String, description = "Where the answer will be"),
+                ("Retry-After" = i32, description = "In seconds"))),
         (status = 304, description = "Nothing newer is known")))]
 async fn by_number<S: Seams>(
     State(api): State<Api<S>>,
@@ -62,16 +73,20 @@ async fn by_number<S: Seams>(
     Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    known(&api, customer, asked.view, &headers).await
+    told(&api, customer, &asked, &headers).await
 }
 
 /// What is known of the customer whom the business knows by a name
 #[utoipa::path(get, path = "/customers/by-external-id/{external_id}", tag = "customers",
     params(("external_id" = String, Path, description = "Any text, percent-encoded"), Asked,
+        ("Prefer" = Option<String>, Header, description = "For a fresh value: `wait=N`, in seconds; `respond-async`"),
         ("If-None-Match" = Option<String>, Header, description = "The tag of what is known already")),
     responses(
-        (status = 200, description = "What is known of him", body = KnownCustomer,
+        (status = 200, description = "What is known of him", body = Customer,
             headers(("ETag" = String, description = "Tells this state from others"))),
+        (status = 202, description = "A fresh value is worked out", body = Request,
+            headers(("Location" = String, description = "Where the answer will be"),
+                ("Retry-After" = i32, description = "In seconds"))),
         (status = 304, description = "Nothing newer is known")))]
 async fn by_external_id<S: Seams>(
     State(api): State<Api<S>>,
@@ -81,7 +96,20 @@ async fn by_external_id<S: Seams>(
 ) -> Result<Response, Problem> {
     let customer = api.store.customer_named(&name).await?;
     let customer = customer.ok_or_else(|| Problem::not_found("no customer has this external id"))?;
-    known(&api, customer, asked.view, &headers).await
+    told(&api, customer, &asked, &headers).await
+}
+
+async fn told<S: Seams>(
+    api: &Api<S>,
+    customer: CustomerId,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    if asked.fresh {
+        let waits = fresh::waits(headers, asked.wait.as_deref(), fresh::FRESH_WAIT)?;
+        return fresh::customer(api, customer, asked.view, &waits).await;
+    }
+    known(api, customer, asked.view, headers).await
 }
 
 async fn known<S: Seams>(

@@ -1,10 +1,13 @@
 //! The resources, a file each.
 
+mod batches;
 mod customers;
 mod dead_letters;
+mod fresh;
 mod health;
 mod models;
 mod problems;
+mod requests;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -16,11 +19,13 @@ use crate::urls::BELOW;
 /// All resources, with what each says of itself.
 pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
     let resources = OpenApiRouter::new()
+        .merge(batches::routes())
         .merge(customers::routes())
         .merge(dead_letters::routes())
         .merge(health::routes())
         .merge(models::routes())
-        .merge(problems::routes());
+        .merge(problems::routes())
+        .merge(requests::routes());
     OpenApiRouter::with_openapi(base()).nest(BELOW, resources)
 }
 

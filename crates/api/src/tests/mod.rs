@@ -1,5 +1,6 @@
 //! The api over backends in memory: what it answers, and that everything that is no success is a problem.
 
+mod asking;
 mod document;
 mod problems;
 mod server;
@@ -18,23 +19,30 @@ use store::memory::Memory;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::{Api, ApiConfig, Over};
+use crate::{Api, ApiConfig, ComputeOn, Over};
 
 /// An api over backends in memory.
 pub(crate) type InMemory = Api<Over<Memory, queue::Memory, cache::Memory>>;
 
 /// Makes one over a store.
 pub(crate) fn api(store: Memory, checks: Vec<Check>) -> InMemory {
-    let config = ApiConfig {
+    let queue = queue::memory::Broker::new().connect();
+    Api::new(store, queue, cache::Memory::default(), config(checks))
+}
+
+/// What it is told.
+pub(crate) fn config(checks: Vec<Check>) -> ApiConfig {
+    ApiConfig {
         name: "api-1".into(),
         draining: CancellationToken::new(),
         grace_period: Duration::from_secs(1),
+        // A thread of its own would have a time of its own.
+        compute_on: ComputeOn::TheCaller,
         checks,
         metrics: None,
         alive: Arc::new(|| ()),
         trace_context: Vec::new,
-    };
-    Api::new(store, queue::memory::Broker::new().connect(), cache::Memory::default(), config)
+    }
 }
 
 /// A store without customers.

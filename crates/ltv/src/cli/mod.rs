@@ -12,6 +12,7 @@ mod guard;
 mod installation;
 mod local;
 mod models;
+mod requests;
 mod roles;
 mod runs;
 mod servers;
@@ -30,6 +31,7 @@ pub use guard::{DecideArgs, GuardArgs};
 pub use installation::{InstallationCommand, InstallationShowArgs, NamesArgs, RenewArgs};
 pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
+pub use requests::{RequestArgs, RequestShowArgs, RequestsCommand};
 pub use roles::{ApiArgs, CoordinatorArgs, RoleArgs, WorkerArgs};
 pub use runs::{ListArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
@@ -78,6 +80,9 @@ pub enum Command {
     /// Look at runs
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Look at urgent requests, and leave one
+    #[command(subcommand)]
+    Requests(RequestsCommand),
     /// Look at what could not be done, and put it back to work
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),

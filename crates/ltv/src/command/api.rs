@@ -1,10 +1,11 @@
 //! `ltv api`
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::Context;
-use api::{Api, ApiConfig, MOST_CONNECTIONS, Over};
+use api::{Api, ApiConfig, ComputeOn, MOST_CONNECTIONS, Over};
 use cache::Redis;
 use process::telemetry::{self, Metrics};
 use queue::{Connection as _, RabbitMq};
@@ -36,6 +37,7 @@ pub(crate) async fn run(args: ApiArgs, name: String, metrics: Metrics) -> anyhow
         name,
         draining: surroundings.stop.clone(),
         grace_period: args.grace_period,
+        compute_on: ComputeOn::Threads(NonZeroUsize::MIN),
         checks,
         metrics: Some(metrics),
         alive: surroundings.alive.ticker(),

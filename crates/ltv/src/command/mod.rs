@@ -21,12 +21,14 @@ mod meaning;
 mod migrate;
 mod models;
 mod predict;
+mod requests;
 mod role;
 pub(crate) mod runs;
 mod worker;
 
 use crate::cli::{
-    BenchCommand, Cli, Command, DeadLettersCommand, InstallationCommand, ModelsCommand, RunsCommand,
+    BenchCommand, Cli, Command, DeadLettersCommand, InstallationCommand, ModelsCommand, RequestsCommand,
+    RunsCommand,
 };
 use process::telemetry::{self, Metrics, TelemetryConfig};
 use tokio::task::spawn_blocking;
@@ -98,6 +100,8 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Runs(RunsCommand::Cancel(args)) => runs::cancel(&args).await,
         Command::Runs(RunsCommand::Release(args)) => held::release(args).await,
         Command::Runs(RunsCommand::Reject(args)) => held::reject(args).await,
+        Command::Requests(RequestsCommand::Show(args)) => requests::show(&args).await,
+        Command::Requests(RequestsCommand::Abandon(args)) => requests::abandon(&args).await,
         Command::DeadLetters(DeadLettersCommand::List(args)) => dead_letters::list(&args).await,
         Command::DeadLetters(DeadLettersCommand::Redrive(args)) => dead_letters::redrive(&args).await,
         Command::DeadLetters(DeadLettersCommand::Discard(args)) => dead_letters::discard(&args).await,

@@ -86,13 +86,17 @@ const COORDINATE: [Need; 14] = [
     ("owner", "fleet", "values", "ownership"),
 ];
 
-const ANSWER: [Need; 6] = [
+const ANSWER: [Need; 9] = [
     ("table", "fleet", "leadership", "select"),
     ("table", "fleet", "promotions", "insert"),
     ("table", "fleet", "requests", "select"),
     ("table", "fleet", "requests", "insert"),
     ("table", "fleet", "requests", "update"),
     ("table", "fleet", "answers", "select"),
+    // Where the broker is away it values single customers itself.
+    ("table", "source", "subscriptions", "select"),
+    ("table", "source", "acquisition_costs", "select"),
+    ("table", "fleet", "answers", "insert"),
 ];
 
 impl Duty {
