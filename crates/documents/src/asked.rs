@@ -84,8 +84,8 @@ pub struct Fresh {
     /// What is known of him.
     #[serde(flatten)]
     pub told: Told,
-    /// Whether the customer has done something since that his value does not know of.
-    pub stale: bool,
+    /// Whether the customer has done something since that his value does not know of; `null` where that cannot be told.
+    pub stale: Option<bool>,
     /// Where the answer comes from.
     pub served: Served,
 }
@@ -205,7 +205,8 @@ pub struct BatchResult {
     /// What is known of him, for who is valued or rejected.
     #[schema(value_type = Option<Customer>)]
     pub known: Option<Told>,
-    /// Whether he has done something since that his value does not know of; `null` where nothing is known.
+    /// Whether he has done something since that his value does not know of; `null` where nothing is known,
+    /// or that cannot be told.
     pub stale: Option<bool>,
 }
 

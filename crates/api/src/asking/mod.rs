@@ -305,6 +305,8 @@ impl<'a, S: Requests + Values, R: Requester> Trail<'a, S, R> {
             (End::Answered, Some(answer)) => Outcome::Answered(Box::new(answer)),
             (End::Failed | End::Over, Some(answer)) => Outcome::Over(Box::new(answer.record)),
             (End::Pending, Some(answer)) => Outcome::Pending(Box::new(answer.record)),
+            // It is not the question of who only comes back for it, and there may be a message for it.
+            (End::Full, Some(answer)) if self.question.is_none() => Outcome::Pending(Box::new(answer.record)),
             (End::Pending, None) => self.pending().await,
             (End::Full, _) => {
                 // It expires all the same.

@@ -118,7 +118,8 @@ pub(super) async fn customer<S: Seams>(
 pub(super) struct Telling {
     view: View,
     models: BTreeMap<ModelVersionId, Arc<ModelVersion>>,
-    stale: Vec<CustomerId>,
+    /// None where it cannot be asked.
+    stale: Option<Vec<CustomerId>>,
 }
 
 impl Telling {
@@ -129,7 +130,8 @@ impl Telling {
             models.insert(version, api.models.get(&api.store, version).await?);
         }
         let valued: Vec<_> = known.iter().map(|known| (known.customer, known.as_of)).collect();
-        let stale = if valued.is_empty() { Vec::new() } else { api.store.stale(&valued).await? };
+        // What was answered is no less true where the source is away.
+        let stale = if valued.is_empty() { Some(Vec::new()) } else { api.store.stale(&valued).await.ok() };
         Ok(Self { view, models, stale })
     }
 
@@ -141,8 +143,8 @@ impl Telling {
         }
     }
 
-    pub(super) fn is_stale(&self, known: &Known) -> bool {
-        self.stale.binary_search(&known.customer).is_ok()
+    pub(super) fn is_stale(&self, known: &Known) -> Option<bool> {
+        self.stale.as_ref().map(|stale| stale.binary_search(&known.customer).is_ok())
     }
 
     pub(super) fn fresh(&self, known: &Known, from: ServedFrom) -> Fresh {

@@ -59,7 +59,7 @@ async fn results(store: &Postgres, answer: &Answer) -> anyhow::Result<Vec<Fresh>
     let stale = if valued.is_empty() { Vec::new() } else { store.stale(&valued).await? };
     let fresh = |known: &store::Known| Fresh {
         told: Told::Short(KnownCustomer::new(known, &models[&known.model_version])),
-        stale: stale.binary_search(&known.customer).is_ok(),
+        stale: Some(stale.binary_search(&known.customer).is_ok()),
         served: Served::now(ServedFrom::Store),
     };
     Ok(answer.rows.iter().map(fresh).collect())
@@ -88,6 +88,6 @@ fn row(fresh: &Fresh) -> Vec<String> {
     let Told::Short(known) = &fresh.told else { return Vec::new() };
     let value = known.value.as_ref().map(|value| money(value.value_minor)).unwrap_or_default();
     let why = known.reason.as_deref().map(meaning).unwrap_or_default();
-    let stale = if fresh.stale { "stale" } else { "" };
+    let stale = if fresh.stale == Some(true) { "stale" } else { "" };
     vec![known.customer.to_string(), value, stale.to_owned(), why]
 }

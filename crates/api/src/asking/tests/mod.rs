@@ -101,6 +101,23 @@ async fn a_full_queue_sheds_at_once_and_leaves_nothing_to_work() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_back_to_a_full_queue_leaves_the_request_as_it_is() {
+    let scene = Scene::new(NoFaults).await;
+    scene.broker.set_health(Health::Away);
+    let request = pending(scene.asks(&[101, 102]).await.0);
+    scene.broker.set_health(Health::Up);
+    sleep(WORK * 100).await;
+    for number in 0..queue::MOST_REQUESTS {
+        drop(scene.requester.ask(outgoing(RequestId(1_000 + i64::from(number)))).await.unwrap());
+    }
+
+    let outcome = scene.asking.follow(request, Duration::ZERO).await;
+
+    assert_eq!(pending(outcome), request);
+    assert_eq!(scene.record(request.0).await.state, RequestState::Waiting);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_broker_one_customer_is_valued_here_to_the_same_bits() {
     let scene = Scene::new(NoFaults).await;
     let worker = scene.worker();
