@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api;
+mod api_runs;
 mod brokers;
 mod cache;
 mod doors;

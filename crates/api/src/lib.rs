@@ -30,11 +30,15 @@
 //!   What is not over within the grace period is cut off. It exits with 0.
 
 mod attend;
+mod cursor;
 mod document;
 pub mod extract;
+mod followed;
 mod metrics;
 mod models;
+mod once;
 mod openapi;
+mod pace;
 mod patience;
 mod problem;
 mod request_id;
@@ -62,6 +66,7 @@ pub use problem::{Fault, Place, Problem};
 pub use seams::{ApiQueue, ApiStore, Over, Seams};
 pub use server::MOST_CONNECTIONS;
 
+use followed::Followed;
 use models::Models;
 use openapi::Document;
 use shed::Gates;
@@ -81,6 +86,8 @@ pub struct Shared<S: Seams> {
     pub config: ApiConfig,
     /// The model versions that were asked for.
     pub(crate) models: Models,
+    /// The runs that somebody follows.
+    pub(crate) followed: Followed,
     pub(crate) gates: Gates,
     pub(crate) document: Document,
 }
@@ -106,8 +113,9 @@ pub struct ApiConfig {
 impl<S: Seams> Api<S> {
     /// Puts an api together.
     pub fn new(store: S::Store, queue: S::Queue, cache: S::Cache, config: ApiConfig) -> Self {
-        let (models, gates, document) = (Models::default(), Gates::default(), openapi::written::<S>());
-        Self(Arc::new(Shared { store, queue, cache, config, models, gates, document }))
+        let (models, followed, gates) = (Models::default(), Followed::default(), Gates::default());
+        let document = openapi::written::<S>();
+        Self(Arc::new(Shared { store, queue, cache, config, models, followed, gates, document }))
     }
 
     /// Answers on `listener` until it drains, and for as long as that takes.

@@ -45,6 +45,8 @@ impl Class {
             _ if path.starts_with("/runs/") && ends("/values") => Self::Export,
             _ if path.starts_with("/runs/") && ends("/events") => Self::Stream,
             "/batches" if request.method() == Method::POST => Self::Batch,
+            // It ranks all of a run.
+            "/top" => Self::Batch,
             _ if query.split('&').any(|pair| pair == "fresh=true") => Self::Fresh,
             _ => Self::Read,
         })
@@ -159,6 +161,7 @@ mod tests {
         check(Method::GET, "/api/ltv/customers/7?view=full&fresh=true", Some(Class::Fresh));
         check(Method::POST, "/api/ltv/batches", Some(Class::Batch));
         check(Method::GET, "/api/ltv/batches/7", Some(Class::Read));
+        check(Method::GET, "/api/ltv/top?limit=3", Some(Class::Batch));
         check(Method::GET, "/api/ltv/runs/7/values", Some(Class::Export));
         check(Method::GET, "/api/ltv/runs/7/events", Some(Class::Stream));
         check(Method::GET, "/elsewhere", Some(Class::Read));

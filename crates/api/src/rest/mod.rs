@@ -2,9 +2,13 @@
 
 mod customers;
 mod dead_letters;
+mod events;
 mod health;
 mod models;
 mod problems;
+mod runs;
+mod top;
+mod values;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -18,9 +22,13 @@ pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
     let resources = OpenApiRouter::new()
         .merge(customers::routes())
         .merge(dead_letters::routes())
+        .merge(events::routes())
         .merge(health::routes())
         .merge(models::routes())
-        .merge(problems::routes());
+        .merge(problems::routes())
+        .merge(runs::routes())
+        .merge(top::routes())
+        .merge(values::routes());
     OpenApiRouter::with_openapi(base()).nest(BELOW, resources)
 }
 

@@ -2,6 +2,7 @@
 
 mod document;
 mod problems;
+mod runs;
 mod server;
 
 use std::sync::Arc;

@@ -86,13 +86,18 @@ const COORDINATE: [Need; 14] = [
     ("owner", "fleet", "values", "ownership"),
 ];
 
-const ANSWER: [Need; 6] = [
+const ANSWER: [Need; 11] = [
     ("table", "fleet", "leadership", "select"),
     ("table", "fleet", "promotions", "insert"),
     ("table", "fleet", "requests", "select"),
     ("table", "fleet", "requests", "insert"),
     ("table", "fleet", "requests", "update"),
     ("table", "fleet", "answers", "select"),
+    ("table", "fleet", "idempotency", "select"),
+    ("table", "fleet", "idempotency", "insert"),
+    ("table", "fleet", "idempotency", "update"),
+    ("table", "fleet", "idempotency", "delete"),
+    ("sequence", "fleet", "claims", "usage"),
 ];
 
 impl Duty {
