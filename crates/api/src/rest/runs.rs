@@ -185,14 +185,14 @@ struct NewRun {
     #[schema(value_type = Option<String>, max_length = 200)]
     segment: Option<Text<200>>,
     /// These customers.
-    #[schema(value_type = Option<Vec<Digits>>, max_items = 10000, min_items = 1)]
+    #[schema(value_type = Option<Vec<Digits>>, max_items = 10_000, min_items = 1)]
     customers: Option<Vec<Id<CustomerId>>>,
     /// How urgently.
     #[serde(default)]
     #[schema(value_type = Option<shape::Priority>)]
     priority: Option<Priority>,
     /// How many seconds it may take; half an hour unless said.
-    #[schema(minimum = 1, maximum = 604800)]
+    #[schema(minimum = 1, maximum = 604_800)]
     deadline_seconds: Option<u32>,
     /// For which moment; the present one unless said.
     #[schema(value_type = Option<String>, format = DateTime)]

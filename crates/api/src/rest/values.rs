@@ -178,7 +178,9 @@ fn lines(export: Export<Vec<Valued>>, run: RunId) -> impl Stream<Item = store::R
     let lines = pieces.map(|piece| {
         let values = piece?;
         let mut lines = Vec::with_capacity(FRAME);
-        values.iter().for_each(|valued| ExportedValue::write(valued, &mut lines));
+        for valued in &values {
+            ExportedValue::write(valued, &mut lines);
+        }
         Ok(Bytes::from(lines))
     });
     let end = futures_util::stream::once(std::future::ready({
@@ -286,8 +288,8 @@ mod tests {
         assert_eq!(Format::accepted(&HeaderMap::new()), Some(Format::Ndjson));
     }
 
-    fn piece(length: usize) -> store::Result<Bytes> {
-        Ok(vec![b'x'; length].into())
+    fn piece(length: usize) -> Bytes {
+        vec![b'x'; length].into()
     }
 
     fn away() -> store::Error {
@@ -306,8 +308,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_breaks_off_has_no_orderly_end() {
-        let whole = sent(iter([piece(5), piece(7)]), CancellationToken::new());
-        let cut = sent(iter([piece(5), Err(away()), piece(7)]), CancellationToken::new());
+        let whole = sent(iter([Ok(piece(5)), Ok(piece(7))]), CancellationToken::new());
+        let cut = sent(iter([Ok(piece(5)), Err(away()), Ok(piece(7))]), CancellationToken::new());
 
         assert_eq!(read(whole).await, (12, true));
         assert_eq!(read(cut).await, (5, false));
@@ -318,7 +320,7 @@ mod tests {
         let (alive, dropped) = mpsc::channel::<()>(1);
         let pieces = futures_util::stream::repeat_with(move || {
             let _kept = &alive;
-            piece(FRAME)
+            Ok(piece(FRAME))
         });
 
         let body = sent(Box::pin(pieces), CancellationToken::new());
@@ -334,7 +336,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_ends_when_the_process_does() {
         let draining = CancellationToken::new();
-        let body = sent(Box::pin(futures_util::stream::repeat_with(|| piece(FRAME))), draining.clone());
+        let body = sent(Box::pin(futures_util::stream::repeat_with(|| Ok(piece(FRAME)))), draining.clone());
 
         draining.cancel();
 
