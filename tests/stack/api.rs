@@ -87,7 +87,7 @@ async fn an_api_without_postgres_says_so_in_problems_and_recovers() {
     .await;
 }
 
-async fn fleet() -> Fleet {
+pub(crate) async fn fleet() -> Fleet {
     Fleet::new(&Program::new(env!("CARGO_BIN_EXE_ltv-under-test"), env!("CARGO_TARGET_TMPDIR"))).await
 }
 
@@ -119,23 +119,28 @@ impl Served {
 
     /// Asks for what is below `/api/ltv`, with more lines in the head, each ended, and a body.
     pub(crate) async fn ask(&self, method: &str, path: &str, head: &str, body: &str) -> Answered {
-        let length = body.len();
-        let asked = format!(
-            "{method} /api/ltv{path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {length}\r\n{head}\r\n{body}",
-            self.address
-        );
-        let answered = async {
-            let mut stream = TcpStream::connect(&self.address).await.unwrap();
-            stream.write_all(asked.as_bytes()).await.unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.unwrap();
-            answer
-        };
-        let answer = tokio::time::timeout(Duration::from_mins(1), answered).await.unwrap();
+        let answer = exchange(&self.address, method, path, head, body).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Answered { status, head: head.to_owned(), body: body.to_owned() }
     }
+}
+
+/// Asks an address, and returns what came until the connection was closed.
+pub(crate) async fn exchange(address: &str, method: &str, path: &str, head: &str, body: &str) -> String {
+    let length = body.len();
+    let asked = format!(
+        "{method} /api/ltv{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n{head}\r\n{body}"
+    );
+    let answered = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Whoever is killed closes nothing in order.
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    };
+    tokio::time::timeout(Duration::from_mins(1), answered).await.unwrap()
 }
 
 /// What an api answered.

@@ -3,6 +3,7 @@
 mod accounts;
 mod api;
 mod api_requests;
+mod api_runs;
 mod brokers;
 mod cache;
 mod doors;

@@ -9,9 +9,10 @@ use axum::body::{Body as HttpBody, to_bytes};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Path as AxumPath};
-use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Request};
+use bytes::Bytes;
 use serde::de::{DeserializeOwned, Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -100,15 +101,27 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request<HttpBody>, _: &S) -> Result<Self, Problem> {
-        let is_json =
-            request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
-        if !is_json {
-            return Err(Problem::UnsupportedMediaType);
-        }
-        let read = timeout(BODY_LIMIT, to_bytes(request.into_body(), MOST_BODY_BYTES)).await;
-        let bytes = read.map_err(|_| Problem::BodyTooSlow)?.map_err(|error| unread(&error))?;
-        parsed(&bytes).map(Self)
+        let (parts, body) = request.into_parts();
+        check_json(&parts.headers)?;
+        parsed(&read(body).await?).map(Self)
     }
+}
+
+/// Reads a body to its end.
+pub(crate) async fn read(body: HttpBody) -> Result<Bytes, Problem> {
+    let read = timeout(BODY_LIMIT, to_bytes(body, MOST_BODY_BYTES)).await;
+    read.map_err(|_| Problem::BodyTooSlow)?.map_err(|error| unread(&error))
+}
+
+/// What a body says that was read, as JSON.
+pub(crate) fn json_of<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
+    check_json(headers)?;
+    parsed(body)
+}
+
+fn check_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_json = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json);
+    if is_json { Ok(()) } else { Err(Problem::UnsupportedMediaType) }
 }
 
 fn is_json(content_type: &str) -> bool {

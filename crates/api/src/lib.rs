@@ -33,12 +33,16 @@
 mod asking;
 mod attend;
 mod batch;
+mod cursor;
 mod document;
 pub mod extract;
+mod followed;
 mod idempotency_key;
 mod metrics;
 mod models;
+mod once;
 mod openapi;
+mod pace;
 mod patience;
 mod preferences;
 mod problem;
@@ -71,6 +75,7 @@ pub use server::MOST_CONNECTIONS;
 pub use valuation::ComputeOn;
 
 use asking::{Asking, ItselfConfig};
+use followed::Followed;
 use models::Models;
 use openapi::Document;
 use shed::Gates;
@@ -91,6 +96,8 @@ pub struct Shared<S: Seams> {
     /// The model versions that were asked for.
     pub(crate) models: Models,
     asking: OnceCell<Asking<S::Store, Requester<S>>>,
+    /// The runs that somebody follows.
+    pub(crate) followed: Followed,
     pub(crate) gates: Gates,
     pub(crate) document: Document,
 }
@@ -121,9 +128,9 @@ pub struct ApiConfig {
 impl<S: Seams> Api<S> {
     /// Puts an api together.
     pub fn new(store: S::Store, queue: S::Queue, cache: S::Cache, config: ApiConfig) -> Self {
-        let (models, gates, document) = (Models::default(), Gates::default(), openapi::written::<S>());
-        let asking = OnceCell::new();
-        Self(Arc::new(Shared { store, queue, cache, config, models, asking, gates, document }))
+        let (models, followed, gates) = (Models::default(), Followed::default(), Gates::default());
+        let (asking, document) = (OnceCell::new(), openapi::written::<S>());
+        Self(Arc::new(Shared { store, queue, cache, config, models, followed, asking, gates, document }))
     }
 
     /// Answers on `listener` until it drains, and for as long as that takes.

@@ -85,6 +85,10 @@ fn refusals(method: &str, path: &str) -> Vec<&'static str> {
     if method != "get" {
         statuses.extend(["408", "409", "412", "413", "415", "422"]);
     }
+    // A run that is not finished is no bad request, and its values are not shown.
+    if path.ends_with("/values") {
+        statuses.push("409");
+    }
     if path.ends_with("/metrics") || path.ends_with("/openapi.json") {
         statuses.retain(|status| !["404", "406"].contains(status));
     }

@@ -46,6 +46,8 @@ impl Class {
             _ if path.starts_with("/runs/") && ends("/events") => Self::Stream,
             "/batches" if request.method() == Method::POST => Self::Batch,
             _ if path.starts_with("/requests/") => Self::Fresh,
+            // It ranks all of a run.
+            "/top" => Self::Batch,
             _ if query.split('&').any(|pair| pair == "fresh=true") => Self::Fresh,
             _ => Self::Read,
         })
@@ -161,6 +163,7 @@ mod tests {
         check(Method::POST, "/api/ltv/batches", Some(Class::Batch));
         check(Method::GET, "/api/ltv/batches/7", Some(Class::Read));
         check(Method::GET, "/api/ltv/requests/7", Some(Class::Fresh));
+        check(Method::GET, "/api/ltv/top?limit=3", Some(Class::Batch));
         check(Method::GET, "/api/ltv/runs/7/values", Some(Class::Export));
         check(Method::GET, "/api/ltv/runs/7/events", Some(Class::Stream));
         check(Method::GET, "/elsewhere", Some(Class::Read));

@@ -239,6 +239,65 @@ fn a_run_that_goes_on_has_no_end() {
 }
 
 #[test]
+fn how_far_a_run_is() {
+    let record = RunRecord { state: RunState::Running, finished_at: None, ..run() };
+    let half =
+        Progress { done: 1, dead: 0, values: 500, rejections: 0, work_settled: 750.0, ..record.progress };
+
+    let going_on = RunProgress::new(&record, &half, moment("2026-11-23T02:10:00Z"));
+
+    check(&going_on, include_str!("../golden/run_progress.json"));
+    assert_eq!(going_on.id(), "running.1.0.500");
+    let over = RunProgress::new(&run(), &run().progress, moment("2026-11-23T03:00:00Z"));
+    assert_eq!((over.id().as_str(), over.eta, over.outlook), ("finished.2.1.1500", None, None));
+}
+
+#[test]
+fn a_page_of_the_most_valuable_customers() {
+    let named =
+        store::Named { customer: CustomerId(119), external_id: "c-119".into(), segment: "florists".into() };
+    let ranked = [valued(), nothing_known()];
+
+    let page = TopPage::new(&run(), &model_version(), &ranked, &[named], Some("t0".into()));
+
+    let document: Json = serde_json::from_str(&body(&page)).unwrap();
+    let customers = [&document["customers"][0], &document["customers"][1]];
+    assert_eq!(customers.map(|customer| customer["external_id"].as_str()), [None, Some("c-119")]);
+    assert_eq!(
+        customers.map(|customer| customer["value_minor"].as_i64()),
+        [Some(valued().value.value_minor()), Some(0)]
+    );
+    assert_eq!(
+        (&document["run"], &document["next"], &document["currency"]),
+        (&"7".into(), &"t0".into(), &"EUR".into())
+    );
+}
+
+#[test]
+fn the_lines_of_an_export() {
+    let mut lines = Vec::new();
+
+    ExportedValue::write(&valued(), &mut lines);
+    ExportEnd::write(RunId(7), 1, &mut lines);
+
+    let lines = String::from_utf8(lines).unwrap();
+    let (line, end) = lines.split_once('\n').unwrap();
+    assert_eq!(end, "{\"end\":true,\"customers\":1,\"run_id\":\"7\"}\n");
+    let line: Json = serde_json::from_str(line).unwrap();
+    assert_eq!(line["customer"], valued().customer.to_string());
+    let value: Json =
+        serde_json::from_str(&super::line(&Value::new(&valued().value, &valued().account))).unwrap();
+    assert_eq!((&line["future_minor"], &line["payback"]), (&value["future_minor"], &value["payback"]));
+}
+
+#[test]
+fn what_came_of_a_call_about_a_run() {
+    let started = Started { run: RunId(7), is_new: true, customers: 1_500, chunks: 3 };
+    check(&started, include_str!("../golden/started.json"));
+    check(&Cancelled { run: RunId(7), is_new: false }, include_str!("../golden/cancelled.json"));
+}
+
+#[test]
 fn a_run_with_what_it_comes_to() {
     check(&summary(), include_str!("../golden/run_summary.json"));
 }

@@ -3,21 +3,25 @@
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
 use batch::{CustomerId, Limits, PlanPolicy, Priority, RunId, RunState};
 use dispatcher::{DispatchError, Dispatcher, Order};
 use documents::{DeadChunk, DeadLetters, DeadMessage, Digits, Redriven};
-use queue::DeadLetters as _;
+use queue::{Chunks, DeadLetters as _};
 use serde::Deserialize;
-use store::{Archive, RunRecord, Selection};
+use store::{Archive, Effect, Planning, Publishing, RunRecord, Selection};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::document::Json;
+use crate::document::{Json, json};
 use crate::extract::{Id, Path, Query};
+use crate::once::{Key, Sent};
 use crate::problem::Problem;
 use crate::rest::Limit;
+use crate::rest::runs::dispatched;
 use crate::seams::Seams;
 
 pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
@@ -43,7 +47,7 @@ struct Listed {
 ///
 /// Chunks that used up their attempts, and messages that made no sense, were not ours, or came back too often. Without
 /// RabbitMQ the messages are `null`, and `messages_error` says so.
-#[utoipa::path(get, path = "/dead-letters", tag = "dead-letters", params(Listed),
+#[utoipa::path(get, path = "/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters", params(Listed),
     responses((status = 200, description = "All that could not be done", body = DeadLetters)))]
 async fn list<S: Seams>(
     State(api): State<Api<S>>,
@@ -70,39 +74,51 @@ fn message(dead: &queue::DeadMessage) -> DeadMessage {
 /// Within the run while it goes on or is held; those of a finished run as a run of their own, for the same moment and with
 /// the same model version, whose values take the place of those that are missing. Repeated, it finds none that are dead.
 #[utoipa::path(post, path = "/dead-letters/{run}/redrive", tag = "dead-letters",
-    params(("run" = Digits, Path, description = "The run's number")),
-    responses((status = 200, description = "They are back", body = Redriven)))]
+    params(("run" = Digits, Path, description = "The run's number"), Key),
+    responses((status = 200, description = "They are back", body = Redriven,
+        headers(("Idempotency-Replayed" = String, description = "`true` where this was answered before")))))]
 async fn redrive<S: Seams>(
     State(api): State<Api<S>>,
     Path(Id(run)): Path<Id<RunId>>,
-) -> Result<Json<Redriven>, Problem> {
-    let absent = || Problem::not_found(format!("there is no run {run}"));
-    let record = api.store.run(run).await?.ok_or_else(absent)?;
-    if !record.state.is_over() {
-        let chunks = api.store.redrive(run).await?;
-        return Ok(Json(Redriven { run, chunks: Some(chunks), as_run: None, customers: None }));
-    }
-    if matches!(record.state, RunState::Cancelled | RunState::Rejected) {
-        return Err(Problem::conflict(format!("run {run} was {}", record.state)));
-    }
-    let customers = api.store.dead_customers(run).await?;
-    if customers.is_empty() {
-        return Err(Problem::conflict(format!("run {run} has no dead chunks")));
-    }
-    as_run_of_its_own(&api, &record, customers).await.map(Json)
+    sent: Sent,
+) -> Result<Response, Problem> {
+    sent.no_body()?;
+    let (queue, trace_context) = (api.queue.clone(), api.config.trace_context);
+    let done = sent.once(&api.store, move |store| async move {
+        let absent = || Problem::not_found(format!("there is no run {run}"));
+        let record = store.run(run).await?.ok_or_else(absent)?;
+        if !record.state.is_over() {
+            let chunks = store.redrive(run).await?;
+            return Ok(Effect::Redriven { run, chunks });
+        }
+        if matches!(record.state, RunState::Cancelled | RunState::Rejected) {
+            return Err(Problem::conflict(format!("run {run} was {}", record.state)));
+        }
+        let customers = store.dead_customers(run).await?;
+        if customers.is_empty() {
+            return Err(Problem::conflict(format!("run {run} has no dead chunks")));
+        }
+        let dispatcher = Dispatcher { store, queue, policy: PlanPolicy::default(), trace_context };
+        as_run_of_its_own(&dispatcher, &record, customers).await
+    });
+    let done = done.await?;
+    let redriven = match done.effect {
+        Effect::Redriven { run, chunks } => {
+            Redriven { run, chunks: Some(chunks), as_run: None, customers: None }
+        }
+        Effect::Dispatched { run: as_run, customers, .. } => {
+            Redriven { run, chunks: None, as_run: Some(as_run), customers: Some(customers) }
+        }
+        _ => return Err(done.mixed_up()),
+    };
+    Ok(done.answer(json(StatusCode::OK, &redriven)))
 }
 
-async fn as_run_of_its_own<S: Seams>(
-    api: &Api<S>,
+async fn as_run_of_its_own<S: Planning + Publishing, Q: Chunks>(
+    dispatcher: &Dispatcher<S, Q>,
     run: &RunRecord,
     customers: Vec<CustomerId>,
-) -> Result<Redriven, Problem> {
-    let dispatcher = Dispatcher {
-        store: api.store.clone(),
-        queue: api.queue.clone(),
-        policy: PlanPolicy::default(),
-        trace_context: api.config.trace_context,
-    };
+) -> Result<Effect, Problem> {
     let order = Order {
         selection: Selection::Customers(customers),
         priority: Priority::High,
@@ -113,9 +129,7 @@ async fn as_run_of_its_own<S: Seams>(
         again: true,
         limits: Limits::default(),
     };
-    let dispatched = dispatcher.dispatch(&order).await.map_err(refused)?;
-    let customers = Some(dispatched.customers);
-    Ok(Redriven { run: run.run, chunks: None, as_run: Some(dispatched.run), customers })
+    Ok(dispatched(&dispatcher.dispatch(&order).await.map_err(refused)?))
 }
 
 fn refused(error: DispatchError) -> Problem {

@@ -3,11 +3,15 @@
 mod batches;
 mod customers;
 mod dead_letters;
+mod events;
 mod fresh;
 mod health;
 mod models;
 mod problems;
 mod requests;
+mod runs;
+mod top;
+mod values;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -22,10 +26,14 @@ pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
         .merge(batches::routes())
         .merge(customers::routes())
         .merge(dead_letters::routes())
+        .merge(events::routes())
         .merge(health::routes())
         .merge(models::routes())
         .merge(problems::routes())
-        .merge(requests::routes());
+        .merge(requests::routes())
+        .merge(runs::routes())
+        .merge(top::routes())
+        .merge(values::routes());
     OpenApiRouter::with_openapi(base()).nest(BELOW, resources)
 }
 

@@ -1,16 +1,19 @@
 //! Model versions, and which one runs pin.
 
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
 use documents::{Digits, ListedModel, Promoted, RolledBack, ShownModel};
 use serde::Deserialize;
-use store::{ModelVersionId, ModelVersions, NewPromotion, Planning, Values};
+use store::{Effect, ModelVersionId, ModelVersions, NewPromotion, Planning, Values};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::document::Json;
-use crate::extract::{Body, Id, Path, Query};
+use crate::document::{Json, json};
+use crate::extract::{Id, Path, Query};
+use crate::once::{Key, Sent};
 use crate::problem::Problem;
 use crate::rest::Limit;
 use crate::seams::Seams;
@@ -48,7 +51,7 @@ struct Listed {
 }
 
 /// The model versions, the newest first
-#[utoipa::path(get, path = "/models", tag = "models", params(Listed),
+#[utoipa::path(get, path = "/models", tag = "models", operation_id = "list_models", params(Listed),
     responses((status = 200, description = "Model versions", body = Vec<ListedModel>)))]
 async fn list<S: Seams>(
     State(api): State<Api<S>>,
@@ -60,7 +63,7 @@ async fn list<S: Seams>(
 }
 
 /// A model version, when it came into force, and which runs pinned it
-#[utoipa::path(get, path = "/models/{version}", tag = "models",
+#[utoipa::path(get, path = "/models/{version}", tag = "models", operation_id = "model",
     params(("version" = Digits, Path, description = "Its number"), Listed),
     responses((status = 200, description = "The model version", body = ShownModel)))]
 async fn one<S: Seams>(
@@ -85,31 +88,45 @@ async fn one<S: Seams>(
 ///
 /// To promote the one that is in force changes nothing, and says so.
 #[utoipa::path(post, path = "/models/{version}/promote", tag = "models",
-    params(("version" = Digits, Path, description = "Its number")),
+    params(("version" = Digits, Path, description = "Its number"), Key),
     request_body = Choice,
-    responses((status = 200, description = "It is in force", body = Promoted)))]
+    responses((status = 200, description = "It is in force", body = Promoted,
+        headers(("Idempotency-Replayed" = String, description = "`true` where this was answered before")))))]
 async fn promote<S: Seams>(
     State(api): State<Api<S>>,
     Path(Id(version)): Path<Id<Version>>,
-    Body(choice): Body<Choice>,
-) -> Result<Json<Promoted>, Problem> {
+    sent: Sent,
+) -> Result<Response, Problem> {
     let version = ModelVersionId(version);
-    api.store.model_version(version).await?.ok_or_else(|| absent(version))?;
-    let promotion = api.store.promote(version, &choice.into()).await?;
-    Ok(Json(Promoted { model_version: version, is_new: promotion.is_some() }))
+    let choice = NewPromotion::from(sent.body::<Choice>()?);
+    let done = sent.once(&api.store, move |store| async move {
+        store.model_version(version).await?.ok_or_else(|| absent(version))?;
+        let is_new = store.promote(version, &choice).await?.is_some();
+        Ok(Effect::Promoted { version, is_new })
+    });
+    let done = done.await?;
+    let Effect::Promoted { version, is_new } = done.effect else { return Err(done.mixed_up()) };
+    Ok(done.answer(json(StatusCode::OK, &Promoted { model_version: version, is_new })))
 }
 
 /// Returns to the model version that was promoted before the one in force
-#[utoipa::path(post, path = "/models/roll-back", tag = "models", request_body = Choice,
-    responses((status = 200, description = "It is in force again", body = RolledBack)))]
-async fn roll_back<S: Seams>(
-    State(api): State<Api<S>>,
-    Body(choice): Body<Choice>,
-) -> Result<Json<RolledBack>, Problem> {
-    match api.store.roll_back(&choice.into()).await? {
-        Some(promotion) => Ok(Json(RolledBack { model_version: promotion.version })),
-        None => Err(Problem::conflict("no model version was promoted before the one in force")),
-    }
+///
+/// A second call goes further back, unless it has the same key.
+#[utoipa::path(post, path = "/models/roll-back", tag = "models", request_body = Choice, params(Key),
+    responses((status = 200, description = "It is in force again", body = RolledBack,
+        headers(("Idempotency-Replayed" = String, description = "`true` where this was answered before")))))]
+async fn roll_back<S: Seams>(State(api): State<Api<S>>, sent: Sent) -> Result<Response, Problem> {
+    let choice = NewPromotion::from(sent.body::<Choice>()?);
+    let done = sent.once(&api.store, move |store| async move {
+        let back = store.roll_back(&choice).await?;
+        let none = || Problem::conflict("no model version was promoted before the one in force");
+        Ok(Effect::RolledBack { version: Some(back.ok_or_else(none)?.version) })
+    });
+    let done = done.await?;
+    let Effect::RolledBack { version: Some(model_version) } = done.effect else {
+        return Err(done.mixed_up());
+    };
+    Ok(done.answer(json(StatusCode::OK, &RolledBack { model_version })))
 }
 
 /// What a model version's number is made of.

@@ -3,6 +3,7 @@
 mod asking;
 mod document;
 mod problems;
+mod runs;
 mod server;
 
 use std::sync::Arc;

@@ -86,7 +86,7 @@ const COORDINATE: [Need; 14] = [
     ("owner", "fleet", "values", "ownership"),
 ];
 
-const ANSWER: [Need; 9] = [
+const ANSWER: [Need; 14] = [
     ("table", "fleet", "leadership", "select"),
     ("table", "fleet", "promotions", "insert"),
     ("table", "fleet", "requests", "select"),
@@ -97,6 +97,11 @@ const ANSWER: [Need; 9] = [
     ("table", "source", "subscriptions", "select"),
     ("table", "source", "acquisition_costs", "select"),
     ("table", "fleet", "answers", "insert"),
+    ("table", "fleet", "idempotency", "select"),
+    ("table", "fleet", "idempotency", "insert"),
+    ("table", "fleet", "idempotency", "update"),
+    ("table", "fleet", "idempotency", "delete"),
+    ("sequence", "fleet", "claims", "usage"),
 ];
 
 impl Duty {
