@@ -13,6 +13,7 @@ use utoipa::OpenApi;
 use crate::problem::{Body9457, Fault, KINDS, Place, Problem};
 use crate::rest;
 use crate::seams::Seams;
+use crate::urls::BELOW;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -76,7 +77,28 @@ fn complete(document: utoipa::openapi::OpenApi) -> Value {
             }
         }
     }
+    link(&mut document);
     document
+}
+
+/// What an answer says that another operation needs, so that a program finds its way from one to the other: from a `get`,
+/// the place in its answer, to which method and path, as which parameter.
+const LINKS: [(&str, &str, &str, &str, &str); 3] = [
+    ("/models", "/0/version", "get", "/models/{version}", "version"),
+    ("/models", "/0/version", "post", "/models/{version}/promote", "version"),
+    ("/dead-letters", "/chunks/0/run", "post", "/dead-letters/{run}/redrive", "run"),
+];
+
+fn link(document: &mut Value) {
+    for (from, place, method, to, parameter) in LINKS {
+        let name = document["paths"][format!("{BELOW}{to}")][method]["operationId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let parameters = json!({ parameter: format!("$response.body#{place}") });
+        let answer = &mut document["paths"][format!("{BELOW}{from}")]["get"]["responses"]["200"];
+        answer["links"][&name] = json!({ "operationId": name, "parameters": parameters });
+    }
 }
 
 /// With which statuses an operation may be refused.

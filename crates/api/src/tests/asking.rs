@@ -15,8 +15,7 @@ use crate::asking::tests::scene;
 async fn scene() -> (Router, Broker, Memory) {
     let (store, broker) = (scene::store(), Broker::new());
     store.save_model_version(&store::promises::models(), None).await.unwrap();
-    let api: InMemory =
-        Api::new(store.clone(), broker.connect(), cache::Memory::default(), config(Vec::new()));
+    let api = api_over(store.clone(), broker.connect(), Vec::new());
     (api.router(), broker, store)
 }
 
