@@ -130,7 +130,7 @@ impl<S: Seams> Api<S> {
     pub fn new(store: S::Store, queue: S::Queue, cache: S::Cache, config: ApiConfig) -> Self {
         let (models, followed, gates) = (Models::default(), Followed::default(), Gates::default());
         let (asking, document) = (OnceCell::new(), openapi::written::<S>());
-        Self(Arc::new(Shared { store, queue, cache, config, models, followed, asking, gates, document }))
+        Self(Arc::new(Shared { store, queue, cache, config, models, asking, followed, gates, document }))
     }
 
     /// Answers on `listener` until it drains, and for as long as that takes.
