@@ -50,7 +50,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let config = WorkerConfig {
         name,
         lanes: lanes(&args),
-        requests: (args.request_slots > 0).then(|| RequestConfig {
+        requests: (args.request_slots > 0).then_some(RequestConfig {
             slots: args.request_slots,
             lease: args.request_lease,
             terms,
