@@ -4,11 +4,12 @@
 //! that a slow machine makes it longer and breaks nothing. Without the lane a request waits for a chunk instead of parts of
 //! other requests: the same look finds it beyond the bound.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use batch::CustomerId;
-use queue::Heard;
-use queue::Requests as _;
+use futures_util::future::join_all;
+use queue::{Heard, Requests as _};
 use tests::{Fleet, PATIENCE, eventually};
 use tokio::sync::Mutex;
 
@@ -21,8 +22,17 @@ const ASKERS: usize = 4;
 /// Parts that a request waits for at most, its own among them: one that is at work, four turns of those in hand before it.
 const PARTS: u32 = 6;
 
-/// A night of few chunks, each of which holds its slot for long.
-const LARGE: [&str; 2] = ["--chunk-customers", "10000"];
+/// Chunks that are at work at a time.
+const SLOTS: i64 = 3;
+
+/// Two of them at the worker that answers requests too, each of which holds its slot for seconds, like a chunk of a large base.
+const ANSWERS: [&str; 4] = ["--slots", "2", "--request-slots", "1"];
+
+/// And one at another, which keeps the machine busy.
+const COMPUTES: [&str; 4] = ["--slots", "1", "--request-slots", "0"];
+
+/// A night of one chunk, which holds its slot for long.
+const LARGE: [&str; 2] = ["--chunk-customers", "20000"];
 
 /// How long a request took at its worker, and for what.
 #[derive(Clone, Copy, Debug)]
@@ -38,52 +48,56 @@ struct Times {
 async fn of_a_thousand_urgent_requests_none_waits_beyond_the_bound_and_without_the_lane_some_do() {
     let fleet = fleet().await;
 
-    let within = beside_a_night(&fleet, 1_000, &[]).await;
-    let without_lane = beside_a_night(&fleet, 3 * ASKERS, &["--fault", "without-lane=1"]).await;
+    let within = beside_a_night(&fleet, 1_000, "slow=6000").await;
+    let without_lane = beside_a_night(&fleet, 2 * ASKERS, "slow=6000,without-lane=1").await;
 
     let beyond = beyond_the_bound(&within);
     assert!(beyond.is_empty(), "{beyond:?} of {}", within.len());
     assert!(!beyond_the_bound(&without_lane).is_empty(), "{without_lane:?}");
 }
 
-/// Asks so many questions about one customer each while a night holds every slot of the only worker.
-async fn beside_a_night(fleet: &Fleet, requests: usize, arguments: &[&str]) -> Vec<Times> {
+/// Asks so many questions about one customer each while a night holds every slot.
+async fn beside_a_night(fleet: &Fleet, requests: usize, fault: &str) -> Vec<Times> {
     let customers = customers(fleet, requests as i64).await;
-    let worker = fleet.worker(&[&["--slots", "2", "--request-slots", "1"], arguments].concat());
+    let mut worker = fleet.worker(&[&ANSWERS[..], &["--fault", fault]].concat());
+    let mut other = fleet.worker(&COMPUTES);
     let to_ask = Mutex::new(customers);
     tokio::select! {
         never = keep_busy(fleet) => never,
         () = async {
-            eventually(PATIENCE, "a night holds every slot", async || (leased(fleet).await == 2).then_some(())).await;
-            futures_util::future::join_all((0..ASKERS).map(|_| keep_asking(fleet, &to_ask))).await;
+            let leased = "select count(*) from fleet.chunks where state = 'leased'";
+            let client = fleet.sql().await;
+            let is_busy = async || {
+                (client.query_one(leased, &[]).await.unwrap().get::<_, i64>(0) == SLOTS).then_some(())
+            };
+            eventually(PATIENCE, "a night holds every slot", is_busy).await;
+            join_all((0..ASKERS).map(|_| keep_asking(fleet, &to_ask))).await;
+            eventually(PATIENCE, "and so it went on", is_busy).await;
         } => {}
     }
-    assert!(leased(fleet).await > 0, "the night went on all the time");
+    for worker in [&mut worker, &mut other] {
+        worker.terminate();
+        assert!(worker.ended(PATIENCE).await.success(), "{}", worker.log());
+    }
     let times: Vec<Times> = worker.log().lines().filter_map(times).collect();
     assert_eq!(times.len(), requests, "each is told of once");
     times
 }
 
-/// Orders another night whenever no chunk of the last one is left to be taken.
+/// Orders another night whenever few chunks are left to be taken.
 async fn keep_busy(fleet: &Fleet) -> ! {
-    static DAYS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+    static DAYS: AtomicU32 = AtomicU32::new(0);
     let left = "select count(*) from fleet.chunks where state in ('pending', 'published')";
     let client = fleet.sql().await;
     loop {
-        let day = DAYS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let as_of = format!("1998-{:02}-{:02}", 7 + day / 28, 1 + day % 28);
+        let day = DAYS.fetch_add(1, Ordering::Relaxed);
+        let as_of = format!("{}-07-{:02}", 1998 + day / 31, 1 + day % 31);
         fleet.dispatch(&[&LARGE[..], &["--as-of", &as_of]].concat()).await;
-        eventually(PATIENCE, "the night is at its end", async || {
-            (client.query_one(left, &[]).await.unwrap().get::<_, i64>(0) < 2).then_some(())
+        eventually(PATIENCE, "the nights are at their end", async || {
+            (client.query_one(left, &[]).await.unwrap().get::<_, i64>(0) <= SLOTS).then_some(())
         })
         .await;
     }
-}
-
-/// Chunks that are at work.
-async fn leased(fleet: &Fleet) -> i64 {
-    let leased = "select count(*) from fleet.chunks where state = 'leased'";
-    fleet.sql().await.query_one(leased, &[]).await.unwrap().get(0)
 }
 
 /// Asks about one customer after another, each when the one before is answered.
@@ -98,7 +112,8 @@ async fn keep_asking(fleet: &Fleet, to_ask: &Mutex<Vec<CustomerId>>) {
 /// What a line of the worker's log tells of a request that it answered.
 fn times(line: &str) -> Option<Times> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let is_answer = line["message"] == "replied" && line["outcome"] == "answered";
+    // One that was answered before has no attempt here.
+    let is_answer = line["message"] == "replied" && line["attempt"].is_u64();
     let micros = |name: &str| Duration::from_micros(line[name].as_u64().unwrap());
     is_answer.then(|| Times {
         took: micros("took_us"),
