@@ -14,9 +14,9 @@
 //!   begins anew.
 //! * **The coordinator is asked to stop.** Looking through is given up at once; a list that is being told has some seconds.
 //! * **Something stands there that nobody can read.** A list is replaced as if nothing had been there, and so is what
-//!   stands in the way of a write. A damaged value is removed by its first reader, and written again after the next look.
-//!   That counts values, so a field that is not the fleet's hides that one is lost: its readers are sent to the store until
-//!   both expire.
+//!   stands in the way of a write. Of partial runs each value is read by the look through them, and if one is damaged the
+//!   run is written again, which a warning says. Of the last run, the whole one, nobody looks at the values: those who
+//!   read a damaged one are sent to the store until the next such run, as if it were lost.
 //! * **The cache names what the store has never shown, or is yet to show:** the database went back to a backup and the
 //!   cache did not. Seen at the next look, since the list is read before the store is asked and versions only grow. The
 //!   list gives way to one that names nothing, behind which nothing comes back that was told before and arrives late,
@@ -27,7 +27,7 @@
 use std::time::Duration;
 
 use batch::RunId;
-use cache::{Cache, Valued, VisibleRuns};
+use cache::{Cache, Holds, REPLACED, Valued, VisibleRuns};
 use resilience::trouble::{Kind, Trouble};
 use store::Supervision;
 use tokio::task::{JoinError, JoinSet};
@@ -306,16 +306,22 @@ async fn clear<C: Cache>(cache: &C, known: &VisibleRuns, visible: &VisibleRuns) 
     Ok(())
 }
 
-/// Writes the values of those of the partial runs again that the cache does not hold, or not all of.
+/// Writes the values of those of the partial runs again that the cache does not hold, or not all of, or not as they were
+/// written.
 async fn put_again_what_is_missing<S: Supervision, C: Cache>(
     store: &S,
     cache: &C,
     partial: &[RunId],
 ) -> Result<(), Untold> {
     for &run in partial {
-        let is_here = cache.holds_all(run).await?;
-        if !is_here && let Err(Failed::Untold(untold)) = put_run(store, cache, run).await {
-            return Err(untold);
+        let held = cache.holds_all(run).await?;
+        if held == Holds::All {
+            continue;
+        }
+        match put_run(store, cache, run).await {
+            Ok(()) if held == Holds::Damaged => tracing::warn!(run.id = %run, "{REPLACED}"),
+            Ok(()) | Err(Failed::Unreadable(_)) => {}
+            Err(Failed::Untold(untold)) => return Err(untold),
         }
     }
     Ok(())
