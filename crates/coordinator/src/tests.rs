@@ -228,7 +228,9 @@ async fn workers_that_live_at_a_time_under_one_name_are_told_of_once_when_their_
         night.store.give_back(attempt).await.unwrap();
     }
     let mut namesakes = Namesakes::default();
-    let mut look = async |settled: &[RunId]| namesakes.look(&night.store, &[run], settled).await;
+    let store = &night.store;
+    let ask = |runs: Vec<RunId>| async move { store.presences(&runs).await };
+    let mut look = async |settled: &[RunId]| namesakes.look(&[run], settled, &ask).await;
 
     let meanwhile = look(&[]).await;
     let in_the_end = look(&[run]).await;
