@@ -358,6 +358,9 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
 mod tests {
     use std::future::pending;
 
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+
     use super::*;
 
     fn list(version: i64) -> Work {
@@ -415,11 +418,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_under_way_is_given_up_when_the_term_ends() {
         let mut publication = Publication { under_way: Some(UnderWay::Tell(7)), ..Publication::default() };
-        publication.task.spawn(pending());
+        let (goes_on, ended) = oneshot::channel::<()>();
+        publication.task.spawn(async move {
+            let _goes_on = goes_on;
+            pending().await
+        });
 
         publication.leads_no_more();
 
         assert_eq!((publication.task.len(), publication.under_way), (0, None));
+        let ended = timeout(Duration::from_secs(1), ended).await.expect("the task does not live on");
+        assert!(ended.is_err(), "it was dropped");
     }
 
     #[test]
