@@ -3,7 +3,8 @@
 //! # Failure by failure
 //!
 //! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the values of
-//!   partial runs and whose they are have been written to it again. Until then its readers are sent to the store.
+//!   partial runs and whose they are have been written to it again. Until then its readers are sent to the store. A list
+//!   that was told in vain is told again after as long as that took, a newer one at once.
 //! * **It was emptied while it was told, or loses single keys.** No reader takes that for a customer whom a run does not
 //!   hold ([`Cache::value`]). Each partial run is looked through, and written again if anything is missing: every few
 //!   seconds where that is done in a moment, else a minute later, and in no more than half of the time, however long it
@@ -53,8 +54,8 @@ pub(crate) struct Publication {
     checked_at: Option<Instant>,
     /// When partial runs are looked through again.
     look_at: Option<Instant>,
-    /// When a list that was told in vain is told again, at the earliest.
-    tell_at: Option<Instant>,
+    /// The list that was told in vain, by its version, and when it is told again, at the earliest.
+    in_vain: Option<(i64, Instant)>,
     task: JoinSet<Written>,
     under_way: Option<UnderWay>,
     /// A newer list than the one that is being told is to be told.
@@ -103,6 +104,10 @@ impl Publication {
             return;
         }
         self.checked_at = Some(Instant::now());
+        if self.under_way.is_none() {
+            // What is found now is all that there is.
+            self.is_news = false;
+        }
         match self.check(store, cache).await {
             Ok(Some(work)) if self.may_begin(&work) => self.begin(store, cache, work),
             Ok(Some(_)) => {}
@@ -179,7 +184,9 @@ impl Publication {
             }
             (Some(UnderWay::Look), Work::Look(_)) => false,
             (None, Work::Look(_)) => true,
-            (_, Work::Tell(_)) => self.tell_at.is_none_or(|at| at <= Instant::now()),
+            (_, Work::Tell(visible)) => self
+                .in_vain
+                .is_none_or(|(version, again_at)| visible.version > version || again_at <= Instant::now()),
         }
     }
 
@@ -216,9 +223,9 @@ impl Publication {
         let now = Instant::now();
         match self.under_way.take() {
             Some(UnderWay::Look) => self.look_at = Some(now + pause_after(took)),
-            Some(UnderWay::Tell(_)) => {
+            Some(UnderWay::Tell(version)) => {
                 self.look_at = None;
-                self.tell_at = result.is_err().then(|| now + took);
+                self.in_vain = result.is_err().then(|| (version, now + took));
             }
             None => {}
         }
@@ -358,6 +365,8 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
 mod tests {
     use std::future::pending;
 
+    use store::memory::Memory;
+    use store::promises::{accounts, as_of};
     use tokio::sync::oneshot;
     use tokio::time::timeout;
 
@@ -402,7 +411,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_told_in_vain_is_told_again_after_as_long_as_that_took() {
+    async fn what_was_told_in_vain_is_told_again_after_as_long_as_that_took_and_what_is_newer_at_once() {
         let (mut publication, trouble) = (Publication::default(), Trouble::new("tell the cache"));
         publication.under_way = Some(UnderWay::Tell(7));
         let result = Err(Untold { reason: "it is full".into(), kind: Kind::Passing });
@@ -411,8 +420,22 @@ mod tests {
 
         assert_eq!(trouble.reason(), Some("tell the cache: it is full".into()));
         assert!(!publication.may_begin(&list(7)));
+        assert!(publication.may_begin(&list(8)), "nobody has told it yet");
         tokio::time::advance(Duration::from_mins(1)).await;
         assert!(publication.may_begin(&list(7)));
+    }
+
+    /// It was told by somebody else, and then the cache is asked every few seconds, as ever, and not with each pass.
+    #[tokio::test(start_paused = true)]
+    async fn news_that_turned_out_to_be_known_is_no_news() {
+        let (store, cache) = (Memory::new(accounts(), as_of()), cache::Memory::new());
+        let (mut publication, trouble) = (Publication::default(), Trouble::new("tell the cache"));
+        publication.is_news = true;
+        assert!(publication.has_news());
+
+        publication.bring_up_to_date(&store, &cache, false, &trouble).await;
+
+        assert!(!publication.has_news());
     }
 
     #[tokio::test(start_paused = true)]
