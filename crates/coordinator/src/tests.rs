@@ -7,7 +7,9 @@ use batch::{Attempt, AttemptId, CustomerId, Progress};
 use cache::{Cache, CachedValue, Error, Holds, Valued, VisibleRuns};
 use queue::memory::Broker;
 use store::memory::Memory as Store;
-use store::promises::{Ground, accounts, as_of, chunk, dead, done, part, published, with_a_customer_twice};
+use store::promises::{
+    Ground, Happening, accounts, as_of, chunk, dead, done, part, published, with_a_customer_twice,
+};
 use store::{Archive, Assignment, Attempts, Supervision};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -268,6 +270,10 @@ impl Ground for Paused {
 
     async fn set_back(&self, time: Duration) {
         self.store.set_back(time);
+    }
+
+    async fn happens(&self, Happening { customer, at, .. }: Happening) {
+        self.store.happens(customer, at);
     }
 }
 

@@ -8,14 +8,13 @@ use resilience::trouble::Party;
 use store::{Assignment, Attempts, CommitOutcome, ResultRows, Standing, Values};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use valuation::{Question, Unvalued, Urgency, Valuation};
 
 use crate::WorkerConfig;
 use crate::faults::Point;
 use crate::held::Holding;
 use crate::metrics::{self, Work};
 use crate::patience::{Patience, is_worth_waiting_for};
-use crate::turns::Urgency;
-use crate::valuation::{Question, Unvalued, Valuation};
 
 /// What attempts are made with.
 pub(crate) struct Workbench<S, C> {
@@ -142,9 +141,11 @@ impl<S: Attempts + Values, C: Cache> Workbench<S, C> {
         holding: &Holding,
         rows: &mut Option<ResultRows>,
     ) -> Result<(), Failure> {
-        let computed = match rows.take() {
-            Some(computed) => computed,
-            None => self.valuation.rows(&self.store, &question(assignment, priority)).await?,
+        let computed = if let Some(computed) = rows.take() {
+            computed
+        } else {
+            let worked = self.valuation.rows(&self.store, &question(assignment, priority)).await?;
+            metrics::worked(Work::Chunk, worked)
         };
         let computed = rows.insert(computed);
         holding.committing();

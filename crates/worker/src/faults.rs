@@ -5,6 +5,8 @@
 
 use std::str::FromStr;
 
+use valuation::BeforeEach;
+
 /// Where an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Point {
@@ -92,7 +94,9 @@ impl FromStr for FaultPlan {
 impl FaultPlan {
     pub(crate) async fn reach(self, _point: Point) {}
 
-    pub(crate) fn compute(self, _customer: batch::CustomerId) {}
+    pub(crate) fn before_each(self) -> Option<BeforeEach> {
+        None
+    }
 
     pub(crate) fn acks_first(self) -> bool {
         false
@@ -128,8 +132,14 @@ impl FaultPlan {
         }
     }
 
+    /// What happens before a customer is computed.
+    pub(crate) fn before_each(self) -> Option<BeforeEach> {
+        let strikes = self.poison.is_some() || self.panic.is_some();
+        strikes.then(|| -> BeforeEach { std::sync::Arc::new(move |customer| self.compute(customer)) })
+    }
+
     /// A customer is about to be computed.
-    pub(crate) fn compute(self, customer: batch::CustomerId) {
+    fn compute(self, customer: batch::CustomerId) {
         if self.poison == Some(customer.0) {
             std::process::abort();
         }

@@ -7,17 +7,17 @@
 //! |---|---|
 //! | `slot` | one message from begin to ack, failure by failure |
 //! | `attempt` | one attempt: value, commit, tell the cache; or why not |
-//! | `valuation`, `valuers`, `compute` | from customers to values and rejections, with no attempt in it |
 //! | `patience` | waiting for a store that does not answer |
 //! | `lanes` | which priorities are taken in which slots |
 //! | `requests` | urgent questions, from the message to the reply, beside the night; failure by failure |
 //! | `turns` | whose turn it is where several wait for one place |
 //! | `held` | what is at work here, and its leases |
 //!
+//! From customers to values and rejections it is the crate `valuation`'s to say.
+//!
 //! It does not know SQL, AMQP or Redis, nor what a customer is worth; it knows in which order things happen.
 
 mod attempt;
-mod compute;
 mod faults;
 mod held;
 mod lanes;
@@ -28,8 +28,6 @@ mod slot;
 #[cfg(test)]
 mod tests;
 mod turns;
-mod valuation;
-mod valuers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,18 +42,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use attempt::Workbench;
-use compute::Compute;
 use held::Held;
 use lanes::Lanes;
 use requests::IN_HAND;
 use slot::Slot;
 use valuation::Valuation;
-use valuers::Valuers;
 
-pub use compute::ComputeOn;
 pub use faults::{FaultPlan, UnknownFault};
 pub use lanes::Lane;
 pub use metrics::describe as describe_metrics;
+pub use valuation::ComputeOn;
 
 /// How a worker works.
 #[derive(Clone)]
@@ -155,11 +151,7 @@ where
         let mut lanes = Lanes::open(&queue, &config.lanes).await?;
         let held = Held::default();
         let (tasks, end) = (TaskTracker::new(), End::default());
-        let valuation = Arc::new(Valuation {
-            valuers: Valuers::default(),
-            compute: Compute::start(config.compute_on),
-            faults: config.faults,
-        });
+        let valuation = Arc::new(Valuation::start(config.compute_on, config.faults.before_each()));
         let bench = Workbench {
             store: store.clone(),
             cache,

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use store::ResultRows;
+use valuation::Worked;
 
 const MESSAGES: &str = "ltv_worker_messages_total";
 const CUSTOMERS: &str = "ltv_worker_customers_total";
@@ -55,6 +57,13 @@ pub(crate) fn stage(work: Work, stage: &'static str, took: Duration) {
         Work::Request => "request",
     };
     histogram!(STAGE_SECONDS, "of" => of, "stage" => stage).record(took.as_secs_f64());
+}
+
+/// Tells how long customers took, and hands on what came of it.
+pub(crate) fn worked(work: Work, worked: Worked) -> ResultRows {
+    stage(work, "read", worked.read);
+    stage(work, "compute", worked.computed);
+    worked.rows
 }
 
 pub(crate) fn request_settled(outcome: &'static str) {

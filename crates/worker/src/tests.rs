@@ -61,9 +61,7 @@ async fn attempt(bench: &Workbench<HalfAway, cache::Memory>, run: RunId) -> Ende
 
 fn bench(store: HalfAway) -> Workbench<HalfAway, cache::Memory> {
     let faults = FaultPlan::default();
-    let valuation =
-        Valuation { valuers: Valuers::default(), compute: Compute::start(ComputeOn::TheCaller), faults };
-    let valuation = Arc::new(valuation);
+    let valuation = Arc::new(Valuation::start(ComputeOn::TheCaller, None));
     let config = WorkerConfig {
         name: "worker".into(),
         lanes: vec![Lane::of_all_priorities(2)],

@@ -6,33 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use batch::{Priority, Turn, TurnPolicy, Waits};
+use batch::Turn;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// What makes somebody's turn.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Urgency {
-    pub(crate) priority: Priority,
-    /// When the question came.
-    pub(crate) since: Instant,
-    /// How many of its customers were valued already.
-    pub(crate) valued: usize,
-}
-
-impl Urgency {
-    /// One that comes now.
-    pub(crate) fn now(priority: Priority) -> Self {
-        Self { priority, since: Instant::now(), valued: 0 }
-    }
-
-    /// When it is its turn, on a clock that begins then.
-    pub(crate) fn turn(&self, epoch: Instant) -> Turn {
-        let since = self.since.saturating_duration_since(epoch);
-        let waits = Waits { priority: self.priority, since, valued: self.valued as u64 };
-        TurnPolicy::default().turn(&waits)
-    }
-}
+use valuation::Urgency;
 
 /// A number of places, and who waits for one. A clone is the same places.
 #[derive(Clone)]
@@ -111,6 +88,7 @@ impl Drop for Place {
 mod tests {
     use std::time::Duration;
 
+    use batch::Priority;
     use futures_util::FutureExt as _;
 
     use super::*;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use batch::{CustomerId, Priority, RequestAttempt, RequestId, RetryPolicy, Verdict};
+use jiff::Timestamp;
 use queue::memory::{MemoryRequest, MemoryRequester, MemoryServer};
 use queue::{
     Acked, Consumer, Delivery, Error, Malformed, OutgoingRequest, Replied, Requester, TraceContext, Waiting,
@@ -95,6 +96,10 @@ impl<S: store::Requests> store::Requests for RemoteStore<S> {
 
     async fn latest(&self, customers: &[CustomerId]) -> Result<Vec<Known>> {
         self.call(Call::ReadLatest, self.inner.latest(customers)).await
+    }
+
+    async fn stale(&self, valued: &[(CustomerId, Timestamp)]) -> Result<Vec<CustomerId>> {
+        self.call(Call::ReadLatest, self.inner.stale(valued)).await
     }
 
     /// Nobody clears away within a night.
@@ -248,9 +253,11 @@ impl queue::Asked for RemoteRequest {
     /// A process says that a request is done only once the store has told it so.
     async fn reply(&self) -> Replied {
         let RemoteQueue { process, world, .. } = &self.queue;
+        // What it knows when it sends. One that expired may be asked again, and be at work again, while this is on its way.
+        let knows = self.message.as_ref().is_ok_and(|&request| process.knows_of_end(request));
         let Ok(fate) = self.queue.before(Call::Reply).await else { return Replied::NotSent };
         if let Ok(request) = &self.message
-            && !process.knows_of_end(*request)
+            && !knows
         {
             let what =
                 format_args!("{process} replies to request {request}, and does not know that it is over");

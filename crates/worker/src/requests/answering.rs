@@ -7,13 +7,12 @@ use resilience::trouble::Party;
 use store::{Attempts, CommitOutcome, RequestAssignment, Requests, ResultRows, Standing, Values};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use valuation::{Question, Unvalued, Urgency};
 
 use super::RequestLane;
 use super::at_work::Holding;
 use crate::metrics::{self, Work};
 use crate::patience::{Patience, is_worth_waiting_for};
-use crate::turns::Urgency;
-use crate::valuation::{Question, Unvalued};
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,9 +171,9 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
                 terms: assignment.terms,
                 urgency,
             };
-            let rows = self.valuation.rows(&self.store, &question).await?;
+            let worked = self.valuation.rows(&self.store, &question).await?;
             drop(place);
-            progress.add(rows);
+            progress.add(metrics::worked(Work::Request, worked));
             progress.parts.pop_front();
         }
         holding.committing();

@@ -58,12 +58,12 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+use valuation::Valuation;
 
 use crate::faults::Point;
 use crate::patience::Patience;
 use crate::slot::SUSPICIOUS_LOSSES;
 use crate::turns::Turns;
-use crate::valuation::Valuation;
 use crate::{RequestConfig, WorkerConfig, metrics};
 
 use answering::Ended;

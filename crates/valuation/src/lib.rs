@@ -6,8 +6,16 @@
 //! * **The store fails.** Its error, as it is: whoever asked knows whether to wait.
 //! * **The model version is missing, or the mathematics panic.** An error that asking again does not mend.
 //! * **A single customer cannot be valued.** A rejection with its reason, which fails nobody else.
+//!
+//! Whoever values anybody does it here, so that the same customer at the same moment has the same value to the bit,
+//! whichever process worked it out. Look first at [`Valuation::rows`].
+
+mod compute;
+mod urgency;
+mod valuers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use batch::{CustomerId, RunId};
 use jiff::Timestamp;
@@ -15,42 +23,47 @@ use model::{ValueTerms, Valuer};
 use store::{History, ModelVersionId, Reading, Rejected, ResultRows, Valued, Values};
 use tokio::time::Instant;
 
-use crate::compute::{Compute, Panicked};
-use crate::faults::FaultPlan;
-use crate::metrics::{self, Work};
-use crate::turns::Urgency;
-use crate::valuers::{Pinned, Valuers};
+pub use compute::{ComputeOn, Panicked};
+pub use urgency::Urgency;
+
+use compute::Compute;
+use valuers::{Pinned, Valuers};
 
 /// Customers computed before a more urgent question may step in.
 const SUB_BATCH: usize = 500;
 
 /// Whom to value, for when, and how.
-pub(crate) struct Question<'a> {
+pub struct Question<'a> {
     /// The customers, ascending.
-    pub(crate) customers: &'a [CustomerId],
+    pub customers: &'a [CustomerId],
     /// The run that they are valued for; none if it is for a request.
-    pub(crate) run: Option<RunId>,
+    pub run: Option<RunId>,
     /// Whether nobody else lives between the first and the last.
-    pub(crate) is_whole: bool,
+    pub is_whole: bool,
     /// The moment.
-    pub(crate) as_of: Timestamp,
+    pub as_of: Timestamp,
     /// The models.
-    pub(crate) model_version: ModelVersionId,
+    pub model_version: ModelVersionId,
     /// Discount, take rate, refund rate, margin.
-    pub(crate) terms: ValueTerms,
+    pub terms: ValueTerms,
     /// When it is its turn among what is computed.
-    pub(crate) urgency: Urgency,
+    pub urgency: Urgency,
 }
 
-impl Question<'_> {
-    fn work(&self) -> Work {
-        if self.run.is_some() { Work::Chunk } else { Work::Request }
-    }
+/// The values and rejections of those who were asked for, and how long it took to get them.
+#[derive(Debug)]
+pub struct Worked {
+    /// A value or a rejection for each, in the order of the question.
+    pub rows: ResultRows,
+    /// How long it took to read their histories.
+    pub read: Duration,
+    /// How long it took to compute, with the wait for a turn.
+    pub computed: Duration,
 }
 
 /// Why there are no values.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unvalued {
+pub enum Unvalued {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -63,24 +76,31 @@ pub(crate) enum Unvalued {
 }
 
 /// What customers are valued with.
-pub(crate) struct Valuation {
-    pub(crate) valuers: Valuers,
-    pub(crate) compute: Compute,
-    pub(crate) faults: FaultPlan,
+pub struct Valuation {
+    valuers: Valuers,
+    compute: Compute,
+    before_each: Option<BeforeEach>,
 }
 
+/// Something that happens before a customer is computed.
+pub type BeforeEach = Arc<dyn Fn(CustomerId) + Send + Sync>;
+
 impl Valuation {
+    /// Starts the threads that compute. What happens before each customer is for tests that want one to break down.
+    pub fn start(compute_on: ComputeOn, before_each: Option<BeforeEach>) -> Self {
+        Self { valuers: Valuers::default(), compute: Compute::start(compute_on), before_each }
+    }
+
     /// Values everybody who was asked for: a value or a rejection for each, in the order given.
-    pub(crate) async fn rows<S: Values>(
-        &self,
-        store: &S,
-        question: &Question<'_>,
-    ) -> Result<ResultRows, Unvalued> {
+    pub async fn rows<S: Values>(&self, store: &S, question: &Question<'_>) -> Result<Worked, Unvalued> {
         let Question { model_version, as_of, terms, .. } = *question;
         let pinned = self.valuers.get(store, model_version, as_of, terms).await?;
         let pinned = pinned.ok_or(Unvalued::NoModel(model_version))?;
+        let began = Instant::now();
         let histories = read(store, question, &pinned).await?;
-        Ok(self.compute(histories, pinned.valuer, question).await?)
+        let read = began.elapsed();
+        let rows = self.compute(histories, pinned.valuer, question).await?;
+        Ok(Worked { rows, read, computed: began.elapsed().saturating_sub(read) })
     }
 
     async fn compute(
@@ -89,9 +109,8 @@ impl Valuation {
         valuer: Arc<Valuer>,
         question: &Question<'_>,
     ) -> Result<ResultRows, Panicked> {
-        let began = Instant::now();
         let mut urgency = question.urgency;
-        let mut valuing = Valuing::new(histories, valuer, self.faults);
+        let mut valuing = Valuing::new(histories, valuer, self.before_each.clone());
         while !valuing.is_complete() {
             let part = move || {
                 valuing.advance(SUB_BATCH);
@@ -100,13 +119,11 @@ impl Valuation {
             valuing = self.compute.run(urgency, part).await?;
             urgency.valued += SUB_BATCH;
         }
-        metrics::stage(question.work(), "compute", began.elapsed());
         Ok(valuing.rows)
     }
 }
 
 async fn read<S: Values>(store: &S, question: &Question<'_>, pinned: &Pinned) -> store::Result<Vec<History>> {
-    let began = Instant::now();
     let reading = Reading {
         customers: question.customers,
         run: question.run,
@@ -115,9 +132,7 @@ async fn read<S: Values>(store: &S, question: &Question<'_>, pinned: &Pinned) ->
         currency: pinned.currency,
         contracts: &pinned.valuer.models().contracts,
     };
-    let histories = store.read_histories(&reading).await?;
-    metrics::stage(question.work(), "read", began.elapsed());
-    Ok(histories)
+    store.read_histories(&reading).await
 }
 
 /// Histories being valued: customer by customer, a part at a time.
@@ -125,13 +140,13 @@ struct Valuing {
     histories: std::vec::IntoIter<History>,
     valuer: Arc<Valuer>,
     rows: ResultRows,
-    faults: FaultPlan,
+    before_each: Option<BeforeEach>,
 }
 
 impl Valuing {
-    fn new(histories: Vec<History>, valuer: Arc<Valuer>, faults: FaultPlan) -> Self {
+    fn new(histories: Vec<History>, valuer: Arc<Valuer>, before_each: Option<BeforeEach>) -> Self {
         let rows = ResultRows { values: Vec::with_capacity(histories.len()), ..ResultRows::default() };
-        Self { histories: histories.into_iter(), valuer, rows, faults }
+        Self { histories: histories.into_iter(), valuer, rows, before_each }
     }
 
     fn is_complete(&self) -> bool {
@@ -141,7 +156,9 @@ impl Valuing {
     fn advance(&mut self, customers: usize) {
         for History { customer, account, transactions } in self.histories.by_ref().take(customers) {
             self.rows.transactions += u64::from(transactions);
-            self.faults.compute(customer);
+            if let Some(before) = &self.before_each {
+                before(customer);
+            }
             match account.and_then(|account| Ok((self.valuer.value(&account)?, account))) {
                 Ok((value, account)) => self.rows.values.push(Valued { customer, value, account }),
                 Err(reason) => self.rows.rejections.push(Rejected { customer, reason }),

@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use model::{Currency, Observation, ValueTerms, Valuer};
 use store::{ModelVersionId, Values};
 
-/// What a run needs to value customers.
+/// What it takes to value customers for a run or a request.
 #[derive(Clone)]
 pub(crate) struct Pinned {
-    pub(crate) version: ModelVersionId,
+    version: ModelVersionId,
     pub(crate) currency: Currency,
     pub(crate) valuer: Arc<Valuer>,
 }

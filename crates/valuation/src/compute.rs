@@ -16,11 +16,11 @@ use batch::Turn;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::turns::Urgency;
+use crate::Urgency;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Where a worker computes.
+/// Where customers are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComputeOn {
     /// On so many threads of its own, each part when it is its turn.
@@ -35,7 +35,7 @@ pub(crate) struct Compute(Option<Arc<Shared>>);
 /// The job panicked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("computing panicked: {0}")]
-pub(crate) struct Panicked(String);
+pub struct Panicked(String);
 
 struct Shared {
     epoch: Instant,
