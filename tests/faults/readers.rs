@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use batch::{CustomerId, RunId};
-use cache::{Cache, CachedValue};
+use cache::{Cache, CachedValue, Holds};
 use model::{
     Account, HistoryFold, Models, Observation, Rejection, Subscribed, Subscription, SubscriptionFold, Value,
     Valuer,
@@ -94,7 +94,7 @@ async fn a_newer_partial_run_wins_over_an_older_run_and_never_the_reverse() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cache_that_evicts_or_is_flushed_twice_or_written_over_never_shows_an_older_value() {
     let fleet = fleet().await;
-    let _coordinator = fleet.coordinator(&[]);
+    let coordinator = fleet.coordinator(&[]);
     let _worker = fleet.worker(&[]);
     let night = fleet.dispatch(&SMALL).await;
     fleet.finished(night).await;
@@ -133,10 +133,21 @@ async fn a_cache_that_evicts_or_is_flushed_twice_or_written_over_never_shows_an_
     redis(&[&evict[..2], &[&members]].concat());
     heals("the directory is evicted, and values").await;
     eventually(PATIENCE, "it is written again", async || {
-        cache.holds_all(partial).await.unwrap().then_some(())
+        (cache.holds_all(partial).await.unwrap() == Holds::All).then_some(())
     })
     .await;
     assert_eq!(cache.value(other).await.unwrap().unwrap().0, night);
+
+    // Nobody reads it meanwhile.
+    let (bucket, slot) = asked
+        .iter()
+        .map(|customer| (customer.0.div_euclid(100), customer.0.rem_euclid(100) as u8))
+        .find(|(_, slot)| slot.is_ascii_graphic())
+        .expect("a field that can be typed");
+    let bucket = format!("{names}:values:{partial}:{bucket}");
+    assert_eq!(redis(&["hset", &bucket, &char::from(slot).to_string(), "gibberish"]), "0");
+    coordinator.says("stood under its names in redis, and was replaced", PATIENCE).await;
+    assert_eq!(cache.holds_all(partial).await, Ok(Holds::All));
 
     for garbage in ["gibberish", ""] {
         redis(&["set", &list, garbage]);

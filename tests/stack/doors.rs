@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use batch::{CustomerId, RunId};
-use tests::{Answer, FIRST_CUSTOMER, Fleet, unique};
+use tests::{Answer, FIRST_CUSTOMER, Fleet, PATIENCE, eventually, unique};
 use tokio_postgres::{Client, NoTls};
 
 use crate::brokers;
@@ -174,22 +174,24 @@ async fn a_missing_right_is_named_at_the_start_with_what_mends_it() {
     house.leave(&["ROLE_w"]).await;
 }
 
+/// A role that may all but what the owner of the values may, who is another.
+const BESIDE_THE_OWNER: &str = "
+    create role ROLE_runner login;
+    create role ROLE_w login noinherit;
+    grant usage on schema source to ROLE_w;
+    grant select on all tables in schema source to ROLE_w;
+    grant usage, create on schema fleet to ROLE_w;
+    grant usage on schema fleet to ROLE_runner;
+    grant select, insert, update, delete on all tables in schema fleet to ROLE_w;
+    grant usage on all sequences in schema fleet to ROLE_w;
+    grant select on public.refinery_schema_history to ROLE_w;
+    alter table fleet.values owner to ROLE_runner;
+    grant select, insert on fleet.values to ROLE_w";
+
 /// It would shut the coordinator out, and the tables of open runs would be nobody's who ends them.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_told_to_take_what_another_role_was_given() {
-    let granted = "
-        create role ROLE_runner login;
-        create role ROLE_w login noinherit;
-        grant usage on schema source to ROLE_w;
-        grant select on all tables in schema source to ROLE_w;
-        grant usage, create on schema fleet to ROLE_w;
-        grant usage on schema fleet to ROLE_runner;
-        grant select, update, insert on all tables in schema fleet to ROLE_w;
-        grant usage on all sequences in schema fleet to ROLE_w;
-        grant select on public.refinery_schema_history to ROLE_w;
-        alter table fleet.values owner to ROLE_runner;
-        grant select, insert on fleet.values to ROLE_w";
-    let house = House::of(Fleet::new(&program()).await, granted).await;
+    let house = House::of(Fleet::new(&program()).await, BESIDE_THE_OWNER).await;
     let url = house.url("ROLE_w");
     let dispatch = || house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &url);
 
@@ -224,7 +226,17 @@ async fn nobody_is_told_to_take_what_another_role_was_given() {
         )
         .await;
     house.refused("worker", &url, "`grant insert on table fleet.attempts to ROLE_w`").await;
+    house.run("grant insert on fleet.attempts to ROLE_w; grant ROLE_runner to ltv").await;
+    let some = [CustomerId(FIRST_CUSTOMER), CustomerId(FIRST_CUSTOMER + 1)];
+    let run = house.fleet.dispatch_customers(&some, &["--priority", "critical"]).await;
+    let worker = house.fleet.worker(&["--database-url", &url]);
+    eventually(PATIENCE, "it fills a table that it may insert into", async || {
+        let done = "select state = 'done' from fleet.chunks where run_id = $1";
+        house.admin.query_one(done, &[&run.0]).await.unwrap().get::<_, bool>(0).then_some(())
+    })
+    .await;
 
+    drop(worker);
     house.leave(&["ROLE_w", "ROLE_runner"]).await;
 }
 

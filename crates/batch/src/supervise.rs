@@ -169,8 +169,8 @@ fn supervise_chunk(
 /// release before may have been given longer ones than its coordinator was told of.
 pub const LEASES: u32 = 2;
 
-/// What no lease lasts: one that is recorded as longer was renewed, and one that is recorded as ending before it began was
-/// given, by a worker of the release before, which does not record when.
+/// What no lease lasts longer than, nor may be asked to: one that is recorded as longer was renewed, and one that is recorded
+/// as ending before it began was given, by a worker of the release before, which does not record when.
 pub const LONGEST_LEASE: Duration = Duration::from_hours(24);
 
 impl ChunkSnapshot {

@@ -34,7 +34,7 @@ use model::{Between, Grade};
 pub use error::Error;
 pub use memory::Memory;
 pub use nothing::Nothing;
-pub use redis::{Eviction, Redis, RedisConfig, Standing, floor, names};
+pub use redis::{Eviction, REPLACED, Redis, RedisConfig, Standing, floor, names};
 
 /// Keeps values and progress near the reader.
 ///
@@ -57,10 +57,10 @@ pub trait Cache: Clone + Send + Sync + 'static {
         customers: &[CustomerId],
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Asks whether all that [`put_members`](Self::put_members) has said of a run is here, and as many values as it says.
-    /// What was lost is worth writing again: until then its readers are sent to the store. What was damaged counts as here
-    /// until it was read, and a field that is not ours, in the midst of a run's values, as one of them.
-    fn holds_all(&self, run: RunId) -> impl Future<Output = Result<bool, Error>> + Send;
+    /// Asks whether all that [`put_members`](Self::put_members) has said of a run is here, and each value that it names, as
+    /// it was written. What is not is worth writing again: until then its readers are sent to the store. What another
+    /// release may have written counts as here, and what stands beside is not looked at.
+    fn holds_all(&self, run: RunId) -> impl Future<Output = Result<Holds, Error>> + Send;
 
     /// Makes runs visible to readers, unless the same or a newer version already is; tells whether it did.
     ///
@@ -84,7 +84,7 @@ pub trait Cache: Clone + Send + Sync + 'static {
     /// Returns the value of a customer in the newest visible run that holds one; `None` means "ask the store".
     ///
     /// Never that of an older one, whatever was lost here or arrived late: a run is passed by only where its members are
-    /// known and the customer is none of them. What was damaged is counted, answered by `None`, and missing from then on.
+    /// known and the customer is none of them. What was damaged is counted, and answered by `None`.
     fn value(
         &self,
         customer: CustomerId,
@@ -102,6 +102,17 @@ pub trait Cache: Clone + Send + Sync + 'static {
 
     /// Asks whether the backend answers. For a readiness probe.
     fn check(&self) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// How much of a partial run is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holds {
+    /// All of it.
+    All,
+    /// Something is missing.
+    Less,
+    /// In the place of something stands what nobody can read, whatever else is missing.
+    Damaged,
 }
 
 /// What a reader is told of a customer's [`model::Value`] without asking the store.

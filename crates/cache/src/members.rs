@@ -24,7 +24,7 @@ use batch::{CustomerId, RunId};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::CachedValue;
-use crate::packed::{Bucket, SUM_LEN, Slot, checksum};
+use crate::packed::{BUCKET_SIZE, Bucket, SUM_LEN, Slot, checksum};
 
 /// How many buckets a page names at most, on the average: few, because a reader is sent all of it.
 const BUCKETS_PER_PAGE: usize = 16;
@@ -44,8 +44,13 @@ impl Slots {
         self.0 >> slot.0 & 1 == 1
     }
 
-    pub(crate) fn count(self) -> u64 {
-        u64::from(self.0.count_ones())
+    pub(crate) fn count(self) -> usize {
+        self.each().count()
+    }
+
+    /// Each of them, in order.
+    pub(crate) fn each(self) -> impl Iterator<Item = Slot> {
+        (0..BUCKET_SIZE as u8).map(Slot).filter(move |&slot| self.holds(slot))
     }
 }
 
@@ -164,6 +169,8 @@ pub(crate) fn newest(runs: impl IntoIterator<Item = (RunId, Held)>) -> (Option<R
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -206,8 +213,9 @@ mod tests {
                 let names = all[pages.of(bucket) as usize].names(customer);
                 prop_assert_eq!(names, numbers.contains(&customer.0), "{}", customer);
             }
-            let counted = all.iter().flat_map(Page::buckets).map(|(_, slots)| slots.count());
-            prop_assert_eq!(counted.sum::<u64>(), numbers.len() as u64);
+            let named = all.iter().flat_map(Page::buckets);
+            let named = named.flat_map(|(bucket, slots)| slots.each().map(move |slot| bucket.customer(slot).0));
+            prop_assert_eq!(named.collect::<BTreeSet<i64>>(), numbers);
         }
 
         #[test]

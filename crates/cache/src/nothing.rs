@@ -2,7 +2,7 @@
 
 use batch::{CustomerId, Progress, RunId};
 
-use crate::{Cache, CachedValue, Error, Valued, VisibleRuns};
+use crate::{Cache, CachedValue, Error, Holds, Valued, VisibleRuns};
 
 /// Forgets at once what it is told, as any cache may, and answers "ask the store".
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +17,8 @@ impl Cache for Nothing {
         Ok(())
     }
 
-    async fn holds_all(&self, _: RunId) -> Result<bool, Error> {
-        Ok(true) // What is written here again is lost again.
+    async fn holds_all(&self, _: RunId) -> Result<Holds, Error> {
+        Ok(Holds::All) // What is written here again is lost again.
     }
 
     async fn put_visible(&self, _: &VisibleRuns) -> Result<bool, Error> {

@@ -45,6 +45,11 @@ impl Bucket {
         let CustomerId(number) = customer;
         (Self(number.div_euclid(BUCKET_SIZE)), Slot(number.rem_euclid(BUCKET_SIZE) as u8))
     }
+
+    /// Whose slot it is. Of a bucket that nobody has, since anybody may have written its number, some other customer.
+    pub(crate) fn customer(self, Slot(slot): Slot) -> CustomerId {
+        CustomerId(self.0.wrapping_mul(BUCKET_SIZE).wrapping_add(i64::from(slot)))
+    }
 }
 
 /// A customer's place in its bucket, from 0 to 99.
@@ -138,10 +143,10 @@ pub(crate) fn read_value(run: RunId, customer: CustomerId, bytes: &[u8]) -> Resu
     })
 }
 
-/// Whether bytes that are no value here may be one to a later release, and are left to it: its format's number is a little
-/// higher, and no letter.
-pub(crate) fn may_be_of_a_later_release(bytes: &[u8]) -> bool {
-    bytes.first().is_some_and(|version| (VALUE_VERSION + 1..b' ').contains(version))
+/// Whether bytes that are no value here may be one to another release, and are left to it: they begin with the number of
+/// another format, which is no letter.
+pub(crate) fn may_be_of_another_release(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|&version| (1..b' ').contains(&version) && version != VALUE_VERSION)
 }
 
 /// Writes progress as JSON.
@@ -197,17 +202,20 @@ mod tests {
     };
 
     #[test]
-    fn what_a_later_release_may_have_written_is_told_from_what_is_damaged() {
+    fn what_another_release_may_have_written_is_told_from_what_is_damaged() {
         let check = |first: u8, expected: bool| {
-            assert_eq!(may_be_of_a_later_release(&[first, 1, 2]), expected, "{first}");
+            assert_eq!(may_be_of_another_release(&[first, 1, 2]), expected, "{first}");
         };
 
-        check(VALUE_VERSION - 1, false);
+        check(0, false);
+        check(1, true);
+        check(VALUE_VERSION - 1, true);
         check(VALUE_VERSION, false);
         check(VALUE_VERSION + 1, true);
+        check(b' ', false);
         check(b'g', false);
         check(0xff, false);
-        assert!(!may_be_of_a_later_release(&[]));
+        assert!(!may_be_of_another_release(&[]));
     }
 
     #[test]
@@ -356,9 +364,11 @@ mod tests {
 
         #[test]
         fn a_bucket_and_a_slot_are_one_customer(customer: i64) {
-            let (Bucket(bucket), slot) = Bucket::of(CustomerId(customer));
+            let (at @ Bucket(bucket), slot) = Bucket::of(CustomerId(customer));
 
             let field = slot.field();
+
+            prop_assert_eq!(at.customer(slot), CustomerId(customer));
 
             prop_assert_eq!(field.len(), 1);
             prop_assert_eq!(i128::from(bucket) * 100 + i128::from(field[0]), i128::from(customer));

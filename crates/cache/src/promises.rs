@@ -74,7 +74,8 @@ macro_rules! promise_tests {
             nobody_sees_the_values_of_a_run_that_is_not_visible
             a_newer_partial_run_wins_and_other_customers_fall_back_to_the_whole_run
             what_a_newer_run_has_lost_is_asked_of_the_store
-            what_is_damaged_is_seen_to_be_missing_once_it_was_read
+            what_is_damaged_is_seen_by_whoever_looks_through_the_run
+            what_is_missing_is_seen_whatever_stands_beside_it
             whatever_is_lost_or_late_a_reader_gets_the_newest_or_none
             an_older_version_never_replaces_a_newer_one
             of_versions_written_at_once_the_newest_stays

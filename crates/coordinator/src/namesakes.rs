@@ -6,14 +6,14 @@
 //!
 //! # Failure by failure
 //!
-//! * **The store does not answer.** It is looked again some seconds later, also if that was the look at a settled run.
+//! * **The store does not answer.** It is looked again some seconds later, also at the runs that were settled meanwhile,
+//!   which may be over by then.
 //! * **They never work at a time.** Then nobody notices, nor is anybody misled.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use batch::{RunId, namesakes};
-use store::Supervision;
+use batch::{Presence, RunId, namesakes};
 use tokio::time::Instant;
 
 /// How often it is looked for them while a run goes on.
@@ -28,44 +28,47 @@ pub(crate) struct Namesakes {
     looked_at: Option<Instant>,
     /// When it was last looked in vain.
     in_vain_at: Option<Instant>,
-    /// The settled runs that were looked at.
-    settled: HashSet<RunId>,
+    /// The settled runs that were looked at, as long as they are open.
+    settled: BTreeSet<RunId>,
+    /// The settled runs that are yet to be looked at, open or not.
+    unlooked: BTreeSet<RunId>,
     told: HashSet<String>,
 }
 
 impl Namesakes {
-    /// Looks for them among those who worked on the open runs, if it is time or a run was settled since; the names that
-    /// were not told of yet.
-    pub(crate) async fn look<S: Supervision>(
+    /// Looks for them among those who worked on the open runs, if it is time or a run was settled since, by asking who
+    /// that was; the names that were not told of yet.
+    pub(crate) async fn look<Asked: Future<Output = store::Result<Vec<Presence>>>>(
         &mut self,
-        store: &S,
         open: &[RunId],
         settled: &[RunId],
+        ask: impl FnOnce(Vec<RunId>) -> Asked,
     ) -> Vec<String> {
-        if open.is_empty() || !self.is_due(open, settled) {
+        let runs = self.due(open, settled);
+        if runs.is_empty() {
             return Vec::new();
         }
-        let Ok(presences) = store.presences(open).await else {
+        let Ok(presences) = ask(runs).await else {
             self.in_vain_at = Some(Instant::now());
             return Vec::new();
         };
-        self.has_looked(settled);
+        (self.looked_at, self.in_vain_at) = (Some(Instant::now()), None);
+        self.settled.append(&mut self.unlooked);
         let found = namesakes(&presences).into_iter().map(str::to_owned);
         found.filter(|name| self.told.insert(name.clone())).collect()
     }
 
-    fn is_due(&mut self, open: &[RunId], settled: &[RunId]) -> bool {
+    /// The runs that are to be looked at now.
+    fn due(&mut self, open: &[RunId], settled: &[RunId]) -> Vec<RunId> {
         self.settled.retain(|run| open.contains(run));
+        self.unlooked.extend(settled.iter().filter(|run| !self.settled.contains(run)));
         let is_time = self.looked_at.get_or_insert_with(Instant::now).elapsed() >= LOOK_EVERY;
-        let has_settled = settled.iter().any(|run| !self.settled.contains(run));
         let is_early = self.in_vain_at.is_some_and(|at| at.elapsed() < TRY_EVERY);
-        (is_time || has_settled) && !is_early
-    }
-
-    fn has_looked(&mut self, settled: &[RunId]) {
-        self.looked_at = Some(Instant::now());
-        self.in_vain_at = None;
-        self.settled.extend(settled);
+        if is_early || !is_time && self.unlooked.is_empty() {
+            return Vec::new();
+        }
+        let over = self.unlooked.iter().filter(|run| !open.contains(run));
+        open.iter().chain(over).copied().collect()
     }
 }
 
@@ -82,27 +85,56 @@ pub(crate) fn tell(name: &str) {
 mod tests {
     use super::*;
 
+    /// Who is asked of these runs is told whether the store answers; returns of which runs it was asked, if it was.
+    async fn look(
+        namesakes: &mut Namesakes,
+        [open, settled]: [&[i64]; 2],
+        answers: bool,
+    ) -> Option<Vec<RunId>> {
+        let runs = |numbers: &[i64]| -> Vec<RunId> { numbers.iter().copied().map(RunId).collect() };
+        let mut asked = None;
+        let ask = |runs| {
+            asked = Some(runs);
+            let away = || store::Error::Unavailable { what: "ask".into(), reason: "it is away".into() };
+            std::future::ready(if answers { Ok(Vec::new()) } else { Err(away()) })
+        };
+        assert!(namesakes.look(&runs(open), &runs(settled), ask).await.is_empty());
+        asked
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_look_in_vain_is_none_and_is_tried_again_not_too_soon() {
-        let (runs, mut namesakes) = ([RunId(7)], Namesakes::default());
-        let mut is_due_after = async |seconds: u64, answered: bool, settled: &[RunId]| {
+        let mut namesakes = Namesakes::default();
+        let mut is_asked_after = async |seconds: u64, answers: bool, settled: &[i64]| {
             tokio::time::advance(Duration::from_secs(seconds)).await;
-            let is_due = namesakes.is_due(&runs, settled);
-            match (is_due, answered) {
-                (true, true) => namesakes.has_looked(settled),
-                (true, false) => namesakes.in_vain_at = Some(Instant::now()),
-                (false, _) => {}
-            }
-            is_due
+            look(&mut namesakes, [&[7], settled], answers).await.is_some()
         };
 
-        assert!(!is_due_after(0, true, &[]).await);
-        assert!(is_due_after(0, false, &runs).await, "it is settled");
-        assert!(!is_due_after(1, true, &runs).await, "too soon");
-        assert!(is_due_after(4, true, &runs).await, "nobody has answered");
-        assert!(!is_due_after(5, true, &runs).await, "it was looked at");
-        assert!(is_due_after(30, false, &[]).await);
-        assert!(is_due_after(5, true, &[]).await);
-        assert!(!is_due_after(5, true, &[]).await);
+        assert!(!is_asked_after(0, true, &[]).await);
+        assert!(is_asked_after(0, false, &[7]).await, "it is settled");
+        assert!(!is_asked_after(1, true, &[7]).await, "too soon");
+        assert!(is_asked_after(4, true, &[7]).await, "nobody has answered");
+        assert!(!is_asked_after(5, true, &[7]).await, "it was looked at");
+        assert!(is_asked_after(30, false, &[]).await);
+        assert!(is_asked_after(5, true, &[]).await);
+        assert!(!is_asked_after(5, true, &[]).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_settled_run_is_looked_at_though_it_was_over_before_the_store_answered() {
+        let mut namesakes = Namesakes::default();
+        let mut asked_after = async |seconds: u64, answers: bool, runs: [&[i64]; 2]| {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            let asked = look(&mut namesakes, runs, answers).await;
+            asked.map(|runs| runs.iter().map(|run| run.0).collect::<Vec<i64>>())
+        };
+
+        assert_eq!(asked_after(0, false, [&[7, 8], &[7]]).await, Some(vec![7, 8]));
+        assert_eq!(asked_after(1, true, [&[8], &[8]]).await, None, "too soon");
+        assert_eq!(asked_after(4, true, [&[9], &[]]).await, Some(vec![9, 7, 8]), "neither was looked at");
+        assert_eq!(asked_after(5, true, [&[9], &[]]).await, None, "both were");
+        assert_eq!(asked_after(0, true, [&[9], &[9]]).await, Some(vec![9]));
+        assert_eq!(asked_after(5, true, [&[9], &[9]]).await, None, "once");
+        assert_eq!(asked_after(60, true, [&[], &[]]).await, None, "nobody works");
     }
 }

@@ -88,7 +88,8 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
         }
         // While they are finished.
         let open: Vec<RunId> = snapshot.runs.iter().map(|run| run.recorded.run).collect();
-        for name in remembered.namesakes.look(&self.store, &open, &to_finish).await {
+        let ask = |runs: Vec<RunId>| async move { self.store.presences(&runs).await };
+        for name in remembered.namesakes.look(&open, &to_finish, ask).await {
             namesakes::tell(&name);
         }
         report.published = self.publish(&snapshot, &to_publish).await?;

@@ -3,7 +3,8 @@
 //! # Failure by failure
 //!
 //! * **The cache is away, or was emptied.** It is told which runs are visible as soon as it answers, after the values of
-//!   partial runs and whose they are have been written to it again. Until then its readers are sent to the store.
+//!   partial runs and whose they are have been written to it again. Until then its readers are sent to the store. A list
+//!   that was told in vain is told again after as long as that took, a newer one at once.
 //! * **It was emptied while it was told, or loses single keys.** No reader takes that for a customer whom a run does not
 //!   hold ([`Cache::value`]). Each partial run is looked through, and written again if anything is missing: every few
 //!   seconds where that is done in a moment, else a minute later, and in no more than half of the time, however long it
@@ -14,9 +15,9 @@
 //!   begins anew.
 //! * **The coordinator is asked to stop.** Looking through is given up at once; a list that is being told has some seconds.
 //! * **Something stands there that nobody can read.** A list is replaced as if nothing had been there, and so is what
-//!   stands in the way of a write. A damaged value is removed by its first reader, and written again after the next look.
-//!   That counts values, so a field that is not the fleet's hides that one is lost: its readers are sent to the store until
-//!   both expire.
+//!   stands in the way of a write. Of partial runs each value is read by the look through them, and if one is damaged the
+//!   run is written again, which a warning says. Of the last run, the whole one, nobody looks at the values: those who
+//!   read a damaged one are sent to the store until the next such run, as if it were lost.
 //! * **The cache names what the store has never shown, or is yet to show:** the database went back to a backup and the
 //!   cache did not. Seen at the next look, since the list is read before the store is asked and versions only grow. The
 //!   list gives way to one that names nothing, behind which nothing comes back that was told before and arrives late,
@@ -27,7 +28,7 @@
 use std::time::Duration;
 
 use batch::RunId;
-use cache::{Cache, Valued, VisibleRuns};
+use cache::{Cache, Holds, REPLACED, Valued, VisibleRuns};
 use resilience::trouble::{Kind, Trouble};
 use store::Supervision;
 use tokio::task::{JoinError, JoinSet};
@@ -53,8 +54,8 @@ pub(crate) struct Publication {
     checked_at: Option<Instant>,
     /// When partial runs are looked through again.
     look_at: Option<Instant>,
-    /// When a list that was told in vain is told again, at the earliest.
-    tell_at: Option<Instant>,
+    /// The list that was told in vain, by its version, and when it is told again, at the earliest.
+    in_vain: Option<(i64, Instant)>,
     task: JoinSet<Written>,
     under_way: Option<UnderWay>,
     /// A newer list than the one that is being told is to be told.
@@ -103,6 +104,10 @@ impl Publication {
             return;
         }
         self.checked_at = Some(Instant::now());
+        if self.under_way.is_none() {
+            // What is found now is all that there is.
+            self.is_news = false;
+        }
         match self.check(store, cache).await {
             Ok(Some(work)) if self.may_begin(&work) => self.begin(store, cache, work),
             Ok(Some(_)) => {}
@@ -179,7 +184,9 @@ impl Publication {
             }
             (Some(UnderWay::Look), Work::Look(_)) => false,
             (None, Work::Look(_)) => true,
-            (_, Work::Tell(_)) => self.tell_at.is_none_or(|at| at <= Instant::now()),
+            (_, Work::Tell(visible)) => self
+                .in_vain
+                .is_none_or(|(version, again_at)| visible.version > version || again_at <= Instant::now()),
         }
     }
 
@@ -216,9 +223,9 @@ impl Publication {
         let now = Instant::now();
         match self.under_way.take() {
             Some(UnderWay::Look) => self.look_at = Some(now + pause_after(took)),
-            Some(UnderWay::Tell(_)) => {
+            Some(UnderWay::Tell(version)) => {
                 self.look_at = None;
-                self.tell_at = result.is_err().then(|| now + took);
+                self.in_vain = result.is_err().then(|| (version, now + took));
             }
             None => {}
         }
@@ -306,16 +313,22 @@ async fn clear<C: Cache>(cache: &C, known: &VisibleRuns, visible: &VisibleRuns) 
     Ok(())
 }
 
-/// Writes the values of those of the partial runs again that the cache does not hold, or not all of.
+/// Writes the values of those of the partial runs again that the cache does not hold, or not all of, or not as they were
+/// written.
 async fn put_again_what_is_missing<S: Supervision, C: Cache>(
     store: &S,
     cache: &C,
     partial: &[RunId],
 ) -> Result<(), Untold> {
     for &run in partial {
-        let is_here = cache.holds_all(run).await?;
-        if !is_here && let Err(Failed::Untold(untold)) = put_run(store, cache, run).await {
-            return Err(untold);
+        let held = cache.holds_all(run).await?;
+        if held == Holds::All {
+            continue;
+        }
+        match put_run(store, cache, run).await {
+            Ok(()) if held == Holds::Damaged => tracing::warn!(run.id = %run, "{REPLACED}"),
+            Ok(()) | Err(Failed::Unreadable(_)) => {}
+            Err(Failed::Untold(untold)) => return Err(untold),
         }
     }
     Ok(())
@@ -351,6 +364,11 @@ async fn put_run<S: Supervision, C: Cache>(store: &S, cache: &C, run: RunId) -> 
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+
+    use store::memory::Memory;
+    use store::promises::{accounts, as_of};
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -393,7 +411,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_told_in_vain_is_told_again_after_as_long_as_that_took() {
+    async fn what_was_told_in_vain_is_told_again_after_as_long_as_that_took_and_what_is_newer_at_once() {
         let (mut publication, trouble) = (Publication::default(), Trouble::new("tell the cache"));
         publication.under_way = Some(UnderWay::Tell(7));
         let result = Err(Untold { reason: "it is full".into(), kind: Kind::Passing });
@@ -402,18 +420,38 @@ mod tests {
 
         assert_eq!(trouble.reason(), Some("tell the cache: it is full".into()));
         assert!(!publication.may_begin(&list(7)));
+        assert!(publication.may_begin(&list(8)), "nobody has told it yet");
         tokio::time::advance(Duration::from_mins(1)).await;
         assert!(publication.may_begin(&list(7)));
+    }
+
+    /// It was told by somebody else, and then the cache is asked every few seconds, as ever, and not with each pass.
+    #[tokio::test(start_paused = true)]
+    async fn news_that_turned_out_to_be_known_is_no_news() {
+        let (store, cache) = (Memory::new(accounts(), as_of()), cache::Memory::new());
+        let (mut publication, trouble) = (Publication::default(), Trouble::new("tell the cache"));
+        publication.is_news = true;
+        assert!(publication.has_news());
+
+        publication.bring_up_to_date(&store, &cache, false, &trouble).await;
+
+        assert!(!publication.has_news());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_under_way_is_given_up_when_the_term_ends() {
         let mut publication = Publication { under_way: Some(UnderWay::Tell(7)), ..Publication::default() };
-        publication.task.spawn(pending());
+        let (goes_on, ended) = oneshot::channel::<()>();
+        publication.task.spawn(async move {
+            let _goes_on = goes_on;
+            pending().await
+        });
 
         publication.leads_no_more();
 
         assert_eq!((publication.task.len(), publication.under_way), (0, None));
+        let ended = timeout(Duration::from_secs(1), ended).await.expect("the task does not live on");
+        assert!(ended.is_err(), "it was dropped");
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use batch::{Attempt, AttemptId, CustomerId, Progress};
-use cache::{Cache, CachedValue, Error, Valued, VisibleRuns};
+use cache::{Cache, CachedValue, Error, Holds, Valued, VisibleRuns};
 use queue::memory::Broker;
 use store::memory::Memory as Store;
 use store::promises::{
     Ground, Happening, accounts, as_of, chunk, dead, done, part, published, with_a_customer_twice,
 };
-use store::{Archive, Attempts};
+use store::{Archive, Assignment, Attempts, Supervision};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -154,6 +154,33 @@ async fn chunks_are_rescued_while_a_cache_does_not_come_to_an_end_with_a_partial
     }
 }
 
+/// And nobody has read it.
+#[tokio::test(start_paused = true)]
+async fn a_value_of_a_partial_run_that_was_damaged_is_written_again() {
+    let night = Paused::new();
+    let (whole, partial) = (settled(&night).await, part(&night).await);
+    let Assignment { customers, .. } = done(&night, chunk(partial, 1)).await;
+    let cache = &night.cache.inner;
+    let mut valued = None;
+    let healed = async {
+        while cache.visible().await.unwrap().is_none_or(|told| told.runs != [partial, whole]) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        for &customer in &customers {
+            valued = valued.or(cache.value(customer).await.unwrap().map(|read| (customer, read)));
+        }
+        let (customer, read) = valued.expect("the run holds a value");
+        assert_eq!(read.0, partial);
+        cache.damage(partial, customer);
+        while cache.holds_all(partial).await != Ok(Holds::All) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(cache.value(customer).await, Ok(Some(read)));
+    };
+
+    timeout(LONG, night.coordinator().run(healed)).await.expect("the look sees it");
+}
+
 /// The store went back to a backup, and the cache did not.
 #[tokio::test(start_paused = true)]
 async fn a_list_of_another_past_is_told_anew_however_new_it_says_it_is() {
@@ -169,7 +196,7 @@ async fn a_list_of_another_past_is_told_anew_however_new_it_says_it_is() {
 
         timeout(LONG, night.coordinator().run(told)).await.expect("it is told anew");
 
-        let shown = store::Supervision::visible_runs(&night.store).await.unwrap();
+        let shown = night.store.visible_runs().await.unwrap();
         assert_eq!(night.cache.visible().await.unwrap().map(|told| told.version), Some(shown.version));
     }
 }
@@ -203,7 +230,9 @@ async fn workers_that_live_at_a_time_under_one_name_are_told_of_once_when_their_
         night.store.give_back(attempt).await.unwrap();
     }
     let mut namesakes = Namesakes::default();
-    let mut look = async |settled: &[RunId]| namesakes.look(&night.store, &[run], settled).await;
+    let store = &night.store;
+    let ask = |runs: Vec<RunId>| async move { store.presences(&runs).await };
+    let mut look = async |settled: &[RunId]| namesakes.look(&[run], settled, &ask).await;
 
     let meanwhile = look(&[]).await;
     let in_the_end = look(&[run]).await;
@@ -309,7 +338,7 @@ impl Cache for Remote {
         self.reach(self.inner.put_members(run, customers)).await
     }
 
-    async fn holds_all(&self, run: RunId) -> Result<bool, Error> {
+    async fn holds_all(&self, run: RunId) -> Result<Holds, Error> {
         self.reach(self.inner.holds_all(run)).await
     }
 

@@ -12,7 +12,8 @@
 //! * **Something else has to be mended.** That is told as well, up to [`MOST_TOLD`] reasons: the words may differ each
 //!   time.
 //! * **A party ends before it went.** Nobody knows then whether the way is free. What it met stands until another party
-//!   gets through, and no longer than [`LEFT_FOR`], since there may be nothing left to do.
+//!   gets through, and no longer than [`LEFT_FOR`], since there may be nothing left to do. That counts from its own end,
+//!   whoever ends after it: of each kind the latest is kept.
 
 use std::fmt::Display;
 use std::mem;
@@ -64,8 +65,8 @@ struct Seen {
     parties: u64,
     /// Those for whom it does not go, the latest last.
     met: Vec<(u64, Met)>,
-    /// What parties met that are no more, and when the last of them ended.
-    left: Option<(Met, Instant)>,
+    /// What parties met that are no more, and when they ended: of each kind the latest, the last of them last.
+    left: Vec<(Met, Instant)>,
     told: Told,
 }
 
@@ -152,15 +153,15 @@ impl Seen {
     /// What stands in the way: what somebody has to mend before what passes, and the latest of each.
     fn standing(&self) -> Option<&Met> {
         let is_lasting = |met: &&Met| met.kind == Kind::Lasting;
-        let left = self.left.as_ref().filter(|(_, since)| since.elapsed() < LEFT_FOR).map(|(met, _)| met);
-        let met = || self.met.iter().rev().map(|(_, met)| met).chain(left);
+        let left = self.left.iter().rev().filter(|(_, since)| since.elapsed() < LEFT_FOR);
+        let met = || self.met.iter().rev().map(|(_, met)| met).chain(left.clone().map(|(met, _)| met));
         met().find(is_lasting).or_else(|| met().next())
     }
 
     /// Whether this is to be told; it counts as told from now on.
     fn is_news(&mut self, met: &Met) -> bool {
         if self.standing().is_none() {
-            (self.left, self.told) = (None, Told::default());
+            (self.left, self.told) = (Vec::new(), Told::default());
         }
         match met.kind {
             Kind::Passing => !mem::replace(&mut self.told.passing, true),
@@ -187,7 +188,7 @@ impl Seen {
     fn goes_for(&mut self, party: u64) -> bool {
         let was_standing = self.standing().is_some();
         let _ = self.take(party);
-        self.left = None;
+        self.left.clear();
         let is_over = was_standing && self.met.is_empty();
         if is_over {
             self.told = Told::default();
@@ -197,12 +198,8 @@ impl Seen {
 
     fn leave(&mut self, party: u64) {
         let Some(met) = self.take(party) else { return };
-        let left = self.left.take().filter(|(_, since)| since.elapsed() < LEFT_FOR);
-        let met = match left {
-            Some((before, _)) if before.kind == Kind::Lasting && met.kind == Kind::Passing => before,
-            _ => met,
-        };
-        self.left = Some((met, Instant::now()));
+        self.left.retain(|(before, _)| before.kind != met.kind);
+        self.left.push((met, Instant::now()));
     }
 
     fn take(&mut self, party: u64) -> Option<Met> {
@@ -311,5 +308,28 @@ mod tests {
         drop(other);
 
         assert_eq!(work.reason().as_deref(), Some("work: refused"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_left_stands_its_own_time_whoever_ends_meanwhile() {
+        let work = Trouble::new("work");
+        let half = LEFT_FOR / 2;
+        let leave = |reason: &str, kind| work.party().met(reason, kind);
+
+        leave("no such table", Kind::Lasting);
+        tokio::time::advance(half).await;
+        leave("refused", Kind::Passing);
+        let meanwhile = work.reason();
+        tokio::time::advance(half).await;
+        let then = work.reason();
+        leave("lags", Kind::Passing);
+        tokio::time::advance(half).await;
+        let of_the_last = work.reason();
+        tokio::time::advance(half).await;
+
+        assert_eq!(meanwhile.as_deref(), Some("work: no such table"));
+        assert_eq!(then.as_deref(), Some("work: refused"), "what has to be mended stood its time");
+        assert_eq!(of_the_last.as_deref(), Some("work: lags"));
+        assert_eq!(work.reason(), None);
     }
 }

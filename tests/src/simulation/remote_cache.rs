@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use batch::{CustomerId, Progress, RunId};
 use cache::memory::Key;
-use cache::{Cache, CachedValue, Error, Memory, Valued, VisibleRuns};
+use cache::{Cache, CachedValue, Error, Holds, Memory, Valued, VisibleRuns};
 use tokio::time::sleep;
 
 use super::call::Call;
@@ -142,7 +142,7 @@ impl Cache for RemoteCache {
         self.call(Call::PutMembers, effect).await
     }
 
-    async fn holds_all(&self, run: RunId) -> Result<bool, Error> {
+    async fn holds_all(&self, run: RunId) -> Result<Holds, Error> {
         self.call(Call::HoldsAll, self.inner.holds_all(run)).await
     }
 

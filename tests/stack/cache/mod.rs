@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ::cache::memory::Key;
 use ::cache::promises::{Severable, Subject, chunk, valued, visible};
-use ::cache::{Cache, Error, Redis, RedisConfig, Valued, outage_tests, promise_tests};
+use ::cache::{Cache, Error, Holds, Redis, RedisConfig, Valued, outage_tests, promise_tests};
 use batch::{CustomerId, Progress, RunId};
 use resilience::State;
 use tests::unique;
@@ -153,25 +153,27 @@ async fn values_that_are_not_ours_or_not_in_their_place_are_answered_by_none_and
     let members: Vec<CustomerId> = (0..200).map(CustomerId).collect();
     cache.put_members(RunId(1), &members).await.unwrap();
     assert_eq!(read(18).await, Ok(Some((RunId(1), valued(18).value))));
-    assert_eq!(cache.holds_all(RunId(1)).await, Ok(true));
+    assert_eq!(cache.holds_all(RunId(1)).await, Ok(Holds::All));
 
     raw.ask(&format!("HSET {prefix}:values:1:0 \"\\x11\" gibberish")).await;
     let swap = "redis.call('HSET', KEYS[1], ARGV[1], redis.call('HGET', KEYS[1], ARGV[2])) return 1";
     raw.ask(&format!("EVAL \"{swap}\" 1 {prefix}:values:1:0 \"\\x12\" \"\\x13\"")).await;
+    assert_eq!(cache.holds_all(RunId(1)).await, Ok(Holds::Damaged), "before anybody has read it");
     for customer in [17, 18] {
         assert_eq!(read(customer).await, Ok(None), "{customer}");
     }
-    assert_eq!(raw.ask(&format!("HLEN {prefix}:values:1:0")).await, ":98", "what was damaged is removed");
-    assert_eq!(cache.holds_all(RunId(1)).await, Ok(false), "and seen to be missing");
-    raw.ask(&format!("HSET {prefix}:values:1:0 \"\\x11\" \"\\x04 a later release's\"")).await;
-    assert_eq!(read(17).await, Ok(None));
-    assert_eq!(
-        raw.ask(&format!("HLEN {prefix}:values:1:0")).await,
-        ":99",
-        "what another release may read stays"
-    );
+    cache.put_values(RunId(1), &chunk(0..200)).await.unwrap();
+    for release in ["\\x02 an earlier", "\\x04 a later"] {
+        raw.ask(&format!("HSET {prefix}:values:1:0 \"\\x11\" \"{release} release's\"")).await;
+        assert_eq!(read(17).await, Ok(None), "{release}");
+        assert_eq!(cache.holds_all(RunId(1)).await, Ok(Holds::All), "{release}: it is theirs to judge");
+    }
+    raw.ask(&format!("HDEL {prefix}:values:1:0 \"\\x12\"")).await;
+    raw.ask(&format!("HSET {prefix}:values:1:0 foreign gibberish")).await;
+    assert_eq!(cache.holds_all(RunId(1)).await, Ok(Holds::Less), "what is foreign hides no loss");
     raw.ask(&format!("DEL {prefix}:values:1:1")).await;
     raw.ask(&format!("SET {prefix}:values:1:1 \"not a hash\"")).await;
+    assert_eq!(cache.holds_all(RunId(1)).await, Ok(Holds::Damaged));
     for customer in [17, 18, 117] {
         for _ in 0..20 {
             assert_eq!(read(customer).await, Ok(None), "{customer}");
@@ -181,10 +183,10 @@ async fn values_that_are_not_ours_or_not_in_their_place_are_answered_by_none_and
 
     raw.ask(&format!("HSET {prefix}:members:2 0 gibberish")).await;
     assert_eq!(read(20).await, Ok(None), "whose page is not as it was written");
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::Damaged));
     raw.ask(&format!("SET {prefix}:members:2 gibberish")).await;
     assert_eq!(read(20).await, Ok(None), "whose directory is of another type");
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::Damaged));
 
     raw.ask(&format!("DEL {prefix}:members:2")).await;
     cache.put_members(RunId(2), &[CustomerId(0)]).await.unwrap();
@@ -192,7 +194,7 @@ async fn values_that_are_not_ours_or_not_in_their_place_are_answered_by_none_and
     assert_eq!(read(20).await, Ok(Some((RunId(1), valued(20).value))), "beside what is there");
     raw.ask(&format!("HDEL {prefix}:members:2 0")).await;
     assert_eq!(read(20).await, Ok(None), "what is foreign does not make up for a page that is lost");
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::Less));
 
     cache.put_members(RunId(2), &[CustomerId(0)]).await.unwrap();
     cache.put_values(RunId(1), &chunk(0..200)).await.unwrap();
@@ -255,11 +257,11 @@ async fn a_large_directory_is_written_and_looked_through() {
     cache.put_values(RunId(1), &chunk(0..2)).await.unwrap();
     cache.put_visible(&visible(1, [2, 1])).await.unwrap();
 
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(true));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::All));
     assert_eq!(cache.value(CustomerId(0)).await, Ok(Some((RunId(2), valued(0).value))));
     assert_eq!(cache.value(CustomerId(1)).await, Ok(Some((RunId(1), valued(1).value))));
     raw.ask(&format!("DEL {prefix}:values:2:24999")).await;
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::Less));
 }
 
 // --- under the promises -----------------------------------------------------------------------------------------
@@ -315,7 +317,8 @@ impl Subject for OnRedis {
     }
 
     async fn put_late(&self, run: RunId, customers: &[CustomerId], from: usize) {
-        // The pages of a whole writing, and how many they are, moved to what is there but for the first few. What is there is kept.
+        // The pages of a whole writing, and how many they are, moved to what is there but for the first few. What is there
+        // is kept.
         let mut raw = self.server.raw().await;
         let scratch = RedisConfig { prefix: unique("late"), ..self.config.clone() };
         let late = connect(scratch.clone()).await;

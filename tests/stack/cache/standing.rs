@@ -52,14 +52,12 @@ async fn each_command_that_is_refused_is_named() {
     };
 
     check("-hset -del", &["HSET", "DEL"]).await;
-    check("-get -expire -hlen -hmget -hget -set", &["EXPIRE", "HGET", "HMGET", "HLEN", "SET", "GET"]).await;
+    check("-get -expire -hmget -hget -set", &["EXPIRE", "HGET", "HMGET", "SET", "GET"]).await;
+    check("-hlen -hdel", &[]).await;
     // A script may do what its user may.
     check("-type", &["TYPE", "EVAL"]).await;
-    check(
-        "resetkeys ~another:*",
-        &["HSET", "EXPIRE", "HGET", "HMGET", "HLEN", "HDEL", "DEL", "SET", "GET", "TYPE", "EVAL"],
-    )
-    .await;
+    check("resetkeys ~another:*", &["HSET", "EXPIRE", "HGET", "HMGET", "DEL", "SET", "GET", "TYPE", "EVAL"])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::members::{self, Held, Page, Pages};
 use crate::packed::Bucket;
-use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
+use crate::{Cache, CachedValue, Error, Holds, Valued, VisibleRuns, metrics};
 
 /// Keeps what may be lost in memory. A clone is the same cache.
 #[derive(Clone, Default)]
@@ -92,21 +92,19 @@ impl Kept {
         self.members.get(&run).map_or(Held::Unknown, |directory| directory.says(customer, mutation))
     }
 
-    /// Removes a value if it is damaged.
-    fn forget(&mut self, run: RunId, customer: CustomerId) {
-        if let Some(values) = self.values.get_mut(&(run, Bucket::of(customer).0)) {
-            values.retain(|of, value| *of != customer || value.is_some());
-        }
-    }
-
-    fn holds_all(&self, run: RunId, mutation: Option<Mutation>) -> bool {
+    fn holds_all(&self, run: RunId, mutation: Option<Mutation>) -> Holds {
         let directory = self.members.get(&run).filter(|directory| directory.is_whole(mutation));
-        directory.is_some_and(|directory| {
-            directory.pages.values().flat_map(Page::buckets).all(|(bucket, slots)| {
-                let held = self.values.get(&(run, bucket)).map_or(0, BTreeMap::len);
-                held as u64 >= slots.count()
+        let Some(directory) = directory else { return Holds::Less };
+        let named = directory.pages.values().flat_map(Page::buckets);
+        let held = named.flat_map(|(bucket, slots)| {
+            let values = self.values.get(&(run, bucket));
+            slots.each().map(move |slot| match values.and_then(|values| values.get(&bucket.customer(slot))) {
+                None => Holds::Less,
+                Some(None) => Holds::Damaged,
+                Some(Some(_)) => Holds::All,
             })
-        })
+        });
+        held.max().unwrap_or(Holds::All)
     }
 }
 
@@ -226,7 +224,7 @@ impl Cache for Memory {
         Ok(())
     }
 
-    async fn holds_all(&self, run: RunId) -> Result<bool, Error> {
+    async fn holds_all(&self, run: RunId) -> Result<Holds, Error> {
         self.answer("holds_all", |kept| kept.holds_all(run, self.mutation)).await
     }
 
@@ -257,11 +255,7 @@ impl Cache for Memory {
         let (run, held) = self
             .answer("value", |kept| {
                 let runs = kept.visible.iter().flat_map(|visible| &visible.runs);
-                let newest = members::newest(runs.map(|&run| (run, kept.of(run, customer, self.mutation))));
-                if let (Some(run), Held::Damaged(_)) = newest {
-                    kept.forget(run, customer);
-                }
-                newest
+                members::newest(runs.map(|&run| (run, kept.of(run, customer, self.mutation))))
             })
             .await?;
         metrics::lookup(&held);

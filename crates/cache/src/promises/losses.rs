@@ -4,7 +4,7 @@ use batch::{CustomerId, RunId};
 
 use super::{Subject, put_values, valued, visible};
 use crate::memory::Key;
-use crate::{Cache, CachedValue, Valued, VisibleRuns};
+use crate::{Cache, CachedValue, Holds, Valued, VisibleRuns};
 
 /// One thing that befalls a cache that holds run 1 over everybody, and runs 2 to 4 over some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,29 +62,29 @@ pub async fn what_a_newer_run_has_lost_is_asked_of_the_store<S: Subject>(subject
         [run_of(member).await, run_of(neighbour).await, run_of(other).await],
         [Some(2), Some(1), Some(1)]
     );
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(true));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::All));
 
     subject.lose(Key::Values(RunId(2), CustomerId(member))).await;
     assert_eq!(
         [run_of(member).await, run_of(neighbour).await, run_of(other).await],
         [None, Some(1), Some(1)]
     );
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::Less));
 
     subject.lose(Key::Members(RunId(2))).await;
     assert_eq!([run_of(member).await, run_of(neighbour).await, run_of(other).await], [None, None, None]);
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(false));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::Less));
 
     everything().await;
     assert_eq!(
         [run_of(member).await, run_of(neighbour).await, run_of(other).await],
         [Some(2), Some(1), Some(1)]
     );
-    assert_eq!(cache.holds_all(RunId(2)).await, Ok(true));
+    assert_eq!(cache.holds_all(RunId(2)).await, Ok(Holds::All));
 }
 
-/// And is whole when it was written again.
-pub async fn what_is_damaged_is_seen_to_be_missing_once_it_was_read<S: Subject>(subject: &S) {
+/// Whether anybody reads it or not; and all is whole when it was written again.
+pub async fn what_is_damaged_is_seen_by_whoever_looks_through_the_run<S: Subject>(subject: &S) {
     let cache = subject.connect().await;
     let (run, values) = (RunId(2), [valued(17), valued(18)]);
     let write = async || {
@@ -93,17 +93,33 @@ pub async fn what_is_damaged_is_seen_to_be_missing_once_it_was_read<S: Subject>(
     };
     write().await;
     cache.put_visible(&visible(1, [2, 1])).await.expect("it answers");
+    assert_eq!(cache.holds_all(run).await, Ok(Holds::All));
 
     subject.damage(run, CustomerId(17)).await;
+    assert_eq!(cache.holds_all(run).await, Ok(Holds::Damaged));
     for _ in 0..2 {
         assert_eq!(cache.value(CustomerId(17)).await, Ok(None));
     }
     assert_eq!(cache.value(CustomerId(18)).await, Ok(Some((run, values[1].value))));
-    assert_eq!(cache.holds_all(run).await, Ok(false));
+    assert_eq!(cache.holds_all(run).await, Ok(Holds::Damaged));
 
     write().await;
     assert_eq!(cache.value(CustomerId(17)).await, Ok(Some((run, values[0].value))));
-    assert_eq!(cache.holds_all(run).await, Ok(true));
+    assert_eq!(cache.holds_all(run).await, Ok(Holds::All));
+}
+
+/// A run does not hold more of some because it holds others.
+pub async fn what_is_missing_is_seen_whatever_stands_beside_it<S: Subject>(subject: &S) {
+    let cache = subject.connect().await;
+    let (run, values) = (RunId(2), [valued(17), valued(18)]);
+    put_values(&cache, 2, &values).await;
+    assert_eq!(cache.put_members(run, &values.map(|valued| valued.customer)).await, Ok(()));
+    assert_eq!(cache.holds_all(run).await, Ok(Holds::All));
+
+    subject.lose(Key::Values(run, CustomerId(17))).await;
+    put_values(&cache, 2, &[values[1], valued(19)]).await;
+
+    assert_eq!(cache.holds_all(run).await, Ok(Holds::Less));
 }
 
 /// A long story, the same each time.

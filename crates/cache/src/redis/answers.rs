@@ -49,8 +49,12 @@ pub(super) fn read_found(customer: CustomerId, found: &[Option<Bytes>]) -> (Opti
     let under_each = visible.runs.into_iter().map_while(|run| match rest {
         [Some(value), ..] => {
             rest = &[];
-            let read = packed::read_value(run, customer, value);
-            Some((run, read.map_or_else(|reason| Held::Damaged(reason.to_string()), Held::Value)))
+            let held = match packed::read_value(run, customer, value) {
+                Ok(value) => Held::Value(value),
+                Err(_) if packed::may_be_of_another_release(value) => Held::Unknown,
+                Err(reason) => Held::Damaged(reason.to_string()),
+            };
+            Some((run, held))
         }
         [None, pages, page, others @ ..] => {
             rest = others;
@@ -59,13 +63,6 @@ pub(super) fn read_found(customer: CustomerId, found: &[Option<Bytes>]) -> (Opti
         _ => None,
     });
     members::newest(under_each)
-}
-
-/// The bytes in the place of a value with which a look-up ended, if it was with some: there the script `VALUE` ends without
-/// the two fields of a directory.
-pub(super) fn last_value(found: &[Option<Bytes>]) -> Option<Bytes> {
-    let (_, under_each) = found.split_at_checked(3)?;
-    under_each.chunks(3).next_back().filter(|last| last.len() == 1)?.first()?.clone()
 }
 
 /// What a run's directory says of a customer whose value is not here.
@@ -116,6 +113,24 @@ mod tests {
     }
 
     #[test]
+    fn what_another_release_may_have_written_is_no_answer_and_no_damage() {
+        let list = visible_fields(&VisibleRuns { version: 7, runs: vec![RunId(2), RunId(1)] });
+        let check = |value: &str, is_damaged: bool| {
+            let found: Vec<Option<Bytes>> =
+                list.iter().map(|it| it.as_str()).chain([value]).map(|it| Some(bytes(it))).collect();
+            let (run, held) = read_found(CustomerId(17), &found);
+            assert_eq!((run, matches!(held, Held::Damaged(_))), (Some(RunId(2)), is_damaged), "{held:?}");
+            assert!(is_damaged || held == Held::Unknown);
+        };
+
+        check("\x02 an earlier release's", false);
+        check("\x04 a later release's", false);
+        check("\x03 cut", true);
+        check("gibberish", true);
+        check("", true);
+    }
+
+    #[test]
     fn a_run_is_passed_by_only_with_its_own_page_that_does_not_name_the_customer() {
         let list = visible_fields(&VisibleRuns { version: 7, runs: vec![RunId(2), RunId(1)] });
         let page_of = |run: i64, numbers: &[i64]| {
@@ -157,29 +172,12 @@ mod tests {
         assert_eq!(read_found(CustomerId(17), &cut), (None, Held::Unknown));
     }
 
-    #[test]
-    fn what_stands_in_the_place_of_a_value_is_told_from_a_directory() {
-        let [some, none] = [Some(bytes("some")), None];
-        let check = |under_each: &[&Option<Bytes>], expected: &Option<Bytes>| {
-            let found: Vec<Option<Bytes>> =
-                [&some; 3].into_iter().chain(under_each.iter().copied()).cloned().collect();
-            assert_eq!(last_value(&found), *expected, "{under_each:?}");
-        };
-
-        check(&[], &none);
-        check(&[&some], &some);
-        check(&[&none, &some, &some, &some], &some);
-        check(&[&none, &some], &none);
-        check(&[&none, &some, &some], &none);
-        assert_eq!(last_value(&[some]), None);
-    }
-
     proptest! {
         #[test]
         fn any_answer_is_read_or_refused(found: Vec<Option<Vec<u8>>>) {
             let found: Fields = found.into_iter().map(|field| field.map(Bytes::from)).collect();
 
-            let _ = (read_visible(&found), read_found(CustomerId(17), &found), last_value(&found));
+            let _ = (read_visible(&found), read_found(CustomerId(17), &found));
         }
 
         #[test]

@@ -20,7 +20,6 @@ pub(super) enum Call {
     ReplaceVisible(i64),
     Visible,
     Value(CustomerId),
-    Forget(CustomerId),
     PutProgress(RunId),
     Progress(RunId),
     Check,
@@ -36,7 +35,6 @@ impl Call {
             Self::ReplaceVisible(_) => "replace_visible",
             Self::Visible => "visible",
             Self::Value(_) => "value",
-            Self::Forget(_) => "forget",
             Self::PutProgress(_) => "put_progress",
             Self::Progress(_) => "progress",
             Self::Check => "check",
@@ -45,7 +43,7 @@ impl Call {
 
     pub(super) fn limit(self, config: &RedisConfig) -> Duration {
         match self {
-            Self::PutValues { .. } | Self::PutMembers(_) => config.bulk_limit,
+            Self::PutValues { .. } | Self::PutMembers(_) | Self::HoldsAll(_) => config.bulk_limit,
             _ => config.call_limit,
         }
     }
@@ -61,7 +59,6 @@ impl Display for Call {
             Self::ReplaceVisible(version) => write!(f, "redis: replace version {version}"),
             Self::Visible => write!(f, "redis: read the visible runs"),
             Self::Value(customer) => write!(f, "redis: read the value of customer {customer}"),
-            Self::Forget(customer) => write!(f, "redis: forget the damaged value of customer {customer}"),
             Self::PutProgress(run) => write!(f, "redis: put the progress of run {run}"),
             Self::Progress(run) => write!(f, "redis: read the progress of run {run}"),
             Self::Check => write!(f, "redis: ping"),

@@ -27,9 +27,9 @@ pub struct RedisConfig {
     pub installation: InstallationId,
     /// What every key begins with; the installation follows.
     pub prefix: String,
-    /// How long a call may take, but for the writing of a chunk.
+    /// How long a call may take, but for the writing of a chunk, and the reading of as much.
     pub call_limit: Duration,
-    /// How long the writing of a chunk may take.
+    /// How long the writing of a chunk may take, and each part of a look through a partial run.
     pub bulk_limit: Duration,
     /// How long one try to connect may take, and how long the start waits for the first.
     pub connect_limit: Duration,

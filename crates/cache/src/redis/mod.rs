@@ -22,6 +22,7 @@
 //! | `calls` | what each call is named, how long it may take, whose fault its failure is |
 //! | `keys`, `hashes`, `scripts` | what stands where, and what Redis compares before it writes |
 //! | `answers` | what a reader is told of what was found |
+//! | `partial` | whether all of a partial run is here, as it was written |
 //! | `standing` | what the server refuses, and whether it evicts: looked at once |
 //! | `floor` | what writing a chunk costs at least, for benchmarks |
 //!
@@ -59,11 +60,12 @@
 //! - *`put_progress` arrives out of order, or from a coordinator that was held up*: a script compares in Redis what
 //!   is held with what is offered, and the one that is behind changes nothing. The same one renews the expiry. What
 //!   an earlier release wrote is the same JSON and is compared too; what is no progress is replaced.
-//! - *Bytes that are not ours* (another release's, another program's), or not where they were written: a value is answered
-//!   by `None`, counted as damaged and removed, so that it is seen to be missing ([`Cache::holds_all`]; not one that a later
-//!   release may have written, whose format begins with a higher number); `visible` and `progress` are `Malformed`. What stands in the way of a write is
-//!   replaced by it, of whatever type it is, and the log says so once. The list is replaced only as it was seen: what
-//!   another coordinator wrote meanwhile is compared by its version.
+//! - *Bytes that are not ours* (another program's), or not where they were written: a value is answered by `None`, counted
+//!   as damaged, and seen by whoever looks through its run ([`Cache::holds_all`]); `visible` and `progress` are
+//!   `Malformed`. What stands in the way of a write is replaced by it, of whatever type it is, and the log says so once.
+//!   The list is replaced only as it was seen: what another coordinator wrote meanwhile is compared by its version.
+//! - *A value that another release may have written*, whose format begins with another number: answered by `None`, and left
+//!   to those who can read it.
 
 mod answers;
 mod calls;
@@ -72,6 +74,7 @@ pub mod floor;
 mod hashes;
 mod keys;
 mod link;
+mod partial;
 mod scripts;
 mod standing;
 mod url;
@@ -91,16 +94,16 @@ use tokio::time::Instant;
 pub use config::{RedisConfig, names};
 pub use standing::{Eviction, Standing};
 
-use self::answers::{Fields, last_value, read_found, read_visible, visible_fields};
+use self::answers::{Fields, read_found, read_visible, visible_fields};
 use self::calls::{Call, blame, failure};
 use self::config::{client_builder, inner_limit};
 use self::hashes::Hashes;
 use self::keys::Keys;
 use self::link::Link;
-use self::scripts::{CLEAR, FORGET, PUT_PROGRESS, PUT_VISIBLE, REPLACE_VISIBLE, SHORT, VALUE};
-use crate::members::{self, Held, Page, Pages};
+use self::scripts::{CLEAR, PUT_PROGRESS, PUT_VISIBLE, REPLACE_VISIBLE, VALUE};
+use crate::members::{self, Held};
 use crate::packed::{self, Bucket};
-use crate::{Cache, CachedValue, Error, Valued, VisibleRuns, metrics};
+use crate::{Cache, CachedValue, Error, Holds, Valued, VisibleRuns, metrics};
 
 /// How many hashes go into one pipeline: a dense chunk of 5,000 is one, a sparse one is several.
 const HASHES_PER_PIPELINE: usize = 256;
@@ -112,7 +115,9 @@ const PAGES_PER_COMMAND: usize = 64;
 /// The field of a directory that says how many pages it has.
 const PAGES: &str = "pages";
 
-const REPLACED: &str = "something that is not the fleet's stood under its names in redis, and was replaced";
+/// What the log says when it was so.
+pub const REPLACED: &str =
+    "something that is not the fleet's stood under its names in redis, and was replaced";
 
 /// Keeps what may be lost in Redis. A clone shares the connection and the breaker.
 #[derive(Clone, Debug)]
@@ -240,62 +245,7 @@ impl Redis {
         .await
     }
 
-    /// Looks through a run's directory, and at how many values there are for each bucket that it names.
-    async fn looks_complete(&self, run: RunId) -> Result<bool, Error> {
-        let call = Call::HoldsAll(run);
-        let key = &self.keys.members_of(run);
-        let count: Option<Bytes> =
-            self.request(call, |client| async move { client.hget(key, PAGES).await }).await?;
-        let Some(pages) = count.as_deref().and_then(Pages::read) else { return Ok(false) };
-        for start in (0..pages.count()).step_by(PAGES_PER_COMMAND) {
-            let numbers = start..pages.count().min(start.saturating_add(PAGES_PER_COMMAND as u32));
-            let fields: Vec<String> = numbers.clone().map(|number| number.to_string()).collect();
-            let found: Fields =
-                self.request(call, |client| async move { client.hmget(key, fields).await }).await?;
-            let read = numbers
-                .zip(&found)
-                .map(|(number, page)| Page::read(run, pages, number, page.as_deref()?))
-                .collect::<Option<Vec<Page>>>();
-            let Some(read) = read.filter(|read| read.len() == found.len()) else { return Ok(false) };
-            let key_start = self.keys.values_of(run);
-            let (keys, counts): (Vec<String>, Vec<Value>) = read
-                .iter()
-                .flat_map(Page::buckets)
-                .map(|(Bucket(bucket), slots)| {
-                    (format!("{key_start}{bucket}"), Value::from(slots.count().to_string()))
-                })
-                .unzip();
-            if keys.is_empty() {
-                continue;
-            }
-            let short: i64 =
-                self.request(call, |client| async move { client.eval(SHORT, keys, counts).await }).await?;
-            if short != 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Removes a damaged value, unless it was written anew meanwhile: so it is seen to be missing.
-    async fn forget(&self, run: RunId, customer: CustomerId, damaged: Bytes) {
-        if packed::may_be_of_a_later_release(&damaged) {
-            return;
-        }
-        let (Bucket(bucket), slot) = Bucket::of(customer);
-        let key = format!("{}{bucket}", self.keys.values_of(run));
-        let arguments = vec![Value::Bytes(slot.field()), Value::Bytes(damaged)];
-        let forgotten: Result<i64, Error> =
-            self.request(Call::Forget(customer), |client| async move {
-                client.eval(FORGET, key, arguments).await
-            })
-            .await;
-        if let Err(error) = forgotten {
-            tracing::debug!(run.id = %run, %error, "a damaged value stays");
-        }
-    }
-
-    /// What a pipeline that writes much is sent with.
+    /// What a pipeline that writes or reads much is sent with.
     fn bulk_options(&self) -> Options {
         Options {
             timeout: Some(inner_limit(self.config.bulk_limit)),
@@ -337,10 +287,10 @@ impl Cache for Redis {
         }
     }
 
-    async fn holds_all(&self, run: RunId) -> Result<bool, Error> {
-        match self.looks_complete(run).await {
-            // Of another type: nothing of it is here.
-            Err(Error::Malformed(_)) => Ok(false),
+    async fn holds_all(&self, run: RunId) -> Result<Holds, Error> {
+        match self.look_through(run).await {
+            // Of another type.
+            Err(Error::Malformed(_)) => Ok(Holds::Damaged),
             looked => looked,
         }
     }
@@ -417,9 +367,6 @@ impl Cache for Redis {
             Held::Value(value) => Ok(run.map(|run| (run, value))),
             Held::Damaged(reason) => {
                 tracing::debug!(reason, "{call}");
-                if let (Some(run), Some(bytes)) = (run, last_value(&found)) {
-                    self.forget(run, customer, bytes).await;
-                }
                 Ok(None)
             }
             Held::NoMember | Held::Unknown => Ok(None),

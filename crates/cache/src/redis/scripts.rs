@@ -112,21 +112,3 @@ pub(super) const VALUE: &str = "
         found[#found + 1] = ask('HGET', members, string.format('%.0f', ARGV[5] % number))
     end
     return found";
-
-/// Removes a value if it still is these bytes. Where that is refused nothing is.
-pub(super) const FORGET: &str = "
-    if redis.pcall('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then
-        return 0
-    end
-    local removed = redis.pcall('HDEL', KEYS[1], ARGV[1])
-    return type(removed) == 'number' and removed or 0";
-
-/// Whether one of these buckets of values holds fewer than it must.
-pub(super) const SHORT: &str = "
-    for place, key in ipairs(KEYS) do
-        local values = redis.pcall('HLEN', key)
-        if type(values) ~= 'number' or values < tonumber(ARGV[place]) then
-            return 1
-        end
-    end
-    return 0";

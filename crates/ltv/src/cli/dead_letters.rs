@@ -11,7 +11,7 @@ pub enum DeadLettersCommand {
     List(DeadLettersArgs),
     /// Put a run's dead chunks back to work; those of a finished run as a run of their own
     Redrive(RedriveArgs),
-    /// Throw away these messages
+    /// Throw away all messages among the dead letters; dead chunks stay
     Discard(DiscardArgs),
 }
 

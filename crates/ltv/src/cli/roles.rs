@@ -53,7 +53,7 @@ pub struct WorkerArgs {
           value_parser = clap::value_parser!(u16).range(0..=16))]
     pub request_slots: u16,
 
-    /// How long a request is believed to be at work without a sign of life
+    /// How long a request is believed to be at work without a sign of life, from 1s to 24h
     #[arg(long, env = "LTV_REQUEST_LEASE", value_name = "TIME", value_parser = lease, default_value = "5s")]
     pub request_lease: Duration,
 
@@ -62,7 +62,7 @@ pub struct WorkerArgs {
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub compute_threads: u16,
 
-    /// How long a chunk is believed to be at work without a sign of life
+    /// How long a chunk is believed to be at work without a sign of life, from 1s to 24h
     #[arg(long, env = "LTV_LEASE", value_name = "TIME", value_parser = lease, default_value = "20s")]
     pub lease: Duration,
 
@@ -111,11 +111,11 @@ pub struct CoordinatorArgs {
     #[arg(long, env = "LTV_PASS_INTERVAL", value_name = "TIME", value_parser = duration, default_value = "1s")]
     pub pass_interval: Duration,
 
-    /// How long it leads without renewing
+    /// How long it leads without renewing, from 1s to 24h
     #[arg(long, env = "LTV_LEADERSHIP_LEASE", value_name = "TIME", value_parser = lease, default_value = "10s")]
     pub leadership_lease: Duration,
 
-    /// How long the workers' leases last
+    /// How long the workers' leases last, from 1s to 24h
     #[arg(long, env = "LTV_LEASE", value_name = "TIME", value_parser = lease, default_value = "20s")]
     pub lease: Duration,
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use batch::LONGEST_LEASE;
 use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 use model::Currency;
@@ -30,10 +31,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses a lease. One shorter than a second would be lost by an ordinary hiccup.
+/// Parses a lease. One shorter than a second would be lost by an ordinary hiccup, and one that is longer than any is not
+/// believed ([`LONGEST_LEASE`]).
 pub(super) fn lease(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         short if short < Duration::from_secs(1) => Err("it must be at least 1s".into()),
+        long if long > LONGEST_LEASE => {
+            Err(format!("it must be at most {}h", LONGEST_LEASE.as_secs() / 3_600))
+        }
         lease => Ok(lease),
     }
 }
@@ -148,10 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_positive_and_leases_not_too_short() {
+    fn durations_are_positive_and_leases_neither_too_short_nor_too_long() {
         assert_eq!(duration("1h 30m"), Ok(Duration::from_mins(90)));
         assert!(duration("-5s").is_err());
         assert!(duration("0s").is_err());
         assert!(lease("999ms").is_err());
+        assert_eq!((lease("1s"), lease("24h")), (Ok(Duration::from_secs(1)), Ok(LONGEST_LEASE)));
+        assert_eq!(lease("24h 1s"), Err("it must be at most 24h".into()));
+        assert!(lease("25h").is_err());
     }
 }

@@ -12,7 +12,8 @@
 //! - *A dead letter is published and its ack is lost*: the message comes again and is put there twice.
 //! - *A delivery is dropped* (a panic, a cancelled task): it is requeued, so that it does not count against the
 //!   prefetch for as long as the connection lives. By `basic.reject`, which counts towards the delivery limit on every
-//!   version: what makes each who takes it panic goes round ten times, and no more.
+//!   version: what makes each who takes it panic goes round ten times, and no more. No test could tell it from
+//!   `basic.nack`: before RabbitMQ 4.3, which the tests do not run on, both count.
 
 use std::sync::Arc;
 use std::time::Duration;

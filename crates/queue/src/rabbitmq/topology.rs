@@ -14,9 +14,10 @@
 //! that share a broker share no queue, whatever their prefixes. The version is that of the arguments below: those of a
 //! queue that exists cannot be changed, so that a release with other ones has queues of its own. After an upgrade, and
 //! after a roll-back, each release finds queues as it wants them, and its coordinator publishes again what lies in the
-//! other's: 10 s later, because nothing waits on its own. **So a coordinator is replaced before the workers, or with
-//! them.** One of the other release that leads, without workers of its own, sees its messages wait, and the night
-//! stands for as long as it leads.
+//! other's: 10 s later, because nothing waits on its own. **So coordinators and workers are replaced together.** What a
+//! coordinator or a dispatcher of the new release publishes, no worker of the other takes: it waits for the first of the
+//! new ones. And a coordinator of the other release that leads, without workers of its own, sees its messages wait, and
+//! the night stands for as long as it leads: so of the two the coordinators come first.
 //!
 //! Three queues and not message priorities, because those mean something else on every RabbitMQ version. All are
 //! quorum queues: durable, and replicated where there is more than one broker.
@@ -33,8 +34,8 @@
 //! nothing to do with ten losses (its connections were cut, or it was given back by workers that drained) is listed
 //! among the dead letters, and its chunk, published and with nobody, is published again when its queue has run empty.
 //! Left out, the limit would be 20 on some versions and none on others. Since RabbitMQ 4.3 a `basic.nack` does not
-//! count. Only a worker that lives sends one (what is dropped in a panic goes back by `basic.reject`, which counts):
-//! one that drains gives each message back once, and one that cannot put a message among the dead letters waits a
+//! count. Only a worker that lives sends one (what is dropped in a panic goes back by `basic.reject`, which counts; no
+//! test tells the two apart, since before 4.3 both do): one that drains gives each message back once, and one that cannot put a message among the dead letters waits a
 //! second before it gives it back. So such a message may circle there for as long as the dead letters take nothing,
 //! once a second, and harms nobody.
 //!
