@@ -47,7 +47,7 @@ struct Listed {
 ///
 /// Chunks that used up their attempts, and messages that made no sense, were not ours, or came back too often. Without
 /// RabbitMQ the messages are `null`, and `messages_error` says so.
-#[utoipa::path(get, path = "/dead-letters", tag = "dead-letters", operation_id = "list_dead_letters", params(Listed),
+#[utoipa::path(get, path = "/dead-letters", tag = "dead-letters", params(Listed),
     responses((status = 200, description = "All that could not be done", body = DeadLetters)))]
 async fn list<S: Seams>(
     State(api): State<Api<S>>,

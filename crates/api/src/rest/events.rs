@@ -48,7 +48,7 @@ pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
 /// Server-sent events: `progress` with the newest state at once and again whenever it has changed, `end` with the last one,
 /// after which the stream closes, and `bye` where this process cannot go on, after which another one can. The data of
 /// `progress` and `end` is as shown. Who sends the id of `end` as `Last-Event-ID` is told that there is nothing more (204).
-#[utoipa::path(get, path = "/runs/{run}/events", tag = "runs", operation_id = "run_events",
+#[utoipa::path(get, path = "/runs/{run}/events", tag = "runs",
     params(("run" = String, Path, description = "Its number, or `latest`", example = "latest"),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen")),
     responses(

@@ -51,7 +51,7 @@ struct Listed {
 }
 
 /// The model versions, the newest first
-#[utoipa::path(get, path = "/models", tag = "models", operation_id = "list_models", params(Listed),
+#[utoipa::path(get, path = "/models", tag = "models", params(Listed),
     responses((status = 200, description = "Model versions", body = Vec<ListedModel>)))]
 async fn list<S: Seams>(
     State(api): State<Api<S>>,
@@ -63,7 +63,7 @@ async fn list<S: Seams>(
 }
 
 /// A model version, when it came into force, and which runs pinned it
-#[utoipa::path(get, path = "/models/{version}", tag = "models", operation_id = "model",
+#[utoipa::path(get, path = "/models/{version}", tag = "models",
     params(("version" = Digits, Path, description = "Its number"), Listed),
     responses((status = 200, description = "The model version", body = ShownModel)))]
 async fn one<S: Seams>(

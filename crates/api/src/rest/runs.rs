@@ -84,7 +84,7 @@ pub(crate) fn paged(mut response: Response, path: &str, limit: u32, next: Option
 /// The runs, the newest first
 ///
 /// A run that is made between two pages tears none of them.
-#[utoipa::path(get, path = "/runs", tag = "runs", operation_id = "list_runs", params(Page),
+#[utoipa::path(get, path = "/runs", tag = "runs", params(Page),
     responses((status = 200, description = "A page of them", body = RunPage,
         headers(("Link" = String, description = "Where the next page is, if there is one")))))]
 async fn list<S: Seams>(State(api): State<Api<S>>, Query(page): Query<Page>) -> Result<Response, Problem> {
@@ -104,13 +104,12 @@ async fn list<S: Seams>(State(api): State<Api<S>>, Query(page): Query<Page>) -> 
 /// A run
 ///
 /// `latest` is the newest one. `ETag` tells its states apart.
-#[utoipa::path(get, path = "/runs/{run}", tag = "runs", operation_id = "run",
+#[utoipa::path(get, path = "/runs/{run}", tag = "runs",
     params(("run" = String, Path, description = "Its number, or `latest`", example = "latest"),
         ("If-None-Match" = Option<String>, Header, description = "The tag of what is known already")),
     responses(
         (status = 200, description = "The run", body = Run,
-            headers(("ETag" = String, description = "Tells this state from others")),
-            links(("values" = (operation_id = "run_values", parameters(("run" = "$response.body#/run")))))),
+            headers(("ETag" = String, description = "Tells this state from others"))),
         (status = 304, description = "Nothing has changed")))]
 async fn show<S: Seams>(
     State(api): State<Api<S>>,
@@ -293,13 +292,12 @@ impl NewLimits {
 /// Starts a run
 ///
 /// As `ltv dispatch` does. A night that has a run already gets no second one unless `again` says so.
-#[utoipa::path(post, path = "/runs", tag = "runs", operation_id = "start_run", request_body = NewRun,
+#[utoipa::path(post, path = "/runs", tag = "runs", request_body = NewRun,
     params(Key),
     responses(
         (status = 201, description = "It is recorded, and its chunks are published", body = Started,
             headers(("Location" = String, description = "The run"),
-                ("Idempotency-Replayed" = String, description = "`true` where this was answered before")),
-            links(("run" = (operation_id = "run", parameters(("run" = "$response.body#/run")))))),
+                ("Idempotency-Replayed" = String, description = "`true` where this was answered before"))),
         (status = 200, description = "The night has a run already", body = Started,
             headers(("Location" = String, description = "The run"),
                 ("Idempotency-Replayed" = String, description = "`true` where this was answered before")))))]
@@ -354,7 +352,7 @@ impl From<DispatchError> for Problem {
 /// Cancels a run
 ///
 /// Its values never become visible, and its night may be planned again. One that is held is rejected instead.
-#[utoipa::path(post, path = "/runs/{run}/cancel", tag = "runs", operation_id = "cancel_run",
+#[utoipa::path(post, path = "/runs/{run}/cancel", tag = "runs",
     params(("run" = Digits, Path, description = "Its number"), Key),
     responses((status = 200, description = "It is cancelled", body = Cancelled,
         headers(("Idempotency-Replayed" = String, description = "`true` where this was answered before")))))]
@@ -396,7 +394,7 @@ struct Saying {
 }
 
 /// Has a run shown that is held
-#[utoipa::path(post, path = "/runs/{run}/release", tag = "runs", operation_id = "release_run", request_body = Saying,
+#[utoipa::path(post, path = "/runs/{run}/release", tag = "runs", request_body = Saying,
     params(("run" = Digits, Path, description = "Its number"), Key),
     responses((status = 200, description = "The coordinator shows it", body = Decided,
         headers(("Idempotency-Replayed" = String, description = "`true` where this was answered before")))))]
@@ -411,7 +409,7 @@ async fn release<S: Seams>(
 /// Drops a run that is held
 ///
 /// Its night may be planned again.
-#[utoipa::path(post, path = "/runs/{run}/reject", tag = "runs", operation_id = "reject_run", request_body = Saying,
+#[utoipa::path(post, path = "/runs/{run}/reject", tag = "runs", request_body = Saying,
     params(("run" = Digits, Path, description = "Its number"), Key),
     responses((status = 200, description = "Its values are dropped", body = Decided,
         headers(("Idempotency-Replayed" = String, description = "`true` where this was answered before")))))]

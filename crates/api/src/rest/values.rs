@@ -113,7 +113,7 @@ impl Format {
 /// In no order, a line for each customer who has a value. `latest` is the newest run that is finished. The last line of
 /// NDJSON is `{"end":true,…}`; `Ltv-Customers` says how many lines there are in either form. Whoever reads slower than
 /// 256 kB a second, by more than half a minute, is dropped, and no stream takes longer than a quarter of an hour.
-#[utoipa::path(get, path = "/runs/{run}/values", tag = "runs", operation_id = "run_values",
+#[utoipa::path(get, path = "/runs/{run}/values", tag = "runs",
     params(("run" = String, Path, description = "Its number, or `latest`", example = "latest"), Asked,
         ("If-None-Match" = Option<String>, Header, description = "The tag of what is there already")),
     responses(
