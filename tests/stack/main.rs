@@ -20,6 +20,7 @@ mod replies;
 mod requests;
 mod rows;
 mod scripts;
+mod segments;
 mod shell;
 mod store;
 mod telemetry;

@@ -18,6 +18,7 @@ mod installation;
 mod local;
 mod model_version;
 mod run;
+mod segments;
 mod value;
 
 pub use dead_letter::{DeadChunk, DeadLetters, DeadMessage};
@@ -28,6 +29,9 @@ pub use installation::{Installation, ShownInstallation};
 pub use local::{LocalAttempt, LocalFile, LocalNight, Problem};
 pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBack, ShownModel};
 pub use run::{Run, RunSummary, Segment, TopCustomer};
+pub use segments::{
+    Figures, HistoryOf, PastFigures, RunFigures, RunOfFigures, SegmentFigures, SegmentHistory, Standing,
+};
 pub use value::{Contract, Explanation, Inputs, Value, plan_name};
 
 use serde::Serialize;

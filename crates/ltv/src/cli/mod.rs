@@ -14,6 +14,7 @@ mod local;
 mod models;
 mod roles;
 mod runs;
+mod segments;
 mod servers;
 mod values;
 
@@ -32,6 +33,7 @@ pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
 pub use roles::{CoordinatorArgs, RoleArgs, WorkerArgs};
 pub use runs::{ListArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
+pub use segments::{SegmentHistoryArgs, SegmentsCommand, SegmentsListArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
 pub use values::ModelArg;
 
@@ -76,6 +78,9 @@ pub enum Command {
     /// Look at runs
     #[command(subcommand)]
     Runs(RunsCommand),
+    /// Tell what the segments of a run come to, or one of them in the runs before
+    #[command(subcommand)]
+    Segments(SegmentsCommand),
     /// Look at what could not be done, and put it back to work
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),

@@ -22,10 +22,12 @@ mod models;
 mod predict;
 mod role;
 pub(crate) mod runs;
+mod segments;
 mod worker;
 
 use crate::cli::{
     BenchCommand, Cli, Command, DeadLettersCommand, InstallationCommand, ModelsCommand, RunsCommand,
+    SegmentsCommand,
 };
 use process::telemetry::{self, Metrics, TelemetryConfig};
 use tokio::task::spawn_blocking;
@@ -94,6 +96,8 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Runs(RunsCommand::Cancel(args)) => runs::cancel(&args).await,
         Command::Runs(RunsCommand::Release(args)) => held::release(args).await,
         Command::Runs(RunsCommand::Reject(args)) => held::reject(args).await,
+        Command::Segments(SegmentsCommand::List(args)) => segments::list(&args).await,
+        Command::Segments(SegmentsCommand::History(args)) => segments::history(&args).await,
         Command::DeadLetters(DeadLettersCommand::List(args)) => dead_letters::list(&args).await,
         Command::DeadLetters(DeadLettersCommand::Redrive(args)) => dead_letters::redrive(&args).await,
         Command::DeadLetters(DeadLettersCommand::Discard(args)) => dead_letters::discard(&args).await,
