@@ -2,6 +2,7 @@
 
 mod document;
 mod problems;
+mod segments;
 mod server;
 
 use std::sync::Arc;
