@@ -21,6 +21,7 @@ pub trait ApiStore:
     + store::Planning
     + store::Publishing
     + store::Requests
+    + store::Summaries
     + store::Values
 {
 }
@@ -33,6 +34,7 @@ impl<S> ApiStore for S where
         + store::Planning
         + store::Publishing
         + store::Requests
+        + store::Summaries
         + store::Values
 {
 }

@@ -35,7 +35,8 @@ pub use local::{LocalAttempt, LocalFile, LocalNight, Problem};
 pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBack, ShownModel};
 pub use run::{Run, RunSummary, Segment, TopCustomer};
 pub use segments::{
-    Figures, HistoryOf, PastFigures, RunFigures, RunOfFigures, SegmentFigures, SegmentHistory, Standing,
+    Figures, HistoryOf, PastFigures, RunFigures, RunOfFigures, SegmentFigures, SegmentHistory, SegmentOfRun,
+    Standing,
 };
 pub use value::{Contract, Explanation, Inputs, Value, plan_name};
 

@@ -5,6 +5,7 @@ mod dead_letters;
 mod health;
 mod models;
 mod problems;
+mod segments;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -20,7 +21,8 @@ pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
         .merge(dead_letters::routes())
         .merge(health::routes())
         .merge(models::routes())
-        .merge(problems::routes());
+        .merge(problems::routes())
+        .merge(segments::routes());
     OpenApiRouter::with_openapi(base()).nest(BELOW, resources)
 }
 
