@@ -24,6 +24,7 @@ mod replies;
 mod requests;
 mod rows;
 mod scripts;
+mod segments;
 mod shell;
 mod store;
 mod telemetry;

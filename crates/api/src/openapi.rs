@@ -31,6 +31,7 @@ use crate::urls::BELOW;
         (name = "customers", description = "What is known of customers"),
         (name = "requests", description = "Urgent questions, and what became of them"),
         (name = "runs", description = "Executions over a set of customers"),
+        (name = "segments", description = "What runs come to by segment"),
         (name = "models", description = "Model versions, and which one runs pin"),
         (name = "dead-letters", description = "What could not be done"),
         (name = "operations", description = "The api itself"),

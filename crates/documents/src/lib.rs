@@ -25,6 +25,7 @@ mod local;
 mod model_version;
 mod progress;
 mod run;
+mod segments;
 pub mod shape;
 mod value;
 
@@ -46,6 +47,10 @@ pub use local::{LocalAttempt, LocalFile, LocalNight, Problem};
 pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBack, ShownModel};
 pub use progress::RunProgress;
 pub use run::{Run, RunSummary, Segment, TopCustomer};
+pub use segments::{
+    Figures, HistoryOf, PastFigures, RunFigures, RunOfFigures, SegmentFigures, SegmentHistory, SegmentOfRun,
+    Standing,
+};
 pub use value::{Contract, Explanation, Inputs, Value, plan_name};
 
 use serde::Serialize;
@@ -72,7 +77,8 @@ pub fn body(document: &impl Serialize) -> String {
 }
 
 /// The fields that hold numbers of the store.
-const IDS: [&str; 7] = ["as_run", "compared_with", "customer", "model_version", "request", "run", "version"];
+const IDS: [&str; 8] =
+    ["as_run", "compared_with", "customer", "model_version", "newer_run", "request", "run", "version"];
 
 /// What fits say about themselves differs from fit to fit, and is not ours to change.
 const FIT: &str = "fit";

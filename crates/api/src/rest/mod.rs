@@ -10,6 +10,7 @@ mod models;
 mod problems;
 mod requests;
 mod runs;
+mod segments;
 mod top;
 mod values;
 
@@ -33,7 +34,8 @@ pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
         .merge(requests::routes())
         .merge(runs::routes())
         .merge(top::routes())
-        .merge(values::routes());
+        .merge(values::routes())
+        .merge(segments::routes());
     OpenApiRouter::with_openapi(base()).nest(BELOW, resources)
 }
 

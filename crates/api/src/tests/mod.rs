@@ -8,6 +8,7 @@ mod ground;
 mod models;
 mod problems;
 mod runs;
+mod segments;
 mod server;
 
 use std::sync::Arc;

@@ -14,8 +14,9 @@ use crate::config;
 use process::telemetry::Metrics;
 
 /// Its connections to PostgreSQL: one for the leadership, one for a pass, one for each of three runs that are finished at
-/// once, one to ask, for a moment, who stands in the way of these, and one to ask which installation this is.
-const CONNECTIONS: usize = 7;
+/// once, one for the figures of a run, one to ask, for a moment, who stands in the way of these, and one to ask which
+/// installation this is.
+const CONNECTIONS: usize = 8;
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     process::check_descriptors(CONNECTIONS + role::BESIDE_THE_STORE);
@@ -32,6 +33,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
         role::untroubled("publishing", &troubles.publishing),
         role::untroubled("rescues", &troubles.rescues),
         role::untroubled("publication", &troubles.publication),
+        role::untroubled("figures", &troubles.figures),
     ]);
     let surroundings = process::surround("coordinator", args.role.listen, checks, metrics).await?;
     let Some(installation) =

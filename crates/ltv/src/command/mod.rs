@@ -24,11 +24,12 @@ mod predict;
 mod requests;
 mod role;
 pub(crate) mod runs;
+mod segments;
 mod worker;
 
 use crate::cli::{
     BenchCommand, Cli, Command, DeadLettersCommand, InstallationCommand, ModelsCommand, RequestsCommand,
-    RunsCommand,
+    RunsCommand, SegmentsCommand,
 };
 use process::telemetry::{self, Metrics, TelemetryConfig};
 use tokio::task::spawn_blocking;
@@ -102,6 +103,8 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Runs(RunsCommand::Reject(args)) => held::reject(args).await,
         Command::Requests(RequestsCommand::Show(args)) => requests::show(&args).await,
         Command::Requests(RequestsCommand::Abandon(args)) => requests::abandon(&args).await,
+        Command::Segments(SegmentsCommand::List(args)) => segments::list(&args).await,
+        Command::Segments(SegmentsCommand::History(args)) => segments::history(&args).await,
         Command::DeadLetters(DeadLettersCommand::List(args)) => dead_letters::list(&args).await,
         Command::DeadLetters(DeadLettersCommand::Redrive(args)) => dead_letters::redrive(&args).await,
         Command::DeadLetters(DeadLettersCommand::Discard(args)) => dead_letters::discard(&args).await,

@@ -19,6 +19,7 @@ mod archive;
 mod attempts;
 mod base;
 mod exports;
+mod figuring;
 mod guard;
 mod keys;
 mod models;

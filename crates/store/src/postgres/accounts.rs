@@ -116,7 +116,7 @@ impl Queries {
 pub(super) const COMMIT: &str = "commit";
 
 /// The condition that picks the customers.
-fn those(customers: &[CustomerId], is_whole: bool) -> String {
+pub(super) fn those(customers: &[CustomerId], is_whole: bool) -> String {
     let (first, last) = (customers[0], customers[customers.len() - 1]);
     if is_whole {
         return format!("customer_id between {first} and {last}");

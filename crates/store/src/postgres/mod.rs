@@ -40,6 +40,8 @@ mod connect;
 mod copy;
 mod elsewhere;
 mod exports;
+mod figures;
+mod figuring;
 mod floor;
 mod guard;
 mod installation;
