@@ -11,6 +11,7 @@ mod load;
 mod local;
 mod locks;
 mod models;
+mod movements;
 mod poolers;
 mod proxy;
 mod queue;

@@ -17,6 +17,7 @@ mod guard;
 mod installation;
 mod local;
 mod model_version;
+mod movements;
 mod run;
 mod segments;
 mod value;
@@ -28,6 +29,7 @@ pub use guard::{Decided, Decision, Deviation, Hold, Source};
 pub use installation::{Installation, ShownInstallation};
 pub use local::{LocalAttempt, LocalFile, LocalNight, Problem};
 pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBack, ShownModel};
+pub use movements::{Moved, MovedBy, MovedSegment, Movements, MovementsState};
 pub use run::{Run, RunSummary, Segment, TopCustomer};
 pub use segments::{
     Figures, HistoryOf, PastFigures, RunFigures, RunOfFigures, SegmentFigures, SegmentHistory, Standing,

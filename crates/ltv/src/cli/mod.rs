@@ -32,7 +32,7 @@ pub use installation::{InstallationCommand, InstallationShowArgs, NamesArgs, Ren
 pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
 pub use roles::{CoordinatorArgs, RoleArgs, WorkerArgs};
-pub use runs::{ListArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
+pub use runs::{ListArgs, MovedArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
 pub use segments::{SegmentHistoryArgs, SegmentsCommand, SegmentsListArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
 pub use values::ModelArg;

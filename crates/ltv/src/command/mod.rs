@@ -19,6 +19,7 @@ mod local;
 mod meaning;
 mod migrate;
 mod models;
+mod moved;
 mod predict;
 mod role;
 pub(crate) mod runs;
@@ -92,6 +93,7 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Coordinator(args) => coordinator::run(args, instance, metrics).await,
         Command::Runs(RunsCommand::List(args)) => runs::list(&args).await,
         Command::Runs(RunsCommand::Show(args)) => runs::show(&args).await,
+        Command::Runs(RunsCommand::Moved(args)) => moved::run(&args).await,
         Command::Runs(RunsCommand::Watch(args)) => runs::watch(&args).await,
         Command::Runs(RunsCommand::Cancel(args)) => runs::cancel(&args).await,
         Command::Runs(RunsCommand::Release(args)) => held::release(args).await,
@@ -124,4 +126,5 @@ fn describe_metrics() {
     ::dispatcher::describe_metrics();
     ::worker::describe_metrics();
     ::coordinator::describe_metrics();
+    movements::describe_metrics();
 }
