@@ -31,7 +31,7 @@ pub use guard::{DecideArgs, GuardArgs};
 pub use installation::{InstallationCommand, InstallationShowArgs, NamesArgs, RenewArgs};
 pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
-pub use roles::{CoordinatorArgs, RoleArgs, WorkerArgs};
+pub use roles::{ApiArgs, CoordinatorArgs, RoleArgs, WorkerArgs};
 pub use runs::{ListArgs, MovedArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
 pub use segments::{SegmentHistoryArgs, SegmentsCommand, SegmentsListArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
@@ -75,6 +75,8 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Watch runs: publish what was lost, rescue, retry, finish
     Coordinator(CoordinatorArgs),
+    /// Answer over HTTP what the other commands can say
+    Api(ApiArgs),
     /// Look at runs
     #[command(subcommand)]
     Runs(RunsCommand),

@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use batch::CustomerId;
 use jiff::Timestamp;
 use tokio::task::consume_budget;
 use tokio::time::Instant;
@@ -88,6 +89,12 @@ impl Memory {
     /// Sets the store's clock back, as somebody may that of a server.
     pub fn set_back(&self, time: Duration) {
         self.shared.back_us.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Tells that a customer has bought, or began a subscription, or ended one, at a moment: what is known of him for an
+    /// earlier one is stale from then on. His account stays what the base says.
+    pub fn happens(&self, customer: CustomerId, at: Timestamp) {
+        self.rows().happened.insert((customer, at));
     }
 
     /// The customers.

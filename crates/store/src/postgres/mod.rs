@@ -62,6 +62,7 @@ mod season;
 mod secure;
 mod segments;
 pub mod source;
+mod stale;
 mod supervision;
 mod tenures;
 mod unreadable;

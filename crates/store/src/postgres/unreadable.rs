@@ -34,7 +34,7 @@ use crate::{Error, Result, metrics};
 
 /// How many customers of a chunk may be rejected because their rows cannot be read. Where there are more, something
 /// else is wrong than a few rows.
-const MOST_UNREADABLE: usize = 64;
+pub(super) const MOST_UNREADABLE: usize = 64;
 
 const READ: &str = "read histories";
 

@@ -21,6 +21,9 @@ mod values;
 use std::future::Future;
 use std::time::Duration;
 
+use batch::CustomerId;
+use jiff::Timestamp;
+
 use crate::{
     Archive, Attempts, Exports, Keys, ModelVersions, Planning, Publishing, Requests, Supervision, Values,
 };
@@ -62,6 +65,31 @@ pub trait Ground {
 
     /// Sets the store's clock back, or moves what is stored forward.
     fn set_back(&self, time: Duration) -> impl Future<Output = ()>;
+
+    /// Enters what a customer did, or is going to do.
+    fn happens(&self, happening: Happening) -> impl Future<Output = ()>;
+}
+
+/// What a customer does at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// He.
+    pub customer: CustomerId,
+    /// What he does.
+    pub deed: Deed,
+    /// The moment.
+    pub at: Timestamp,
+}
+
+/// What a customer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// He buys.
+    Purchase,
+    /// He begins a subscription.
+    Subscription,
+    /// He ends one that he began long before.
+    End,
 }
 
 /// Makes a test of each function of the suite: with this attribute, over the [`Ground`] that the future gives.
@@ -138,6 +166,7 @@ macro_rules! promise_tests {
             a_late_answer_is_refused_and_leaves_nothing_behind
             an_answer_that_is_not_whole_is_refused_and_leaves_nothing_behind
             the_newest_of_answers_and_visible_runs_is_known
+            what_customers_have_done_since_they_were_valued_makes_that_stale
             old_answers_are_absorbed_where_something_newer_is_known
             requests_are_cleared_away_a_few_at_a_time
         }
