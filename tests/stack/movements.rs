@@ -8,6 +8,7 @@ use documents::MovementsState;
 use store::{Comparison, Comparisons, GoOn, Moves, Span};
 use tests::{AS_OF, Fleet, PATIENCE, eventually};
 
+use crate::api::Served;
 use crate::store::program;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -179,6 +180,14 @@ async fn what_moved_adds_up_and_each_cause_is_told_by_itself() {
     let json = nights.fleet.ltv(&["runs", "moved", &run, "--json"]).json();
     assert_eq!(json["state"], "complete");
     assert_eq!(json["all"]["difference_minor"], moved.all.as_ref().unwrap().difference_minor);
+    let api = Served::start(&nights.fleet, &[]).await;
+    for path in ["/movements".to_owned(), format!("/movements?run={run}")] {
+        let mut answered = api.get(&path).await.json();
+        assert_eq!(answered["run"], run.as_str());
+        answered["run"] = json["run"].clone();
+        answered["run_before"] = json["run_before"].clone();
+        assert_eq!(answered, json, "{path}");
+    }
     let text = nights.fleet.ltv(&["runs", "moved"]).out;
     assert!(text.contains("elsewhere") && text.contains("moved in") && text.contains("corrected"), "{text}");
 }

@@ -30,6 +30,7 @@ use crate::seams::Seams;
         (name = "customers", description = "What is known of customers"),
         (name = "runs", description = "Executions over a set of customers"),
         (name = "models", description = "Model versions, and which one runs pin"),
+        (name = "movements", description = "What moved since the run before, and why"),
         (name = "dead-letters", description = "What could not be done"),
         (name = "operations", description = "The api itself"),
     )

@@ -65,8 +65,17 @@ pub fn body(document: &impl Serialize) -> String {
 }
 
 /// The fields that hold numbers of the store.
-const IDS: [&str; 8] =
-    ["as_run", "compared_with", "customer", "model_version", "newer_run", "request", "run", "version"];
+const IDS: [&str; 9] = [
+    "as_run",
+    "compared_with",
+    "customer",
+    "model_version",
+    "newer_run",
+    "request",
+    "run",
+    "run_before",
+    "version",
+];
 
 /// What fits say about themselves differs from fit to fit, and is not ours to change.
 const FIT: &str = "fit";

@@ -4,19 +4,25 @@ use batch::{Cause, RunId};
 use jiff::Timestamp;
 use serde::Serialize;
 use store::{Both, ComparisonStanding, RunMovements, SegmentMovements, SegmentWorth};
+use utoipa::ToSchema;
+
+use crate::{Digits, shape};
 
 /// What moved between a run and the run before it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Movements {
     /// The run.
+    #[schema(value_type = Digits)]
     pub run: RunId,
     /// The run before, as soon as it is known which that is.
-    pub before: Option<RunId>,
+    #[schema(value_type = Option<Digits>)]
+    pub run_before: Option<RunId>,
     /// Whether it is known what moved.
     pub state: MovementsState,
     /// Why it never will be.
     pub reason: Option<String>,
     /// Since when it is known.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub complete_since: Option<Timestamp>,
     /// Customers that are compared, while it is due.
     pub compared: Option<u64>,
@@ -29,7 +35,7 @@ pub struct Movements {
 }
 
 /// Whether it is known what moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MovementsState {
     /// Not yet.
@@ -41,7 +47,7 @@ pub enum MovementsState {
 }
 
 /// What moved in a segment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct MovedSegment {
     /// Its name; none for those who were in no segment.
     pub segment: Option<String>,
@@ -51,7 +57,7 @@ pub struct MovedSegment {
 }
 
 /// What some customers came to in both runs, and what made the difference.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Moved {
     /// Those with a value in the run before.
     pub customers_before: u64,
@@ -68,9 +74,10 @@ pub struct Moved {
 }
 
 /// What a cause moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MovedBy {
     /// The cause.
+    #[schema(value_type = shape::Cause)]
     pub cause: Cause,
     /// How many customers.
     pub customers: u64,
@@ -87,7 +94,7 @@ impl From<&RunMovements> for Movements {
         };
         Self {
             run: of.run,
-            before: of.before,
+            run_before: of.before,
             state,
             reason,
             complete_since,

@@ -4,6 +4,7 @@ mod customers;
 mod dead_letters;
 mod health;
 mod models;
+mod movements;
 mod problems;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -20,6 +21,7 @@ pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
         .merge(dead_letters::routes())
         .merge(health::routes())
         .merge(models::routes())
+        .merge(movements::routes())
         .merge(problems::routes());
     OpenApiRouter::with_openapi(base()).nest(BELOW, resources)
 }

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &MovedArgs) -> anyhow::Result<()> {
 }
 
 fn tell(movements: &Movements) -> Result<(), Unsaid> {
-    let Movements { run, before: Some(before), all: Some(all), currency, .. } = movements else {
+    let Movements { run, run_before: Some(before), all: Some(all), currency, .. } = movements else {
         return Ok(());
     };
     say!("\nWhat moved from run {before} to run {run}, in {currency}\n")?;
