@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_mean_is_rounded_to_the_nearest_and_halves_away_from_zero() {
         let check = |value_minor: i64, customers: u64, expected: Option<i64>| {
-            let figures = Figures { value_minor, customers, ..Figures::default() };
+            let figures = Figures { customers, value_minor, ..Figures::default() };
             assert_eq!(figures.mean_minor(), expected, "{value_minor} of {customers}");
         };
 

@@ -247,10 +247,10 @@ impl Postgres {
 }
 
 /// Parts of so many customers each, one behind the other.
-fn parts<'c>(
-    mut customers: &'c [CustomerId],
+fn parts(
+    mut customers: &[CustomerId],
     sizes: impl Iterator<Item = usize>,
-) -> impl Iterator<Item = &'c [CustomerId]> {
+) -> impl Iterator<Item = &[CustomerId]> {
     sizes.map(move |size| {
         let (part, rest) = customers.split_at(size);
         customers = rest;
