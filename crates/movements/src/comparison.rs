@@ -122,7 +122,7 @@ impl<S: Comparisons + Archive + Values> Mover<S> {
         }
         let pasts = self.pasts(&runs.revaluation, &to_ask).await?;
         let runs = Arc::clone(runs);
-        busy(move || with_the_source(&runs, movements, to_ask, pasts)).await
+        busy(move || with_the_source(&runs, movements, &to_ask, pasts)).await
     }
 
     /// What the source says of customers about both moments.
@@ -210,7 +210,7 @@ fn without_the_source(runs: &Runs, customers: Vec<Both<Option<Held>>>) -> (Movem
 fn with_the_source(
     runs: &Runs,
     mut movements: Movements,
-    customers: Vec<Both<Held>>,
+    customers: &[Both<Held>],
     pasts: Vec<Pasts>,
 ) -> Movements {
     for (Both { before, now }, pasts) in customers.iter().zip(pasts) {
