@@ -190,10 +190,6 @@ mod tests {
         Valued { customer: CustomerId(1), value, account }
     }
 
-    fn sure(account: &Account) -> Result<Account, Rejection> {
-        Ok(account.clone())
-    }
-
     fn steps_of(model: i64, corrected: Option<i64>, time: i64) -> Steps {
         Steps { model: Some(model), corrected, time: Some(time) }
     }
@@ -245,9 +241,9 @@ mod tests {
         let bought = valued(&same, 20_003, account(3, 0).days_later(DAYS).unwrap());
         let unchanged = account(2, 0).days_later(DAYS).unwrap();
         let pasts = Pasts {
-            known: sure(&then.account),
-            then: sure(&then.account),
-            later: sure(&unchanged),
+            known: Ok(then.account.clone()),
+            then: Ok(then.account.clone()),
+            later: Ok(unchanged.clone()),
             // Changed since, but not before the older run.
             now: Err(Rejection::NegativeSpend),
         };
@@ -265,10 +261,14 @@ mod tests {
         let then = valued(&same, 20_000, account(2, 0));
         let corrected = account(3, 0);
         let later = valued(&same, 20_003, corrected.days_later(DAYS).unwrap());
-        let pasts =
-            |now| Pasts { known: sure(&corrected), then: sure(&corrected), later: sure(&later.account), now };
+        let pasts = |now| Pasts {
+            known: Ok(corrected.clone()),
+            then: Ok(corrected.clone()),
+            later: Ok(later.account.clone()),
+            now,
+        };
 
-        let read = between(&same, &same).by_source(&then, &later, pasts(sure(&later.account)));
+        let read = between(&same, &same).by_source(&then, &later, pasts(Ok(later.account.clone())));
         let gone = between(&same, &same).by_source(&then, &later, pasts(Err(Rejection::NoPurchase)));
 
         let (was, is) = (then.value.value_minor(), later.value.value_minor());
@@ -297,7 +297,7 @@ mod tests {
             let in_new_words = before.under(&old.contracts, &new.contracts);
             let later = in_new_words.days_later(DAYS).unwrap();
             let (was, is) = (valued(&old, 20_000, before.clone()), valued(&new, 20_003, later.clone()));
-            let pasts = Pasts { known: Ok(before), then: Ok(in_new_words), later: sure(&later), now: Ok(later) };
+            let pasts = Pasts { known: Ok(before), then: Ok(in_new_words), later: Ok(later.clone()), now: Ok(later) };
             let revaluation = between(&old, &new);
 
             let by_themselves = revaluation.by_themselves(&was, &is);

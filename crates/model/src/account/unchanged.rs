@@ -113,12 +113,11 @@ mod tests {
             let Some(before) = account(&purchases, &subscriptions, 0) else { return Ok(()) };
             let later = account(&purchases, &subscriptions, days.into());
 
-            match before.days_later(days) {
-                Some(unchanged) => prop_assert_eq!(Some(unchanged), later),
-                None => {
-                    let due = before.contracts.iter().any(|contract| contract.days_to_renewal <= days);
-                    prop_assert!(due, "{:?}", before);
-                }
+            if let Some(unchanged) = before.days_later(days) {
+                prop_assert_eq!(Some(unchanged), later);
+            } else {
+                let due = before.contracts.iter().any(|contract| contract.days_to_renewal <= days);
+                prop_assert!(due, "{:?}", before);
             }
         }
     }
