@@ -184,7 +184,7 @@ async fn nobody_is_told_to_take_what_another_role_was_given() {
         grant select on all tables in schema source to ROLE_w;
         grant usage, create on schema fleet to ROLE_w;
         grant usage on schema fleet to ROLE_runner;
-        grant select, update, insert on all tables in schema fleet to ROLE_w;
+        grant select, update, insert, delete on all tables in schema fleet to ROLE_w;
         grant usage on all sequences in schema fleet to ROLE_w;
         grant select on public.refinery_schema_history to ROLE_w;
         alter table fleet.values owner to ROLE_runner;
