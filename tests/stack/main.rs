@@ -15,6 +15,7 @@ mod load;
 mod local;
 mod locks;
 mod models;
+mod movements;
 mod poolers;
 mod proxy;
 mod queue;

@@ -20,6 +20,7 @@ mod figures;
 mod guard;
 mod keys;
 mod metrics;
+mod movement;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
 mod record;
@@ -49,6 +50,10 @@ pub use guard::{Decision, DecisionKind, Guarded, Hold, NewDecision, UnknownDecis
 pub use keys::{Claim, Claimed, Effect, KEPT, KeyedCall, Keys};
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;
+pub use movement::{
+    Both, Comparison, ComparisonStanding, Comparisons, GoOn, Held, Moves, Past, Piece, RunMovements,
+    SegmentMovements, SegmentWorth, Span,
+};
 pub use record::{
     Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, DEAD_CHUNK, FinishedRun, History,
     ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, NewRun, Promotion, PromotionKind, Reading,

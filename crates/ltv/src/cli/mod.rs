@@ -34,7 +34,7 @@ pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
 pub use requests::{RequestArgs, RequestShowArgs, RequestsCommand};
 pub use roles::{ApiArgs, CoordinatorArgs, RoleArgs, WorkerArgs};
-pub use runs::{ListArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
+pub use runs::{ListArgs, MovedArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
 pub use segments::{SegmentHistoryArgs, SegmentsCommand, SegmentsListArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
 pub use values::ModelArg;

@@ -20,6 +20,7 @@ mod local;
 mod meaning;
 mod migrate;
 mod models;
+mod moved;
 mod predict;
 mod requests;
 mod role;
@@ -97,6 +98,7 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Api(args) => api::run(args, instance, metrics).await,
         Command::Runs(RunsCommand::List(args)) => runs::list(&args).await,
         Command::Runs(RunsCommand::Show(args)) => runs::show(&args).await,
+        Command::Runs(RunsCommand::Moved(args)) => moved::run(&args).await,
         Command::Runs(RunsCommand::Watch(args)) => runs::watch(&args).await,
         Command::Runs(RunsCommand::Cancel(args)) => runs::cancel(&args).await,
         Command::Runs(RunsCommand::Release(args)) => held::release(args).await,
@@ -131,5 +133,6 @@ fn describe_metrics() {
     ::dispatcher::describe_metrics();
     ::worker::describe_metrics();
     ::coordinator::describe_metrics();
+    movements::describe_metrics();
     ::api::describe_metrics();
 }

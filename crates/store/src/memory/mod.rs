@@ -23,6 +23,7 @@ mod figuring;
 mod guard;
 mod keys;
 mod models;
+mod movements;
 mod mutations;
 mod packed;
 mod planning;
