@@ -1,8 +1,10 @@
 //! The seams on real servers, each by itself. `scripts/test` runs this; it needs `scripts/stack`.
 
+mod accounts;
 mod brokers;
 mod cache;
 mod doors;
+mod exports;
 mod fit;
 mod guard;
 mod installations;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use batch::{CustomerId, RunId};
 use model::{ContractModels, Currency, Rejection};
 use store::postgres::Postgres;
-use store::{Error, History, Reading, Values};
+use store::{Error, History, Reading, Requests, Values};
 use tests::{Database, FIRST_CUSTOMER, Fleet, Process, Stack};
 
 use crate::store::program;
@@ -208,6 +208,24 @@ async fn what_happens_at_infinity_has_not_happened_yet() {
     let read = read(&database.store(), true).await.unwrap();
 
     assert_eq!(read[76].account.as_ref().unwrap().spend_minor, 577);
+}
+
+/// Each customer's second purchase came since, and a moment that cannot be read is one customer's.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_rows_cannot_be_read_keeps_nobody_else_from_being_stale() {
+    let database = shop().await;
+    let store = database.store();
+    let valued_at = "2026-01-05T00:00:00Z".parse().unwrap();
+    let valued: Vec<_> = (1..=200).map(|id| (CustomerId(id), valued_at)).collect();
+    let spoilt = ("occurred_at", "'yesterday or so'", "occurred_at::text");
+
+    show(&database, TRANSACTIONS, &[spoilt], "customer_id = 77").await;
+    let stale = store.stale(&valued).await.unwrap();
+    show(&database, TRANSACTIONS, &[spoilt], "true").await;
+    let error = store.stale(&valued).await.unwrap_err();
+
+    assert_eq!(stale, (1..=200).filter(|id| *id != 77).map(CustomerId).collect::<Vec<_>>());
+    assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,9 @@ use batch::{Attempt, AttemptId, CustomerId, Progress};
 use cache::{Cache, CachedValue, Error, Valued, VisibleRuns};
 use queue::memory::Broker;
 use store::memory::Memory as Store;
-use store::promises::{Ground, accounts, as_of, chunk, dead, done, part, published, with_a_customer_twice};
+use store::promises::{
+    Ground, Happening, accounts, as_of, chunk, dead, done, part, published, with_a_customer_twice,
+};
 use store::{Archive, Attempts};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -239,6 +241,10 @@ impl Ground for Paused {
 
     async fn set_back(&self, time: Duration) {
         self.store.set_back(time);
+    }
+
+    async fn happens(&self, Happening { customer, at, .. }: Happening) {
+        self.store.happens(customer, at);
     }
 }
 

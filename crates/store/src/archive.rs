@@ -1,6 +1,6 @@
 //! What a person asks about: what a run came to, what it holds about a customer, what is dead in it.
 
-use batch::ChunkRef;
+use batch::{ChunkRef, CustomerId};
 use jiff::Timestamp;
 
 use crate::record::Valued;
@@ -29,6 +29,26 @@ pub struct TopCustomer {
     pub segment: String,
     /// Its value and what it was computed from.
     pub valued: Valued,
+}
+
+/// A place among a run's customers in the order of their values, the most valuable first; of equal ones the smaller number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rank {
+    /// The value, in minor units.
+    pub value_minor: i64,
+    /// Whose it is.
+    pub customer: CustomerId,
+}
+
+/// How the business knows a customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// His number.
+    pub customer: CustomerId,
+    /// His name in its own books.
+    pub external_id: String,
+    /// His segment.
+    pub segment: String,
 }
 
 /// A run in figures.

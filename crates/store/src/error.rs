@@ -24,6 +24,15 @@ pub enum Error {
         /// Who holds it, as far as was seen.
         by: Vec<Blocker>,
     },
+    /// Somebody else has the claim that the call was made under ([`crate::Keys`]). It left nothing behind, and what came of
+    /// the other is told to whoever asks.
+    #[error("{what}: {reason}")]
+    Superseded {
+        /// What was tried.
+        what: String,
+        /// What was claimed.
+        reason: String,
+    },
     /// The store works and will not do this: a relation or a right is missing, or another thing that somebody
     /// has to mend. It does not pass by itself, and it is not the fault of the data that was being worked on.
     #[error("{what}: {reason}")]
@@ -46,7 +55,7 @@ pub enum Error {
 impl Error {
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Blocked { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Blocked { .. } | Self::Superseded { .. })
     }
 
     /// The word for it in metrics.
@@ -54,6 +63,7 @@ impl Error {
         match self {
             Self::Unavailable { .. } => "unavailable",
             Self::Blocked { .. } => "blocked",
+            Self::Superseded { .. } => "superseded",
             Self::Broken { .. } => "broken",
             Self::Invalid { .. } => "invalid",
         }

@@ -80,7 +80,7 @@ impl Decision {
 }
 
 /// Whether a run that is held is to be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionKind {
     /// It is shown as it is.

@@ -1,7 +1,8 @@
 //! The truth: runs, chunks, attempts, histories and values, requests and answers.
 //!
 //! A seam. Each role knows the traits that it needs: [`Planning`], [`Publishing`], [`Attempts`], [`Values`],
-//! [`Supervision`], [`Requests`]; whoever stands between the store and people knows [`Archive`] and [`ModelVersions`].
+//! [`Supervision`], [`Requests`]; whoever stands between the store and people knows [`Archive`] and [`ModelVersions`],
+//! [`Keys`] where they may ask again, and [`Exports`] where they want all of a run.
 //! [`postgres::Postgres`] is the backend that lasts; [`memory::Memory`] needs no server, and simulations and a night in
 //! one process run on it. `promises` holds what both promise. Whatever the broker or the cache lose, what is here
 //! decides.
@@ -14,7 +15,9 @@ mod archive;
 mod blocker;
 mod encoding;
 mod error;
+mod exports;
 mod guard;
+mod keys;
 mod metrics;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
@@ -33,10 +36,12 @@ use batch::{
 };
 use jiff::Timestamp;
 
-pub use archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
+pub use archive::{DeadChunk, Explained, Named, Rank, RunSummary, SegmentValue, Staffing, TopCustomer};
 pub use blocker::Blocker;
 pub use error::Error;
+pub use exports::{COLUMNS as EXPORTED_COLUMNS, Export, Exports};
 pub use guard::{Decision, DecisionKind, Guarded, Hold, NewDecision, UnknownDecision};
+pub use keys::{Claim, Claimed, Effect, KEPT, KeyedCall, Keys};
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;
 pub use record::{
@@ -232,17 +237,43 @@ pub trait Archive: Clone + Send + Sync + 'static {
     /// The latest runs, the newest first.
     fn runs(&self, limit: u32) -> impl Future<Output = Result<Vec<RunRecord>>> + Send;
 
+    /// The latest runs before one, the newest first.
+    fn runs_before(&self, before: RunId, limit: u32) -> impl Future<Output = Result<Vec<RunRecord>>> + Send;
+
     /// Who is at work on a run.
     fn staffing(&self, run: RunId) -> impl Future<Output = Result<Staffing>> + Send;
 
     /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
     fn summary(&self, run: RunId, top: u32) -> impl Future<Output = Result<RunSummary>> + Send;
 
+    /// The most valuable customers of a finished run, after one. A run of a release that knew less of them has none.
+    fn ranked(
+        &self,
+        run: RunId,
+        after: Option<Rank>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Valued>>> + Send;
+
+    /// How the business knows customers, by their number; those who are not there are left out.
+    fn names(&self, customers: &[CustomerId]) -> impl Future<Output = Result<Vec<Named>>> + Send;
+
     /// What a finished run holds about a customer.
     fn explain(&self, run: RunId, customer: CustomerId) -> impl Future<Output = Result<Explained>> + Send;
 
     /// The customer whom the business knows by this name.
     fn customer_named(&self, external_id: &str) -> impl Future<Output = Result<Option<CustomerId>>> + Send;
+
+    /// The customers whom the business knows by these names, each with his name; a name that nobody has is left out.
+    fn customers_named(
+        &self,
+        external_ids: &[String],
+    ) -> impl Future<Output = Result<Vec<(String, CustomerId)>>> + Send;
+
+    /// Which of these customers there are, ascending.
+    fn customers_there(
+        &self,
+        customers: &[CustomerId],
+    ) -> impl Future<Output = Result<Vec<CustomerId>>> + Send;
 
     /// The story of a run's attempts that did not simply succeed at once: every attempt of each chunk that
     /// needed more than one or is dead, in order.

@@ -90,6 +90,14 @@ pub trait Requests: Clone + Send + Sync + 'static {
     /// a run that readers see, which wins where both are for the same moment. Customers whom neither holds are left out.
     fn latest(&self, customers: &[CustomerId]) -> impl Future<Output = Result<Vec<Known>>> + Send;
 
+    /// Those who have bought since, or began a subscription, or ended one, ascending: what is known of them is stale.
+    /// Asked about customers, each once with the moment that he was valued for. What was entered late, for a moment
+    /// before that, does not show, nor does what it cost to win somebody; what is still to come does not count.
+    fn stale(
+        &self,
+        valued: &[(CustomerId, Timestamp)],
+    ) -> impl Future<Output = Result<Vec<CustomerId>>> + Send;
+
     /// Clears away what is older than `retention` among the next requests after one: of their answers those that
     /// something newer is known instead of, and the requests that have no answer, or none any more.
     fn absorb(

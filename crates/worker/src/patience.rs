@@ -69,7 +69,8 @@ impl<'a, S: Attempts> Patience<'a, S> {
 pub(crate) fn is_worth_waiting_for(error: &store::Error) -> bool {
     match error {
         store::Error::Unavailable { .. } | store::Error::Blocked { .. } | store::Error::Broken { .. } => true,
-        store::Error::Invalid { .. } => false,
+        // A worker has no claims: they are for calls that people make.
+        store::Error::Superseded { .. } | store::Error::Invalid { .. } => false,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use batch::{CustomerId, Priority, RequestAttempt, RequestId, RetryPolicy, Verdict};
+use jiff::Timestamp;
 use queue::memory::{MemoryRequest, MemoryRequester, MemoryServer};
 use queue::{
     Acked, Consumer, Delivery, Error, Malformed, OutgoingRequest, Replied, Requester, TraceContext, Waiting,
@@ -95,6 +96,10 @@ impl<S: store::Requests> store::Requests for RemoteStore<S> {
 
     async fn latest(&self, customers: &[CustomerId]) -> Result<Vec<Known>> {
         self.call(Call::ReadLatest, self.inner.latest(customers)).await
+    }
+
+    async fn stale(&self, valued: &[(CustomerId, Timestamp)]) -> Result<Vec<CustomerId>> {
+        self.call(Call::ReadLatest, self.inner.stale(valued)).await
     }
 
     /// Nobody clears away within a night.

@@ -2,19 +2,21 @@
 //! has for them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use batch::{
     AttemptId, ChunkEvent, ChunkId, ChunkRef, ChunkState, CustomerId, Outcome, RunEvent, RunId, RunState,
 };
+use jiff::Timestamp;
 
 use super::packed::Packed;
 use super::rows::{Chunk, Rows, Run};
 use super::values::{after, valued};
 use super::{Base, Customer, Memory, guard};
-use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
+use crate::archive::{DeadChunk, Explained, Named, Rank, RunSummary, SegmentValue, Staffing, TopCustomer};
 use crate::guard::{Decision, NewDecision};
-use crate::record::{AttemptRecord, RunRecord};
+use crate::keys::Effect;
+use crate::record::{AttemptRecord, RunRecord, Valued};
 use crate::{Archive, Result};
 
 impl Archive for Memory {
@@ -23,8 +25,12 @@ impl Archive for Memory {
     }
 
     async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
+        self.runs_before(RunId(i64::MAX), limit).await
+    }
+
+    async fn runs_before(&self, before: RunId, limit: u32) -> Result<Vec<RunRecord>> {
         self.call(|rows, _| {
-            let latest = rows.runs().rev().take(limit as usize);
+            let latest = rows.runs().rev().filter(|(id, _)| *id < before).take(limit as usize);
             Ok(latest.map(|(id, run)| rows.run_record(id, run)).collect())
         })
         .await
@@ -47,6 +53,28 @@ impl Archive for Memory {
         .await
     }
 
+    async fn ranked(&self, run: RunId, after: Option<Rank>, limit: u32) -> Result<Vec<Valued>> {
+        self.call(|rows, _| {
+            let finished = rows.run(run).filter(|run| run.state == RunState::Finished);
+            Ok(finished.map(|run| ranked(self.base(), run, after, limit as usize)).unwrap_or_default())
+        })
+        .await
+    }
+
+    async fn names(&self, customers: &[CustomerId]) -> Result<Vec<Named>> {
+        self.call(|_, _| {
+            let mut customers = customers.to_vec();
+            customers.sort_unstable();
+            let named = |&customer: &CustomerId| {
+                let Customer { external_id, segment, .. } =
+                    self.base().customer(self.base().place(customer)?);
+                Some(Named { customer, external_id: external_id.to_owned(), segment: segment.to_owned() })
+            };
+            Ok(customers.iter().filter_map(named).collect())
+        })
+        .await
+    }
+
     async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
         self.call(|rows, _| {
             Ok(rows.run(run).map_or(Explained::Absent, |run| explained(self.base(), run, customer)))
@@ -56,6 +84,17 @@ impl Archive for Memory {
 
     async fn customer_named(&self, external_id: &str) -> Result<Option<CustomerId>> {
         self.call(|_, _| Ok(self.base().named(external_id))).await
+    }
+
+    async fn customers_named(&self, external_ids: &[String]) -> Result<Vec<(String, CustomerId)>> {
+        let named = |name: &String| Some((name.clone(), self.base().named(name)?));
+        self.call(|_, _| Ok(external_ids.iter().filter_map(named).collect())).await
+    }
+
+    async fn customers_there(&self, customers: &[CustomerId]) -> Result<Vec<CustomerId>> {
+        let is_there = |customer: &&CustomerId| self.base().place(**customer).is_some();
+        let there: BTreeSet<CustomerId> = customers.iter().filter(is_there).copied().collect();
+        self.call(|_, _| Ok(there.into_iter().collect())).await
     }
 
     async fn troubled_attempts(&self, run: RunId, limit: u32) -> Result<Vec<(AttemptId, AttemptRecord)>> {
@@ -90,7 +129,7 @@ impl Archive for Memory {
     }
 
     async fn redrive(&self, run: RunId) -> Result<u64> {
-        self.call(|rows, now| {
+        self.call_once("redrive dead chunks", |rows, now| {
             let chunks: Vec<ChunkId> =
                 rows.run(run).into_iter().flat_map(Run::chunks).map(|(chunk, _)| chunk).collect();
             let said = reopen(rows, run).map(|said| said.taken_back()).unwrap_or_default();
@@ -101,24 +140,25 @@ impl Archive for Memory {
                     redriven += 1;
                 }
             }
-            Ok(redriven)
+            Ok((redriven, (redriven > 0).then_some(Effect::Redriven { run, chunks: redriven })))
         })
         .await
     }
 
     async fn cancel_run(&self, run: RunId) -> Result<bool> {
-        self.call(|rows, now| {
-            let Some(row) = rows.run_mut(run) else { return Ok(false) };
-            let Ok(state) = row.state.after(RunEvent::Cancelled) else { return Ok(false) };
-            row.state = state;
-            guard::drop_values(rows, run, "cancelled", now);
-            Ok(true)
+        self.call_once("cancel a run", |rows, now| {
+            let is_new = cancel(rows, run, now);
+            Ok((is_new, is_new.then_some(Effect::Cancelled { run, is_new })))
         })
         .await
     }
 
     async fn decide(&self, run: RunId, new: &NewDecision) -> Result<bool> {
-        self.call(|rows, now| Ok(guard::decide(rows, run, new, now))).await
+        self.call_once("decide about a run", |rows, now| {
+            let is_new = guard::decide(rows, run, new, now);
+            Ok((is_new, is_new.then_some(Effect::Decided { run, kind: new.kind, is_new })))
+        })
+        .await
     }
 }
 
@@ -186,6 +226,14 @@ impl Memory {
     }
 }
 
+fn cancel(rows: &mut Rows, run: RunId, now: Timestamp) -> bool {
+    let Some(row) = rows.run_mut(run) else { return false };
+    let Ok(state) = row.state.after(RunEvent::Cancelled) else { return false };
+    row.state = state;
+    guard::drop_values(rows, run, "cancelled", now);
+    true
+}
+
 /// Has a run go on that is open or held, to be judged anew, if it has dead chunks to be put back to work; returns what a
 /// person had said about it.
 fn reopen(rows: &mut Rows, run: RunId) -> Option<Decision> {
@@ -229,6 +277,18 @@ pub(super) fn explained(base: &dyn Base, run: &Run, customer: CustomerId) -> Exp
     }
     let reason = run.rejections.get(&customer).map(|(_, reason)| *reason);
     reason.map_or(Explained::Absent, |reason| Explained::Rejected(reason.into()))
+}
+
+/// The most valuable customers of a finished run, after one.
+fn ranked(base: &dyn Base, run: &Run, after: Option<Rank>, limit: usize) -> Vec<Valued> {
+    let order = |value_minor: i64, customer| (Reverse(value_minor), customer);
+    let mut all: Vec<_> = run.values.iter().flat_map(Packed::iter).collect();
+    all.retain(|(customer, value)| {
+        after
+            .is_none_or(|rank| order(value.value_minor(), *customer) > order(rank.value_minor, rank.customer))
+    });
+    all.sort_by_key(|(customer, value)| order(value.value_minor(), *customer));
+    all.into_iter().take(limit).map(|(customer, value)| valued(base, run, customer, value)).collect()
 }
 
 fn summary(base: &dyn Base, run: &Run, top: usize) -> RunSummary {

@@ -18,7 +18,9 @@
 mod archive;
 mod attempts;
 mod base;
+mod exports;
 mod guard;
+mod keys;
 mod models;
 mod mutations;
 mod packed;
@@ -37,10 +39,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use batch::CustomerId;
 use jiff::Timestamp;
 use tokio::task::consume_budget;
 use tokio::time::Instant;
 
+use crate::keys::Claim;
 use crate::{Error, Result};
 
 pub use base::{Accounts, BadCustomer, Base, Customer};
@@ -53,6 +57,8 @@ use rows::Rows;
 #[derive(Clone)]
 pub struct Memory {
     shared: Arc<Shared>,
+    /// The claim that what is done through this handle is done under.
+    claim: Option<Arc<Claim>>,
 }
 
 struct Shared {
@@ -75,12 +81,18 @@ impl Memory {
     pub fn new(base: impl Base, start: Timestamp) -> Self {
         let rows = Mutex::new(Rows::default());
         let (base, start, back_us) = (Box::new(base), (start, Instant::now()), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { base, start, back_us, rows }) }
+        Self { shared: Arc::new(Shared { base, start, back_us, rows }), claim: None }
     }
 
     /// Sets the store's clock back, as somebody may that of a server.
     pub fn set_back(&self, time: Duration) {
         self.shared.back_us.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Tells that a customer has bought, or began a subscription, or ended one, at a moment: what is known of him for an
+    /// earlier one is stale from then on. His account stays what the base says.
+    pub fn happens(&self, customer: CustomerId, at: Timestamp) {
+        self.rows().happened.insert((customer, at));
     }
 
     /// The customers.

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::rows::{PromotionRow, Rows};
 use super::{Memory, invalid};
+use crate::keys::Effect;
 use crate::record::{
     ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, Promotion, PromotionKind, RunRecord,
 };
@@ -45,26 +46,25 @@ impl ModelVersions for Memory {
     }
 
     async fn promote(&self, version: ModelVersionId, new: &NewPromotion) -> Result<Option<Promotion>> {
-        self.call(|rows, now| {
+        self.call_once("promote a model version", |rows, now| {
             if rows.model_version(version).is_none() {
                 return Err(invalid(
                     "promote a model version",
                     format_args!("there is no model version {version}"),
                 ));
             }
-            Ok(promote(rows, version, new, now))
+            let promoted = promote(rows, version, new, now);
+            let effect = promoted.is_some().then_some(Effect::Promoted { version, is_new: true });
+            Ok((promoted, effect))
         })
         .await
     }
 
     async fn roll_back(&self, new: &NewPromotion) -> Result<Option<Promotion>> {
-        self.call(|rows, now| {
-            let Some(earlier) = rows.promotions.last().and_then(|row| row.rolls_back_to) else {
-                return Ok(None);
-            };
-            let earlier = &rows.promotions[earlier];
-            let (version, rolls_back_to) = (earlier.promotion.version, earlier.rolls_back_to);
-            Ok(Some(add(rows, version, PromotionKind::RollBack, new, rolls_back_to, now)))
+        self.call_once("roll back a model version", |rows, now| {
+            let back = roll_back(rows, new, now);
+            let version = back.as_ref().map(|promotion| promotion.version);
+            Ok((back, version.is_some().then_some(Effect::RolledBack { version })))
         })
         .await
     }
@@ -99,6 +99,12 @@ fn promote(
     }
     let in_force = rows.promotions.len().checked_sub(1);
     Some(add(rows, version, PromotionKind::Promote, new, in_force, now))
+}
+
+fn roll_back(rows: &mut Rows, new: &NewPromotion, now: Timestamp) -> Option<Promotion> {
+    let earlier = &rows.promotions[rows.promotions.last()?.rolls_back_to?];
+    let (version, rolls_back_to) = (earlier.promotion.version, earlier.rolls_back_to);
+    Some(add(rows, version, PromotionKind::RollBack, new, rolls_back_to, now))
 }
 
 fn add(

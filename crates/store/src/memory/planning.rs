@@ -56,9 +56,9 @@ impl Planning for Memory {
     }
 
     async fn create_run(&self, new: &NewRun) -> Result<CreatedRun> {
-        self.call(|rows, now| {
+        self.call_once("record the run", |rows, now| {
             if let Some(found) = new.night.as_deref().and_then(|night| found(rows, night)) {
-                return Ok(found);
+                return Ok((found, None));
             }
             if rows.model_version(new.model_version).is_none() {
                 return Err(invalid(
@@ -71,7 +71,8 @@ impl Planning for Memory {
                 rows.nights.insert(night.clone(), run);
             }
             let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
-            Ok(CreatedRun { run, is_new: true, unpublished, priority: new.priority })
+            let created = CreatedRun { run, is_new: true, unpublished, priority: new.priority };
+            Ok((created, Some(new.dispatched(run))))
         })
         .await
     }

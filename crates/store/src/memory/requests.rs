@@ -157,6 +157,18 @@ impl crate::Requests for Memory {
         .await
     }
 
+    async fn stale(&self, valued: &[(CustomerId, Timestamp)]) -> Result<Vec<CustomerId>> {
+        self.call(|rows, now| {
+            let has_since = |(customer, as_of): &&(CustomerId, Timestamp)| {
+                rows.happened.range((*customer, *as_of)..(*customer, now.max(*as_of))).next().is_some()
+            };
+            let mut stale: Vec<_> = valued.iter().filter(has_since).map(|(customer, _)| *customer).collect();
+            stale.sort_unstable();
+            Ok(stale)
+        })
+        .await
+    }
+
     async fn absorb(&self, after: RequestId, retention: Duration, limit: u32) -> Result<Absorbed> {
         self.call(|rows, now| Ok(absorb(self.base(), rows, after, retention, limit as usize, now))).await
     }

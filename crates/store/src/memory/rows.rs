@@ -1,7 +1,7 @@
 //! The rows that the store keeps, and what is asked about them again and again.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use batch::{
     Attempt, ChunkEvent, ChunkId, ChunkRef, ChunkSnapshot, ChunkState, CustomerId, MEANWHILE, Outcome,
@@ -10,6 +10,7 @@ use batch::{
 use jiff::Timestamp;
 use model::{Account, ValueTerms};
 
+use super::keys::Keys;
 use super::later;
 use super::mutations::Mutations;
 use super::packed::Packed;
@@ -32,6 +33,9 @@ pub(super) struct Rows {
     pub(super) leadership: Option<Leadership>,
     pub(super) last_visible_version: i64,
     pub(super) requests: Requests,
+    /// When customers did something that the base does not know of.
+    pub(super) happened: BTreeSet<(CustomerId, Timestamp)>,
+    pub(super) keys: Keys,
     pub(super) mutations: Mutations,
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use model::{ContractModels, Currency};
 
 use super::*;
-use crate::promises::{Ground, accounts};
+use crate::promises::{Ground, Happening, accounts};
 use crate::{Archive, Planning, Reading, Supervision, Values};
 
 /// The store over the promises' base; time passes by tokio's clock, which is paused.
@@ -24,6 +24,10 @@ impl Ground for Paused {
 
     async fn set_back(&self, time: Duration) {
         self.0.set_back(time);
+    }
+
+    async fn happens(&self, Happening { customer, at, .. }: Happening) {
+        self.0.happens(customer, at);
     }
 }
 

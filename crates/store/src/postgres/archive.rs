@@ -11,9 +11,10 @@ use super::row::{get, json, word, word_if_any};
 use super::supervision::{end_writers, leads, progress};
 use super::value_row::{COLUMNS, read_value, read_values};
 use super::{Fault, Postgres};
-use crate::archive::{DeadChunk, Explained, RunSummary, SegmentValue, Staffing, TopCustomer};
+use crate::archive::{DeadChunk, Explained, Named, Rank, RunSummary, SegmentValue, Staffing, TopCustomer};
 use crate::guard::NewDecision;
-use crate::record::{AttemptRecord, ModelVersionId, RunRecord};
+use crate::keys::Effect;
+use crate::record::{AttemptRecord, ModelVersionId, RunRecord, Valued};
 use crate::{Archive, Result};
 
 impl Archive for Postgres {
@@ -27,16 +28,11 @@ impl Archive for Postgres {
     }
 
     async fn runs(&self, limit: u32) -> Result<Vec<RunRecord>> {
-        const LIST: &str = "select * from fleet.runs order by run_id desc limit $1";
-        self.short("list runs", async |client| {
-            let mut runs = Vec::new();
-            for row in client.query(LIST, &[&i64::from(limit)]).await? {
-                let run = RunId(get(&row, "run_id")?);
-                runs.push(run_record(&row, progress(client, run).await?)?);
-            }
-            Ok(runs)
-        })
-        .await
+        self.list_runs(None, limit).await
+    }
+
+    async fn runs_before(&self, before: RunId, limit: u32) -> Result<Vec<RunRecord>> {
+        self.list_runs(Some(before), limit).await
     }
 
     async fn staffing(&self, run: RunId) -> Result<Staffing> {
@@ -90,6 +86,14 @@ impl Archive for Postgres {
         Ok(summary)
     }
 
+    async fn ranked(&self, run: RunId, after: Option<Rank>, limit: u32) -> Result<Vec<Valued>> {
+        self.rank_after(run, after, limit).await
+    }
+
+    async fn names(&self, customers: &[CustomerId]) -> Result<Vec<Named>> {
+        self.names_of(customers).await
+    }
+
     async fn explain(&self, run: RunId, customer: CustomerId) -> Result<Explained> {
         const REJECTION: &str = "select reason from fleet.rejections where run_id = $1 and customer_id = $2";
         let value = format!("where run_id = {run} and customer_id = {customer}");
@@ -111,6 +115,36 @@ impl Archive for Postgres {
             .short("find a customer", async |client| {
                 let row = client.query_opt(FIND, &[&external_id]).await?;
                 row.map(|row| Ok(CustomerId(get(&row, "customer_id")?))).transpose()
+            })
+            .await
+    }
+
+    async fn customers_named(&self, external_ids: &[String]) -> Result<Vec<(String, CustomerId)>> {
+        const FIND: &str = "
+            select external_id::text as external_id, customer_id::bigint as customer_id
+              from source.customers
+             where external_id::text = any($1)";
+        self.source()
+            .short("find customers by name", async |client| {
+                let find = client.prepare_cached(FIND).await?;
+                let named = |row: &Row| Ok((get(row, "external_id")?, CustomerId(get(row, "customer_id")?)));
+                client.query(&find, &[&external_ids]).await?.iter().map(named).collect()
+            })
+            .await
+    }
+
+    async fn customers_there(&self, customers: &[CustomerId]) -> Result<Vec<CustomerId>> {
+        const FIND: &str = "
+            select distinct customer_id::bigint as customer_id
+              from source.customers
+             where customer_id::bigint = any($1)
+             order by customer_id";
+        let customers: Vec<i64> = customers.iter().map(|customer| customer.0).collect();
+        self.source()
+            .short("find customers", async |client| {
+                let find = client.prepare_cached(FIND).await?;
+                let there = |row: &Row| Ok(CustomerId(get(row, "customer_id")?));
+                client.query(&find, &[&customers]).await?.iter().map(there).collect()
             })
             .await
     }
@@ -209,8 +243,12 @@ impl Archive for Postgres {
             let said = said.map(|said| said.taken_back()).unwrap_or_default();
             client.execute(REOPEN, &[&run.0]).await?;
             let redriven = client.query_one(REDRIVE, &[&run.0, &said]).await?;
+            let chunks = get::<i64>(&redriven, "chunks")? as u64;
+            if chunks > 0 {
+                self.keep_in(client, &Effect::Redriven { run, chunks }).await?;
+            }
             client.batch_execute("commit").await?;
-            Ok(get::<i64>(&redriven, "chunks")? as u64)
+            Ok(chunks)
         })
         .await
     }
@@ -228,6 +266,7 @@ impl Archive for Postgres {
             if is_cancelled {
                 end_writers(client, run).await?;
                 client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
+                self.keep_in(client, &Effect::Cancelled { run, is_new: true }).await?;
             }
             client.batch_execute("commit").await?;
             Ok(is_cancelled)

@@ -61,8 +61,13 @@ impl Connections {
 
     /// The same, for a connection whose work may take as long as it needs.
     pub(super) fn without_limits(&self) -> Self {
-        let limitless = Self::new(self.plain.clone(), "-c statement_timeout=0", self.door.clone());
-        Self { is_refused: Arc::clone(&self.is_refused), ..limitless }
+        self.with_limits("-c statement_timeout=0")
+    }
+
+    /// The same, for a connection that asks for other limits.
+    pub(super) fn with_limits(&self, limits: &str) -> Self {
+        let others = Self::new(self.plain.clone(), limits, self.door.clone());
+        Self { is_refused: Arc::clone(&self.is_refused), ..others }
     }
 
     pub(super) async fn connect(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {

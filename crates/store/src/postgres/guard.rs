@@ -16,6 +16,7 @@ use super::supervision::{end_writers, lock_to_end, progress};
 use super::{Fault, Postgres};
 use crate::Result;
 use crate::guard::{Decision, DecisionKind, Guarded, Hold, NewDecision};
+use crate::keys::Effect;
 use crate::record::{DEAD_CHUNK, Term};
 
 /// What a run is judged by: its limits, the source's rows at its plan and at its end, and whether they were looked at
@@ -153,6 +154,9 @@ impl Postgres {
             if is_decided && new.kind == DecisionKind::Reject {
                 end_writers(client, run).await?;
                 client.batch_execute(&format!("drop table fleet.values_{run}")).await?;
+            }
+            if is_decided {
+                self.keep_in(client, &Effect::Decided { run, kind: new.kind, is_new: true }).await?;
             }
             client.batch_execute("commit").await?;
             Ok(is_decided)

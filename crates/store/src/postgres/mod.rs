@@ -39,9 +39,12 @@ mod config;
 mod connect;
 mod copy;
 mod elsewhere;
+mod exports;
 mod floor;
 mod guard;
 mod installation;
+mod keys;
+mod listings;
 mod locks;
 mod migrate;
 mod models;
@@ -55,6 +58,7 @@ mod season;
 mod secure;
 mod segments;
 pub mod source;
+mod stale;
 mod supervision;
 mod tenures;
 mod unreadable;
@@ -63,6 +67,7 @@ mod value_row;
 mod values;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -73,6 +78,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::keys::Claim;
 use crate::{Blocker, Error, Result, metrics};
 
 use connect::Connections;
@@ -97,6 +103,8 @@ pub struct Postgres {
     breaker: Breaker,
     /// Where the customer's own relations are, if not here.
     elsewhere: Option<Elsewhere>,
+    /// The claim that what is done through this handle is done under.
+    claim: Option<Arc<Claim>>,
     #[cfg(feature = "faults")]
     is_fenced: bool,
 }
@@ -142,6 +150,7 @@ impl Postgres {
             pool,
             breaker,
             elsewhere: None,
+            claim: None,
             #[cfg(feature = "faults")]
             is_fenced: true,
         })
@@ -304,6 +313,8 @@ enum Fault {
     Nonsense(String),
     /// Somebody holds a lock that is needed.
     Blocked(Vec<Blocker>),
+    /// Somebody else has the claim that it is done under.
+    Superseded(String),
 }
 
 impl From<tokio_postgres::Error> for Fault {
@@ -329,6 +340,7 @@ impl Fault {
             Self::Driver(error) => Error::Broken { what, reason: with_causes(&error) },
             Self::Nonsense(reason) => Error::Invalid { what, reason },
             Self::Blocked(by) => Error::Blocked { what, by },
+            Self::Superseded(reason) => Error::Superseded { what, reason },
         }
     }
 }

@@ -19,6 +19,7 @@ use super::row::{get, word};
 use super::supervision::progress;
 use super::values::model_version;
 use super::{Fault, Postgres};
+use crate::keys::Effect;
 use crate::record::{ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, Promotion, RunRecord};
 use crate::{ModelVersions, Result};
 
@@ -52,6 +53,9 @@ impl ModelVersions for Postgres {
         self.transact("promote a model version", self.config.call_limit, "begin", async |client| {
             lock(client).await?;
             let promoted = insert_promotion(client, version, new).await?;
+            if promoted.is_some() {
+                self.keep_in(client, &Effect::Promoted { version, is_new: true }).await?;
+            }
             client.batch_execute("commit").await?;
             Ok(promoted)
         })
@@ -71,8 +75,12 @@ impl ModelVersions for Postgres {
         self.transact("roll back a model version", self.config.call_limit, "begin", async |client| {
             lock(client).await?;
             let row = client.query_opt(ROLL_BACK, &[&new.by, &new.reason]).await?;
+            let back = row.as_ref().map(promotion).transpose()?;
+            if let Some(promotion) = &back {
+                self.keep_in(client, &Effect::RolledBack { version: Some(promotion.version) }).await?;
+            }
             client.batch_execute("commit").await?;
-            row.as_ref().map(promotion).transpose()
+            Ok(back)
         })
         .await
     }

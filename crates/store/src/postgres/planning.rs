@@ -102,6 +102,7 @@ impl Planning for Postgres {
             insert_chunks(client, run, &new.plan.chunks).await?;
             client.batch_execute(&values_table(run)).await?;
             give_away(client, run).await?;
+            self.keep_in(client, &new.dispatched(run)).await?;
             client.batch_execute("commit").await?;
             let unpublished = (1..=new.plan.chunks.len() as i32).map(ChunkId).collect();
             Ok(Some(CreatedRun { run, is_new: true, unpublished, priority: new.priority }))

@@ -186,6 +186,10 @@ impl Requests for Postgres {
         self.read_latest(customers).await
     }
 
+    async fn stale(&self, valued: &[(CustomerId, Timestamp)]) -> Result<Vec<CustomerId>> {
+        self.look_for_stale(valued).await
+    }
+
     async fn absorb(&self, after: RequestId, retention: Duration, limit: u32) -> Result<Absorbed> {
         self.clear_away(after, retention, limit).await
     }

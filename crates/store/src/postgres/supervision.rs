@@ -22,17 +22,15 @@ use crate::record::{DEAD_CHUNK, FinishedRun, Term, Valued, VisibleRuns};
 use crate::{Result, Supervision};
 
 /// The sums over a run's chunks, as columns.
-pub(super) const PROGRESS: &str = "
-    select count(*) as chunks,
+pub(super) const SUMS: &str = "
+           count(*) as chunks,
            count(*) filter (where state = 'done') as done,
            count(*) filter (where state = 'dead') as dead,
            coalesce(sum(customers), 0)::bigint as customers,
            coalesce(sum(value_count), 0)::bigint as values,
            coalesce(sum(rejection_count), 0)::bigint as rejections,
            coalesce(sum(work), 0)::float8 as work,
-           coalesce(sum(work) filter (where state in ('done', 'dead')), 0)::float8 as work_settled
-      from fleet.chunks
-     where run_id = $1";
+           coalesce(sum(work) filter (where state in ('done', 'dead')), 0)::float8 as work_settled";
 
 impl Supervision for Postgres {
     async fn lead(&self, leader: &str, lease: Duration) -> Result<Option<Term>> {
@@ -289,9 +287,14 @@ pub(super) async fn leads(client: &ClientWrapper) -> Result<Option<String>, Faul
 
 /// Reads the sums over a run's chunks.
 pub(super) async fn progress(client: &ClientWrapper, run: RunId) -> Result<Progress, Fault> {
-    let statement = client.prepare_cached(PROGRESS).await?;
-    let row = client.query_one(&statement, &[&run.0]).await?;
-    let count = |column| get::<i64>(&row, column).map(|count| count as u64);
+    let progress = format!("select {SUMS} from fleet.chunks where run_id = $1");
+    let progress = client.prepare_cached(&progress).await?;
+    sums(&client.query_one(&progress, &[&run.0]).await?)
+}
+
+/// Reads sums over chunks from their columns.
+pub(super) fn sums(row: &Row) -> Result<Progress, Fault> {
+    let count = |column| get::<i64>(row, column).map(|count| count as u64);
     Ok(Progress {
         chunks: count("chunks")?,
         done: count("done")?,
@@ -299,8 +302,8 @@ pub(super) async fn progress(client: &ClientWrapper, run: RunId) -> Result<Progr
         customers: count("customers")?,
         values: count("values")?,
         rejections: count("rejections")?,
-        work: get(&row, "work")?,
-        work_settled: get(&row, "work_settled")?,
+        work: get(row, "work")?,
+        work_settled: get(row, "work_settled")?,
     })
 }
 

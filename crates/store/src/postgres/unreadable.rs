@@ -34,7 +34,7 @@ use crate::{Error, Result, metrics};
 
 /// How many customers of a chunk may be rejected because their rows cannot be read. Where there are more, something
 /// else is wrong than a few rows.
-const MOST_UNREADABLE: usize = 64;
+pub(super) const MOST_UNREADABLE: usize = 64;
 
 const READ: &str = "read histories";
 
@@ -169,7 +169,7 @@ impl Unreadable {
         let reason = match fault {
             Fault::Driver(error) if is_over_a_row(&error) => told(&error),
             Fault::Nonsense(reason) => reason,
-            other @ (Fault::Driver(_) | Fault::Blocked(_)) => return Err(other),
+            other @ (Fault::Driver(_) | Fault::Blocked(_) | Fault::Superseded(_)) => return Err(other),
         };
         Ok(Self { relation, reason })
     }

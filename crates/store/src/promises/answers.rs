@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use batch::{RequestAttempt, RequestId, RequestState};
+use batch::{CustomerId, RequestAttempt, RequestId, RequestState};
 
-use super::Ground;
 use super::requests::{LASTS, MINUTE, answered, asked, assigned, finished, looked_at, promoted, question};
 use super::steps::{CHUNKS, LEASE, chunk, customers, done, ok, refusal, results, run_over};
+use super::{Deed, Ground, Happening};
 use crate::{Absorbed, Asked, CommitOutcome, Error, Known, NewRun, Origin, Planning, Requests, ResultRows};
 
 const RETENTION: Duration = Duration::from_hours(72);
@@ -145,6 +145,42 @@ pub async fn the_newest_of_answers_and_visible_runs_is_known(ground: &impl Groun
         assert_eq!(known.outcome.as_ref().err().map(|code| &**code), reason.map(|row| row.reason.code()));
     }
     assert_eq!(known.len(), 11);
+}
+
+/// Since that moment, at which nothing is read yet; and what is still to come has not been done.
+pub async fn what_customers_have_done_since_they_were_valued_makes_that_stale(ground: &impl Ground) {
+    use Deed::{End, Purchase, Subscription};
+    let (store, hour) = (ground.store(), Duration::from_hours(1));
+    let now = ok(store.now().await);
+    let (valued_at, to_come) = (now - hour, now + hour);
+    let moment = Duration::from_micros(1);
+    for (customer, deed, at) in [
+        (101, Purchase, now - hour / 2),
+        (102, Subscription, now - hour / 2),
+        (103, End, now - hour / 2),
+        (104, Purchase, valued_at),
+        (105, Purchase, valued_at - moment),
+        (106, Purchase, to_come),
+        (107, Subscription, to_come),
+        (108, End, to_come),
+        (109, Purchase, valued_at - hour),
+        (109, Purchase, now - moment),
+    ] {
+        ground.happens(Happening { customer: CustomerId(customer), deed, at }).await;
+    }
+    let valued = |at| customers([101, 113]).into_iter().map(|id| (id, at)).collect::<Vec<_>>();
+
+    let stale = ok(store.stale(&valued(valued_at)).await);
+    let mut backwards = valued(valued_at);
+    backwards.reverse();
+    let each =
+        [(CustomerId(101), now - moment), (CustomerId(105), valued_at - hour), (CustomerId(109), valued_at)];
+
+    assert_eq!(stale, [101, 102, 103, 104, 109].map(CustomerId));
+    assert_eq!(ok(store.stale(&backwards).await), stale);
+    assert_eq!(ok(store.stale(&valued(now)).await), []);
+    assert_eq!(ok(store.stale(&each).await), [105, 109].map(CustomerId), "each since his own moment");
+    assert_eq!(ok(store.stale(&[]).await), []);
 }
 
 /// Where nothing newer is known an answer stays, however old it is.

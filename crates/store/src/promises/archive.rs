@@ -4,11 +4,12 @@ use batch::{Attempt, CustomerId, Outcome, RunId, RunState};
 
 use super::Ground;
 use super::steps::{
-    CHUNKS, LEASE, begun, chunk, customers, dead, done, leading, ok, policy, published, results, run_over,
-    story, value,
+    CHUNKS, LEASE, begun, chunk, customers, dead, done, leading, models, ok, policy, published, results,
+    run_over, story, value,
 };
 use crate::{
-    Archive, Attempts, Begin, CommitOutcome, Explained, Planning, Staffing, Standing, Supervision, Values,
+    Archive, Attempts, Begin, CommitOutcome, Explained, ModelVersions, Named, Planning, Rank, Staffing,
+    Standing, Supervision, Values,
 };
 
 /// Its workers find out when they come, and nothing of it is ever shown.
@@ -109,6 +110,20 @@ pub async fn a_run_is_summed_up_and_each_customer_explained(ground: &impl Ground
     assert_eq!(ok(store.customer_named("nobody").await), None);
 }
 
+/// Whatever the order in which they are asked for, and however often.
+pub async fn customers_are_found_by_name_and_by_number(ground: &impl Ground) {
+    let store = ground.store();
+    let names = ["c-106", "nobody", "c-101", "C-102", ""].map(str::to_owned);
+
+    let mut named = ok(store.customers_named(&names).await);
+    let there = ok(store.customers_there(&[106, 4_000, 101, 106, 112, -1].map(CustomerId)).await);
+    let nobody = ok(store.customers_there(&[]).await);
+
+    named.sort_unstable();
+    assert_eq!(named, [("c-101".into(), CustomerId(101)), ("c-106".into(), CustomerId(106))]);
+    assert_eq!((there, nobody), ([101, 106, 112].map(CustomerId).into(), Vec::new()));
+}
+
 /// In order, and none of those that did.
 pub async fn the_story_tells_of_chunks_that_did_not_go_through_at_once(ground: &impl Ground) {
     let store = ground.store();
@@ -126,4 +141,58 @@ pub async fn the_story_tells_of_chunks_that_did_not_go_through_at_once(ground: &
     assert!(attempts[0].1.ended_at >= Some(attempts[0].1.began_at));
     assert!(attempts[1].1.ended_at.is_none() && attempts[1].1.reason.is_none());
     assert_eq!(ok(store.troubled_attempts(run, 1).await).len(), 1);
+}
+
+/// The newest first, each with its own sums.
+pub async fn runs_are_listed_a_page_at_a_time(ground: &impl Ground) {
+    let store = ground.store();
+    let first = published(ground).await;
+    done(ground, chunk(first, 1)).await;
+    let version = ok(store.save_model_version(&models(), None).await);
+    let mut runs = vec![first];
+    for _ in 0..3 {
+        runs.push(ok(store.create_run(&run_over(None, &CHUNKS[..1], version)).await).run);
+    }
+
+    let page = ok(store.runs(2).await);
+    let next = ok(store.runs_before(runs[2], 9).await);
+
+    let numbers = |page: &[crate::RunRecord]| page.iter().map(|record| record.run).collect::<Vec<_>>();
+    assert_eq!(numbers(&page), [runs[3], runs[2]]);
+    assert_eq!(numbers(&next), [runs[1], runs[0]]);
+    assert_eq!(next[0].progress.customers, 4);
+    assert_eq!(Some(&next[1]), ok(store.run(first).await).as_ref());
+    assert_eq!(ok(store.runs_before(first, 9).await), []);
+}
+
+/// Those of equal value by their number. Of a run that is not finished nothing is told.
+pub async fn customers_are_ranked_by_their_value_after_one(ground: &impl Ground) {
+    let store = ground.store();
+    let run = published(ground).await;
+    let term = leading(ground).await;
+    for number in 1..=3 {
+        done(ground, chunk(run, number)).await;
+    }
+    assert_eq!(ok(store.ranked(run, None, 9).await), []);
+    ok(store.finish_run(term, run).await).expect("it is settled");
+
+    let all = ok(store.ranked(run, None, 99).await);
+    let best = ok(store.ranked(run, None, 3).await);
+    let last = &best[2];
+    let rank = Rank { value_minor: last.value.value_minor(), customer: last.customer };
+    let next = ok(store.ranked(run, Some(rank), 2).await);
+    let names = ok(store.names(&[CustomerId(111), CustomerId(9), CustomerId(106)]).await);
+
+    let order: Vec<_> = all.iter().map(|valued| valued.customer.0).collect();
+    assert_eq!(order, [111, 110, 109, 108, 107, 106, 102, 101]);
+    assert_eq!((&best[..], &next[..]), (&all[..3], &all[3..5]));
+    assert_eq!(best[0], results(&customers([111, 111])).values[0]);
+    let behind_equal = Rank { customer: CustomerId(110), ..rank };
+    assert_eq!(ok(store.ranked(run, Some(behind_equal), 1).await)[0].customer, CustomerId(108));
+    let named = |customer, external_id: &str, segment: &str| Named {
+        customer: CustomerId(customer),
+        external_id: external_id.into(),
+        segment: segment.into(),
+    };
+    assert_eq!(names, [named(106, "c-106", "venues"), named(111, "c-111", "florists")]);
 }

@@ -226,7 +226,7 @@ async fn finished<G: Ground>(ground: &G, term: Term, new: &NewRun) -> RunId {
 }
 
 /// A run that is held.
-async fn held<G: Ground>(ground: &G, second: i64) -> RunId {
+pub(super) async fn held<G: Ground>(ground: &G, second: i64) -> RunId {
     let version = ok(ground.store().save_model_version(&models(), None).await);
     let run = settled(ground, &guarded(second, version)).await;
     let term = leading(ground).await;

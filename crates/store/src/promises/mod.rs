@@ -7,7 +7,9 @@ mod answers;
 mod archive;
 mod attempts;
 mod base;
+mod exports;
 mod guard;
+mod keys;
 mod models;
 mod planning;
 mod publishing;
@@ -19,13 +21,20 @@ mod values;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::{Archive, Attempts, ModelVersions, Planning, Publishing, Requests, Supervision, Values};
+use batch::CustomerId;
+use jiff::Timestamp;
+
+use crate::{
+    Archive, Attempts, Exports, Keys, ModelVersions, Planning, Publishing, Requests, Supervision, Values,
+};
 
 pub use answers::*;
 pub use archive::*;
 pub use attempts::*;
 pub use base::{BaseCustomer, accounts, as_of, base, observation};
+pub use exports::*;
 pub use guard::*;
+pub use keys::*;
 pub use models::*;
 pub use planning::*;
 pub use publishing::*;
@@ -37,7 +46,16 @@ pub use values::*;
 /// A backend on trial.
 pub trait Ground {
     /// The backend.
-    type Store: Planning + Publishing + Attempts + Values + Supervision + Archive + ModelVersions + Requests;
+    type Store: Planning
+        + Publishing
+        + Attempts
+        + Values
+        + Supervision
+        + Archive
+        + ModelVersions
+        + Requests
+        + Keys
+        + Exports;
 
     /// The store: fresh, over the customers of [`base`].
     fn store(&self) -> &Self::Store;
@@ -47,6 +65,31 @@ pub trait Ground {
 
     /// Sets the store's clock back, or moves what is stored forward.
     fn set_back(&self, time: Duration) -> impl Future<Output = ()>;
+
+    /// Enters what a customer did, or is going to do.
+    fn happens(&self, happening: Happening) -> impl Future<Output = ()>;
+}
+
+/// What a customer does at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// He.
+    pub customer: CustomerId,
+    /// What he does.
+    pub deed: Deed,
+    /// The moment.
+    pub at: Timestamp,
+}
+
+/// What a customer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// He buys.
+    Purchase,
+    /// He begins a subscription.
+    Subscription,
+    /// He ends one that he began long before.
+    End,
 }
 
 /// Makes a test of each function of the suite: with this attribute, over the [`Ground`] that the future gives.
@@ -99,7 +142,16 @@ macro_rules! promise_tests {
             it_is_told_who_is_at_work_on_a_run
             a_redrive_forgives_and_puts_back_to_work
             a_run_is_summed_up_and_each_customer_explained
+            customers_are_found_by_name_and_by_number
             the_story_tells_of_chunks_that_did_not_go_through_at_once
+            runs_are_listed_a_page_at_a_time
+            customers_are_ranked_by_their_value_after_one
+            all_values_of_a_finished_run_are_exported
+            a_key_is_claimed_by_one_at_a_time
+            a_claim_that_lapsed_is_taken_over_and_what_it_would_do_is_refused
+            what_did_not_happen_can_be_claimed_anew_at_once
+            what_came_of_a_call_is_kept_with_it
+            dead_chunks_are_redriven_once_under_a_key
             a_question_is_recorded_once_under_its_key
             a_question_that_was_abandoned_or_has_expired_can_be_asked_again
             a_question_about_nobody_or_in_no_order_is_refused
@@ -114,6 +166,7 @@ macro_rules! promise_tests {
             a_late_answer_is_refused_and_leaves_nothing_behind
             an_answer_that_is_not_whole_is_refused_and_leaves_nothing_behind
             the_newest_of_answers_and_visible_runs_is_known
+            what_customers_have_done_since_they_were_valued_makes_that_stale
             old_answers_are_absorbed_where_something_newer_is_known
             requests_are_cleared_away_a_few_at_a_time
         }

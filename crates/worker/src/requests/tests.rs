@@ -420,6 +420,10 @@ impl store::Requests for Slow {
         self.inner.latest(customers).await
     }
 
+    async fn stale(&self, valued: &[(CustomerId, Timestamp)]) -> Result<Vec<CustomerId>> {
+        self.inner.stale(valued).await
+    }
+
     async fn absorb(&self, after: RequestId, retention: Duration, limit: u32) -> Result<Absorbed> {
         self.inner.absorb(after, retention, limit).await
     }
