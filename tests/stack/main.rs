@@ -1,6 +1,7 @@
 //! The seams on real servers, each by itself. `scripts/test` runs this; it needs `scripts/stack`.
 
 mod accounts;
+mod api;
 mod brokers;
 mod cache;
 mod doors;

@@ -27,7 +27,18 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("fitter", &["batch", "model", "store"]),
     (
         "api",
-        &["batch", "model", "resilience", "store", "queue", "cache", "documents", "process", "valuation"],
+        &[
+            "batch",
+            "model",
+            "resilience",
+            "store",
+            "queue",
+            "cache",
+            "documents",
+            "process",
+            "dispatcher",
+            "valuation",
+        ],
     ),
     (
         "offline",

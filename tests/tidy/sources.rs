@@ -21,7 +21,8 @@ const SQL: [&str; 12] = [
 ];
 
 /// Where JSON is made by hand, and why.
-const JSON_BY_HAND: [(&str, &str); 3] = [
+const JSON_BY_HAND: [(&str, &str); 4] = [
+    ("crates/api/src/openapi.rs", "the document of the api, which says what all operations have in common"),
     ("crates/ltv/src/bench/mod.rs", "what the model version of a benchmark says of its fit"),
     ("crates/store/src/promises/steps.rs", "what the model version of a promise says of its fit"),
     ("crates/cache/src/packed.rs", "the form in which Redis keeps progress"),

@@ -3,9 +3,12 @@
 use batch::RunId;
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::Digits;
 
 /// All that could not be done.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeadLetters {
     /// Chunks that used up their attempts.
     pub chunks: Vec<DeadChunk>,
@@ -16,15 +19,18 @@ pub struct DeadLetters {
 }
 
 /// A chunk that used up its attempts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeadChunk {
     /// Its run.
+    #[schema(value_type = Digits)]
     pub run: RunId,
     /// Its number within the run.
+    #[schema(value_type = i32)]
     pub chunk: batch::ChunkId,
     /// How many customers it holds.
     pub customers: u64,
     /// When it died.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub died_at: Option<Timestamp>,
     /// Why its last attempt failed.
     pub reason: Option<String>,
@@ -46,7 +52,7 @@ impl From<&store::DeadChunk> for DeadChunk {
 }
 
 /// A message that made no sense, was not ours, or came back too often.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeadMessage {
     /// Why it was refused.
     pub reason: String,
@@ -54,4 +60,19 @@ pub struct DeadMessage {
     pub queue: Option<String>,
     /// What it is, in words.
     pub what: String,
+}
+
+/// What became of a run's dead chunks that were put back to work.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Redriven {
+    /// The run.
+    #[schema(value_type = Digits)]
+    pub run: RunId,
+    /// How many of its chunks are back within it, if it goes on or is held.
+    pub chunks: Option<u64>,
+    /// The run of their own that values their customers, if it was finished.
+    #[schema(value_type = Option<Digits>)]
+    pub as_run: Option<RunId>,
+    /// How many customers that one has.
+    pub customers: Option<u64>,
 }

@@ -4,13 +4,18 @@ use batch::{Measure, RunId, SourceCounts};
 use jiff::Timestamp;
 use serde::Serialize;
 use store::{DecisionKind, Guarded};
+use utoipa::ToSchema;
+
+use crate::{Digits, shape};
 
 /// A run that waits for a person, or had to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Hold {
     /// Since when.
+    #[schema(value_type = String, format = DateTime)]
     pub held_at: Timestamp,
     /// The run that it was compared with.
+    #[schema(value_type = Option<Digits>)]
     pub compared_with: Option<RunId>,
     /// What lies beyond its limits.
     pub deviations: Vec<Deviation>,
@@ -19,7 +24,7 @@ pub struct Hold {
 }
 
 /// Something that lies beyond a run's limits.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Deviation {
     /// What it is about: `rejected`, `customers`, `transactions`, `value`, `source_customers`, `source_transactions`,
     /// `source_subscriptions`.
@@ -33,11 +38,13 @@ pub struct Deviation {
 }
 
 /// What a person said about a run that was held.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Decision {
     /// Whether it was to be shown.
+    #[schema(value_type = shape::DecisionKind)]
     pub kind: DecisionKind,
     /// When.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Who said so.
     pub by: String,
@@ -46,20 +53,24 @@ pub struct Decision {
 }
 
 /// How many rows the source held, where that is known.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Source {
     /// When the run was planned.
+    #[schema(value_type = Option<shape::SourceCounts>)]
     pub at_plan: Option<SourceCounts>,
     /// When it was settled.
+    #[schema(value_type = Option<shape::SourceCounts>)]
     pub at_end: Option<SourceCounts>,
 }
 
 /// What became of a decision about a run.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Decided {
     /// The run.
+    #[schema(value_type = Digits)]
     pub run: RunId,
     /// What was decided.
+    #[schema(value_type = shape::DecisionKind)]
     pub decision: DecisionKind,
     /// Whether it was decided now, and not before.
     pub is_new: bool,

@@ -11,20 +11,25 @@
 //! Look first at [`Run`] and [`Value`], then at [`line`](fn@line), which writes them.
 
 mod dead_letter;
+mod digits;
 mod dispatched;
 mod fit;
 mod guard;
 mod installation;
+mod known;
 mod local;
 mod model_version;
 mod run;
+pub mod shape;
 mod value;
 
-pub use dead_letter::{DeadChunk, DeadLetters, DeadMessage};
+pub use dead_letter::{DeadChunk, DeadLetters, DeadMessage, Redriven};
+pub use digits::Digits;
 pub use dispatched::Dispatched;
 pub use fit::{Fit, FitDiagnostics, FittedModel, FittedSegment};
 pub use guard::{Decided, Decision, Deviation, Hold, Source};
 pub use installation::{Installation, ShownInstallation};
+pub use known::{KnownCustomer, KnownInFull, Outcome, ShortValue};
 pub use local::{LocalAttempt, LocalFile, LocalNight, Problem};
 pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBack, ShownModel};
 pub use run::{Run, RunSummary, Segment, TopCustomer};
@@ -43,6 +48,37 @@ pub fn line(document: &impl Serialize) -> String {
 /// Writes a document on several lines, indented.
 pub fn indented(document: &impl Serialize) -> String {
     format!("{:#}", json(document))
+}
+
+/// Writes a document for whoever reads it over HTTP: as [`line`](fn@line) does, but that the numbers of the store are
+/// strings of digits, since a browser's own numbers end at 2^53.
+pub fn body(document: &impl Serialize) -> String {
+    let mut json = json(document);
+    spell_ids(&mut json);
+    json.to_string()
+}
+
+/// The fields that hold numbers of the store.
+const IDS: [&str; 7] = ["as_run", "compared_with", "customer", "model_version", "request", "run", "version"];
+
+/// What fits say about themselves differs from fit to fit, and is not ours to change.
+const FIT: &str = "fit";
+
+fn spell_ids(json: &mut serde_json::Value) {
+    match json {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(spell_ids),
+        serde_json::Value::Object(fields) => {
+            for (name, field) in fields.iter_mut().filter(|(name, _)| *name != FIT) {
+                match field {
+                    serde_json::Value::Number(number) if IDS.contains(&name.as_str()) => {
+                        *field = number.to_string().into();
+                    }
+                    field => spell_ids(field),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn json(document: &impl Serialize) -> serde_json::Value {

@@ -4,21 +4,26 @@ use jiff::Timestamp;
 use model::Models;
 use serde::{Deserialize, Serialize};
 use store::{ModelVersionId, PromotionKind};
+use utoipa::ToSchema;
 
-use crate::Run;
+use crate::{Digits, Run, shape};
 
 /// A model version. It is read back where a file names the models of a night.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ModelVersion {
     /// Its number.
+    #[schema(value_type = Digits)]
     pub version: ModelVersionId,
     /// When it was stored.
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// The currency that spend was fitted in.
     pub currency: String,
     /// The models with their parameters.
+    #[schema(value_type = Object)]
     pub parameters: Models,
     /// What the fit says about itself, which differs from fit to fit.
+    #[schema(value_type = Object)]
     pub fit: serde_json::Value,
     /// What the parameters were fitted on.
     pub data_fingerprint: String,
@@ -41,7 +46,7 @@ impl From<&store::ModelVersion> for ModelVersion {
 }
 
 /// A model version, and whether runs pin it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ListedModel {
     /// The model version.
     #[serde(flatten)]
@@ -58,7 +63,7 @@ impl ListedModel {
 }
 
 /// A model version with its history.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ShownModel {
     /// The model version.
     #[serde(flatten)]
@@ -72,11 +77,13 @@ pub struct ShownModel {
 }
 
 /// One line of the history of which model version is in force.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Promotion {
     /// How the model version came into force.
+    #[schema(value_type = shape::PromotionKind)]
     pub kind: PromotionKind,
     /// When.
+    #[schema(value_type = String, format = DateTime)]
     pub promoted_at: Timestamp,
     /// Through whom.
     pub promoted_by: String,
@@ -96,17 +103,19 @@ impl From<&store::Promotion> for Promotion {
 }
 
 /// What a promotion answers.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct Promoted {
     /// The model version that is in force.
+    #[schema(value_type = Digits)]
     pub model_version: ModelVersionId,
     /// Whether it was not before.
     pub is_new: bool,
 }
 
 /// What a roll-back answers.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct RolledBack {
     /// The model version that is in force again.
+    #[schema(value_type = Digits)]
     pub model_version: ModelVersionId,
 }

@@ -7,13 +7,15 @@ use jiff::Timestamp;
 use model::ValueTerms;
 use serde::Serialize;
 use store::{ModelVersionId, RunRecord, SegmentValue};
+use utoipa::ToSchema;
 
-use crate::{Hold, ModelVersion, Source, Value};
+use crate::{Digits, Hold, ModelVersion, Source, Value, shape};
 
 /// A run as it is recorded.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Run {
     /// Its number.
+    #[schema(value_type = Digits)]
     pub run: RunId,
     /// The night it is the run of, if it is one's.
     pub night: Option<String>,
@@ -22,20 +24,28 @@ pub struct Run {
     /// Whether that is the whole base.
     pub is_whole: bool,
     /// The queue for its chunks.
+    #[schema(value_type = shape::Priority)]
     pub priority: Priority,
     /// Where it stands.
+    #[schema(value_type = shape::RunState)]
     pub state: RunState,
     /// The moment that it values the customers for.
+    #[schema(value_type = String, format = DateTime)]
     pub as_of: Timestamp,
     /// The model version that it pins.
+    #[schema(value_type = Digits)]
     pub model_version: ModelVersionId,
     /// Discount, take rate, refund rate, margin.
+    #[schema(value_type = shape::Terms)]
     pub terms: ValueTerms,
     /// When it was planned.
+    #[schema(value_type = String, format = DateTime)]
     pub planned_at: Timestamp,
     /// When it has to be finished.
+    #[schema(value_type = String, format = DateTime)]
     pub deadline_at: Timestamp,
     /// When its values became visible, or when it was cancelled or rejected.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub finished_at: Option<Timestamp>,
     /// How long that took from the plan on.
     pub seconds: Option<f64>,
@@ -88,7 +98,7 @@ impl From<&RunRecord> for Run {
 }
 
 /// A run with its model and what it comes to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RunSummary {
     /// The run.
     #[serde(flatten)]
@@ -117,7 +127,7 @@ impl RunSummary {
 }
 
 /// What the customers of a segment are worth.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Segment {
     /// Its name.
     pub segment: String,
@@ -144,9 +154,10 @@ impl From<&SegmentValue> for Segment {
 }
 
 /// One of the most valuable customers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TopCustomer {
     /// His number.
+    #[schema(value_type = Digits)]
     pub customer: CustomerId,
     /// His name in the business's own books.
     pub external_id: String,

@@ -5,33 +5,41 @@ use jiff::Timestamp;
 use model::{Account, Between, Confidence, Horizons, Models, Payback, PlanIndex, ValueTerms};
 use serde::Serialize;
 use store::{RunRecord, Valued};
+use utoipa::ToSchema;
 
-use crate::ModelVersion;
+use crate::{Digits, ModelVersion, shape};
 
 /// A value with all its numbers.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Value {
     /// What is expected over 12 months, discounted: the value.
     pub value_minor: i64,
     /// What the customer contributed so far.
     pub historic_minor: i64,
     /// What is expected from purchases and contracts together.
+    #[schema(value_type = shape::Horizons)]
     pub future_minor: Horizons,
     /// What of it comes from purchases.
+    #[schema(value_type = shape::Horizons)]
     pub purchases_minor: Horizons,
     /// And what from contracts.
+    #[schema(value_type = shape::Horizons)]
     pub contracts_minor: Horizons,
     /// Purchases in the coming 12 months.
     pub expected_purchases: f64,
     /// The probability that he will still buy.
     pub p_alive: Option<f64>,
     /// Between which amounts the coming 12 months will lie with a probability of 80 %.
+    #[schema(value_type = Option<shape::Between>)]
     pub interval_80: Option<Between>,
     /// The same with 90 %.
+    #[schema(value_type = Option<shape::Between>)]
     pub interval_90: Option<Between>,
     /// How far the value rests on what is known of himself.
+    #[schema(value_type = shape::Confidence)]
     pub confidence: Confidence,
     /// When what it cost to win him comes back.
+    #[schema(value_type = Option<shape::Payback>)]
     pub payback: Option<Payback>,
     /// What is expected of him in 36 months for each unit that he cost.
     pub ltv_to_cac: Option<f64>,
@@ -69,13 +77,16 @@ impl Value {
 }
 
 /// A value, where it stands, what it was computed from, and whether computing it again gives the same.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Explanation {
     /// The run that it stands in.
+    #[schema(value_type = Digits)]
     pub run: RunId,
     /// The moment that it is for.
+    #[schema(value_type = String, format = DateTime)]
     pub as_of: Timestamp,
     /// Whose it is.
+    #[schema(value_type = Digits)]
     pub customer: CustomerId,
     /// The currency of all money in it.
     pub currency: String,
@@ -85,6 +96,7 @@ pub struct Explanation {
     /// What it was computed from.
     pub inputs: Inputs,
     /// Discount, take rate, refund rate, margin.
+    #[schema(value_type = shape::Terms)]
     pub terms: ValueTerms,
     /// The model version that it was computed with.
     pub model: ModelVersion,
@@ -110,7 +122,7 @@ impl Explanation {
 }
 
 /// What a value was computed from; those of the purchases are null for one who never bought anything.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Inputs {
     /// Repeat purchases.
     pub frequency: Option<u32>,
@@ -148,7 +160,7 @@ impl Inputs {
 }
 
 /// A contract that goes on, with its plan's name.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Contract {
     /// The plan.
     pub plan: String,

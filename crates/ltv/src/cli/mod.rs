@@ -30,7 +30,7 @@ pub use guard::{DecideArgs, GuardArgs};
 pub use installation::{InstallationCommand, InstallationShowArgs, NamesArgs, RenewArgs};
 pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
-pub use roles::{CoordinatorArgs, RoleArgs, WorkerArgs};
+pub use roles::{ApiArgs, CoordinatorArgs, RoleArgs, WorkerArgs};
 pub use runs::{ListArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
 pub use values::ModelArg;
@@ -73,6 +73,8 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Watch runs: publish what was lost, rescue, retry, finish
     Coordinator(CoordinatorArgs),
+    /// Answer over HTTP what the other commands can say
+    Api(ApiArgs),
     /// Look at runs
     #[command(subcommand)]
     Runs(RunsCommand),

@@ -1,4 +1,4 @@
-//! The roles that go on until they are told to stop: `ltv worker` and `ltv coordinator`.
+//! The roles that go on until they are told to stop: `ltv worker`, `ltv coordinator` and `ltv api`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -125,4 +125,34 @@ pub struct CoordinatorArgs {
     #[arg(long, env = "LTV_MAX_FAILURES", value_name = "N", default_value_t = batch::RetryPolicy::default().max_failures,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_failures: u32,
+}
+
+/// `ltv api`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct ApiArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+
+    #[command(flatten)]
+    pub cache: CacheArgs,
+
+    #[command(flatten)]
+    pub role: RoleArgs,
+
+    /// Where the api is served, without authentication: this machine alone, unless told otherwise; port 0 takes a free one
+    #[arg(long, env = "LTV_API_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub api_listen: SocketAddr,
+
+    /// Connections to PostgreSQL
+    #[arg(long, env = "LTV_API_CONNECTIONS", value_name = "N", default_value_t = 16,
+          value_parser = clap::value_parser!(u16).range(4..=256))]
+    pub connections: u16,
+
+    /// How long it may take to answer what is under way after SIGTERM
+    #[arg(long, env = "LTV_GRACE_PERIOD", value_name = "TIME", value_parser = duration, default_value = "25s")]
+    pub grace_period: Duration,
 }

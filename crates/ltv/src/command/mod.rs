@@ -1,5 +1,6 @@
 //! One file for each subcommand, under its name.
 
+mod api;
 mod backtest;
 mod bench;
 mod coordinator;
@@ -35,13 +36,15 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
     let role = match &cli.command {
         Command::Worker(_) => "worker",
         Command::Coordinator(_) => "coordinator",
+        Command::Api(_) => "api",
         Command::Dispatch(_) => "dispatcher",
         _ => "command",
     };
-    let is_service = matches!(cli.command, Command::Worker(_) | Command::Coordinator(_));
+    let is_service = matches!(cli.command, Command::Worker(_) | Command::Coordinator(_) | Command::Api(_));
     let instance = process::instance(match &cli.command {
         Command::Worker(args) => args.role.instance.as_ref(),
         Command::Coordinator(args) => args.role.instance.as_ref(),
+        Command::Api(args) => args.role.instance.as_ref(),
         _ => None,
     });
     // A command answers its caller; what it logs by the way is for those who ask for it.
@@ -88,6 +91,7 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Dispatch(args) => dispatch::run(&args).await,
         Command::Worker(args) => worker::run(args, instance, metrics).await,
         Command::Coordinator(args) => coordinator::run(args, instance, metrics).await,
+        Command::Api(args) => api::run(args, instance, metrics).await,
         Command::Runs(RunsCommand::List(args)) => runs::list(&args).await,
         Command::Runs(RunsCommand::Show(args)) => runs::show(&args).await,
         Command::Runs(RunsCommand::Watch(args)) => runs::watch(&args).await,
@@ -121,4 +125,5 @@ fn describe_metrics() {
     ::dispatcher::describe_metrics();
     ::worker::describe_metrics();
     ::coordinator::describe_metrics();
+    ::api::describe_metrics();
 }

@@ -56,8 +56,9 @@ impl Check {
 
 /// The body of `/readyz`.
 #[derive(Serialize)]
-pub(super) struct Readiness {
-    pub(super) ready: bool,
+pub struct Readiness {
+    /// Whether nothing stands in the way of work.
+    pub ready: bool,
     draining: bool,
     dependencies: Vec<Dependency>,
 }
@@ -79,7 +80,7 @@ enum DependencyState {
 
 impl Readiness {
     /// Asks all dependencies at once.
-    pub(super) async fn look(checks: &[Check], draining: &CancellationToken) -> Self {
+    pub async fn look(checks: &[Check], draining: &CancellationToken) -> Self {
         let dependencies = join_all(checks.iter().map(Check::run)).await;
         let draining = draining.is_cancelled();
         let blocks = |dependency: &Dependency| {

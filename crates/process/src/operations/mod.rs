@@ -26,6 +26,6 @@ mod server;
 mod tests;
 
 pub use alive::{Alive, Stalled};
-pub use check::{CHECK_LIMIT, Check, Probe};
+pub use check::{CHECK_LIMIT, Check, Probe, Readiness};
 pub use routes::{HttpState, router};
 pub use server::{DRAIN_LIMIT, serve};

@@ -19,6 +19,8 @@ pub enum Duty {
     Work,
     /// Watch over runs and finish them.
     Coordinate,
+    /// Answer people, and do what they decide.
+    Answer,
 }
 
 /// A kind of thing, its schema, its name, and what has to be allowed.
@@ -84,6 +86,15 @@ const COORDINATE: [Need; 14] = [
     ("owner", "fleet", "values", "ownership"),
 ];
 
+const ANSWER: [Need; 6] = [
+    ("table", "fleet", "leadership", "select"),
+    ("table", "fleet", "promotions", "insert"),
+    ("table", "fleet", "requests", "select"),
+    ("table", "fleet", "requests", "insert"),
+    ("table", "fleet", "requests", "update"),
+    ("table", "fleet", "answers", "select"),
+];
+
 impl Duty {
     fn needs(self) -> impl Iterator<Item = Need> {
         let more: &[Need] = match self {
@@ -91,8 +102,11 @@ impl Duty {
             Self::Dispatch => &DISPATCH,
             Self::Work => &WORK,
             Self::Coordinate => &COORDINATE,
+            Self::Answer => &ANSWER,
         };
-        READ.into_iter().chain(more.iter().copied())
+        // An api starts runs as well.
+        let runs: &[Need] = if self == Self::Answer { &DISPATCH } else { &[] };
+        READ.into_iter().chain(runs.iter().copied()).chain(more.iter().copied())
     }
 
     fn name(self) -> &'static str {
@@ -101,6 +115,7 @@ impl Duty {
             Self::Dispatch => "dispatcher",
             Self::Work => "worker",
             Self::Coordinate => "coordinator",
+            Self::Answer => "api",
         }
     }
 }
