@@ -59,7 +59,7 @@ impl Client {
     /// The connection that was used last, if it is still open.
     fn idle(&self) -> Option<SendRequest<Empty<Bytes>>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(|sender| sender.is_ready())
+        std::iter::from_fn(|| idle.pop()).find(SendRequest::is_ready)
     }
 
     async fn connect(&self) -> anyhow::Result<SendRequest<Empty<Bytes>>> {

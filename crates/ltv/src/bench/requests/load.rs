@@ -3,12 +3,13 @@
 
 use std::future::Future;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Times are counted up to this one.
 const LONGEST: Duration = Duration::from_mins(10);
@@ -17,6 +18,7 @@ const LONGEST: Duration = Duration::from_mins(10);
 pub(super) struct Times(Histogram<u64>);
 
 /// Times in milliseconds.
+#[expect(clippy::struct_field_names, reason = "the names are the document's, where each tells its unit")]
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Quantiles {
     pub(super) p50_ms: f64,
@@ -116,7 +118,9 @@ mod tests {
         };
         let answered = open_loop(1_000, 0..10, |_| false, ask).await.unwrap();
         let mut times = Times::new();
-        answered.iter().for_each(|(took, ())| times.record(*took));
+        for (took, ()) in &answered {
+            times.record(*took);
+        }
         assert_eq!(answered.len(), 10);
         assert!(times.quantiles().max_ms >= 180.0, "{:?}", times.quantiles());
     }

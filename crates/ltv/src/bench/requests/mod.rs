@@ -254,9 +254,9 @@ impl Bench {
             let phase = self.phase(rate, false, TRIAL).await?;
             let is_kept_up_with = phase.times.p99_ms <= KEPT_UP && phase.shed == 0;
             if is_kept_up_with {
-                kept = rate
+                kept = rate;
             } else {
-                lost = Some(rate)
+                lost = Some(rate);
             }
             rate = match lost {
                 None => rate * 2,
@@ -295,8 +295,8 @@ impl Bench {
             let outcome = outcome?;
             times.record(took);
             shed += outcome.shed;
-            *served.entry(outcome.told.from.clone()).or_default() += 1;
-            self.truth.keep(outcome.told)?;
+            self.truth.keep(&outcome.told)?;
+            *served.entry(outcome.told.from).or_default() += 1;
         }
         Ok(Phase { rate, asked, shed, served, times: times.quantiles() })
     }

@@ -71,7 +71,7 @@ pub(super) struct Truth(HashMap<(Origin, CustomerId), Option<i64>>);
 impl Truth {
     /// Keeps what was told. Two who were told different things of the same are found out here: the later one is kept,
     /// and the store says which of them is right.
-    pub(super) fn keep(&mut self, told: Told) -> anyhow::Result<()> {
+    pub(super) fn keep(&mut self, told: &Told) -> anyhow::Result<()> {
         let before = self.0.insert((told.origin, told.customer), told.value_minor);
         anyhow::ensure!(
             before.is_none_or(|before| before == told.value_minor),
