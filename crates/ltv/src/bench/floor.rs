@@ -15,7 +15,7 @@ use store::{Archive, Values};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::cli::BenchNightArgs;
+use crate::cli::BenchFleetArgs;
 
 /// A finished run, ready to be done again without thinking.
 pub(super) struct Floor {
@@ -29,7 +29,7 @@ pub(super) struct Floor {
 
 impl Floor {
     /// Reads what the run did and encodes what it wrote.
-    pub(super) async fn prepare(store: &Postgres, args: &BenchNightArgs, run: RunId) -> anyhow::Result<Self> {
+    pub(super) async fn prepare(store: &Postgres, args: &BenchFleetArgs, run: RunId) -> anyhow::Result<Self> {
         let chunks = store.floor_chunks(run).await?;
         let chunks = chunks
             .into_iter()

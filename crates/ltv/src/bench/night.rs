@@ -1,172 +1,210 @@
-//! Full nights: real worker and coordinator processes, this one as the dispatcher.
+//! Measures a night against the floor under it, in one run on one stack.
+//!
+//! The floor is the same server work with nothing on top: the same ranges read by COPY over the same index, the
+//! same bytes written by COPY and given a primary key, the same packed hashes written to Redis, by as many lanes
+//! at once as there are workers. Floors and nights take turns, so that what the machine does besides falls on
+//! both, and the medians are compared. What the server does behind a run, in the minute after it, is done before the
+//! next measurement begins.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
-use batch::{Limits, PlanPolicy, Priority, RunId, RunState};
-use dispatcher::{Dispatcher, Order};
-use queue::{Connection as _, RabbitMq};
-use store::postgres::Postgres;
-use store::{Archive, FiguresStanding, Selection, Summaries};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use serde::Serialize;
+use store::postgres::{Postgres, SourceSize};
 
-use super::{as_of, terms};
+use super::account::{Accounts, Spent};
+use super::base::prepare;
+use super::fleet::{Fleet, Night};
+use super::floor::Floor;
+use super::{asked_to_stop, note};
 use crate::cli::BenchNightArgs;
 use crate::config;
+use crate::output::{count, duration, table};
+use crate::stdout::{Unsaid, put, say};
 
-/// How long the figures of a night may take.
-const FIGURES_PATIENCE: Duration = Duration::from_mins(2);
-
-/// The processes of a fleet.
-pub(super) struct Fleet {
-    queue: RabbitMq,
-    children: Vec<(String, Child)>,
+/// What was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    customers: u64,
+    transactions: u64,
+    subscriptions: u64,
+    acquisition_costs: u64,
+    workers: u16,
+    slots: u16,
+    chunks: u64,
+    /// Customers of a night by its median time, from the order to the visible run.
+    customers_per_s: f64,
+    /// Customers of the floor by its median time.
+    floor_customers_per_s: f64,
+    /// Floor time by night time.
+    efficiency: f64,
+    /// Plan and publish, confirmed, of the median night.
+    dispatch_s: f64,
+    /// The mathematics alone, on one thread with cold tables.
+    mathematics_customers_per_s: f64,
+    night_s: Vec<f64>,
+    floor_s: Vec<f64>,
+    /// Bytes of histories read by the floor, and so by a night.
+    bytes_read: u64,
+    /// CPU seconds of the median night and floor, and peak memory over everything, by process.
+    processes: Vec<Process>,
 }
 
-/// A night that was measured.
-#[derive(Debug)]
-pub(super) struct Night {
-    pub(super) run: RunId,
-    /// From the order to the visible run.
-    pub(super) took: Duration,
-    /// Plan and publish, confirmed.
-    pub(super) dispatch: Duration,
-    pub(super) chunks: u64,
+/// What a process cost.
+#[derive(Debug, Serialize)]
+struct Process {
+    name: String,
+    night_cpu_s: f64,
+    floor_cpu_s: f64,
+    peak_memory_bytes: u64,
 }
 
-impl Fleet {
-    /// Starts the workers and a coordinator.
-    pub(super) async fn start(args: &BenchNightArgs, store: &Postgres) -> anyhow::Result<Self> {
-        let queue = config::queue_now(&args.broker, "dispatcher", store.installation().await?).await?;
-        let mut children = vec![("coordinator".to_owned(), spawn("coordinator", args)?)];
-        for number in 1..=args.workers {
-            children.push((format!("worker {number}"), spawn("worker", args)?));
-        }
-        Ok(Self { queue, children })
-    }
-
-    pub(super) fn processes(&self) -> Vec<(String, u32)> {
-        self.children.iter().filter_map(|(name, child)| Some((name.clone(), child.id()?))).collect()
-    }
-
-    /// Orders a night and waits until its run is visible.
-    pub(super) async fn night(&mut self, store: &Postgres, args: &BenchNightArgs) -> anyhow::Result<Night> {
-        let dispatcher = Dispatcher {
-            store: store.clone(),
-            queue: self.queue.clone(),
-            policy: PlanPolicy::with_chunks_of(args.chunk_customers),
-            trace_context: process::telemetry::inject_current,
-        };
-        let order = Order {
-            selection: Selection::All,
-            priority: Priority::Normal,
-            as_of: Some(as_of()),
-            deadline: Duration::from_mins(30),
-            model_version: None,
-            terms: terms(),
-            again: true,
-            // It is compared all the same, which is measured.
-            limits: Limits::none(),
-        };
-        let began = Instant::now();
-        let dispatched = dispatcher.dispatch(&order).await?;
-        let dispatch = began.elapsed();
-        let record = loop {
-            self.check_alive()?;
-            let record = store.run(dispatched.run).await?.context("the run is there")?;
-            if record.state == RunState::Finished {
-                break record;
-            }
-            sleep(Duration::from_millis(20)).await;
-        };
-        let took = began.elapsed();
-        let progress = record.progress;
-        anyhow::ensure!(
-            progress.dead == 0 && progress.values == progress.customers,
-            "the night left {} dead chunks and {} rejections, which a generated base has not",
-            progress.dead,
-            progress.rejections
-        );
-        Ok(Night { run: dispatched.run, took, dispatch, chunks: progress.chunks })
-    }
-
-    /// Waits until the coordinator has worked out the figures of a night, which comes after it, and before the next.
-    pub(super) async fn figured(&mut self, store: &Postgres, run: RunId) -> anyhow::Result<()> {
-        let began = Instant::now();
-        loop {
-            self.check_alive()?;
-            let figures = store.figures(run).await?.context("the run is finished")?;
-            if figures.standing != FiguresStanding::Due {
-                return Ok(());
-            }
-            anyhow::ensure!(began.elapsed() < FIGURES_PATIENCE, "run {run} gets no figures");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn check_alive(&mut self) -> anyhow::Result<()> {
-        for (name, child) in &mut self.children {
-            if let Some(status) = child.try_wait()? {
-                anyhow::bail!("{name} ended: {status}");
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks all to drain, and waits until they are gone: also those behind one that fails to.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        self.queue.close().await;
-        let mut failed = Vec::new();
-        for (name, child) in &mut self.children {
-            if let Err(error) = drain(child).await {
-                failed.push(format!("{name} did not drain: {error:#}"));
-            }
-        }
-        anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));
-        Ok(())
-    }
+/// What floors and nights gave, each with what it cost.
+struct Measured {
+    floor: Floor,
+    accounts: Accounts,
+    nights: Vec<(Night, Spent)>,
+    floors: Vec<(Duration, Spent)>,
+    mathematics: f64,
 }
 
-/// Asks one to drain, and waits until it is gone. One that takes too long is killed.
-async fn drain(child: &mut Child) -> anyhow::Result<()> {
-    if let Some(pid) = child.id() {
-        // The signal that Kubernetes sends; the standard library only knows SIGKILL.
-        Command::new("kill").arg(pid.to_string()).status().await?;
-    }
-    let Ok(status) = timeout(Duration::from_mins(1), child.wait()).await else {
-        child.kill().await?;
-        anyhow::bail!("killed after a minute");
+/// Measures as ordered.
+pub(crate) async fn measure(args: &BenchNightArgs) -> anyhow::Result<Report> {
+    let store = config::store_without_schema(&args.fleet.database, "bench").await?;
+    store.migrate().await?;
+    let size = prepare(&args.fleet, &store).await?;
+    let mut fleet = Fleet::start(&args.fleet, &store).await?;
+    let measured = tokio::select! {
+        measured = take_turns(args, &store, &mut fleet) => measured,
+        signal = asked_to_stop() => Err(signal),
     };
-    let status = status?;
-    anyhow::ensure!(status.success(), "{status}");
-    Ok(())
+    // Whatever came of it, nobody of the fleet is left behind.
+    let stopped = fleet.stop().await;
+    let measured = measured?;
+    stopped?;
+    measured.floor.clean_up(&store).await?;
+    Ok(report(args, &size, &measured))
 }
 
-fn spawn(role: &str, args: &BenchNightArgs) -> anyhow::Result<Child> {
-    // Should this process be killed with no time to ask them, the kernel does. (It looks at the thread that starts them,
-    // which is the main one.)
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "TERM"])
-        // The kernel asks nobody who had not told it yet when that happened: whoever finds another parent ends.
-        .args(["sh", "-c", r#"[ "$PPID" = "$0" ] || exit 143; exec "$@""#, &std::process::id().to_string()])
-        .arg(std::env::current_exe()?)
-        .arg(role)
-        .env("LTV_DATABASE_URL", args.database.database_url.expose())
-        .env("LTV_AMQP_URL", args.broker.amqp_url.expose())
-        .env("LTV_QUEUE_PREFIX", &args.broker.queue_prefix)
-        .env("LTV_REDIS_URL", args.cache.redis_url.expose())
-        .env("LTV_CACHE_PREFIX", &args.cache.cache_prefix)
-        .env("LTV_LOG", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        // Ctrl-C reaches this process alone, which asks each of them once: a second signal would end them at once.
-        .process_group(0)
-        .kill_on_drop(true);
-    if role == "worker" {
-        command.arg("--slots").arg(args.slots.to_string());
+/// Lets floors and nights take turns.
+async fn take_turns(args: &BenchNightArgs, store: &Postgres, fleet: &mut Fleet) -> anyhow::Result<Measured> {
+    let mut accounts = Accounts::new(&args.fleet.server);
+    accounts.add("this process (dispatch, floor lanes)", std::process::id());
+    for (name, pid) in fleet.processes() {
+        accounts.add(&name, pid);
     }
-    command.spawn().with_context(|| format!("cannot start a {role}"))
+    let sampler = accounts.sample_memory(Duration::from_millis(200));
+
+    note("warming up");
+    let warm = fleet.night(store, &args.fleet).await?;
+    fleet.figured(store, warm.run).await?;
+    store.tidy_up(warm.run).await?;
+    let floor = Floor::prepare(store, &args.fleet, warm.run).await?;
+    let (mut nights, mut floors) = (Vec::new(), Vec::new());
+    for number in 1..=args.nights {
+        note(&format!("floor and night {number} of {}", args.nights));
+        let before = accounts.spent();
+        let took = floor.run().await?;
+        floors.push((took, accounts.spent().since(&before)));
+        let before = accounts.spent();
+        let night = fleet.night(store, &args.fleet).await?;
+        let spent = accounts.spent().since(&before);
+        fleet.figured(store, night.run).await?;
+        store.tidy_up(night.run).await?;
+        nights.push((night, spent));
+    }
+    let mathematics = floor.mathematics(store, warm.run).await?;
+    sampler.stop().await;
+    Ok(Measured { floor, accounts, nights, floors, mathematics })
+}
+
+fn report(args: &BenchNightArgs, size: &SourceSize, measured: &Measured) -> Report {
+    let Measured { floor, accounts, nights, floors, mathematics } = measured;
+    let (night, night_spent) = median(nights, |night: &Night| night.took);
+    let (floor_took, floor_spent) = median(floors, |took: &Duration| *took);
+    let customers = f64::from(args.fleet.customers);
+    Report {
+        customers: args.fleet.customers.into(),
+        transactions: size.transactions,
+        subscriptions: size.subscriptions,
+        acquisition_costs: size.acquisition_costs,
+        workers: args.fleet.workers,
+        slots: args.fleet.slots,
+        chunks: night.chunks,
+        customers_per_s: customers / night.took.as_secs_f64(),
+        floor_customers_per_s: customers / floor_took.as_secs_f64(),
+        efficiency: floor_took.as_secs_f64() / night.took.as_secs_f64(),
+        dispatch_s: night.dispatch.as_secs_f64(),
+        mathematics_customers_per_s: *mathematics,
+        night_s: nights.iter().map(|(night, _)| night.took.as_secs_f64()).collect(),
+        floor_s: floors.iter().map(|(took, _)| took.as_secs_f64()).collect(),
+        bytes_read: floor.bytes_read(),
+        processes: processes(accounts, night_spent, floor_spent),
+    }
+}
+
+/// Lays a report out for a person.
+pub(crate) fn tell(report: &Report) -> Result<(), Unsaid> {
+    let seconds = |all: &[f64]| all.iter().map(|s| format!("{s:.2}")).collect::<Vec<_>>().join(", ");
+    say!(
+        "\n{} customers with {} transactions, {} subscriptions and {} acquisition costs; {} workers with {} slots, \
+         {} chunks\n",
+        count(report.customers),
+        count(report.transactions),
+        count(report.subscriptions),
+        count(report.acquisition_costs),
+        report.workers,
+        report.slots,
+        count(report.chunks)
+    )?;
+    let rows = [
+        ("night", format!("{}/s", count(report.customers_per_s as u64)), seconds(&report.night_s)),
+        ("floor", format!("{}/s", count(report.floor_customers_per_s as u64)), seconds(&report.floor_s)),
+        ("efficiency", format!("{:.3}", report.efficiency), "floor time / night time, medians".into()),
+        (
+            "dispatch",
+            duration(Duration::from_secs_f64(report.dispatch_s)),
+            "plan and publish, confirmed".into(),
+        ),
+        (
+            "mathematics",
+            format!("{}/s", count(report.mathematics_customers_per_s as u64)),
+            "alone, one thread, cold tables".into(),
+        ),
+    ]
+    .map(|(name, figure, remark)| vec![name.to_owned(), figure, remark]);
+    put(table(&["", "customers", "seconds"], &[2], &rows))?;
+    say!("")?;
+    let rows: Vec<_> = report
+        .processes
+        .iter()
+        .map(|process| {
+            vec![
+                process.name.clone(),
+                format!("{:.2}", process.night_cpu_s),
+                format!("{:.2}", process.floor_cpu_s),
+                format!("{:.0} MiB", process.peak_memory_bytes as f64 / f64::from(1 << 20)),
+            ]
+        })
+        .collect();
+    put(table(&["process", "night CPU s", "floor CPU s", "peak memory"], &[], &rows))
+}
+
+fn median<T, K: Ord>(measured: &[(T, Spent)], key: impl Fn(&T) -> K) -> (&T, &Spent) {
+    let mut order: Vec<_> = measured.iter().collect();
+    order.sort_by_key(|(one, _)| key(one));
+    let (one, spent) = order[order.len() / 2];
+    (one, spent)
+}
+
+fn processes(accounts: &Accounts, night: &Spent, floor: &Spent) -> Vec<Process> {
+    accounts
+        .names()
+        .enumerate()
+        .map(|(index, name)| Process {
+            name: name.to_owned(),
+            night_cpu_s: night.cpu_seconds(index),
+            floor_cpu_s: floor.cpu_seconds(index),
+            peak_memory_bytes: accounts.peak_memory(index),
+        })
+        .collect()
 }

@@ -9,12 +9,15 @@ use super::{BrokerArgs, CacheArgs, DatabaseArgs};
 pub enum BenchCommand {
     /// Measure the floor, then full nights, in one run on one stack
     Night(BenchNightArgs),
+
+    /// Ask an api for values at given rates, on an idle fleet or during nights, and measure how long the answers take
+    Requests(BenchRequestsArgs),
 }
 
-/// `ltv bench night`
+/// The base and the fleet that are measured.
 #[derive(Debug, Args)]
 #[expect(missing_docs, reason = "flattened arguments are documented by their types")]
-pub struct BenchNightArgs {
+pub struct BenchFleetArgs {
     #[command(flatten)]
     pub database: DatabaseArgs,
 
@@ -25,7 +28,7 @@ pub struct BenchNightArgs {
     pub cache: CacheArgs,
 
     /// Customers of the generated base
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub customers: u32,
 
     /// Transactions of a customer, on average
@@ -48,10 +51,6 @@ pub struct BenchNightArgs {
     #[arg(long, value_name = "N", default_value_t = batch::PlanPolicy::default().chunk_customers)]
     pub chunk_customers: u32,
 
-    /// Measured nights, after one to warm up
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
-    pub nights: u16,
-
     /// A server process to account for, as name=pid; may be given more than once
     #[arg(long, value_name = "NAME=PID", value_parser = server)]
     pub server: Vec<(String, u32)>,
@@ -59,6 +58,46 @@ pub struct BenchNightArgs {
     /// Print one JSON document and nothing else on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// `ltv bench night`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct BenchNightArgs {
+    #[command(flatten)]
+    pub fleet: BenchFleetArgs,
+
+    /// Measured nights, after one to warm up
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub nights: u16,
+}
+
+/// `ltv bench requests`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct BenchRequestsArgs {
+    #[command(flatten)]
+    pub fleet: BenchFleetArgs,
+
+    /// Let one night follow another while fresh values are asked for, and say by how much that slows them
+    #[arg(long)]
+    pub during_night: bool,
+
+    /// Fresh values asked for in a second
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+
+    /// Known values asked for in a second
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub cached_rate: u32,
+
+    /// How long each rate is kept up
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = super::values::duration)]
+    pub lasting: std::time::Duration,
+
+    /// How many are asked for at once, known ones and fresh ones
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub at_once: u32,
 }
 
 fn server(text: &str) -> Result<(String, u32), String> {

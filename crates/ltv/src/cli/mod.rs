@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use process::telemetry;
 
 pub use base::{GenerateArgs, LoadArgs, MigrateArgs};
-pub use bench::{BenchCommand, BenchNightArgs};
+pub use bench::{BenchCommand, BenchFleetArgs, BenchNightArgs, BenchRequestsArgs};
 pub use dead_letters::{DeadLettersArgs, DeadLettersCommand, DiscardArgs, RedriveArgs};
 pub use dispatch::{DispatchArgs, TermsArgs};
 pub use files::{BacktestArgs, EvaluateArgs, PredictArgs};

@@ -117,6 +117,7 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Installation(InstallationCommand::Show(args)) => installation::show(&args).await,
         Command::Installation(InstallationCommand::Renew(args)) => installation::renew(&args).await,
         Command::Bench(BenchCommand::Night(args)) => bench::night(&args).await,
+        Command::Bench(BenchCommand::Requests(args)) => bench::requests(&args).await,
     }
 }
 
