@@ -86,4 +86,6 @@ fn json(document: &impl Serialize) -> serde_json::Value {
 }
 
 #[cfg(test)]
+mod schemas;
+#[cfg(test)]
 mod tests;

@@ -53,7 +53,7 @@ enum View {
     params(("customer_id" = Digits, Path, description = "His number"), Asked,
         ("If-None-Match" = Option<String>, Header, description = "The tag of what is known already")),
     responses(
-        (status = 200, description = "What is known of him", body = KnownCustomer,
+        (status = 200, description = "What is known of him; `full` and `inputs` in the full view alone", body = KnownInFull,
             headers(("ETag" = String, description = "Tells this state from others"))),
         (status = 304, description = "Nothing newer is known")))]
 async fn by_number<S: Seams>(
@@ -70,7 +70,7 @@ async fn by_number<S: Seams>(
     params(("external_id" = String, Path, description = "Any text, percent-encoded"), Asked,
         ("If-None-Match" = Option<String>, Header, description = "The tag of what is known already")),
     responses(
-        (status = 200, description = "What is known of him", body = KnownCustomer,
+        (status = 200, description = "What is known of him; `full` and `inputs` in the full view alone", body = KnownInFull,
             headers(("ETag" = String, description = "Tells this state from others"))),
         (status = 304, description = "Nothing newer is known")))]
 async fn by_external_id<S: Seams>(
