@@ -6,6 +6,7 @@ use serde::Serialize;
 use store::{ModelVersionId, RequestRecord};
 use utoipa::ToSchema;
 
+use crate::value::Numbers;
 use crate::{Digits, Inputs, KnownCustomer, KnownInFull, Value, shape};
 
 /// An urgent question, as it stands.
@@ -107,6 +108,7 @@ pub struct Customer {
     #[serde(flatten)]
     pub known: KnownCustomer,
     /// With `view=full`, all numbers of the value, if there is one.
+    #[schema(value_type = Option<Numbers>)]
     pub full: Option<Value>,
     /// With `view=full`, what it was computed from.
     pub inputs: Option<Inputs>,

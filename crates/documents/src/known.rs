@@ -7,6 +7,7 @@ use serde::Serialize;
 use store::{Known, ModelVersionId, Origin};
 use utoipa::ToSchema;
 
+use crate::value::Numbers;
 use crate::{Digits, Inputs, Value, shape};
 
 /// What is known of a customer, in the fields that every level holds.
@@ -113,6 +114,7 @@ pub struct KnownInFull {
     #[serde(flatten)]
     pub known: KnownCustomer,
     /// All numbers of the value, if there is one.
+    #[schema(value_type = Option<Numbers>)]
     pub full: Option<Value>,
     /// What it was computed from.
     pub inputs: Option<Inputs>,

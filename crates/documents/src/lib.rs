@@ -116,4 +116,6 @@ fn json(document: &impl Serialize) -> serde_json::Value {
 }
 
 #[cfg(test)]
+mod schemas;
+#[cfg(test)]
 mod tests;

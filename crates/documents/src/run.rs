@@ -9,6 +9,7 @@ use serde::Serialize;
 use store::{ModelVersionId, RunRecord, SegmentValue};
 use utoipa::ToSchema;
 
+use crate::value::Numbers;
 use crate::{Digits, Hold, ModelVersion, Source, Value, shape};
 
 /// A run as it is recorded.
@@ -165,6 +166,7 @@ pub struct TopCustomer {
     pub segment: String,
     /// What he is worth.
     #[serde(flatten)]
+    #[schema(value_type = Numbers)]
     pub value: Value,
 }
 

@@ -45,6 +45,9 @@ pub struct Value {
     pub ltv_to_cac: Option<f64>,
 }
 
+/// The same by another name: utoipa takes whatever is called `Value` for any JSON.
+pub(crate) type Numbers = Value;
+
 impl Value {
     /// Writes a value down.
     pub fn new(value: &model::Value, account: &Account) -> Self {
@@ -92,6 +95,7 @@ pub struct Explanation {
     pub currency: String,
     /// The value.
     #[serde(flatten)]
+    #[schema(value_type = Numbers)]
     pub value: Value,
     /// What it was computed from.
     pub inputs: Inputs,
