@@ -55,7 +55,9 @@ fn compare(document: &Value, schema: &Value, golden: &Value, place: &str) {
                 .into_iter()
                 .find_map(|part| part.get("items"))
                 .unwrap_or(&Value::Null);
-            items.iter().for_each(|item| compare(document, schema, item, &format!("{place}[]")));
+            for item in items {
+                compare(document, schema, item, &format!("{place}[]"));
+            }
         }
         _ => {}
     }

@@ -117,7 +117,7 @@ mod tests {
         let list = visible_fields(&VisibleRuns { version: 7, runs: vec![RunId(2), RunId(1)] });
         let check = |value: &str, is_damaged: bool| {
             let found: Vec<Option<Bytes>> =
-                list.iter().map(|it| it.as_str()).chain([value]).map(|it| Some(bytes(it))).collect();
+                list.iter().map(String::as_str).chain([value]).map(|it| Some(bytes(it))).collect();
             let (run, held) = read_found(CustomerId(17), &found);
             assert_eq!((run, matches!(held, Held::Damaged(_))), (Some(RunId(2)), is_damaged), "{held:?}");
             assert!(is_damaged || held == Held::Unknown);

@@ -15,7 +15,7 @@ use super::answers::Fields;
 use super::calls::Call;
 use super::{HASHES_PER_PIPELINE, PAGES, PAGES_PER_COMMAND, Redis};
 use crate::members::{Page, Pages, Slots};
-use crate::packed::{self, Bucket};
+use crate::packed::{self, Bucket, Slot};
 use crate::{Error, Holds};
 
 /// How many values are read at a time, at most: as many as a chunk has, and more than a bucket.
@@ -66,7 +66,7 @@ impl Redis {
         let read = async |client: Client| {
             let pipeline = client.pipeline().with_options(&self.bulk_options());
             for &(Bucket(bucket), slots) in named {
-                let fields: Vec<Bytes> = slots.each().map(|slot| slot.field()).collect();
+                let fields: Vec<Bytes> = slots.each().map(Slot::field).collect();
                 let () = pipeline.hmget(format!("{key_start}{bucket}"), fields).await?;
             }
             pipeline.try_all::<Fields>().await.into_iter().collect::<Result<Vec<Fields>, _>>()
