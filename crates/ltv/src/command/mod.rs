@@ -63,7 +63,7 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<()> {
 
     // These know themselves how they end in good order; every other command is dropped, and what it had begun with it.
     let ends_in_order = is_service || matches!(cli.command, Command::Local(_) | Command::Bench(_));
-    let work = act(cli.command, instance, telemetry.metrics());
+    let work = Box::pin(act(cli.command, instance, telemetry.metrics()));
     let result = if ends_in_order {
         work.await
     } else {
