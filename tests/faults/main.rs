@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod bound;
 mod chunks;
 mod commands;
 mod coordinators;

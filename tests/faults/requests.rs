@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{SMALL, SOON, fleet};
 
 /// What the first of the base's customers are called.
-async fn customers(fleet: &Fleet, count: i64) -> Vec<CustomerId> {
+pub(crate) async fn customers(fleet: &Fleet, count: i64) -> Vec<CustomerId> {
     let query = "select customer_id from source.customers order by customer_id limit $1";
     let rows = fleet.sql().await.query(query, &[&count]).await.unwrap();
     rows.iter().map(|row| CustomerId(row.get(0))).collect()
@@ -24,7 +24,7 @@ async fn ask(fleet: &Fleet, customers: &[CustomerId]) -> RequestId {
         key: None,
         fingerprint: Vec::new(),
         customers: customers.to_vec(),
-        lasts: SOON,
+        lasts: PATIENCE,
         trace: Vec::new(),
         is_waited_for: true,
     };
@@ -35,16 +35,16 @@ async fn ask(fleet: &Fleet, customers: &[CustomerId]) -> RequestId {
 }
 
 /// Asks about somebody and waits for the reply: the request, what was heard, and after how long.
-async fn ask_and_wait(
+pub(crate) async fn ask_and_wait(
     fleet: &Fleet,
     requester: &RabbitMqRequester,
     customers: &[CustomerId],
 ) -> (RequestId, Heard, Duration) {
     let began = Instant::now();
     let request = ask(fleet, customers).await;
-    let outgoing = OutgoingRequest { request, left: SOON, trace: TraceContext::default() };
+    let outgoing = OutgoingRequest { request, left: PATIENCE, trace: TraceContext::default() };
     let mut waiting = requester.ask(outgoing).await.unwrap();
-    let heard = waiting.heard(SOON).await;
+    let heard = waiting.heard(PATIENCE).await;
     (request, heard, began.elapsed())
 }
 

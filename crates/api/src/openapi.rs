@@ -13,6 +13,7 @@ use utoipa::OpenApi;
 use crate::problem::{Body9457, Fault, KINDS, Place, Problem};
 use crate::rest;
 use crate::seams::Seams;
+use crate::urls::BELOW;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -69,6 +70,7 @@ fn complete(document: utoipa::openapi::OpenApi) -> Value {
     let paths = document["paths"].as_object_mut().expect("a document has paths");
     for (path, item) in paths {
         for (method, operation) in item.as_object_mut().expect("a path has operations") {
+            operation["operationId"] = operation_id(method, path).into();
             let responses = &mut operation["responses"];
             for status in refusals(method, path) {
                 let reference = json!({ "$ref": format!("#/components/responses/Problem{status}") });
@@ -76,7 +78,31 @@ fn complete(document: utoipa::openapi::OpenApi) -> Value {
             }
         }
     }
+    link(&mut document);
     document
+}
+
+/// An operation's name, which no other has: a handler's is its own within its file alone.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.trim_start_matches(BELOW).replace(['{', '}'], "").replace(['/', '-', '.'], "_");
+    format!("{method}{words}")
+}
+
+/// What an answer says that another operation needs, so that a program finds its way from one to the other: from a `get`,
+/// the place in its answer, to which method and path, as which parameter.
+const LINKS: [(&str, &str, &str, &str, &str); 3] = [
+    ("/models", "/0/version", "get", "/models/{version}", "version"),
+    ("/models", "/0/version", "post", "/models/{version}/promote", "version"),
+    ("/dead-letters", "/chunks/0/run", "post", "/dead-letters/{run}/redrive", "run"),
+];
+
+fn link(document: &mut Value) {
+    for (from, place, method, to, parameter) in LINKS {
+        let name = operation_id(method, to);
+        let parameters = json!({ parameter: format!("$response.body#{place}") });
+        let answer = &mut document["paths"][format!("{BELOW}{from}")]["get"]["responses"]["200"];
+        answer["links"][&name] = json!({ "operationId": name, "parameters": parameters });
+    }
 }
 
 /// With which statuses an operation may be refused.

@@ -20,6 +20,7 @@
 //! |---|---|---|---|
 //! | begun | waiting, once due; leased, if it is the asking worker's own | its time is not over | leased, under the next attempt |
 //! | lost | leased, and the lease has expired | its time is not over | waiting or failed |
+//! | shortened | leased, by a lease from before the clock was set back | | leased for as long from now on |
 //! | renewed | leased | the attempt is the latest | leased for longer |
 //! | answered | leased | the attempt is the latest | answered |
 //! | failed | leased | the attempt is the latest | waiting or failed |
@@ -30,10 +31,13 @@
 //! A request has no coordinator. Whoever asks for the work finds that the worker before was lost, and takes over in the
 //! same step; and what is to be tried again is sent again by whoever waits for it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::state::word_of;
+use crate::supervise::{after, is_too_far};
 use crate::{Attempt, RequestId, RetryPolicy, Verdict};
 
 /// Where a request stands.
@@ -109,6 +113,8 @@ pub struct RequestSnapshot {
     pub expires_at: Timestamp,
     /// Until when the latest attempt is believed to be alive.
     pub leased_until: Option<Timestamp>,
+    /// When it was last said to be alive, where that is recorded.
+    pub leased_at: Option<Timestamp>,
     /// Before when it is not tried again.
     pub retry_at: Option<Timestamp>,
 }
@@ -125,6 +131,8 @@ pub enum RequestEvent {
     },
     /// Another worker asks for it after the lease has expired.
     Lost(Verdict),
+    /// Another worker asks for it, and the lease was given before the clock was set back.
+    Shortened,
     /// The worker of an attempt shows that it is alive.
     Renewed {
         /// The attempt.
@@ -187,6 +195,7 @@ impl RequestSnapshot {
             failures: 0,
             expires_at,
             leased_until: None,
+            leased_at: None,
             retry_at: None,
         }
     }
@@ -221,9 +230,14 @@ impl RequestSnapshot {
                 require(self.leased_until.is_some_and(|until| until <= now), RequestRefusal::AtWork)?;
                 Ok(self.judged(verdict))
             }
+            RequestEvent::Shortened => {
+                require(self.state == RequestState::Leased, RequestRefusal::NotLeased)?;
+                let leased_until = Some(self.lease_from_before(now).ok_or(RequestRefusal::AtWork)?);
+                Ok(Self { leased_until, leased_at: Some(now), ..*self })
+            }
             RequestEvent::Renewed { attempt, leased_until } => {
                 self.require_held(attempt)?;
-                Ok(Self { leased_until: Some(leased_until), ..*self })
+                Ok(Self { leased_until: Some(leased_until), leased_at: Some(now), ..*self })
             }
             RequestEvent::Answered(attempt) => {
                 self.require_held(attempt)?;
@@ -251,14 +265,29 @@ impl RequestSnapshot {
         }
     }
 
+    /// When its lease is to end, if it was given, or renewed, before the clock was set back: as long after now as it was
+    /// given for. A worker that is alive renews it until then; one that died before never will.
+    fn lease_from_before(&self, now: Timestamp) -> Option<Timestamp> {
+        let (given_at, until) = (self.leased_at?, self.leased_until?);
+        let lasts = Duration::try_from(until.duration_since(given_at)).ok()?;
+        is_too_far(given_at, Duration::ZERO, now).then(|| after(now, lasts))
+    }
+
+    /// Whether it is due. A pause that is longer than any was decided on before the clock was set back.
+    fn is_due(&self, now: Timestamp) -> bool {
+        let longest = RetryPolicy::default().max_delay;
+        self.retry_at.is_none_or(|due| due <= now || is_too_far(due, longest, now))
+    }
+
     fn begun(&self, leased_until: Timestamp, is_own: bool, now: Timestamp) -> Result<Self, RequestRefusal> {
         self.require_time(now)?;
         require(self.state != RequestState::Leased || is_own, RequestRefusal::AtWork)?;
-        require(self.retry_at.is_none_or(|due| due <= now), RequestRefusal::NotDue)?;
+        require(self.is_due(now), RequestRefusal::NotDue)?;
         Ok(Self {
             state: RequestState::Leased,
             attempt: Attempt(self.attempt.0 + 1),
             leased_until: Some(leased_until),
+            leased_at: Some(now),
             retry_at: None,
             ..*self
         })

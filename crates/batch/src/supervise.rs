@@ -201,11 +201,11 @@ fn is_over(since: Timestamp, time: Duration, now: Timestamp) -> bool {
 }
 
 /// Whether a moment lies further ahead than what is written now can, and so was written before the clock was set back.
-fn is_too_far(moment: Timestamp, ahead: Duration, now: Timestamp) -> bool {
+pub(crate) fn is_too_far(moment: Timestamp, ahead: Duration, now: Timestamp) -> bool {
     moment > after(now, ahead.saturating_add(MEANWHILE))
 }
 
-fn after(moment: Timestamp, duration: Duration) -> Timestamp {
+pub(crate) fn after(moment: Timestamp, duration: Duration) -> Timestamp {
     moment.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 

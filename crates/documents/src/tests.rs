@@ -420,3 +420,19 @@ fn a_night_in_one_process() {
 
     check(&night, include_str!("../golden/local_night.json"));
 }
+
+#[test]
+fn over_http_the_numbers_of_the_store_are_strings_and_nothing_else_is_changed() {
+    let document = serde_json::json!({
+        "run": 7, "customers": 3, "hold": { "compared_with": 6 }, "rows": [{ "customer": -1, "value_minor": 5 }],
+        "request": null, "fit": { "version": 2 },
+    });
+
+    let body: serde_json::Value = serde_json::from_str(&super::body(&document)).unwrap();
+
+    let expected = serde_json::json!({
+        "run": "7", "customers": 3, "hold": { "compared_with": "6" }, "rows": [{ "customer": "-1", "value_minor": 5 }],
+        "request": null, "fit": { "version": 2 },
+    });
+    assert_eq!(body, expected);
+}

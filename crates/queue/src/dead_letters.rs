@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use batch::AttemptId;
+use batch::{AttemptId, RequestId};
 
-use crate::{Error, Malformed, TraceContext};
+use crate::{Error, Malformed, Message as _, TraceContext};
 
 /// Shows the dead letters, and throws them away: for people and their tools.
 pub trait DeadLetters {
@@ -20,7 +20,7 @@ pub trait DeadLetters {
 /// Is a message among the dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadMessage {
-    /// The message, or what is wrong with it.
+    /// The chunk that it is about, or what is wrong with it: of one from the queue of requests always that.
     pub message: Result<AttemptId, Malformed>,
     /// Why it is here: what [`Delivery::dead_letter`](crate::Delivery::dead_letter) was told, or the broker's own
     /// word.
@@ -39,6 +39,13 @@ impl fmt::Display for DeadMessage {
         }
         write!(f, ": {}", self.reason)
     }
+}
+
+/// What a message from the queue of requests is among the dead letters: what is wrong with it, since none that is right is put
+/// there.
+pub(crate) fn no_chunk(request: Result<RequestId, Malformed>) -> Result<AttemptId, Malformed> {
+    let request = request?;
+    Err(Malformed { reason: format!("{} is no chunk", request.name()), is_foreign: false })
 }
 
 /// The part of a reason that is kept, cut at the end of a character.

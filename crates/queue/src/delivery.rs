@@ -5,12 +5,13 @@ use batch::Priority;
 use crate::wire::Message;
 use crate::{Error, Malformed, TraceContext};
 
-/// Gives the messages that were asked for, the most urgent first.
+/// Gives the messages that were asked for, each when it is its turn ([`batch::TurnPolicy`]): the most urgent first, and what
+/// has waited for long before what is more urgent and came later.
 pub trait Consumer: Send + 'static {
     /// What it gives.
     type Delivery: Delivery;
 
-    /// Takes the most urgent message that is here; waits for one, through every outage. `None` once the queue
+    /// Takes the message that is here and whose turn it is; waits for one, through every outage. `None` once the queue
     /// was closed.
     ///
     /// Cancel safe: dropping the future loses no delivery.

@@ -3,7 +3,7 @@
 //! # What is this for?
 //!
 //! The dispatcher and the coordinator [`publish`](Chunks::publish) chunks, workers [`consume`](Chunks::consume)
-//! them, the most urgent first. A message carries identity, never data: whose it is, which chunk of which run,
+//! them, what is urgent first, and the rest in turn. A message carries identity, never data: whose it is, which chunk of which run,
 //! how many attempts the sender knew of, and the trace it belongs to. Postgres is the truth, so a message may arrive
 //! twice, late, or never: what was lost is published again, and what comes twice finds its chunk settled.
 //!
@@ -38,6 +38,7 @@
 //! anything else is [`Malformed`], and so is what another installation sent: its numbers mean other chunks. The formats
 //! are in `wire/`.
 
+mod arrivals;
 mod chunks;
 mod connection;
 mod dead_letters;

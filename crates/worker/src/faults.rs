@@ -40,6 +40,9 @@ pub struct FaultPlan {
     /// Replies to a request before there is an answer.
     #[cfg(feature = "faults")]
     reply_first: bool,
+    /// Has no slots for requests: they take those of chunks.
+    #[cfg(feature = "faults")]
+    without_lane: bool,
     /// Hangs for ever after it has begun its nth chunk, alive and renewing its lease.
     #[cfg(feature = "faults")]
     hang: Option<u32>,
@@ -77,6 +80,7 @@ impl FromStr for FaultPlan {
                 "die-asked" => plan.die = Some((Point::Asked, number as u32)),
                 "die-answered" => plan.die = Some((Point::Answered, number as u32)),
                 "reply-first" => plan.reply_first = true,
+                "without-lane" => plan.without_lane = true,
                 "poison" => plan.poison = customer,
                 "panic" => plan.panic = customer,
                 "ack-first" => plan.ack_first = nth,
@@ -103,6 +107,10 @@ impl FaultPlan {
     }
 
     pub(crate) fn replies_first(self) -> bool {
+        false
+    }
+
+    pub(crate) fn shares_slots(self) -> bool {
         false
     }
 }
@@ -154,6 +162,11 @@ impl FaultPlan {
     /// Whether the reply is sent before the work.
     pub(crate) fn replies_first(self) -> bool {
         self.reply_first
+    }
+
+    /// Whether requests take the slots of chunks.
+    pub(crate) fn shares_slots(self) -> bool {
+        self.without_lane
     }
 }
 

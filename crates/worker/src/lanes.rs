@@ -71,6 +71,11 @@ impl<C: Consumer> Lanes<C> {
         .await
     }
 
+    /// The slots of the lane that is named last, for a test that has others take them.
+    pub(crate) fn slots_of_the_last(&self) -> Option<Arc<Semaphore>> {
+        self.0.last().map(|lane| Arc::clone(&lane.slots))
+    }
+
     /// Takes no more, and gives back what was not taken.
     pub(crate) async fn stop(self) {
         for lane in self.0 {

@@ -162,7 +162,9 @@ where
         let slot = Arc::new(Slot { bench, held: held.clone(), company: Arc::default() });
         if let Some(requests) = &config.requests {
             let server = queue.serve(requests.in_hand()).await?;
-            let lane = Arc::new(slot.lane_of_requests(store_for_requests, requests.clone(), &end));
+            let shared = config.faults.shares_slots().then(|| lanes.slots_of_the_last()).flatten();
+            let lane = slot.lane_of_requests(store_for_requests, requests.clone(), &end, shared);
+            let lane = Arc::new(lane);
             let lane_ended = end.lane_ended.clone().drop_guard();
             tasks.spawn(async move {
                 let _lane_ended = lane_ended;

@@ -61,13 +61,20 @@ enum Company<'a> {
 
 impl<S, C> Slot<S, C> {
     /// Makes the lane of requests beside it, which shares what computes, and the company of suspects.
-    pub(crate) fn lane_of_requests<R>(&self, store: R, requests: RequestConfig, end: &End) -> RequestLane<R> {
+    pub(crate) fn lane_of_requests<R>(
+        &self,
+        store: R,
+        requests: RequestConfig,
+        end: &End,
+        shared_slots: Option<Arc<Semaphore>>,
+    ) -> RequestLane<R> {
         RequestLane {
             store,
             valuation: Arc::clone(&self.bench.valuation),
             config: self.bench.config.clone(),
             at_work: AtWork::default(),
             turns: Turns::new(usize::from(requests.slots)),
+            shared_slots,
             company: Arc::clone(&self.company),
             room: Semaphore::new(usize::from(requests.in_hand() / 2)),
             draining: end.draining.clone(),

@@ -1,6 +1,10 @@
 //! The api over backends in memory: what it answers, and that everything that is no success is a problem.
 
+mod customers;
+mod dead_letters;
 mod document;
+mod ground;
+mod models;
 mod problems;
 mod segments;
 mod server;
@@ -26,6 +30,11 @@ pub(crate) type InMemory = Api<Over<Memory, queue::Memory, cache::Memory>>;
 
 /// Makes one over a store.
 pub(crate) fn api(store: Memory, checks: Vec<Check>) -> InMemory {
+    api_over(store, queue::memory::Broker::new().connect(), checks)
+}
+
+/// Makes one over a store and a queue.
+pub(crate) fn api_over(store: Memory, queue: queue::Memory, checks: Vec<Check>) -> InMemory {
     let config = ApiConfig {
         name: "api-1".into(),
         draining: CancellationToken::new(),
@@ -35,7 +44,7 @@ pub(crate) fn api(store: Memory, checks: Vec<Check>) -> InMemory {
         alive: Arc::new(|| ()),
         trace_context: Vec::new,
     };
-    Api::new(store, queue::memory::Broker::new().connect(), cache::Memory::default(), config)
+    Api::new(store, queue, cache::Memory::default(), config)
 }
 
 /// A store without customers.
@@ -76,4 +85,11 @@ pub(crate) async fn get(router: &Router, path: &str) -> Answered {
 
 pub(crate) fn request(method: Method, path: &str) -> Request<Body> {
     Request::builder().method(method).uri(format!("/api/ltv{path}")).body(Body::empty()).unwrap()
+}
+
+/// Sends a body that is JSON, or none.
+pub(crate) async fn post(router: &Router, path: &str, body: &str) -> Answered {
+    let mut request = request(Method::POST, path).map(|_| Body::from(body.to_owned()));
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    ask(router, request).await
 }

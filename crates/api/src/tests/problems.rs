@@ -1,7 +1,7 @@
 use super::*;
 
 /// Every answer that is no success says what it is, in one form, with the request's name.
-fn check_problem(answered: &Answered, status: u16, code: &str) {
+pub(crate) fn check_problem(answered: &Answered, status: u16, code: &str) {
     assert_eq!(answered.status, status, "{}", String::from_utf8_lossy(&answered.body));
     assert_eq!(answered.header("content-type"), "application/problem+json");
     let problem = answered.json();

@@ -8,7 +8,7 @@ use process::GivenName;
 use worker::FaultPlan;
 
 use super::values::{duration, lease};
-use super::{BrokerArgs, CacheArgs, DatabaseArgs};
+use super::{BrokerArgs, CacheArgs, DatabaseArgs, TermsArgs};
 
 /// What every role has.
 #[derive(Clone, Debug, Args)]
@@ -74,6 +74,12 @@ pub struct WorkerArgs {
     /// How long it may take to finish what it holds after SIGTERM
     #[arg(long, env = "LTV_GRACE_PERIOD", value_name = "TIME", value_parser = duration, default_value = "25s")]
     pub grace_period: Duration,
+
+    #[command(
+        flatten,
+        next_help_heading = "Terms of requests until a run over the whole base is shown, whose terms they take then"
+    )]
+    pub terms: TermsArgs,
 
     /// Break the protocol on purpose, for tests
     #[arg(long, env = "LTV_FAULT", hide = true)]

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use batch::{Priority, RetryPolicy};
-use model::ValueTerms;
 use queue::Connection as _;
 use resilience::Delays;
 use store::postgres::Duty;
@@ -25,6 +24,7 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     process::check_descriptors(
         servers * (connections + for_requests) + role::BESIDE_THE_STORE + 2 * role::TO_CONSUME,
     );
+    let terms = args.terms.terms()?;
     let store = config::store(&args.database, "worker", connections)?;
     let store_for_requests = config::store(&args.database, "worker-requests", for_requests.max(1))?;
     #[cfg(feature = "faults")]
@@ -50,10 +50,10 @@ pub(crate) async fn run(args: WorkerArgs, name: String, metrics: Metrics) -> any
     let config = WorkerConfig {
         name,
         lanes: lanes(&args),
-        requests: (args.request_slots > 0).then(|| RequestConfig {
+        requests: (args.request_slots > 0).then_some(RequestConfig {
             slots: args.request_slots,
             lease: args.request_lease,
-            terms: ValueTerms::default(),
+            terms,
         }),
         lease: args.lease,
         retry: RetryPolicy { max_failures: args.max_failures, ..RetryPolicy::default() },

@@ -29,6 +29,7 @@ use super::Health;
 use super::faults::{Faults, OnDeliver, OnPublish, OnSettle};
 use super::reading::Reading;
 use super::requests::RequestQueue;
+use crate::arrivals::Arrivals;
 use crate::{Acked, DELIVERY_LIMIT, DeadMessage, Error, Message as _, Outgoing, TraceContext};
 
 /// How long a consumer whose connection was cut stays away.
@@ -82,7 +83,7 @@ struct Consuming {
     prefetch: usize,
     is_connected: bool,
     out: PerPriority<usize>,
-    inbox: PerPriority<VecDeque<Tag>>,
+    inbox: Arrivals<Tag>,
     /// Rung when something for it has changed.
     bell: Arc<Notify>,
 }
@@ -138,7 +139,7 @@ impl State {
         while let Some(next) = self.later.first_entry().filter(|next| next.key().0 <= now) {
             match next.remove() {
                 Event::Reach(priority, message) => self.queues[priority].push_back(message),
-                Event::Arrive(tag) => self.arrive(tag),
+                Event::Arrive(tag) => self.arrive(now, tag),
                 Event::Reconnect(id) => {
                     if let Some(consumer) = self.consumers.get_mut(&id) {
                         consumer.is_connected = self.health != Health::Away;
@@ -233,7 +234,7 @@ impl State {
             prefetch: prefetch.max(1).into(),
             is_connected: self.health != Health::Away,
             out: PerPriority::default(),
-            inbox: PerPriority::default(),
+            inbox: Arrivals::new(now),
             bell: Arc::clone(&bell),
         };
         self.consumers.insert(id, consumer);
@@ -241,11 +242,10 @@ impl State {
         (id, bell)
     }
 
-    /// Takes the most urgent message that arrived. `Err` when the consumer is no more.
+    /// Takes the message that arrived and whose turn it is. `Err` when the consumer is no more.
     pub(super) fn take(&mut self, id: ConsumerId) -> Result<Option<(Tag, Priority, Message)>, Ended> {
         let consumer = self.consumers.get_mut(&id).ok_or(Ended)?;
-        let found = Priority::ALL.into_iter().find_map(|priority| consumer.inbox[priority].pop_front());
-        Ok(found.map(|tag| {
+        Ok(consumer.inbox.take().map(|tag| {
             let out = self.out.get(&tag).expect("what leaves `out` leaves the inbox with it");
             (tag, out.priority, out.message.clone())
         }))
@@ -253,7 +253,7 @@ impl State {
 
     pub(super) fn arrived(&self, id: ConsumerId) -> PerPriority<usize> {
         let consumer = self.consumers.get(&id);
-        PerPriority::from_fn(|priority| consumer.map_or(0, |consumer| consumer.inbox[priority].len()))
+        PerPriority::from_fn(|priority| consumer.map_or(0, |consumer| consumer.inbox.count(priority)))
     }
 
     /// Ends a delivery. What is stale is left alone.
@@ -295,7 +295,7 @@ impl State {
         });
         let coming = coming.filter(|tag| self.out.get(tag).is_some_and(|out| out.consumer == id));
         let mut tags: Vec<Tag> = coming.collect();
-        tags.extend(consumer.inbox.iter().flat_map(|(_, tags)| tags));
+        tags.extend(consumer.inbox.iter());
         self.give_back(tags);
         self.send(now);
     }
@@ -397,7 +397,7 @@ impl State {
         let consumer = self.consumers.get_mut(&id).expect("it was just found");
         consumer.out[priority] += 1;
         match delay {
-            None => self.arrive(tag),
+            None => self.arrive(now, tag),
             Some(delay) => self.schedule(now + delay, Event::Arrive(tag)),
         }
     }
@@ -419,11 +419,11 @@ impl State {
         if first > last { Some(first) } else { Some(with_room.find(|id| *id > last).unwrap_or(first)) }
     }
 
-    fn arrive(&mut self, tag: Tag) {
+    fn arrive(&mut self, now: Instant, tag: Tag) {
         // Cut, forgotten or given back while it was on its way.
         let Some(out) = self.out.get(&tag) else { return };
         let Some(consumer) = self.consumers.get_mut(&out.consumer) else { return };
-        consumer.inbox[out.priority].push_back(tag);
+        consumer.inbox.put(now, out.priority, tag);
         consumer.bell.notify_one();
     }
 
@@ -457,7 +457,7 @@ impl State {
         let out = self.out.remove(&tag)?;
         if let Some(consumer) = self.consumers.get_mut(&out.consumer) {
             consumer.out[out.priority] -= 1;
-            consumer.inbox[out.priority].retain(|arrived| *arrived != tag);
+            consumer.inbox.remove(out.priority, tag);
         }
         Some(out)
     }
@@ -466,7 +466,7 @@ impl State {
         let consumer = self.consumers.get_mut(&id).expect("only a consumer that is there is disconnected");
         consumer.is_connected = false;
         consumer.out = PerPriority::default();
-        consumer.inbox = PerPriority::default();
+        consumer.inbox = Arrivals::new(now);
         self.schedule(now + RECONNECT_PAUSE, Event::Reconnect(id));
     }
 

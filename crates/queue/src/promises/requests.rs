@@ -247,8 +247,10 @@ pub async fn garbage_among_the_requests_is_malformed_and_can_be_dead_lettered<S:
         assert_eq!(asked.dead_letter(&malformed).await, Ok(Acked::Sent));
     }
     let letters = wait_for_dead_letters(&queue, 2).await;
-    for letter in letters {
-        assert!(letter.message.is_err());
+    let wrong = [("line 1 column 1", false), ("0000000000000abc", true)];
+    for (letter, (reason, is_foreign)) in letters.iter().zip(wrong) {
+        let malformed = letter.message.as_ref().expect_err("it is about no chunk");
+        assert!(malformed.reason.contains(reason) && malformed.is_foreign == is_foreign, "{letter:?}");
         assert!(letter.origin.as_ref().is_some_and(|origin| origin.ends_with("requests")), "{letter:?}");
     }
 }

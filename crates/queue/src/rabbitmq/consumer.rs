@@ -1,4 +1,4 @@
-//! Consuming: feeds, one for each priority that was asked for, into one inbox from which the most urgent is taken.
+//! Consuming: feeds, one for each priority that was asked for, into one inbox from which what is urgent is taken first (`arrivals.rs`).
 //!
 //! **Terms.** A *feed* is a channel with a prefetch and one consumer. The *inbox* holds what has come and was not
 //! taken. A delivery is *stale* when the channel it came on is gone.
@@ -27,7 +27,6 @@
 //!   live until the last delivery taken from them is settled; then they close, and the connection with them.
 //! - *The consumer is dropped without stop*: the same, in the background.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +48,7 @@ use super::losses::Losses;
 use super::publisher::Publisher;
 use super::topology::{self, Names, short};
 use super::{DELETION_SETTLES, Settings, is_closing};
+use crate::arrivals::Arrivals;
 use crate::metrics::{self, Target};
 use crate::{Consumer, Delivery, Error, Message};
 
@@ -118,7 +118,7 @@ impl<M: Message> RabbitMqConsumer<M> {
     #[doc(hidden)]
     pub fn arrived(&self) -> PerPriority<usize> {
         let state = self.inbox.lock();
-        PerPriority::from_fn(|priority| state.waiting[priority].len())
+        PerPriority::from_fn(|priority| state.waiting.count(priority))
     }
 }
 
@@ -146,13 +146,13 @@ struct Inbox<M> {
 
 #[derive(Debug)]
 struct InboxState<M> {
-    waiting: PerPriority<VecDeque<RabbitMqDelivery<M>>>,
+    waiting: Arrivals<RabbitMqDelivery<M>>,
     is_closed: bool,
 }
 
 impl<M> Default for Inbox<M> {
     fn default() -> Self {
-        let waiting = PerPriority::from_fn(|_| VecDeque::new());
+        let waiting = Arrivals::new(Instant::now());
         Self { state: Mutex::new(InboxState { waiting, is_closed: false }), arrived: Notify::new() }
     }
 }
@@ -160,16 +160,16 @@ impl<M> Default for Inbox<M> {
 impl<M: Message> Inbox<M> {
     fn put(&self, delivery: RabbitMqDelivery<M>) {
         let priority = delivery.priority();
-        self.lock().waiting[priority].push_back(delivery);
+        self.lock().waiting.put(Instant::now(), priority, delivery);
         self.arrived.notify_one();
     }
 
-    /// Takes the most urgent one. Nothing is awaited between taking it and returning it.
+    /// Takes the one whose turn it is. Nothing is awaited between taking it and returning it.
     async fn take(&self) -> Option<RabbitMqDelivery<M>> {
         loop {
             {
                 let mut state = self.lock();
-                let found = Priority::ALL.into_iter().find_map(|p| state.waiting[p].pop_front());
+                let found = state.waiting.take();
                 if found.is_some() || state.is_closed {
                     return found;
                 }
@@ -184,7 +184,7 @@ impl<M: Message> Inbox<M> {
         {
             let mut state = self.lock();
             for &priority in priorities {
-                given_back.extend(state.waiting[priority].drain(..));
+                given_back.extend(state.waiting.drain(priority));
             }
         }
         for delivery in given_back {

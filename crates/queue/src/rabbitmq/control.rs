@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use batch::{InstallationId, PerPriority, Priority};
+use batch::{PerPriority, Priority};
 use futures_util::future::join_all;
 use lapin::options::{BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
@@ -25,6 +25,7 @@ use super::Settings;
 use super::connection::{self, call};
 use super::delivery::{LONGEST_NAME, LONGEST_REASON, ORIGIN, REASON, header, read};
 use super::topology::short;
+use crate::dead_letters::no_chunk;
 use crate::{DeadMessage, Error};
 
 #[derive(Debug)]
@@ -69,7 +70,7 @@ impl Control {
             let get = channel.basic_get(short(&queue), BasicGetOptions { no_ack: false });
             let Some(message) = call(&self.settings, &what, get).await? else { break };
             last_tag = Some(message.delivery.delivery_tag);
-            found.push(dead_message(&message.delivery, self.settings.installation));
+            found.push(dead_message(&message.delivery, &self.settings));
         }
 
         // All at once, so that they return in their order.
@@ -112,14 +113,20 @@ impl Control {
     }
 }
 
-fn dead_message(letter: &lapin::message::Delivery, to: InstallationId) -> DeadMessage {
-    let properties = &letter.properties;
-    let (message, trace) = read(&letter.data, properties, to);
+fn dead_message(letter: &lapin::message::Delivery, settings: &Settings) -> DeadMessage {
+    let (properties, to) = (&letter.properties, settings.installation);
     let name = |key: &str| header(properties, key, LONGEST_NAME);
+    let origin = name(ORIGIN).or_else(|| name("x-first-death-queue"));
+    let (message, trace) = if origin.as_ref() == Some(&settings.names.requests()) {
+        let (request, trace) = read(&letter.data, properties, to);
+        (no_chunk(request), trace)
+    } else {
+        read(&letter.data, properties, to)
+    };
     // What the broker put here itself carries its own headers, and what somebody else did, none.
     let reason = header(properties, REASON, LONGEST_REASON)
         .or_else(|| name("x-first-death-reason"))
         .or_else(|| message.as_ref().err().map(|malformed| malformed.reason.clone()))
         .unwrap_or_else(|| "unknown".to_owned());
-    DeadMessage { message, reason, origin: name(ORIGIN).or_else(|| name("x-first-death-queue")), trace }
+    DeadMessage { message, reason, origin, trace }
 }

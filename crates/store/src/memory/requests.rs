@@ -291,6 +291,8 @@ fn begin(rows: &mut Rows, request: RequestId, claim: &RequestClaim<'_>, now: Tim
     let Some(row) = rows.requests.rows.get_mut(&request) else { return RequestBegin::NotThere };
     let Some(pinned) = row.pinned.or(pinned) else { return RequestBegin::NoModel };
     row.excuse(claim.worker);
+    // Refused unless the clock was set back since the lease was given.
+    let _ = row.take(RequestEvent::Shortened, now);
     let is_over = row.snapshot.leased_until.is_some_and(|until| until <= now);
     let is_own = row.worker == claim.worker && (claim.is_repeat || is_over);
     let lost = RequestEvent::Lost(row.snapshot.verdict_of_loss(claim.max_failures, now));

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use batch::{
-    Attempt, CustomerId, RequestAttempt, RequestId, RequestSnapshot, RequestState, RetryPolicy, Verdict,
+    Attempt, CustomerId, MEANWHILE, RequestAttempt, RequestId, RequestSnapshot, RequestState, RetryPolicy,
+    Verdict,
 };
 use deadpool_postgres::ClientWrapper;
 use jiff::Timestamp;
@@ -127,7 +128,8 @@ impl Requests for Postgres {
                        with ordinality as asked (request_id, attempt, as_of, position)
             ), renewed as (
                 update fleet.requests r
-                   set leased_until = now() + $5::float8 * interval '1 second'
+                   set leased_until = now() + $5::float8 * interval '1 second',
+                       leased_at = now()
                   from asked
                  where r.request_id = asked.request_id
                    and r.attempt = asked.attempt
@@ -263,6 +265,7 @@ const RECORD: &str = "
            end as standing,
            extract(epoch from expires_at - now())::float8 as left,
            extract(epoch from leased_until - now())::float8 as leased_for,
+           extract(epoch from leased_at - now())::float8 as leased_in,
            extract(epoch from retry_at - now())::float8 as due_in
       from fleet.requests";
 
@@ -323,13 +326,15 @@ async fn begin(
     request: RequestId,
     claim: &RequestClaim<'_>,
 ) -> Result<Option<RequestAssignment>, Fault> {
-    // Whoever asks is there, whatever it was missed at.
+    // Whoever asks is there, whatever it was missed at. A pause longer than any was decided on before the clock was set
+    // back.
     const BEGIN: &str = "
         update fleet.requests r
            set state = 'leased',
                attempt = r.attempt + 1,
                worker = $2,
                leased_until = now() + $3::float8 * interval '1 second',
+               leased_at = now(),
                retry_at = null,
                lost_by = array_remove(r.lost_by, $2)
                          || case when r.state = 'leased' and r.worker <> $2
@@ -352,7 +357,10 @@ async fn begin(
                                 (select max(model_version) from fleet.model_versions)) as in_force) as said
          where r.request_id = $1
            and r.expires_at > now()
-           and (   r.state = 'waiting' and (r.retry_at is null or r.retry_at <= now())
+           and (   r.state = 'waiting'
+                   and (   r.retry_at is null
+                        or r.retry_at <= now()
+                        or r.retry_at > now() + $7::float8 * interval '1 second')
                 or r.state = 'leased' and r.worker = $2 and ($4 or r.leased_until <= now())
                 or r.state = 'leased' and r.worker <> $2 and r.leased_until <= now()
                    and r.failures + cardinality(array_remove(r.lost_by, $2)) + 1 < $5::bigint)
@@ -363,13 +371,15 @@ async fn begin(
                extract(epoch from r.expires_at - now())::float8 as left";
     let begin = client.prepare_cached(BEGIN).await?;
     let terms = serde_json::to_value(claim.terms).map_err(Fault::nonsense)?;
-    let parameters: [&(dyn ToSql + Sync); 6] = [
+    let longest_pause = RetryPolicy::default().max_delay + MEANWHILE;
+    let parameters: [&(dyn ToSql + Sync); 7] = [
         &request.0,
         &claim.worker,
         &claim.lease.as_secs_f64(),
         &claim.is_repeat,
         &i64::from(claim.max_failures),
         &terms,
+        &longest_pause.as_secs_f64(),
     ];
     client.query_opt(&begin, &parameters).await?.as_ref().map(assignment).transpose()
 }
@@ -417,12 +427,25 @@ async fn why_not(
            and leased_until <= now()
            and expires_at > now()
            and failures + cardinality(lost_by) + 1 >= $3::bigint";
+    const SHORTEN: &str = "
+        update fleet.requests
+           set leased_until = now() + (leased_until - leased_at),
+               leased_at = now()
+         where request_id = $1
+           and state = 'leased'
+           and leased_at > now() + $2::float8 * interval '1 second'
+     returning extract(epoch from leased_until - now())::float8 as left";
     if claim.is_repeat {
         client.execute(EXCUSE, &[&request.0, &claim.worker]).await?;
     }
     let look = client.prepare_cached(&format!("{RECORD} where request_id = $1")).await?;
     let Some(row) = client.query_opt(&look, &[&request.0]).await? else { return Ok(RequestBegin::NotThere) };
     let due_in = lasting(get(&row, "due_in")?);
+    if lasting(get(&row, "leased_in")?).is_some_and(|leased_in| leased_in > MEANWHILE)
+        && let Some(row) = client.query_opt(SHORTEN, &[&request.0, &MEANWHILE.as_secs_f64()]).await?
+    {
+        return Ok(RequestBegin::AtWork(lasting(get(&row, "left")?).unwrap_or_default()));
+    }
     let record = record(&row)?;
     Ok(match record.state {
         RequestState::Leased => {

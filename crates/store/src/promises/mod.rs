@@ -161,6 +161,7 @@ macro_rules! promise_tests {
             a_request_is_taken_over_from_a_lost_worker_but_not_too_often
             a_worker_that_comes_back_to_a_request_is_excused_and_told_where_it_stands
             a_request_is_tried_again_later_until_it_has_failed
+            a_request_s_lease_and_pause_from_before_the_clock_was_set_back_are_not_believed
             giving_a_request_back_costs_nothing
             an_answer_is_read_back_to_the_bit
             a_late_answer_is_refused_and_leaves_nothing_behind

@@ -352,6 +352,35 @@ pub async fn a_request_is_tried_again_later_until_it_has_failed(ground: &impl Gr
     assert_eq!(fail(attempt, "it is bad").await, Some(Verdict::DeadLetter));
 }
 
+/// Since a worker that died before renews no more, and the end of its lease is far; one that lives renews it.
+pub async fn a_request_s_lease_and_pause_from_before_the_clock_was_set_back_are_not_believed(
+    ground: &impl Ground,
+) {
+    let store = ground.store();
+    promoted(ground).await;
+    let begin = async |request| ok(store.begin_request(request, &claim("another")).await);
+    let [lost, living, failed] = [[101, 101], [102, 102], [103, 103]].map(|ends| asked(ground, ends));
+    let (lost, living, failed) = (lost.await, living.await, failed.await);
+    assigned(ground, lost, "lost").await;
+    let lives = assigned(ground, living, "living").await.attempt;
+    let fails = assigned(ground, failed, "living").await.attempt;
+    ok(store.fail_request(fails, "it is bad", &policy()).await);
+
+    ground.set_back(100 * LEASE).await;
+
+    for request in [lost, living] {
+        let begun = begin(request).await;
+        let is_so = matches!(begun, RequestBegin::AtWork(left) if left > LEASE / 2 && left <= LEASE);
+        assert!(is_so, "as long as it was given for: {begun:?}");
+    }
+    assert!(matches!(begin(failed).await, RequestBegin::Assigned(_)), "no pause is as long");
+    ground.pass(LEASE / 2).await;
+    assert_eq!(ok(store.renew_requests("living", &[lives], LEASE).await), [Standing::Held]);
+    ground.pass(LEASE / 2).await;
+    assert!(matches!(begin(lost).await, RequestBegin::Assigned(_)));
+    assert!(matches!(begin(living).await, RequestBegin::AtWork(_)));
+}
+
 /// Not even when it is told twice, or too late.
 pub async fn giving_a_request_back_costs_nothing(ground: &impl Ground) {
     let store = ground.store();

@@ -1,18 +1,22 @@
 //! One attempt at a request, from where it was begun to whichever end. Its failures are told in `requests/mod.rs`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use batch::{CustomerId, OrderPolicy, Priority, RequestAttempt, Stake, Verdict, order};
 use resilience::trouble::Party;
 use store::{Attempts, CommitOutcome, RequestAssignment, Requests, ResultRows, Standing, Values};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use valuation::{Question, Unvalued, Urgency};
 
 use super::RequestLane;
 use super::at_work::Holding;
+use super::times::Times;
 use crate::metrics::{self, Work};
 use crate::patience::{Patience, is_worth_waiting_for};
+use crate::turns::Place;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,7 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
         assignment: &RequestAssignment,
         holding: &Holding,
         superseded: &CancellationToken,
-        taken: Instant,
+        times: &Times,
     ) -> Ended {
         let attempt = assignment.attempt;
         let way = self.config.troubles.requests.party();
@@ -99,7 +103,7 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
             biased;
             () = superseded.cancelled() => Ended::Superseded,
             () = self.gave_up.cancelled() => Ended::GaveUp,
-            ended = self.work(assignment, holding, taken, &way) => ended,
+            ended = self.work(assignment, holding, times, &way) => ended,
         };
         match ended {
             Ended::Superseded => {
@@ -123,13 +127,13 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
         &self,
         assignment: &RequestAssignment,
         holding: &Holding,
-        taken: Instant,
+        times: &Times,
         way: &Party,
     ) -> Ended {
         let mut patience = self.patience(way);
-        let mut progress = Progress::new(&assignment.customers, taken);
+        let mut progress = Progress::new(&assignment.customers, times.taken);
         loop {
-            let failure = match self.go_on(assignment, holding, &mut progress).await {
+            let failure = match self.go_on(assignment, holding, times, &mut progress).await {
                 Ok(()) => break,
                 Err(failure) => failure,
             };
@@ -157,11 +161,15 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
         &self,
         assignment: &RequestAssignment,
         holding: &Holding,
+        times: &Times,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
         while let Some(part) = progress.parts.front() {
             let urgency = progress.urgency();
-            let place = self.turns.take(&urgency).await;
+            let waits = Instant::now();
+            let slot = self.slot(&urgency).await;
+            times.had_its_turn(waits.elapsed());
+            let has_slot = Instant::now();
             let question = Question {
                 customers: part,
                 run: None,
@@ -172,17 +180,26 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
                 urgency,
             };
             let worked = self.valuation.rows(&self.store, &question).await?;
-            drop(place);
+            drop(slot);
+            times.valued_a_part(has_slot.elapsed());
             progress.add(metrics::worked(Work::Request, worked));
             progress.parts.pop_front();
         }
         holding.committing();
         let began = Instant::now();
         let answered = self.store.answer_request(assignment.attempt, &progress.rows).await?;
-        metrics::stage(Work::Request, "commit", began.elapsed());
+        times.committed(began.elapsed());
         match answered {
             CommitOutcome::Committed => Ok(()),
             CommitOutcome::Refused => Err(Failure::Superseded),
+        }
+    }
+
+    /// Waits for a slot; where a test has none for requests, for one of the chunks' instead.
+    async fn slot(&self, urgency: &Urgency) -> (Option<Place>, Option<OwnedSemaphorePermit>) {
+        match &self.shared_slots {
+            None => (Some(self.turns.take(urgency).await), None),
+            Some(slots) => (None, Arc::clone(slots).acquire_owned().await.ok()),
         }
     }
 

@@ -45,12 +45,13 @@ mod answering;
 mod at_work;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use batch::RequestId;
-use queue::{Acked, Asked, Consumer};
+use queue::{Acked, Asked, Consumer, Replied};
 use resilience::trouble::Kind;
 use store::{Attempts, RequestAssignment, RequestBegin, RequestClaim, Requests, Values};
 use tokio::sync::{RwLock, Semaphore, SemaphorePermit};
@@ -69,6 +70,7 @@ use crate::{RequestConfig, WorkerConfig, metrics};
 use answering::Ended;
 pub(crate) use at_work::AtWork;
 use at_work::Holding;
+use times::Times;
 
 /// How many requests are with a worker and not settled, for each slot of the lane.
 pub(crate) const IN_HAND: u16 = 4;
@@ -89,6 +91,8 @@ pub(crate) struct RequestLane<S> {
     pub(crate) at_work: AtWork,
     /// The slots.
     pub(crate) turns: Turns,
+    /// For a test without a lane: the slots of chunks, of which each part takes one as a chunk does.
+    pub(crate) shared_slots: Option<Arc<Semaphore>>,
     /// With those who work on chunks, as `slot` tells.
     pub(crate) company: Arc<RwLock<()>>,
     /// For those that wait for something else than their turn.
@@ -165,17 +169,19 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
     }
 
     async fn take_request<D: Asked>(&self, delivery: D, request: RequestId) {
-        let taken = Instant::now();
+        let times = Times::new();
         if self.config.faults.replies_first() {
             let _ = delivery.reply().await;
         }
-        match self.see_through(request, taken).await {
+        match self.see_through(request, &times).await {
             // The reply only after the commit: whoever hears it looks into the store. The ack only after the reply: a
             // message that comes again costs a query, a reply that is not sent costs somebody all his time.
             Outcome::Known(outcome) => {
-                let replied = delivery.reply().await;
-                metrics::request_replied(taken.elapsed());
-                tracing::debug!(?replied, outcome, "replied");
+                let began = Instant::now();
+                if delivery.reply().await == Replied::NotSent {
+                    tracing::debug!("nobody hears the reply");
+                }
+                times.replied(outcome, began.elapsed());
                 settle(delivery.ack().await, outcome);
             }
             Outcome::Left(outcome) => settle(delivery.ack().await, outcome),
@@ -184,7 +190,7 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
     }
 
     /// Begins, and begins again, until the request is settled or there is nothing that can be done for it here.
-    async fn see_through(&self, request: RequestId, taken: Instant) -> Outcome {
+    async fn see_through(&self, request: RequestId, times: &Times) -> Outcome {
         let holding = match self.hold(request).await {
             Ok(holding) => holding,
             Err(outcome) => return outcome,
@@ -196,11 +202,13 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
             // Nothing is begun while a suspect works: what it kills must not be charged to anybody else.
             let company = self.company.read().await;
             let mut patience = Patience::new(&self.store, &self.gave_up, &way, (self.config.delays)());
+            let began = Instant::now();
             let Some(begun) = self.begin(request, &mut patience).await else { return Outcome::GivenBack };
+            times.began(began.elapsed());
             let wait = match begun {
                 RequestBegin::Assigned(assignment) => {
                     to_a_model.over();
-                    let ended = self.in_company(&assignment, &holding, taken, company).await;
+                    let ended = self.in_company(&assignment, &holding, times, company).await;
                     match ended {
                         Ended::Answered => return Outcome::Known("answered"),
                         Ended::Failed => return Outcome::Known("failed"),
@@ -276,7 +284,7 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
         &self,
         assignment: &RequestAssignment,
         holding: &Holding,
-        taken: Instant,
+        times: &Times,
         company: tokio::sync::RwLockReadGuard<'_, ()>,
     ) -> Ended {
         tracing::Span::current().record("attempt", assignment.attempt.attempt.0);
@@ -286,10 +294,10 @@ impl<S: Attempts + Values + Requests> RequestLane<S> {
             drop(company);
             tracing::info!(losses = assignment.losses, "a request that was lost before works alone");
             let _alone = self.company.write().await;
-            self.attempt(assignment, holding, &superseded, taken).await
+            self.attempt(assignment, holding, &superseded, times).await
         } else {
             let _with_others = company;
-            self.attempt(assignment, holding, &superseded, taken).await
+            self.attempt(assignment, holding, &superseded, times).await
         };
         holding.rests();
         if matches!(ended, Ended::Answered) {

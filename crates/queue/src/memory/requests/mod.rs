@@ -14,6 +14,7 @@ pub(super) use state::{Around, RequestQueue};
 use self::state::{RequesterId, ServerId, Tag};
 use super::state::End;
 use super::{Memory, PAUSE, at};
+use crate::dead_letters::no_chunk;
 use crate::dead_letters::shortened;
 use crate::metrics::{self, Target};
 use crate::waiters::Waiters;
@@ -185,15 +186,12 @@ impl Delivery for MemoryRequest {
     }
 
     async fn dead_letter(mut self, reason: &str) -> Result<Acked, Error> {
-        let (what, message) = match &self.message {
-            Ok(request) => {
-                let reason = "it is a request, and names no chunk".into();
-                (format!("dead-letter {}", request.name()), Malformed { reason, is_foreign: false })
-            }
-            Err(malformed) => (format!("dead-letter a malformed message of {QUEUE}"), malformed.clone()),
+        let what = match &self.message {
+            Ok(request) => format!("dead-letter {}", request.name()),
+            Err(_) => format!("dead-letter a malformed message of {QUEUE}"),
         };
         let letter = DeadMessage {
-            message: Err(message),
+            message: no_chunk(self.message.clone()),
             reason: shortened(reason).to_owned(),
             origin: Some(QUEUE.to_owned()),
             trace: self.trace.clone(),
