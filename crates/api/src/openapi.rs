@@ -90,9 +90,11 @@ fn operation_id(method: &str, path: &str) -> String {
 
 /// What an answer says that another operation needs, so that a program finds its way from one to the other: from a `get`,
 /// the place in its answer, to which method and path, as which parameter.
-const LINKS: [(&str, &str, &str, &str, &str); 3] = [
+const LINKS: [(&str, &str, &str, &str, &str); 5] = [
     ("/models", "/0/version", "get", "/models/{version}", "version"),
     ("/models", "/0/version", "post", "/models/{version}/promote", "version"),
+    ("/segments", "/segments/0/segment", "get", "/segments/{name}", "name"),
+    ("/segments", "/segments/0/segment", "get", "/segments/{name}/history", "name"),
     ("/dead-letters", "/chunks/0/run", "post", "/dead-letters/{run}/redrive", "run"),
 ];
 
