@@ -85,9 +85,11 @@ fn complete(document: utoipa::openapi::OpenApi) -> Value {
 
 /// What an answer says that another operation needs, so that a program finds its way from one to the other: from a `get`,
 /// the place in its answer, to which method and path, as which parameter.
-const LINKS: [(&str, &str, &str, &str, &str); 7] = [
+const LINKS: [(&str, &str, &str, &str, &str); 9] = [
     ("/models", "/0/version", "get", "/models/{version}", "version"),
     ("/models", "/0/version", "post", "/models/{version}/promote", "version"),
+    ("/segments", "/segments/0/segment", "get", "/segments/{name}", "name"),
+    ("/segments", "/segments/0/segment", "get", "/segments/{name}/history", "name"),
     ("/dead-letters", "/chunks/0/run", "post", "/dead-letters/{run}/redrive", "run"),
     ("/runs", "/runs/0/run", "get", "/runs/{run}", "run"),
     ("/runs", "/runs/0/run", "get", "/runs/{run}/values", "run"),
