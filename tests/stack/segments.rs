@@ -9,6 +9,7 @@ use store::{
 use tests::{FIRST_CUSTOMER, Fleet, PATIENCE, eventually};
 use tokio_postgres::Client;
 
+use crate::api::Served;
 use crate::store::{older, program};
 
 /// Who is in which segment, kept aside from what happens to the source later.
@@ -311,6 +312,51 @@ async fn a_run_that_can_have_no_figures_says_why_and_is_not_tried_again() {
 
     assert_eq!(never(RunId(1)).await, "its values were dropped before they were summed up");
     assert!(fleet.store().runs_without_figures(9).await.expect("the store answers").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_tells_of_segments_what_the_command_line_tells() {
+    let fleet = Fleet::new(&program()).await;
+    does(
+        &fleet.sql().await,
+        "update source.customers set segment = 'a/b?\"\u{e9}' where segment = 'musician'",
+    )
+    .await;
+    let (_coordinator, _worker) = (fleet.coordinator(&[]), fleet.worker(&[]));
+    let api = Served::start(&fleet, &[]).await;
+    let run = fleet.dispatch(&[]).await;
+    fleet.finished(run).await;
+    fleet.figured(run).await;
+
+    let listed = api.get("/segments").await;
+    let again = format!("if-none-match: {}\r\n", listed.header("etag"));
+    let again = api.ask("GET", "/segments", &again, "").await;
+    let before = api.get("/segments?run=1").await.json();
+    let odd = api.get("/segments/a%2Fb%3F%22%C3%A9").await;
+    let history = api.get("/segments/venue/history?limit=2").await.json();
+    let all = api.get("/history").await.json();
+
+    let told = fleet.ltv(&["segments", "list", "--json"]).json();
+    let document = listed.json();
+    assert_eq!((&document["run"], &document["newer_run"]), (&run.to_string().into(), &told["newer_run"]));
+    for field in ["standing", "computed_at", "fresh_until", "is_fresh", "currency", "all", "segments"] {
+        assert_eq!(document[field], told[field], "{field}");
+    }
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    assert_eq!((&before["run"], &before["newer_run"]), (&"1".into(), &run.to_string().into()));
+    let segments = told["segments"].as_array().expect("it is a list");
+    let expected = segments.iter().find(|segment| segment["segment"] == "a/b?\"\u{e9}").expect("it is there");
+    assert_eq!((odd.status, &odd.json()["p50_minor"]), (200, &expected["p50_minor"]));
+    let told = fleet.ltv(&["segments", "history", "venue", "--json"]).json();
+    let values = |history: &serde_json::Value| {
+        let runs = history["runs"].as_array().expect("it is a list");
+        runs.iter().map(|run| run["value_minor"].as_i64()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&history), values(&told));
+    assert_eq!(values(&all)[0], document["all"]["value_minor"].as_i64());
+    for path in ["/segments/nobody", "/segments/nobody/history", "/segments?run=99"] {
+        assert_eq!(api.get(path).await.status, 404, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,7 @@ use crate::urls::BELOW;
     tags(
         (name = "customers", description = "What is known of customers"),
         (name = "runs", description = "Executions over a set of customers"),
+        (name = "segments", description = "What runs come to by segment"),
         (name = "models", description = "Model versions, and which one runs pin"),
         (name = "movements", description = "What moved since the run before, and why"),
         (name = "dead-letters", description = "What could not be done"),

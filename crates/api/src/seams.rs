@@ -22,6 +22,7 @@ pub trait ApiStore:
     + store::Planning
     + store::Publishing
     + store::Requests
+    + store::Summaries
     + store::Values
 {
 }
@@ -35,6 +36,7 @@ impl<S> ApiStore for S where
         + store::Planning
         + store::Publishing
         + store::Requests
+        + store::Summaries
         + store::Values
 {
 }

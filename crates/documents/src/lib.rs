@@ -37,7 +37,8 @@ pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBa
 pub use movements::{Moved, MovedBy, MovedSegment, Movements, MovementsState};
 pub use run::{Run, RunSummary, Segment, TopCustomer};
 pub use segments::{
-    Figures, HistoryOf, PastFigures, RunFigures, RunOfFigures, SegmentFigures, SegmentHistory, Standing,
+    Figures, HistoryOf, PastFigures, RunFigures, RunOfFigures, SegmentFigures, SegmentHistory, SegmentOfRun,
+    Standing,
 };
 pub use value::{Contract, Explanation, Inputs, Value, plan_name};
 

@@ -6,9 +6,12 @@ use batch::RunId;
 use jiff::Timestamp;
 use serde::Serialize;
 use store::{FRESH_FOR, FiguredRun, FiguresStanding, ModelVersionId};
+use utoipa::ToSchema;
+
+use crate::Digits;
 
 /// The figures of a run's segments.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RunFigures {
     /// The run.
     #[serde(flatten)]
@@ -18,12 +21,15 @@ pub struct RunFigures {
     /// Why there will be none, if so.
     pub reason: Option<String>,
     /// When they were worked out. Customers are in the segments that they were in then.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub computed_at: Option<Timestamp>,
     /// Until when they are fresh.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub fresh_until: Option<Timestamp>,
     /// Whether that is still to come.
     pub is_fresh: bool,
     /// The newest run over the whole base, where that is a newer one and these figures are not its.
+    #[schema(value_type = Option<Digits>)]
     pub newer_run: Option<RunId>,
     /// Of all customers of the run.
     pub all: Option<Figures>,
@@ -32,7 +38,7 @@ pub struct RunFigures {
 }
 
 /// How the figures of a run stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// They are yet to be worked out.
@@ -44,26 +50,30 @@ pub enum Standing {
 }
 
 /// What has to be known of a run to read its figures.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RunOfFigures {
     /// Its number.
+    #[schema(value_type = Digits)]
     pub run: RunId,
     /// Which customers it covers, in words.
     pub selection: String,
     /// Whether that is the whole base.
     pub is_whole: bool,
     /// The moment that it values the customers for.
+    #[schema(value_type = String, format = DateTime)]
     pub as_of: Timestamp,
     /// The model version that it pins.
+    #[schema(value_type = Digits)]
     pub model_version: ModelVersionId,
     /// What all money is in.
     pub currency: String,
     /// When its values became visible.
+    #[schema(value_type = String, format = DateTime)]
     pub finished_at: Timestamp,
 }
 
 /// Some customers of a run in figures.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Figures {
     /// Those with a value; all but the rejections is about them.
     pub customers: u64,
@@ -90,7 +100,7 @@ pub struct Figures {
 }
 
 /// A segment in figures.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SegmentFigures {
     /// Its name; `null` for those who were in none.
     pub segment: Option<String>,
@@ -99,8 +109,30 @@ pub struct SegmentFigures {
     pub figures: Figures,
 }
 
+/// What a segment comes to in a run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SegmentOfRun {
+    /// The run.
+    #[serde(flatten)]
+    pub run: RunOfFigures,
+    /// When its figures were worked out. Customers are in the segments that they were in then.
+    #[schema(value_type = String, format = DateTime)]
+    pub computed_at: Timestamp,
+    /// Until when they are fresh.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub fresh_until: Option<Timestamp>,
+    /// Whether that is still to come.
+    pub is_fresh: bool,
+    /// The newest run over the whole base, where that is a newer one and these figures are not its.
+    #[schema(value_type = Option<Digits>)]
+    pub newer_run: Option<RunId>,
+    /// The segment.
+    #[serde(flatten)]
+    pub segment: SegmentFigures,
+}
+
 /// What a segment came to in the latest runs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SegmentHistory {
     /// Whose history it is.
     pub of: HistoryOf,
@@ -111,7 +143,7 @@ pub struct SegmentHistory {
 }
 
 /// Whose history is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HistoryOf {
     /// That of all customers.
@@ -123,12 +155,13 @@ pub enum HistoryOf {
 }
 
 /// What some customers came to in a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PastFigures {
     /// The run.
     #[serde(flatten)]
     pub run: RunOfFigures,
     /// When its figures were worked out.
+    #[schema(value_type = String, format = DateTime)]
     pub computed_at: Timestamp,
     /// The figures.
     #[serde(flatten)]
@@ -168,6 +201,23 @@ impl From<&store::RunFigures> for RunFigures {
             }
         }
         document
+    }
+}
+
+impl SegmentOfRun {
+    /// Takes a segment out of the figures of a run; none where it has no figures, or no such segment.
+    pub fn new(of: &store::RunFigures, name: &str) -> Option<Self> {
+        let FiguresStanding::Computed(computed) = &of.standing else { return None };
+        let (segment, figures) =
+            computed.segments.iter().find(|(segment, _)| segment.as_deref() == Some(name))?;
+        Some(Self {
+            run: (&of.run).into(),
+            computed_at: computed.computed_at,
+            fresh_until: computed.computed_at.checked_add(FRESH_FOR).ok(),
+            is_fresh: computed.is_fresh,
+            newer_run: of.newer,
+            segment: SegmentFigures { segment: segment.clone(), figures: figures.into() },
+        })
     }
 }
 
@@ -283,6 +333,20 @@ mod tests {
 
         check(FiguresStanding::Due, ("due", serde_json::Value::Null));
         check(FiguresStanding::Never("it is too old".into()), ("never", "it is too old".into()));
+    }
+
+    #[test]
+    fn a_segment_of_a_run() {
+        let standing = FiguresStanding::Computed(computed());
+        let figures = store::RunFigures { run: run(), standing, newer: None };
+
+        let document = serde_json::to_value(SegmentOfRun::new(&figures, "venues")).unwrap();
+
+        assert_eq!((&document["run"], &document["segment"]), (&7.into(), &"venues".into()));
+        assert_eq!((&document["customers"], &document["is_fresh"]), (&10.into(), &true.into()));
+        assert!(SegmentOfRun::new(&figures, "").is_none(), "the one without a name is not called nothing");
+        let due = store::RunFigures { standing: FiguresStanding::Due, ..figures };
+        assert!(SegmentOfRun::new(&due, "venues").is_none());
     }
 
     #[test]

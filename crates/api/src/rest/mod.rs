@@ -6,6 +6,7 @@ mod health;
 mod models;
 mod movements;
 mod problems;
+mod segments;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -22,7 +23,8 @@ pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
         .merge(health::routes())
         .merge(models::routes())
         .merge(movements::routes())
-        .merge(problems::routes());
+        .merge(problems::routes())
+        .merge(segments::routes());
     OpenApiRouter::with_openapi(base()).nest(BELOW, resources)
 }
 

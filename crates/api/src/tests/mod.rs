@@ -6,6 +6,7 @@ mod document;
 mod ground;
 mod models;
 mod problems;
+mod segments;
 mod server;
 
 use std::sync::Arc;
