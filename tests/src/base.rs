@@ -125,6 +125,7 @@ async fn prepare(stack: &Stack, program: &Program, name: &str) {
     let mut worker = fleet.worker(&["--slots", "1"]);
     let mut coordinator = fleet.coordinator(&[]);
     fleet.finished(run).await;
+    fleet.figured(run).await;
     for process in [&mut worker, &mut coordinator] {
         process.terminate();
         assert!(process.ended(Duration::from_secs(20)).await.success(), "{}", process.log());
@@ -134,7 +135,8 @@ async fn prepare(stack: &Stack, program: &Program, name: &str) {
     let free = "
         update fleet.runs
            set night = null, as_of = as_of - interval '1 hour'
-         where run_id = 1";
+         where run_id = 1;
+        update fleet.figures set as_of = as_of - interval '1 hour' where run_id = 1";
     client.batch_execute(free).await.expect("the night can be freed");
     drop(client);
 

@@ -10,8 +10,8 @@ use batch::{CustomerId, InstallationId, RunId, RunState};
 use cache::{Redis, RedisConfig};
 use queue::rabbitmq::Names;
 use queue::{RabbitMq, RabbitMqConfig};
-use store::Archive;
 use store::postgres::Postgres;
+use store::{Archive, ComputedFigures, FiguresStanding, Summaries};
 use tokio_postgres::Client;
 
 use crate::process::{dying_with_us, print_logs};
@@ -294,6 +294,17 @@ impl Fleet {
             self.is_finished(run).await.then_some(())
         })
         .await;
+    }
+
+    /// Waits until the figures of a run's segments are on record.
+    pub async fn figured(&self, run: RunId) -> ComputedFigures {
+        eventually(PATIENCE, &format!("run {run} has figures"), async || {
+            match self.store.figures(run).await.ok()??.standing {
+                FiguresStanding::Computed(figures) => Some(figures),
+                FiguresStanding::Due | FiguresStanding::Never(_) => None,
+            }
+        })
+        .await
     }
 
     /// Whether a run is finished.

@@ -184,7 +184,7 @@ async fn nobody_is_told_to_take_what_another_role_was_given() {
         grant select on all tables in schema source to ROLE_w;
         grant usage, create on schema fleet to ROLE_w;
         grant usage on schema fleet to ROLE_runner;
-        grant select, update, insert on all tables in schema fleet to ROLE_w;
+        grant select, update, insert, delete on all tables in schema fleet to ROLE_w;
         grant usage on all sequences in schema fleet to ROLE_w;
         grant select on public.refinery_schema_history to ROLE_w;
         alter table fleet.values owner to ROLE_runner;
@@ -235,7 +235,7 @@ const GIVEN_AWAY: &str = "
     begin
         for r in select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
                   where (n.nspname in ('source', 'fleet') or c.relname = 'refinery_schema_history')
-                    and (c.relkind in ('r', 'p') or c.relname = 'visible_versions')
+                    and (c.relkind in ('r', 'p') or c.relname in ('visible_versions', 'claims'))
         loop
             execute format('alter table %I.%I owner to ROLE_migrator', r.nspname, r.relname);
         end loop;
@@ -283,12 +283,15 @@ async fn three_roles_with_the_documented_grants_do_a_night() {
     let worker = house.fleet.worker(&runner);
     house.fleet.finished(run).await;
     house.fleet.finished(by_migrator).await;
+    house.fleet.figured(run).await;
 
     let reader = house.url("ROLE_reader");
     for command in [&["runs", "show"][..], &["runs", "watch"]] {
         let told = house.ltv(&[command, &[&run.to_string()]].concat(), &reader);
         assert!(told.out.contains("finished"), "{}", told.out);
     }
+    let told = house.ltv(&["segments", "list", "--run", &run.to_string()], &reader);
+    assert!(told.out.contains("all customers"), "{}", told.out);
     let letters = house.ltv(&["dead-letters", "list", "--amqp-url", &users.reader], &reader);
     assert!(letters.out.contains("there are no dead letters"), "{}", letters.out);
     let refused = house.answer(&["dispatch", "--all", "--as-of", tests::AS_OF], &house.url("ROLE_reader"));

@@ -69,6 +69,8 @@ async fn a_night_whose_source_is_emptied_in_mid_run_is_held_and_shown_once_it_is
     assert!(shown.out.contains("Held since") && shown.out.contains("at the plan"), "{}", shown.out);
     assert!(fleet.ltv(&["runs", "list"]).out.contains("held"));
     assert_eq!(fleet.answer(&["runs", "cancel", &name]).code, Some(1));
+    let none = fleet.answer(&["segments", "list", "--run", &name]);
+    assert!(none.code == Some(1) && none.err.contains("is held: figures are of runs"), "{}", none.err);
 
     let why = ["--by", "ada", "--reason", "the shop is closed"];
     fleet.ltv(&[&["runs", "release", &name][..], &why].concat());

@@ -223,7 +223,7 @@ async fn migrate_recommends_the_covering_indexes_of_subscriptions_and_costs_wher
 }
 
 /// A database as the release before has made it and used it, with a run in some state.
-async fn older(state: &str) -> Database {
+pub(crate) async fn older(state: &str) -> Database {
     let database = Database::create(&Stack::from_env()).await;
     let client = database.client().await;
     let forget = "drop schema source cascade; drop schema fleet cascade; drop table refinery_schema_history";

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{assert_none, root, text};
 
 /// Which crates of ours a crate may depend on, in its tests too. `ltv` and `tests` may on all.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("batch", &[]),
     ("resilience", &[]),
@@ -22,6 +22,7 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("publishing", &["batch", "store", "queue"]),
     ("dispatcher", &["batch", "store", "queue", "publishing"]),
     ("coordinator", &["batch", "resilience", "store", "queue", "cache", "publishing"]),
+    ("movements", &["batch", "model", "resilience", "store"]),
     ("valuation", &["batch", "model", "store"]),
     ("worker", &["batch", "model", "resilience", "store", "queue", "cache", "valuation"]),
     ("fitter", &["batch", "model", "store"]),

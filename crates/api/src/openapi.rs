@@ -32,6 +32,7 @@ use crate::urls::BELOW;
         (name = "requests", description = "Urgent questions, and what became of them"),
         (name = "runs", description = "Executions over a set of customers"),
         (name = "models", description = "Model versions, and which one runs pin"),
+        (name = "movements", description = "What moved since the run before, and why"),
         (name = "dead-letters", description = "What could not be done"),
         (name = "operations", description = "The api itself"),
     )

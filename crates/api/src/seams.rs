@@ -18,6 +18,7 @@ pub trait ApiStore:
     + store::Exports
     + store::Keys
     + store::ModelVersions
+    + store::Moves
     + store::Planning
     + store::Publishing
     + store::Requests
@@ -31,6 +32,7 @@ impl<S> ApiStore for S where
         + store::Exports
         + store::Keys
         + store::ModelVersions
+        + store::Moves
         + store::Planning
         + store::Publishing
         + store::Requests

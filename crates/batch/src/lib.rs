@@ -36,12 +36,14 @@
 //! | guard | what compares a settled run with the run before, within its limits, before it is shown |
 //! | deviation | what of a run lies beyond its limits |
 //! | hold | a run with deviations waits for a person; whoever releases it has it shown, whoever rejects it has it dropped |
+//! | movement | why a segment's value changed since the run before: a cause, its customers, their sum |
 
 mod deadline;
 mod fingerprint;
 mod guard;
 mod identity;
 mod isolation;
+mod movement;
 mod order;
 mod plan;
 mod presence;
@@ -64,6 +66,7 @@ pub use identity::{
     Attempt, AttemptId, ChunkId, ChunkRef, CustomerId, InstallationId, NotAnInstallation, RequestId, RunId,
 };
 pub use isolation::{Finding, Isolation};
+pub use movement::{Cause, InRun, Moved, Movements, Steps, UnknownCause, Worth};
 pub use order::{OrderPolicy, Stake, order};
 pub use plan::{Plan, PlanError, PlanPolicy, PlannedChunk, WorkSample, plan};
 pub use presence::{Presence, given_name, namesakes};

@@ -10,6 +10,7 @@
 //! | `finishing` | the end of a settled run, beside the passes |
 //! | `judging` | whether a settled run is shown, or held for a person |
 //! | `republishing` | messages for chunks that have none |
+//! | `figuring` | the figures of segments, once a run is visible |
 //! | `publication` | how the cache hears which runs are visible |
 //! | `leadership` | which coordinator leads |
 //! | `namesakes` | processes that were given one name |
@@ -17,6 +18,7 @@
 //!
 //! It knows neither SQL nor AMQP nor Redis, and decides nothing: what is to be done is [`batch`]'s to say.
 
+mod figuring;
 mod finishing;
 mod judging;
 mod leadership;
@@ -79,12 +81,14 @@ pub struct Troubles {
     pub rescues: Trouble,
     /// Telling the cache which runs are visible, for the same.
     pub publication: Trouble,
+    /// Working out the figures of finished runs, for the same.
+    pub figures: Trouble,
 }
 
 impl Troubles {
     /// Nobody who does not lead has them: whoever leads meets them now.
     fn leads_no_more(&self) {
-        for trouble in [&self.passes, &self.publishing, &self.rescues, &self.publication] {
+        for trouble in [&self.passes, &self.publishing, &self.rescues, &self.publication, &self.figures] {
             trouble.over();
         }
     }
@@ -99,6 +103,7 @@ impl Default for Troubles {
             publishing: Trouble::new("publish chunks"),
             rescues: Trouble::new("rescue chunks"),
             publication: Trouble::new("tell the cache which runs are visible"),
+            figures: Trouble::new("work out the figures of runs"),
         }
     }
 }

@@ -14,6 +14,7 @@ const FINISHED: &str = "ltv_coordinator_finished_runs_total";
 const HELD: &str = "ltv_coordinator_held_runs_total";
 const HELD_NOW: &str = "ltv_held_runs";
 const RUN_SECONDS: &str = "ltv_run_seconds";
+const FIGURES_SECONDS: &str = "ltv_coordinator_figures_seconds";
 const RUN_SHARE: &str = "ltv_run_share";
 const RUN_OUTLOOK: &str = "ltv_run_outlook";
 
@@ -29,6 +30,11 @@ pub fn describe() {
         "Runs that are held, and wait for a person; 0 of a coordinator that does not lead"
     );
     describe_histogram!(RUN_SECONDS, Unit::Seconds, "Time of a finished run from the plan on");
+    describe_histogram!(
+        FIGURES_SECONDS,
+        Unit::Seconds,
+        "Time that the figures of a finished run's segments take"
+    );
     describe_gauge!(RUN_SHARE, "Settled share of the work of the latest open run, by priority");
     describe_gauge!(
         RUN_OUTLOOK,
@@ -63,6 +69,10 @@ pub(crate) fn held_now(runs: u64) {
 pub(crate) fn finished(finished: &FinishedRun) {
     counter!(FINISHED).increment(1);
     histogram!(RUN_SECONDS).record(finished.took.as_secs_f64());
+}
+
+pub(crate) fn figured(took: Duration) {
+    histogram!(FIGURES_SECONDS).record(took.as_secs_f64());
 }
 
 pub(crate) fn run(run: &RunSnapshot) {

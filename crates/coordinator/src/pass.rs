@@ -20,9 +20,10 @@ use batch::{
 };
 use cache::Cache;
 use queue::Chunks;
-use store::{Publishing, Supervision, Term};
+use store::{Figuring, Publishing, Supervision, Term};
 use tokio::time::Instant;
 
+use crate::figuring::Situation;
 use crate::remembered::Remembered;
 use crate::{Coordinator, kind_of, metrics, namesakes};
 
@@ -44,7 +45,7 @@ pub(crate) struct PassReport {
 /// The shortest pause between two passes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
+impl<S: Publishing + Supervision + Figuring, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Looks once, and does what is to be done.
     pub(crate) async fn pass(
         &self,
@@ -92,7 +93,10 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
             namesakes::tell(&name);
         }
         report.published = self.publish(&snapshot, &to_publish).await?;
+        let now = Situation { has_finished: remembered.has_finished, open_runs: report.open_runs };
         self.tell_of_finished(remembered).await;
+        // Last of all: no reader of the night waits for it.
+        remembered.figuring.go_on(&self.store, now, &self.config.troubles.figures).await;
         report.pause = pause(&report, &snapshot, remembered.idle_passes, self.config.pass_interval);
         metrics::passed(began.elapsed());
         Ok(report)

@@ -18,6 +18,7 @@ use store::Term;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::figuring::Figuring;
 use crate::finishing::Finishing;
 use crate::namesakes::Namesakes;
 use crate::publication::Publication;
@@ -41,6 +42,8 @@ pub(crate) struct Remembered {
     pub(crate) has_finished: bool,
     /// Runs being finished.
     pub(crate) finishing: Finishing,
+    /// Figures of runs being worked out.
+    pub(crate) figuring: Figuring,
     /// What a person was last told of each open run.
     pub(crate) outlooks: HashMap<RunId, Outlook>,
     pub(crate) namesakes: Namesakes,
@@ -58,6 +61,7 @@ impl Remembered {
             broker_away_since: watch::Sender::new(None),
             has_finished: false,
             finishing: Finishing::default(),
+            figuring: Figuring::default(),
             outlooks: HashMap::new(),
             namesakes: Namesakes::default(),
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use batch::{Forecast, Outlook, RunId};
 use cache::Cache;
 use queue::Chunks;
-use store::{Publishing, Supervision};
+use store::{Figuring, Publishing, Supervision};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
@@ -27,7 +27,7 @@ use crate::pass::PassReport;
 use crate::remembered::Remembered;
 use crate::{Coordinator, kind_of, metrics};
 
-impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
+impl<S: Publishing + Supervision + Figuring, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
     /// Leads, or waits to lead, until `shutdown` resolves.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let (led, term) = watch::channel(None);
@@ -46,6 +46,7 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                     troubles.leads_no_more();
                     remembered.finishing.leads_no_more();
                     remembered.publication.leads_no_more();
+                    remembered.figuring.leads_no_more();
                     metrics::held_now(0);
                     // One that would not reach it had better not lead.
                     remembered.hear_of_broker(&self.queue.waiting().await);
@@ -73,6 +74,8 @@ impl<S: Publishing + Supervision, Q: Chunks, C: Cache> Coordinator<S, Q, C> {
                 () = remembered.finishing.one_ends() => {}
             }
         }
+        // The next coordinator begins them anew.
+        remembered.figuring.leads_no_more();
         self.while_alive(remembered.finishing.all_end(GRACE)).await;
         self.hear_of_finished(&mut remembered);
         // The next coordinator would tell it too, some seconds later.

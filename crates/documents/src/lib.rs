@@ -23,8 +23,10 @@ mod known;
 mod listing;
 mod local;
 mod model_version;
+mod movements;
 mod progress;
 mod run;
+mod segments;
 pub mod shape;
 mod value;
 
@@ -44,8 +46,12 @@ pub use known::{KnownCustomer, KnownInFull, Outcome, ShortValue};
 pub use listing::{RankedCustomer, RunPage, TopPage};
 pub use local::{LocalAttempt, LocalFile, LocalNight, Problem};
 pub use model_version::{ListedModel, ModelVersion, Promoted, Promotion, RolledBack, ShownModel};
+pub use movements::{Moved, MovedBy, MovedSegment, Movements, MovementsState};
 pub use progress::RunProgress;
 pub use run::{Run, RunSummary, Segment, TopCustomer};
+pub use segments::{
+    Figures, HistoryOf, PastFigures, RunFigures, RunOfFigures, SegmentFigures, SegmentHistory, Standing,
+};
 pub use value::{Contract, Explanation, Inputs, Value, plan_name};
 
 use serde::Serialize;
@@ -72,7 +78,17 @@ pub fn body(document: &impl Serialize) -> String {
 }
 
 /// The fields that hold numbers of the store.
-const IDS: [&str; 7] = ["as_run", "compared_with", "customer", "model_version", "request", "run", "version"];
+const IDS: [&str; 9] = [
+    "as_run",
+    "compared_with",
+    "customer",
+    "model_version",
+    "newer_run",
+    "request",
+    "run",
+    "run_before",
+    "version",
+];
 
 /// What fits say about themselves differs from fit to fit, and is not ours to change.
 const FIT: &str = "fit";

@@ -125,3 +125,29 @@ pub struct SourceCounts {
     pub transactions: RowCount,
     pub subscriptions: Option<RowCount>,
 }
+
+/// Why a segment's value is another one than in the run before.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Cause {
+    /// Customers who were not in the run before.
+    Entered,
+    /// Customers who are not in the run any more.
+    Left,
+    /// Customers who had a value, and are rejected.
+    Rejected,
+    /// Customers who were rejected, and have a value.
+    Recovered,
+    /// Customers who came from another segment, with the value that they had.
+    MovedIn,
+    /// Customers who went to another segment, with the value that they had.
+    MovedOut,
+    /// Other models, or other terms.
+    Model,
+    /// Rows from before the older run that were added, changed or deleted since it read them.
+    Corrected,
+    /// Time went by.
+    Time,
+    /// What happened between the two moments.
+    Events,
+}

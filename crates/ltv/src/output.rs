@@ -24,6 +24,14 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// Writes a name that the business chose so that it stays on its line and gives a terminal no orders.
+pub(crate) fn plain(name: &str) -> String {
+    let written = |letter: char| {
+        if letter.is_control() { letter.escape_default().collect() } else { String::from(letter) }
+    };
+    name.chars().map(written).collect()
+}
+
 /// Shows how far a run is: a bar on a terminal, plain lines elsewhere.
 pub(crate) struct RunBar {
     bar: Option<ProgressBar>,
@@ -118,6 +126,12 @@ impl FileBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_stays_on_its_line_and_gives_a_terminal_no_orders() {
+        assert_eq!(plain("Caf\u{e9} & Bar"), "Caf\u{e9} & Bar");
+        assert_eq!(plain("a\nb\u{1b}[2J\u{9b}"), "a\\nb\\u{1b}[2J\\u{9b}");
+    }
 
     #[test]
     fn durations_are_said_in_the_unit_that_matters() {

@@ -1,8 +1,8 @@
 //! The truth: runs, chunks, attempts, histories and values, requests and answers.
 //!
 //! A seam. Each role knows the traits that it needs: [`Planning`], [`Publishing`], [`Attempts`], [`Values`],
-//! [`Supervision`], [`Requests`]; whoever stands between the store and people knows [`Archive`] and [`ModelVersions`],
-//! [`Keys`] where they may ask again, and [`Exports`] where they want all of a run.
+//! [`Supervision`], [`Figuring`], [`Requests`]; whoever stands between the store and people knows [`Archive`],
+//! [`Summaries`] and [`ModelVersions`], [`Keys`] where they may ask again, and [`Exports`] where they want all of a run.
 //! [`postgres::Postgres`] is the backend that lasts; [`memory::Memory`] needs no server, and simulations and a night in
 //! one process run on it. `promises` holds what both promise. Whatever the broker or the cache lose, what is here
 //! decides.
@@ -16,9 +16,11 @@ mod blocker;
 mod encoding;
 mod error;
 mod exports;
+mod figures;
 mod guard;
 mod keys;
 mod metrics;
+mod movement;
 #[cfg(any(test, feature = "promises"))]
 pub mod promises;
 mod record;
@@ -40,10 +42,18 @@ pub use archive::{DeadChunk, Explained, Named, Rank, RunSummary, SegmentValue, S
 pub use blocker::Blocker;
 pub use error::Error;
 pub use exports::{COLUMNS as EXPORTED_COLUMNS, Export, Exports};
+pub use figures::{
+    ComputedFigures, FRESH_FOR, Figure, Figured, FiguredRun, Figures, FiguresStanding, Figuring,
+    MOST_SEGMENTS, PastFigures, Percentiles, PinnedSegments, RunFigures, Summaries,
+};
 pub use guard::{Decision, DecisionKind, Guarded, Hold, NewDecision, UnknownDecision};
 pub use keys::{Claim, Claimed, Effect, KEPT, KeyedCall, Keys};
 pub use metrics::describe as describe_metrics;
 pub use model::ValueTerms;
+pub use movement::{
+    Both, Comparison, ComparisonStanding, Comparisons, GoOn, Held, Moves, Past, Piece, RunMovements,
+    SegmentMovements, SegmentWorth, Span,
+};
 pub use record::{
     Assignment, AttemptRecord, Begin, CommitOutcome, CreatedRun, DEAD_CHUNK, FinishedRun, History,
     ModelVersion, ModelVersionId, NewModelVersion, NewPromotion, NewRun, Promotion, PromotionKind, Reading,
@@ -243,7 +253,8 @@ pub trait Archive: Clone + Send + Sync + 'static {
     /// Who is at work on a run.
     fn staffing(&self, run: RunId) -> impl Future<Output = Result<Staffing>> + Send;
 
-    /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason.
+    /// A finished run in figures: value by segment, the `top` most valuable customers, rejections by reason. Customers
+    /// are in the segments that they were in when it became visible, where that is on record, and else in today's.
     fn summary(&self, run: RunId, top: u32) -> impl Future<Output = Result<RunSummary>> + Send;
 
     /// The most valuable customers of a finished run, after one. A run of a release that knew less of them has none.

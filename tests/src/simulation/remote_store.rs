@@ -8,9 +8,9 @@ use batch::{
 };
 use jiff::Timestamp;
 use store::{
-    Attempts, Begin, Blocker, CommitOutcome, CreatedRun, Error, FinishedRun, History, Hold, ModelVersion,
-    ModelVersionId, NewRun, Planning, Publishing, Reading, Result, ResultRows, Selection, Standing,
-    Supervision, Term, Valued, Values, VisibleRuns,
+    Attempts, Begin, Blocker, CommitOutcome, CreatedRun, Error, Figured, Figuring, FinishedRun, History,
+    Hold, ModelVersion, ModelVersionId, NewRun, Planning, Publishing, Reading, Result, ResultRows, Selection,
+    Standing, Supervision, Term, Valued, Values, VisibleRuns,
 };
 
 use tokio::time::sleep;
@@ -257,5 +257,16 @@ impl<S: Supervision> Supervision for RemoteStore<S> {
 
     async fn visible_runs(&self) -> Result<VisibleRuns> {
         self.call(Call::ListVisible, self.inner.visible_runs()).await
+    }
+}
+
+/// No run in memory is due for figures.
+impl<S: Figuring> Figuring for RemoteStore<S> {
+    async fn runs_without_figures(&self, limit: u32) -> Result<Vec<RunId>> {
+        self.inner.runs_without_figures(limit).await
+    }
+
+    async fn compute_figures(&self, run: RunId) -> Result<Figured> {
+        self.inner.compute_figures(run).await
     }
 }

@@ -7,6 +7,7 @@ mod events;
 mod fresh;
 mod health;
 mod models;
+mod movements;
 mod problems;
 mod requests;
 mod runs;
@@ -29,6 +30,7 @@ pub(crate) fn routes<S: Seams>() -> OpenApiRouter<Api<S>> {
         .merge(events::routes())
         .merge(health::routes())
         .merge(models::routes())
+        .merge(movements::routes())
         .merge(problems::routes())
         .merge(requests::routes())
         .merge(runs::routes())

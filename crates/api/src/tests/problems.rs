@@ -62,6 +62,9 @@ async fn what_is_not_there_is_a_problem() {
     check_problem(&get(&router, "/customers/7").await, 404, "not-found");
     check_problem(&get(&router, "/customers/by-external-id/a%2Fb").await, 404, "not-found");
     check_problem(&get(&router, "/problems/none").await, 404, "not-found");
+    check_problem(&get(&router, "/movements").await, 404, "not-found");
+    check_problem(&get(&router, "/movements?run=7").await, 404, "not-found");
+    check_problem(&get(&router, "/movements?run=seven").await, 400, "malformed");
 }
 
 #[tokio::test]

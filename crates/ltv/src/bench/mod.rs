@@ -112,6 +112,7 @@ async fn take_turns(args: &BenchNightArgs, store: &Postgres, fleet: &mut Fleet) 
 
     note("warming up");
     let warm = fleet.night(store, args).await?;
+    fleet.figured(store, warm.run).await?;
     store.tidy_up(warm.run).await?;
     let floor = Floor::prepare(store, args, warm.run).await?;
     let (mut nights, mut floors) = (Vec::new(), Vec::new());
@@ -123,6 +124,7 @@ async fn take_turns(args: &BenchNightArgs, store: &Postgres, fleet: &mut Fleet) 
         let before = accounts.spent();
         let night = fleet.night(store, args).await?;
         let spent = accounts.spent().since(&before);
+        fleet.figured(store, night.run).await?;
         store.tidy_up(night.run).await?;
         nights.push((night, spent));
     }

@@ -8,13 +8,16 @@ use batch::{Limits, PlanPolicy, Priority, RunId, RunState};
 use dispatcher::{Dispatcher, Order};
 use queue::{Connection as _, RabbitMq};
 use store::postgres::Postgres;
-use store::{Archive, Selection};
+use store::{Archive, FiguresStanding, Selection, Summaries};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{as_of, terms};
 use crate::cli::BenchNightArgs;
 use crate::config;
+
+/// How long the figures of a night may take.
+const FIGURES_PATIENCE: Duration = Duration::from_mins(2);
 
 /// The processes of a fleet.
 pub(super) struct Fleet {
@@ -87,6 +90,20 @@ impl Fleet {
             progress.rejections
         );
         Ok(Night { run: dispatched.run, took, dispatch, chunks: progress.chunks })
+    }
+
+    /// Waits until the coordinator has worked out the figures of a night, which comes after it, and before the next.
+    pub(super) async fn figured(&mut self, store: &Postgres, run: RunId) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            self.check_alive()?;
+            let figures = store.figures(run).await?.context("the run is finished")?;
+            if figures.standing != FiguresStanding::Due {
+                return Ok(());
+            }
+            anyhow::ensure!(began.elapsed() < FIGURES_PATIENCE, "run {run} gets no figures");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn check_alive(&mut self) -> anyhow::Result<()> {

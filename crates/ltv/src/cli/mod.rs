@@ -15,6 +15,7 @@ mod models;
 mod requests;
 mod roles;
 mod runs;
+mod segments;
 mod servers;
 mod values;
 
@@ -33,7 +34,8 @@ pub use local::LocalArgs;
 pub use models::{ByArgs, ChoiceArgs, ModelShowArgs, ModelsCommand, PromoteArgs};
 pub use requests::{RequestArgs, RequestShowArgs, RequestsCommand};
 pub use roles::{ApiArgs, CoordinatorArgs, RoleArgs, WorkerArgs};
-pub use runs::{ListArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
+pub use runs::{ListArgs, MovedArgs, RunArgs, RunsCommand, ShowArgs, WatchArgs};
+pub use segments::{SegmentHistoryArgs, SegmentsCommand, SegmentsListArgs};
 pub use servers::{BrokerArgs, CacheArgs, DatabaseArgs};
 pub use values::ModelArg;
 
@@ -83,6 +85,9 @@ pub enum Command {
     /// Look at urgent requests, and leave one
     #[command(subcommand)]
     Requests(RequestsCommand),
+    /// Tell what the segments of a run come to, or one of them in the runs before
+    #[command(subcommand)]
+    Segments(SegmentsCommand),
     /// Look at what could not be done, and put it back to work
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),

@@ -15,6 +15,8 @@ pub enum RunsCommand {
     List(ListArgs),
     /// Show a run, or explain one customer's value in it
     Show(ShowArgs),
+    /// Tell what moved since the run before, and why
+    Moved(MovedArgs),
     /// Follow a run until it is over or held; exit code 0 only if it is finished
     Watch(WatchArgs),
     /// Stop a run; its values never become visible
@@ -58,6 +60,21 @@ pub struct ShowArgs {
     /// How many of the most valuable customers
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `ltv runs moved`
+#[derive(Debug, Args)]
+#[expect(missing_docs, reason = "flattened arguments are documented by their types")]
+pub struct MovedArgs {
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// The run; the latest finished one unless given
+    pub run: Option<RunId>,
 
     /// Print one JSON document
     #[arg(long)]

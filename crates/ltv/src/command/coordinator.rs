@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use batch::{RetryPolicy, SupervisePolicy};
 use coordinator::{Coordinator, CoordinatorConfig, Troubles};
+use movements::{Mover, MoverConfig};
 use queue::Connection as _;
 use store::postgres::Duty;
 
@@ -14,8 +15,9 @@ use crate::config;
 use process::telemetry::Metrics;
 
 /// Its connections to PostgreSQL: one for the leadership, one for a pass, one for each of three runs that are finished at
-/// once, one to ask, for a moment, who stands in the way of these, and one to ask which installation this is.
-const CONNECTIONS: usize = 7;
+/// once, one for the figures of a run, one for what moved, one to ask, for a moment, who stands in the way of these, and
+/// one to ask which installation this is.
+const CONNECTIONS: usize = 9;
 
 pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -> anyhow::Result<()> {
     process::check_descriptors(CONNECTIONS + role::BESIDE_THE_STORE);
@@ -32,6 +34,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
         role::untroubled("publishing", &troubles.publishing),
         role::untroubled("rescues", &troubles.rescues),
         role::untroubled("publication", &troubles.publication),
+        role::untroubled("figures", &troubles.figures),
     ]);
     let surroundings = process::surround("coordinator", args.role.listen, checks, metrics).await?;
     let Some(installation) =
@@ -40,6 +43,7 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
         return surroundings.end().await;
     };
     let (queue, cache) = servers.connect((&args.broker, &args.cache), "coordinator", installation).await?;
+    let mover = MoverConfig { pause: args.pass_interval * 5, ..MoverConfig::named(name.clone()) };
     let config = CoordinatorConfig {
         name,
         policy: SupervisePolicy {
@@ -58,8 +62,11 @@ pub(crate) async fn run(args: CoordinatorArgs, name: String, metrics: Metrics) -
     };
     let stop = surroundings.stop.clone();
     let watch = Watch::start(&store, installation, &stop);
+    let mover = Mover { store: store.clone(), config: mover };
+    let moving = tokio::spawn(mover.run(stop.clone().cancelled_owned()));
     let coordinator = Coordinator { store, queue: queue.clone(), cache, config };
     coordinator.run(stop.cancelled_owned()).await;
+    moving.await?;
     let _ = tokio::time::timeout(Duration::from_secs(5), queue.close()).await;
     surroundings.end().await?;
     watch.end().await

@@ -20,15 +20,17 @@ mod local;
 mod meaning;
 mod migrate;
 mod models;
+mod moved;
 mod predict;
 mod requests;
 mod role;
 pub(crate) mod runs;
+mod segments;
 mod worker;
 
 use crate::cli::{
     BenchCommand, Cli, Command, DeadLettersCommand, InstallationCommand, ModelsCommand, RequestsCommand,
-    RunsCommand,
+    RunsCommand, SegmentsCommand,
 };
 use process::telemetry::{self, Metrics, TelemetryConfig};
 use tokio::task::spawn_blocking;
@@ -96,12 +98,15 @@ async fn act(command: Command, instance: String, metrics: Metrics) -> anyhow::Re
         Command::Api(args) => api::run(args, instance, metrics).await,
         Command::Runs(RunsCommand::List(args)) => runs::list(&args).await,
         Command::Runs(RunsCommand::Show(args)) => runs::show(&args).await,
+        Command::Runs(RunsCommand::Moved(args)) => moved::run(&args).await,
         Command::Runs(RunsCommand::Watch(args)) => runs::watch(&args).await,
         Command::Runs(RunsCommand::Cancel(args)) => runs::cancel(&args).await,
         Command::Runs(RunsCommand::Release(args)) => held::release(args).await,
         Command::Runs(RunsCommand::Reject(args)) => held::reject(args).await,
         Command::Requests(RequestsCommand::Show(args)) => requests::show(&args).await,
         Command::Requests(RequestsCommand::Abandon(args)) => requests::abandon(&args).await,
+        Command::Segments(SegmentsCommand::List(args)) => segments::list(&args).await,
+        Command::Segments(SegmentsCommand::History(args)) => segments::history(&args).await,
         Command::DeadLetters(DeadLettersCommand::List(args)) => dead_letters::list(&args).await,
         Command::DeadLetters(DeadLettersCommand::Redrive(args)) => dead_letters::redrive(&args).await,
         Command::DeadLetters(DeadLettersCommand::Discard(args)) => dead_letters::discard(&args).await,
@@ -128,5 +133,6 @@ fn describe_metrics() {
     ::dispatcher::describe_metrics();
     ::worker::describe_metrics();
     ::coordinator::describe_metrics();
+    movements::describe_metrics();
     ::api::describe_metrics();
 }

@@ -44,15 +44,7 @@ pub(crate) async fn list(args: &ListArgs) -> anyhow::Result<()> {
 
 pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
     let store = config::store_now(&args.database, "command").await?;
-    let run = match args.run {
-        Some(run) => store.run(run).await?.with_context(|| format!("there is no run {run}"))?,
-        None => store
-            .runs(50)
-            .await?
-            .into_iter()
-            .find(|run| run.state == RunState::Finished)
-            .context("no run is finished yet; `ltv runs list` lists those that are not")?,
-    };
+    let run = named_or_latest(&store, args.run).await?;
     let model = store
         .model_version(run.model_version)
         .await?
@@ -70,6 +62,15 @@ pub(crate) async fn show(args: &ShowArgs) -> anyhow::Result<()> {
     held::tell(&run)?;
     tell_story(&story)?;
     Ok(())
+}
+
+/// A run that was named, or the latest finished one.
+pub(super) async fn named_or_latest(store: &impl Archive, named: Option<RunId>) -> anyhow::Result<RunRecord> {
+    let Some(run) = named else {
+        let latest = store.runs(50).await?.into_iter().find(|run| run.state == RunState::Finished);
+        return latest.context("no run is finished yet; `ltv runs list` lists those that are not");
+    };
+    store.run(run).await?.with_context(|| format!("there is no run {run}"))
 }
 
 pub(crate) async fn watch(args: &WatchArgs) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ mod observation;
 mod rejection;
 mod subscription;
 mod summary;
+mod unchanged;
 
 pub use currency::{Currency, CurrencyError};
 pub use history::HistoryFold;

@@ -4,4 +4,5 @@
 
 pub(crate) mod contracts;
 pub(crate) mod members;
+pub(crate) mod segments;
 pub(crate) mod varint;

@@ -116,7 +116,7 @@ impl Queries {
 pub(super) const COMMIT: &str = "commit";
 
 /// The condition that picks the customers.
-fn those(customers: &[CustomerId], is_whole: bool) -> String {
+pub(super) fn those(customers: &[CustomerId], is_whole: bool) -> String {
     let (first, last) = (customers[0], customers[customers.len() - 1]);
     if is_whole {
         return format!("customer_id between {first} and {last}");
@@ -130,16 +130,18 @@ fn those(customers: &[CustomerId], is_whole: bool) -> String {
     named
 }
 
-/// Reads what is known of the customers, in their order; or says over which relation's rows that failed.
+/// Reads what is known of the customers, in their order; or says over which relation's rows that failed. They are observed
+/// until a moment that may be later than the reading's: as if nothing had happened between the two.
 pub(super) async fn read_accounts(
     client: &ClientWrapper,
     beginning: &str,
     reading: &Reading<'_>,
+    observed_until: Timestamp,
 ) -> Result<Result<Vec<History>, Unreadable>, Fault> {
     let queries = Queries::of(reading.customers, reading.is_whole, reading.as_of);
-    let observation = Observation::new(reading.as_of.as_microsecond(), reading.currency);
+    let observation = Observation::new(observed_until.as_microsecond(), reading.currency);
     let mut purchases = Purchases::new(reading.customers, observation);
-    let mut subscriptions = Subscriptions::new(reading.contracts, observation);
+    let mut subscriptions = Subscriptions::new(reading.contracts, observation, reading.as_of);
     let mut costs = Costs::new(reading.currency);
     let (transactions, subscribed, paid) = queries.begin(client, beginning).await?;
     // Joined futures are sent in their order, so the commit is behind what it ends, and waits for nobody. None is
@@ -223,6 +225,8 @@ impl<'a> Purchases<'a> {
 struct Subscriptions<'a> {
     models: &'a ContractModels,
     observation: Observation,
+    /// An end from this moment on is not seen.
+    until_us: i64,
     /// Whose are being read.
     subscriber: Option<CustomerId>,
     fold: SubscriptionFold,
@@ -230,8 +234,15 @@ struct Subscriptions<'a> {
 }
 
 impl<'a> Subscriptions<'a> {
-    fn new(models: &'a ContractModels, observation: Observation) -> Self {
-        Self { models, observation, subscriber: None, fold: SubscriptionFold::new(), subscribed: Vec::new() }
+    fn new(models: &'a ContractModels, observation: Observation, until: Timestamp) -> Self {
+        Self {
+            models,
+            observation,
+            until_us: until.as_microsecond(),
+            subscriber: None,
+            fold: SubscriptionFold::new(),
+            subscribed: Vec::new(),
+        }
     }
 
     #[inline]
@@ -241,7 +252,9 @@ impl<'a> Subscriptions<'a> {
             self.complete();
             self.subscriber = Some(customer);
         }
-        self.fold.push(&subscription(fields)?, self.models, &self.observation);
+        let mut line = subscription(fields)?;
+        line.ended_at_us = line.ended_at_us.filter(|&ended| ended < self.until_us);
+        self.fold.push(&line, self.models, &self.observation);
         Ok(())
     }
 

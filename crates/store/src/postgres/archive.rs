@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 
 use super::attempts::{attempt_id, customers};
 use super::copy::read_rows;
+use super::figures::segment_values;
 use super::guard::{decision, guarded};
 use super::row::{get, json, word, word_if_any};
 use super::supervision::{end_writers, leads, progress};
@@ -46,15 +47,6 @@ impl Archive for Postgres {
     }
 
     async fn summary(&self, run: RunId, top: u32) -> Result<RunSummary> {
-        const SEGMENTS: &str = "
-            select c.segment::text, count(*) as customers, sum(v.value_minor)::bigint as value_minor,
-                   coalesce(sum(v.contract_12_minor), 0)::bigint as contract_minor,
-                   sum(v.historic_minor)::bigint as historic_minor
-              from fleet.values v
-              join source.customers c using (customer_id)
-             where v.run_id = $1
-             group by c.segment
-             order by 3 desc, 1";
         const REJECTIONS: &str = "
             select reason, count(*) as customers
               from fleet.rejections
@@ -62,25 +54,27 @@ impl Archive for Postgres {
              group by reason
              order by 2 desc, 1";
         let is_elsewhere = self.source_server().is_some();
-        let mut summary = self
+        let (segments, mut summary) = self
             .call("summarise a run", self.config.bulk_limit, async |client| {
-                let (segments, top) = if is_elsewhere {
-                    Default::default()
-                } else {
-                    let segments = client.query(SEGMENTS, &[&run.0]).await?;
-                    let segments = segments.iter().map(segment_value).collect::<Result<_, _>>()?;
-                    (segments, top_customers(client, run, top).await?)
+                // As they were when the run became visible, where that is known.
+                let segments = match segment_values(client, run).await? {
+                    None if !is_elsewhere => Some(joined_segments(client, run).await?),
+                    pinned => pinned,
                 };
+                let top = if is_elsewhere { Vec::new() } else { top_customers(client, run, top).await? };
                 let rejections = client.query(REJECTIONS, &[&run.0]).await?;
                 let rejections = rejections
                     .iter()
                     .map(|row| Ok((get(row, "reason")?, get::<i64>(row, "customers")? as u64)))
                     .collect::<Result<_, Fault>>()?;
-                Ok(RunSummary { segments, top, rejections })
+                Ok((segments, RunSummary { segments: Vec::new(), top, rejections }))
             })
             .await?;
+        summary.segments = match segments {
+            Some(segments) => segments,
+            None => self.segments_elsewhere(run).await?,
+        };
         if is_elsewhere {
-            summary.segments = self.segments_elsewhere(run).await?;
             summary.top = self.top_elsewhere(run, top).await?;
         }
         Ok(summary)
@@ -317,6 +311,21 @@ fn attempt_record(row: &Row) -> Result<AttemptRecord, Fault> {
         outcome: word_if_any(row, "outcome")?,
         reason: get(row, "reason")?,
     })
+}
+
+/// The value of each segment as its customers are in it today, the most valuable first.
+async fn joined_segments(client: &ClientWrapper, run: RunId) -> Result<Vec<SegmentValue>, Fault> {
+    const SEGMENTS: &str = "
+        select coalesce(c.segment::text, '') as segment, count(*) as customers,
+               sum(v.value_minor)::bigint as value_minor,
+               coalesce(sum(v.contract_12_minor), 0)::bigint as contract_minor,
+               sum(v.historic_minor)::bigint as historic_minor
+          from fleet.values v
+          join source.customers c using (customer_id)
+         where v.run_id = $1
+         group by 1
+         order by 3 desc, 1";
+    client.query(SEGMENTS, &[&run.0]).await?.iter().map(segment_value).collect()
 }
 
 fn segment_value(row: &Row) -> Result<SegmentValue, Fault> {

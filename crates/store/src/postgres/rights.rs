@@ -26,7 +26,7 @@ pub enum Duty {
 /// A kind of thing, its schema, its name, and what has to be allowed.
 type Need = (&'static str, &'static str, &'static str, &'static str);
 
-const READ: [Need; 10] = [
+const READ: [Need; 14] = [
     ("schema", "fleet", "", "usage"),
     ("schema", "source", "", "usage"),
     ("table", "public", "refinery_schema_history", "select"),
@@ -35,6 +35,10 @@ const READ: [Need; 10] = [
     ("table", "fleet", "attempts", "select"),
     ("table", "fleet", "values", "select"),
     ("table", "fleet", "rejections", "select"),
+    ("table", "fleet", "figures", "select"),
+    ("table", "fleet", "segment_figures", "select"),
+    ("table", "fleet", "comparisons", "select"),
+    ("table", "fleet", "movements", "select"),
     ("table", "fleet", "model_versions", "select"),
     ("table", "source", "customers", "select"),
 ];
@@ -68,7 +72,7 @@ const WORK: [Need; 12] = [
     ("insertion", "fleet", "values", "insert"),
 ];
 
-const COORDINATE: [Need; 14] = [
+const COORDINATE: [Need; 25] = [
     ("schema", "fleet", "", "create"),
     ("table", "fleet", "leadership", "select"),
     ("table", "fleet", "leadership", "insert"),
@@ -81,6 +85,18 @@ const COORDINATE: [Need; 14] = [
     ("table", "fleet", "requests", "delete"),
     ("table", "fleet", "answers", "select"),
     ("table", "fleet", "answers", "delete"),
+    ("table", "fleet", "figures", "insert"),
+    ("table", "fleet", "segment_figures", "insert"),
+    ("table", "fleet", "pinned_segments", "insert"),
+    ("table", "fleet", "pinned_segments", "select"),
+    ("table", "fleet", "comparisons", "insert"),
+    ("table", "fleet", "comparisons", "update"),
+    ("table", "fleet", "movements", "insert"),
+    ("table", "fleet", "movements", "delete"),
+    // Who moved is read again as he was.
+    ("table", "source", "transactions", "select"),
+    ("table", "source", "subscriptions", "select"),
+    ("table", "source", "acquisition_costs", "select"),
     ("sequence", "fleet", "visible_versions", "usage"),
     // A finished run's table becomes a partition of it.
     ("owner", "fleet", "values", "ownership"),

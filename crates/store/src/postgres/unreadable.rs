@@ -62,8 +62,12 @@ struct Culprit {
 }
 
 impl Postgres {
-    /// Reads histories, and rejects those customers whose rows cannot be read.
-    pub(super) async fn read_or_reject(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
+    /// Reads histories, observed until a moment, and rejects those customers whose rows cannot be read.
+    pub(super) async fn read_or_reject(
+        &self,
+        reading: &Reading<'_>,
+        observed_until: Timestamp,
+    ) -> Result<Vec<History>> {
         let needed = reading.run.map_or(Needed::Now, Needed::Run);
         let mut isolation = Isolation::among(reading.customers, MOST_UNREADABLE);
         let mut histories = Vec::new();
@@ -74,7 +78,7 @@ impl Postgres {
                 .read_source_by_itself(READ, needed, || {
                     async |client: &ClientWrapper| {
                         let beginning = self.source().beginning(BEGIN_IN_UTC);
-                        read_accounts(client, &beginning, &part).await
+                        read_accounts(client, &beginning, &part, observed_until).await
                     }
                 })
                 .await?;

@@ -24,7 +24,7 @@ const MAX_PREPARED: usize = 64;
 
 impl Values for Postgres {
     async fn read_histories(&self, reading: &Reading<'_>) -> Result<Vec<History>> {
-        self.read_or_reject(reading).await
+        self.read_or_reject(reading, reading.as_of).await
     }
 
     async fn commit_attempt(&self, attempt: AttemptId, rows: &ResultRows) -> Result<CommitOutcome> {

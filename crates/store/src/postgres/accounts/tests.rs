@@ -12,6 +12,10 @@ fn observation() -> Observation {
     Observation::new(AS_OF_US, Currency::parse("EUR").unwrap())
 }
 
+fn until() -> Timestamp {
+    Timestamp::from_microsecond(AS_OF_US).unwrap()
+}
+
 /// A row of a COPY; a number, a short number, a text, or null.
 enum Cell {
     Int8(i64),
@@ -61,7 +65,7 @@ fn accounts(
     let customers = [1, 2, 3].map(CustomerId);
     let models = ContractModels::default();
     let mut purchases = Purchases::new(&customers, observation());
-    let mut subscriptions = Subscriptions::new(&models, observation());
+    let mut subscriptions = Subscriptions::new(&models, observation(), until());
     let mut costs = Costs::new(Currency::parse("EUR").unwrap());
     feed(transactions, |fields| purchases.row(fields));
     feed(subscribed, |fields| subscriptions.row(fields));
@@ -231,7 +235,7 @@ proptest! {
         let customers = [1, 2, 3].map(CustomerId);
         let models = ContractModels::default();
         let mut purchases = Purchases::new(&customers, observation());
-        let mut subscriptions = Subscriptions::new(&models, observation());
+        let mut subscriptions = Subscriptions::new(&models, observation(), until());
         let mut costs = Costs::new(Currency::parse("EUR").unwrap());
 
         // A column of a wrong width ends the reading; what was read so far must be sound all the same.
