@@ -72,6 +72,7 @@ fn complete(document: utoipa::openapi::OpenApi) -> Value {
     let paths = document["paths"].as_object_mut().expect("a document has paths");
     for (path, item) in paths {
         for (method, operation) in item.as_object_mut().expect("a path has operations") {
+            operation["operationId"] = json!(operation_id(method, path));
             let responses = &mut operation["responses"];
             for status in refusals(method, path) {
                 let reference = json!({ "$ref": format!("#/components/responses/Problem{status}") });
@@ -81,6 +82,12 @@ fn complete(document: utoipa::openapi::OpenApi) -> Value {
     }
     link(&mut document);
     document
+}
+
+/// An operation's name, which no other has: a handler's is its own within its file alone.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.trim_start_matches(BELOW).replace(['{', '}'], "").replace(['/', '-', '.'], "_");
+    format!("{method}{words}")
 }
 
 /// What an answer says that another operation needs, so that a program finds its way from one to the other: from a `get`,

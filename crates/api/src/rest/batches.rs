@@ -63,7 +63,7 @@ struct Options {
 /// One result for each that is asked for, in that order. Fresh values are worked out as one request: 202 with its place
 /// if they are not there when the wait, which is none unless it is asked for, is over. Asked again with the same
 /// `Idempotency-Key` it is the same request.
-#[utoipa::path(post, path = "/batches", tag = "customers", operation_id = "create_batch",
+#[utoipa::path(post, path = "/batches", tag = "customers",
     request_body = NewBatch,
     params(Options,
         ("Prefer" = Option<String>, Header, description = "`wait=N`, in seconds; `respond-async`"),

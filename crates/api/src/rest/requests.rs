@@ -44,7 +44,7 @@ struct Followed {
 /// A request, with its answer once there is one
 ///
 /// While it is open the answer is a 202. Asking for it keeps it alive until it expires: its message is sent again.
-#[utoipa::path(get, path = "/requests/{request}", tag = "requests", operation_id = "request",
+#[utoipa::path(get, path = "/requests/{request}", tag = "requests",
     params(("request" = Digits, Path, description = "Its number"), Followed,
         ("Prefer" = Option<String>, Header, description = "`wait=N`, in seconds")),
     responses(
@@ -84,7 +84,7 @@ async fn with_answer<S: Seams>(
 /// Leaves a request that nobody is at work on
 ///
 /// Nobody begins it any more. Under its key it may be asked again.
-#[utoipa::path(post, path = "/requests/{request}/abandon", tag = "requests", operation_id = "abandon_request",
+#[utoipa::path(post, path = "/requests/{request}/abandon", tag = "requests",
     params(("request" = Digits, Path, description = "Its number")),
     responses((status = 200, description = "It is abandoned", body = Request)))]
 async fn abandon<S: Seams>(
