@@ -139,13 +139,9 @@ async fn a_cache_that_evicts_or_is_flushed_twice_or_written_over_never_shows_an_
     assert_eq!(cache.value(other).await.unwrap().unwrap().0, night);
 
     // Nobody reads it meanwhile.
-    let (bucket, slot) = asked
-        .iter()
-        .map(|customer| (customer.0.div_euclid(100), customer.0.rem_euclid(100) as u8))
-        .find(|(_, slot)| slot.is_ascii_graphic())
-        .expect("a field that can be typed");
+    let (bucket, slot) = typed(&asked);
     let bucket = format!("{names}:values:{partial}:{bucket}");
-    assert_eq!(redis(&["hset", &bucket, &char::from(slot).to_string(), "gibberish"]), "0");
+    assert_eq!(redis(&["hset", &bucket, &slot.to_string(), "gibberish"]), "0");
     coordinator.says("stood under its names in redis, and was replaced", PATIENCE).await;
     assert_eq!(cache.holds_all(partial).await, Ok(Holds::All));
 
@@ -161,6 +157,16 @@ async fn a_cache_that_evicts_or_is_flushed_twice_or_written_over_never_shows_an_
     .await;
     fleet.stack().flush_redis();
     heals("it is flushed twice").await;
+}
+
+/// The bucket and the field of one of them whose field can be typed.
+fn typed(customers: &[CustomerId]) -> (i64, char) {
+    let mut places = customers.iter().map(|customer| {
+        let slot = customer.0.rem_euclid(100) as u8;
+        (customer.0.div_euclid(100), slot)
+    });
+    let (bucket, slot) = places.find(|(_, slot)| slot.is_ascii_graphic()).expect("a field that can be typed");
+    (bucket, char::from(slot))
 }
 
 #[tokio::test(flavor = "multi_thread")]
