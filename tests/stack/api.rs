@@ -47,7 +47,10 @@ async fn an_api_that_others_can_reach_says_loudly_that_it_asks_nobody_who_he_is(
 
     let api = Served::start(&fleet, &["--api-listen", "0.0.0.0:0"]).await;
 
-    assert_eq!(api.get("/health").await.status, 200);
+    eventually(PATIENCE, "it has its servers", async || {
+        (api.get("/health").await.status == 200).then_some(())
+    })
+    .await;
     let log = api.process.log();
     let warned = log.lines().find(|line| line.contains("THE API HAS NO AUTHENTICATION YET"));
     assert!(warned.is_some_and(|line| line.contains("\"level\":\"WARN\"")), "{log}");

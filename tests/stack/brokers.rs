@@ -172,7 +172,7 @@ async fn a_queue_that_may_not_be_read_is_named_and_the_others_are_worked_on() {
     made_as_documented(&fleet);
     let ours = prefix(&fleet);
     let name = unique("user");
-    let url = allow(&fleet, &name, ".*", &format!("^{ours}[.](critical|high)$"));
+    let url = allow(&fleet, &name, ".*", &format!("^{ours}[.](critical|high|requests)$"));
     let coordinator = fleet.coordinator(&[]);
     let worker = fleet.worker(&["--amqp-url", &url]);
     let right = format!("Give the user the right to read {ours}.normal");

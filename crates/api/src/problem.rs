@@ -304,7 +304,7 @@ pub(crate) struct Body9457<'a> {
 }
 
 impl IntoResponse for Problem {
-    /// The body is written by [`written`], which knows the request's id.
+    /// The body is written by `written`, which knows the request's id.
     fn into_response(self) -> Response<Body> {
         let status = StatusCode::from_u16(self.kind().status).expect("the table has only statuses");
         let mut response = status.into_response();
