@@ -135,9 +135,10 @@ async fn a_replica_that_crashes_opens_a_breaker_of_its_own_and_the_night_goes_on
     let mut lost = Replica::of(fleet.stack()).await;
     let source = lost.url(fleet.database_url());
     let _coordinator = fleet.coordinator(&[]);
-    let run = fleet.dispatch(&["--chunk-customers", "200", "--source-url", &source]).await;
+    let run = fleet.dispatch(&["--chunk-customers", "500", "--source-url", &source]).await;
     let worker = fleet.worker(&["--slots", "1", "--source-url", &source]);
-    fleet.reached(run, 5).await;
+    // Few: a breaker opens when half of the calls fail, and the pauses between those grow.
+    fleet.reached(run, 2).await;
 
     lost.crash();
     eventually(PATIENCE, "the source's breaker opens", async || {

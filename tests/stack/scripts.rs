@@ -29,7 +29,7 @@ async fn the_demo_leaves_nothing_but_its_servers() {
 
     let told = demo.told();
     assert_eq!(status.code(), Some(0), "{told}");
-    assert!(told.contains("two workers and the coordinator have drained and ended"), "{told}");
+    assert!(told.contains("two workers, the coordinator and the api have drained and ended"), "{told}");
     assert_eq!(demo.left(), BTreeMap::new(), "{told}");
     assert!(servers.are_up(), "{told}");
 }

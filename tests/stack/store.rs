@@ -143,7 +143,10 @@ async fn migrations_at_once_apply_each_step_once() {
         applied += migration.await.expect("the database answers");
     }
 
-    assert_eq!(applied, 11, "one of them did all the work");
+    let recorded =
+        database.client().await.query_one("select count(*) from refinery_schema_history", &[]).await;
+    let recorded: i64 = recorded.unwrap().get(0);
+    assert_eq!(i64::try_from(applied), Ok(recorded), "one of them did all the work");
     database.store().check_schema().await.expect("the database answers");
 }
 
